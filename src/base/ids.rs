@@ -1,0 +1,36 @@
+//! Short numbers for what the wire names by long strings, and positions in the log.
+//!
+//! A short number is given when something is appended and never reused; a look-up never makes one.
+
+macro_rules! number {
+    ($($(#[$doc:meta])* $name:ident($inner:ty);)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $inner);
+
+        impl $name {
+            /// Big-endian bytes: keys sort as numbers do.
+            pub fn to_be_bytes(self) -> [u8; size_of::<$inner>()] {
+                self.0.to_be_bytes()
+            }
+
+            /// The number that [`Self::to_be_bytes`] wrote.
+            pub fn from_be_bytes(bytes: [u8; size_of::<$inner>()]) -> Self {
+                Self(<$inner>::from_be_bytes(bytes))
+            }
+        }
+    )*};
+}
+
+number! {
+    /// A place in the log: every durable change takes the next one. Below 2^53.
+    Position(u64);
+    /// An event's number in this server's log: the position at which it was written.
+    EventNumber(u64);
+    /// A room that this server knows.
+    RoomNumber(u32);
+    /// A user, local or remote, who sent or is the state key of an event.
+    UserNumber(u32);
+    /// A pair of event type and state key (none for a message) within one room.
+    KeyNumber(u32);
+}

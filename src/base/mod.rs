@@ -1,0 +1,7 @@
+//! What everything else stands on: time, randomness, bounds, identifiers, secrets. Imports no other layer.
+
+pub mod clock;
+pub mod ids;
+pub mod limits;
+pub mod rng;
+pub mod secret;

@@ -1,0 +1,1 @@
+//! Executes the style of the crate.
