@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod ids;
+pub mod json;
 pub mod limits;
 pub mod rng;
 pub mod secret;
