@@ -34,3 +34,13 @@ number! {
     /// A pair of event type and state key (none for a message) within one room.
     KeyNumber(u32);
 }
+
+/// Names one state of one room: the root of its trie. Equal states of a room have equal roots; the empty state's is
+/// all zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StateRoot(pub [u8; 16]);
+
+impl StateRoot {
+    /// The state in which nothing was set yet.
+    pub const EMPTY: Self = Self([0; 16]);
+}

@@ -1,0 +1,409 @@
+//! One event of a room, parsed: canonical JSON and the fields that the rules ask for.
+//!
+//! A [`Pdu`] keeps its JSON as it will be stored and sent. [`Pdu::parse`] checks the room version's event format
+//! and the size limits; nothing else is trusted about it. Its id is always the reference hash, never a claim.
+//! <https://spec.matrix.org/v1.19/server-server-api/#pdus>,
+//! <https://spec.matrix.org/v1.19/client-server-api/#size-limits>
+
+use ruma::{
+    CanonicalJsonObject, CanonicalJsonValue, EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId,
+    OwnedUserId, RoomId, UserId,
+    events::{StateEventType, TimelineEventType},
+    signatures::reference_hash,
+    state_res::Event,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{graph::Key, version::Version};
+use crate::base::limits;
+
+/// An event of a room version that names events by their hash.
+#[derive(Clone, Debug)]
+pub struct Pdu {
+    event_id: OwnedEventId,
+    /// The room, also where the event does not name it.
+    room_id: OwnedRoomId,
+    fields: Fields,
+    json: Box<str>,
+    rejected: bool,
+}
+
+/// What the rules read often. The rest stays in the JSON.
+#[derive(Clone, Debug, Deserialize)]
+struct Fields {
+    #[serde(rename = "type")]
+    kind: TimelineEventType,
+    state_key: Option<String>,
+    room_id: Option<OwnedRoomId>,
+    sender: OwnedUserId,
+    origin_server_ts: MilliSecondsSinceUnixEpoch,
+    depth: u64,
+    prev_events: Vec<OwnedEventId>,
+    auth_events: Vec<OwnedEventId>,
+    content: Box<RawValue>,
+}
+
+/// Why an object is no event of its room version: it is dropped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// A field is missing, or is not what the event format says.
+    #[error("`{0}` is missing or malformed")]
+    Field(&'static str),
+    /// A field that names something has more than 255 bytes.
+    #[error("`{0}` is longer than 255 bytes")]
+    Long(&'static str),
+    /// The event has more than 65,536 bytes.
+    #[error("larger than 65536 bytes")]
+    Large,
+    /// `prev_events` has more than 20 entries or `auth_events` more than 10.
+    #[error("too many `{0}`")]
+    Many(&'static str),
+    /// Since version 12 the create event is implied and must not be listed.
+    #[error("the create event is among `auth_events`")]
+    CreateInAuthEvents,
+}
+
+impl Pdu {
+    /// Reads an event from the canonical form of its JSON and computes its id.
+    ///
+    /// # Errors
+    /// The object violates the event format of the room version or a size limit.
+    pub fn parse(object: &CanonicalJsonObject, version: Version) -> Result<Self, FormatError> {
+        check_format(object, version)?;
+        let json = serde_json::to_string(object).expect("canonical JSON has a text");
+        if json.len() > limits::EVENT_BYTES {
+            return Err(FormatError::Large);
+        }
+        let hash = reference_hash(object, version.rules()).map_err(|_| FormatError::Large)?;
+        let event_id = EventId::new_v2_or_v3(&hash).map_err(|_| FormatError::Field("event_id"))?;
+        Self::stored(event_id, &json, false).map_err(|_| FormatError::Field("event"))
+    }
+
+    /// Reads an event that [`Self::parse`] passed before, with the id it had then.
+    ///
+    /// # Errors
+    /// The text is not one that was stored: the store is damaged.
+    pub fn stored(event_id: OwnedEventId, json: &str, rejected: bool) -> Result<Self, serde_json::Error> {
+        let fields: Fields = serde_json::from_str(json)?;
+        let room_id = match &fields.room_id {
+            Some(room_id) => room_id.clone(),
+            None => {
+                RoomId::new_v2(event_id.as_str().trim_start_matches('$')).map_err(serde::de::Error::custom)?
+            }
+        };
+        Ok(Self { event_id, room_id, fields, json: json.into(), rejected })
+    }
+
+    /// The same event, marked as one that failed the authorisation rules.
+    pub fn into_rejected(self) -> Self {
+        Self { rejected: true, ..self }
+    }
+
+    /// The reference hash with its sigil.
+    pub fn event_id(&self) -> &EventId {
+        &self.event_id
+    }
+
+    /// The room; that of a create event without `room_id` follows from its hash.
+    pub fn room_id(&self) -> &RoomId {
+        &self.room_id
+    }
+
+    /// Who sent it.
+    pub fn sender(&self) -> &UserId {
+        &self.fields.sender
+    }
+
+    /// Its type.
+    pub fn kind(&self) -> &TimelineEventType {
+        &self.fields.kind
+    }
+
+    /// Its state key; none if it is a message.
+    pub fn state_key(&self) -> Option<&str> {
+        self.fields.state_key.as_deref()
+    }
+
+    /// Where it stands in a room's state; none if it is a message.
+    pub fn key(&self) -> Option<Key> {
+        self.state_key().map(|key| (StateEventType::from(self.kind().to_string()), key.to_owned()))
+    }
+
+    /// Whether it is the state event with this type and state key.
+    pub fn is_state(&self, kind: &StateEventType, key: &str) -> bool {
+        self.state_key() == Some(key) && self.kind().to_string() == kind.to_string()
+    }
+
+    /// When its server says that it was sent.
+    pub fn origin_server_ts(&self) -> MilliSecondsSinceUnixEpoch {
+        self.fields.origin_server_ts
+    }
+
+    /// One more than the greatest depth of its `prev_events`, as its server says.
+    pub fn depth(&self) -> u64 {
+        self.fields.depth
+    }
+
+    /// The events that it follows.
+    pub fn prev_events(&self) -> &[OwnedEventId] {
+        &self.fields.prev_events
+    }
+
+    /// The events that permit it.
+    pub fn auth_events(&self) -> &[OwnedEventId] {
+        &self.fields.auth_events
+    }
+
+    /// Its content.
+    pub fn content(&self) -> &RawValue {
+        &self.fields.content
+    }
+
+    /// Reads the content as a type of the caller's; none if it has another shape.
+    pub fn content_as<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
+        serde_json::from_str(self.fields.content.get()).ok()
+    }
+
+    /// The whole event as canonical JSON, as it is stored and sent.
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// The whole event as a value.
+    pub fn object(&self) -> CanonicalJsonObject {
+        serde_json::from_str(&self.json).expect("the text was written from such a value")
+    }
+
+    /// Whether it failed the authorisation rules.
+    pub fn rejected(&self) -> bool {
+        self.rejected
+    }
+}
+
+impl Event for Pdu {
+    type Id = OwnedEventId;
+
+    fn event_id(&self) -> &OwnedEventId {
+        &self.event_id
+    }
+
+    fn room_id(&self) -> Option<&RoomId> {
+        self.fields.room_id.as_deref()
+    }
+
+    fn sender(&self) -> &UserId {
+        self.sender()
+    }
+
+    fn origin_server_ts(&self) -> MilliSecondsSinceUnixEpoch {
+        self.origin_server_ts()
+    }
+
+    fn event_type(&self) -> &TimelineEventType {
+        self.kind()
+    }
+
+    fn content(&self) -> &RawValue {
+        self.content()
+    }
+
+    fn state_key(&self) -> Option<&str> {
+        self.state_key()
+    }
+
+    fn prev_events(&self) -> Box<dyn DoubleEndedIterator<Item = &OwnedEventId> + '_> {
+        Box::new(self.fields.prev_events.iter())
+    }
+
+    fn auth_events(&self) -> Box<dyn DoubleEndedIterator<Item = &OwnedEventId> + '_> {
+        Box::new(self.fields.auth_events.iter())
+    }
+
+    /// Asked by the authorisation rules of versions 1 and 2 only; later ones judge a redaction when it is applied.
+    fn redacts(&self) -> Option<&OwnedEventId> {
+        None
+    }
+
+    fn rejected(&self) -> bool {
+        self.rejected
+    }
+}
+
+/// Checks types and sizes of the fields that every event has.
+/// <https://spec.matrix.org/v1.19/rooms/v12/#event-format-1>
+fn check_format(object: &CanonicalJsonObject, version: Version) -> Result<(), FormatError> {
+    let rules = &version.rules().event_format;
+    let kind = text(object, "type")?.ok_or(FormatError::Field("type"))?;
+    let sender = text(object, "sender")?.ok_or(FormatError::Field("sender"))?;
+    <&UserId>::try_from(sender).map_err(|_| FormatError::Field("sender"))?;
+    text(object, "state_key")?;
+    let room_id = text(object, "room_id")?;
+    match room_id {
+        Some(room_id) => _ = <&RoomId>::try_from(room_id).map_err(|_| FormatError::Field("room_id"))?,
+        None if kind == "m.room.create" && !rules.require_room_create_room_id => {}
+        None => return Err(FormatError::Field("room_id")),
+    }
+    events(object, "prev_events", limits::PREV_EVENTS)?;
+    for event_id in events(object, "auth_events", limits::AUTH_EVENTS)? {
+        let hash = event_id.as_str().trim_start_matches('$');
+        if !rules.allow_room_create_in_auth_events
+            && room_id.is_some_and(|room_id| room_id.strip_prefix('!') == Some(hash))
+        {
+            return Err(FormatError::CreateInAuthEvents);
+        }
+    }
+    for field in ["depth", "origin_server_ts"] {
+        let number = object.get(field).and_then(CanonicalJsonValue::as_integer);
+        number.filter(|number| i64::from(*number) >= 0).ok_or(FormatError::Field(field))?;
+    }
+    object.get("content").and_then(CanonicalJsonValue::as_object).ok_or(FormatError::Field("content"))?;
+    Ok(())
+}
+
+fn text<'a>(object: &'a CanonicalJsonObject, field: &'static str) -> Result<Option<&'a str>, FormatError> {
+    match object.get(field) {
+        None => Ok(None),
+        Some(CanonicalJsonValue::String(text)) if text.len() > limits::EVENT_FIELD_BYTES => {
+            Err(FormatError::Long(field))
+        }
+        Some(CanonicalJsonValue::String(text)) => Ok(Some(text)),
+        Some(_) => Err(FormatError::Field(field)),
+    }
+}
+
+fn events<'a>(
+    object: &'a CanonicalJsonObject,
+    field: &'static str,
+    most: usize,
+) -> Result<Vec<&'a EventId>, FormatError> {
+    let list = object.get(field).and_then(CanonicalJsonValue::as_array).ok_or(FormatError::Field(field))?;
+    if list.len() > most {
+        return Err(FormatError::Many(field));
+    }
+    list.iter()
+        .map(|id| {
+            id.as_str()
+                .filter(|id| id.len() <= limits::EVENT_FIELD_BYTES)
+                .and_then(|id| <&EventId>::try_from(id).ok())
+                .ok_or(FormatError::Field(field))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::RoomVersionId;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::base::json::canonical_object;
+
+    fn version(id: &str) -> Version {
+        Version::of(&RoomVersionId::try_from(id).unwrap()).unwrap()
+    }
+
+    fn message() -> Value {
+        json!({
+            "type": "m.room.message", "sender": "@a:one.example", "room_id": "!r:one.example",
+            "origin_server_ts": 1, "depth": 2, "prev_events": ["$p"], "auth_events": ["$q"],
+            "content": { "body": "x" }, "hashes": { "sha256": "x" },
+        })
+    }
+
+    fn parse(event: &Value, id: &str) -> Result<Pdu, FormatError> {
+        Pdu::parse(&canonical_object(&event.to_string()).unwrap(), version(id))
+    }
+
+    fn with(field: &str, value: Value) -> Value {
+        let mut event = message();
+        event[field] = value;
+        event
+    }
+
+    #[test]
+    fn the_id_is_the_reference_hash_and_survives_a_round_trip() {
+        for version in Version::all() {
+            let pdu = parse(&message(), version.id().as_str()).unwrap();
+            let hash = reference_hash(&pdu.object(), version.rules()).unwrap();
+            assert_eq!(pdu.event_id().as_str(), format!("${hash}"));
+            let again = Pdu::stored(pdu.event_id().to_owned(), pdu.json(), false).unwrap();
+            assert_eq!(again.json(), pdu.json());
+            assert_eq!(again.content().get(), r#"{"body":"x"}"#);
+            assert_eq!((again.depth(), again.prev_events().len()), (2, 1));
+        }
+    }
+
+    #[test]
+    fn unsigned_and_signatures_do_not_touch_the_id() {
+        let plain = parse(&message(), "12").unwrap();
+        let mut event = with("signatures", json!({ "one.example": { "ed25519:1": "x" } }));
+        event["unsigned"] = json!({ "age": 3 });
+        assert_eq!(parse(&event, "12").unwrap().event_id(), plain.event_id());
+        assert_ne!(parse(&with("depth", json!(3)), "12").unwrap().event_id(), plain.event_id());
+    }
+
+    #[test]
+    fn a_create_event_of_version_12_names_no_room() {
+        let mut create = message();
+        create.as_object_mut().unwrap().remove("room_id");
+        assert_eq!(parse(&create, "12").unwrap_err(), FormatError::Field("room_id"));
+        create["type"] = json!("m.room.create");
+        assert_eq!(parse(&create, "11").unwrap_err(), FormatError::Field("room_id"));
+        let pdu = parse(&create, "12").unwrap();
+        assert_eq!(pdu.room_id().strip_sigil(), pdu.event_id().as_str().trim_start_matches('$'));
+        assert_eq!(Event::room_id(&pdu), None);
+
+        let mut child = message();
+        child["room_id"] = json!(pdu.room_id());
+        child["auth_events"] = json!([pdu.event_id()]);
+        assert_eq!(parse(&child, "12").unwrap_err(), FormatError::CreateInAuthEvents);
+        assert!(parse(&child, "11").is_ok());
+    }
+
+    #[test]
+    fn sizes_are_bounded_to_the_byte() {
+        for field in ["type", "state_key"] {
+            let wide = "é".repeat(127);
+            assert!(parse(&with(field, json!(format!("{wide}a"))), "11").is_ok());
+            let error = parse(&with(field, json!(format!("{wide}aa"))), "11").unwrap_err();
+            assert_eq!(error, FormatError::Long(field));
+        }
+        let user = |length: usize| json!(format!("@{}:one.example", "a".repeat(length - 13)));
+        assert!(parse(&with("sender", user(255)), "11").is_ok());
+        assert_eq!(parse(&with("sender", user(256)), "11").unwrap_err(), FormatError::Long("sender"));
+
+        let spare = limits::EVENT_BYTES - parse(&message(), "11").unwrap().json().len() + 1;
+        let body = |length: usize| with("content", json!({ "body": "x".repeat(length) }));
+        assert_eq!(parse(&body(spare), "11").unwrap().json().len(), limits::EVENT_BYTES);
+        assert_eq!(parse(&body(spare + 1), "11").unwrap_err(), FormatError::Large);
+    }
+
+    #[test]
+    fn references_are_bounded() {
+        let ids = |count: usize| json!(vec!["$x"; count]);
+        for (field, most) in [("prev_events", 20), ("auth_events", 10)] {
+            assert!(parse(&with(field, ids(most)), "10").is_ok());
+            assert_eq!(parse(&with(field, ids(most + 1)), "10").unwrap_err(), FormatError::Many(field));
+        }
+    }
+
+    #[test]
+    fn malformed_fields_are_named() {
+        for (field, bad) in [
+            ("type", json!(1)),
+            ("sender", json!("alice")),
+            ("state_key", json!(null)),
+            ("room_id", json!("r")),
+            ("depth", json!(-1)),
+            ("depth", json!("1")),
+            ("origin_server_ts", json!(null)),
+            ("content", json!([])),
+            ("prev_events", json!({})),
+            ("prev_events", json!([["$a", {}]])),
+            ("auth_events", json!(["a"])),
+        ] {
+            assert_eq!(parse(&with(field, bad), "12").unwrap_err(), FormatError::Field(field), "{field}");
+        }
+    }
+}
