@@ -16,6 +16,9 @@ pub const AUTH_EVENTS: usize = 10;
 /// Depth of nested arrays and objects in any JSON from outside.
 pub const JSON_DEPTH: usize = 100;
 
+/// The body of a request unless its endpoint says otherwise, in bytes: an event, with room for escapes and spaces.
+pub const BODY_BYTES: usize = 256 << 10;
+
 /// Live events in the tail before it is frozen for the checkpoint.
 pub const TAIL_EVENTS: usize = 2_048;
 /// Bytes in the tail (keys, values, overhead) before it is frozen.
@@ -43,6 +46,7 @@ pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
 const _: () = {
     assert!(EVENT_BYTES * 2 < JOB_BYTES, "a job can append an event and its indexes");
+    assert!(EVENT_BYTES * 2 < BODY_BYTES, "an event of the largest size fits however it is written");
     assert!(JOB_BYTES <= GROUP_BYTES && GROUP_BYTES <= TAIL_BYTES);
     assert!(TAIL_BYTES * 2 <= TAIL_FULL_BYTES);
     assert!(EPOCH < MAX_INTEGER);

@@ -6,3 +6,4 @@ pub mod json;
 pub mod limits;
 pub mod rng;
 pub mod secret;
+pub mod unambiguous;
