@@ -1,1 +1,21 @@
-//! To come.
+//! What the server answers: every endpoint as one typed function, and the contract that carries it.
+//!
+//! A handler gets the caller already authenticated and a parsed request, makes one service call and returns a typed
+//! response. Method, paths, authentication and rate limiting follow from the request's type ([`Routes::add`]).
+//! Nothing here knows of sockets; `http` carries the answers.
+
+pub mod caller;
+pub mod client;
+pub mod endpoint;
+pub mod error;
+
+pub use caller::{Anyone, MaybeUser, User};
+pub use endpoint::{Admitted, Endpoint, Routes};
+pub use error::Error;
+
+/// Every endpoint that this server serves.
+pub fn routes() -> Routes {
+    let mut routes = Routes::default();
+    client::routes(&mut routes);
+    routes
+}

@@ -1,1 +1,6 @@
-//! To come.
+//! The use cases of the server, without HTTP types. What a handler may call, and what a worker shares with it.
+
+pub mod app;
+pub mod sessions;
+
+pub use app::App;

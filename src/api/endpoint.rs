@@ -1,0 +1,198 @@
+//! The contract between handlers and the router. [`Routes::add`] takes a handler and derives from the type of its
+//! request, by ruma's metadata, everything that the router must know: method, paths, rate limit, authentication.
+//!
+//! A request goes through an endpoint in two steps: [`Endpoint::admit`] sees its head only, and [`Admitted::answer`]
+//! its body, so that nobody sends a body who may not ask at all.
+
+use std::{borrow::Cow, future::Future, marker::PhantomData, pin::Pin};
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, Response};
+use ruma::{
+    OwnedUserId,
+    api::{IncomingRequest, IncomingRequestExt, OutgoingResponseExt, path_builder::PathBuilder},
+};
+
+use super::{Error, caller::Caller};
+use crate::{
+    base::{limits, unambiguous},
+    service::App,
+};
+
+/// The endpoints that the router serves.
+#[derive(Default)]
+pub struct Routes(Vec<Endpoint>);
+
+/// One endpoint: what the router must know of it, and its handler.
+pub struct Endpoint {
+    pub method: Method,
+    /// Every path, stable and unstable; variables as `{name}`.
+    pub paths: Vec<Cow<'static, str>>,
+    /// Whether the specification wants requests to it limited.
+    pub rate_limited: bool,
+    /// The largest body that is read, in bytes.
+    pub body_limit: usize,
+    handler: Box<dyn Handler>,
+}
+
+/// A request whose caller may ask: what is left is to read its body and to answer.
+pub struct Admitted {
+    /// The user whose rate limit counts; none means the address.
+    pub user_id: Option<OwnedUserId>,
+    run: Box<Run>,
+}
+
+/// A future on the heap.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// What a handler comes to.
+pub type Answer = Boxed<'static, Result<Response<Bytes>, Error>>;
+
+impl Routes {
+    /// Adds a handler. The request type tells method and paths, the caller type must fit its authentication scheme.
+    pub(crate) fn add<F, Fut, C, Q>(&mut self, handler: F) -> &mut Endpoint
+    where
+        F: Fn(App, C, Q) -> Fut + Copy + Send + Sync + 'static,
+        Fut: Future<Output = Result<Q::OutgoingResponse, Error>> + Send + 'static,
+        C: Caller<Q::Authentication>,
+        Q: IncomingRequest + Send + 'static,
+        Q::OutgoingResponse: Send,
+    {
+        self.0.push(Endpoint {
+            method: Q::METHOD,
+            paths: Q::PATH_BUILDER.all_paths().flat_map(with_empty_state_key).collect(),
+            rate_limited: Q::RATE_LIMITED,
+            body_limit: limits::BODY_BYTES,
+            handler: Box::new(Typed { handler, types: PhantomData::<fn(C, Q)> }),
+        });
+        self.0.last_mut().expect("one was just pushed")
+    }
+
+    /// The endpoints, in the order of their addition.
+    pub fn into_endpoints(self) -> Vec<Endpoint> {
+        self.0
+    }
+}
+
+impl Endpoint {
+    /// Sets the largest body that is read, in bytes, for an endpoint whose bodies are larger than events.
+    pub fn body_limit(&mut self, bytes: usize) {
+        self.body_limit = bytes;
+    }
+
+    /// Identifies the caller by the head of the request, or refuses it.
+    pub fn admit<'a>(&'a self, app: &'a App, head: &'a Request<()>) -> Boxed<'a, Result<Admitted, Error>> {
+        self.handler.admit(app, head)
+    }
+}
+
+impl Admitted {
+    /// Parses the request and runs the handler. `arguments` are the path's variables, in order and decoded.
+    pub fn answer(self, app: App, request: Request<Bytes>, arguments: Vec<String>) -> Answer {
+        (self.run)(app, request, arguments)
+    }
+}
+
+/// The rest of a handler, with the caller in it.
+type Run = dyn FnOnce(App, Request<Bytes>, Vec<String>) -> Answer + Send;
+
+/// A handler whose types are forgotten.
+trait Handler: Send + Sync {
+    fn admit<'a>(&'a self, app: &'a App, head: &'a Request<()>) -> Boxed<'a, Result<Admitted, Error>>;
+}
+
+/// A handler of a whole JSON request.
+struct Typed<F, C, Q> {
+    handler: F,
+    types: PhantomData<fn(C, Q)>,
+}
+
+impl<F, Fut, C, Q> Handler for Typed<F, C, Q>
+where
+    F: Fn(App, C, Q) -> Fut + Copy + Send + Sync + 'static,
+    Fut: Future<Output = Result<Q::OutgoingResponse, Error>> + Send + 'static,
+    C: Caller<Q::Authentication>,
+    Q: IncomingRequest + Send + 'static,
+    Q::OutgoingResponse: Send,
+{
+    fn admit<'a>(&'a self, app: &'a App, head: &'a Request<()>) -> Boxed<'a, Result<Admitted, Error>> {
+        Box::pin(async move {
+            let caller = C::identify(app, head).await?;
+            let handler = self.handler;
+            Ok(Admitted {
+                user_id: caller.user_id().map(ToOwned::to_owned),
+                run: Box::new(move |app, request, arguments| {
+                    Box::pin(async move {
+                        let request = parse(request, arguments)?;
+                        let response = handler(app, caller, request).await?;
+                        response
+                            .try_into_http_response::<BytesMut>()
+                            .map(|response| response.map(BytesMut::freeze))
+                            .map_err(Error::internal)
+                    })
+                }),
+            })
+        })
+    }
+}
+
+/// Makes the typed request; the raw one is gone before the handler runs.
+fn parse<Q: IncomingRequest>(request: Request<Bytes>, arguments: Vec<String>) -> Result<Q, Error> {
+    let (head, body) = request.into_parts();
+    if !body.is_empty() {
+        unambiguous::check(&body)?;
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    Ok(Q::try_from_http_request(Request::from_parts(head, &body[..]), &arguments)?)
+}
+
+/// The path and, if it ends in a state key, the forms in which an empty one may be written: the specification allows
+/// to leave the trailing slash away.
+/// <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidstateeventtypestatekey>
+fn with_empty_state_key(path: &'static str) -> impl Iterator<Item = Cow<'static, str>> {
+    let bare = path.strip_suffix("/{state_key}");
+    std::iter::once(path.into()).chain(bare.map(Cow::from)).chain(bare.map(|bare| format!("{bare}/").into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::api::client::{account::whoami, state::get_state_event_for_key};
+
+    use super::*;
+    use crate::api::User;
+
+    async fn whoami(_: App, user: User, _: whoami::v3::Request) -> Result<whoami::v3::Response, Error> {
+        Ok(whoami::v3::Response::new(user.user_id, false))
+    }
+
+    async fn state(
+        _: App,
+        _: User,
+        _: get_state_event_for_key::v3::Request,
+    ) -> Result<get_state_event_for_key::v3::Response, Error> {
+        Err(Error::not_found("No such state"))
+    }
+
+    #[test]
+    fn the_request_type_tells_the_route() {
+        let mut routes = Routes::default();
+        routes.add(whoami);
+        let [endpoint] = &routes.into_endpoints()[..] else { panic!("one endpoint") };
+        assert_eq!(endpoint.method, Method::GET);
+        assert_eq!(
+            endpoint.paths,
+            ["/_matrix/client/r0/account/whoami", "/_matrix/client/v3/account/whoami"]
+        );
+        assert!(endpoint.rate_limited);
+        assert_eq!(endpoint.body_limit, limits::BODY_BYTES);
+    }
+
+    #[test]
+    fn an_empty_state_key_may_be_left_away() {
+        let mut routes = Routes::default();
+        routes.add(state);
+        let paths = &routes.into_endpoints()[0].paths;
+        assert_eq!(paths.len(), 6);
+        assert!(paths.contains(&"/_matrix/client/v3/rooms/{room_id}/state/{event_type}".into()));
+        assert!(paths.contains(&"/_matrix/client/v3/rooms/{room_id}/state/{event_type}/".into()));
+    }
+}

@@ -1,0 +1,262 @@
+//! What a request that fails is told. The text for the client and the source for the log never cross.
+//! <https://spec.matrix.org/v1.19/client-server-api/#standard-error-response>
+
+use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Response, StatusCode, header::RETRY_AFTER};
+use ruma::api::{
+    OutgoingResponseExt,
+    client::uiaa::{UiaaInfo, UiaaResponse},
+    error::{
+        DeserializationError, Error as MatrixError, ErrorBody, ErrorKind, FromHttpRequestError,
+        LimitExceededErrorData, RetryAfter, StandardErrorBody, UnknownTokenErrorData,
+    },
+};
+
+use crate::base::unambiguous::Fault;
+
+/// A refusal or a failure of a request.
+pub struct Error {
+    status: StatusCode,
+    told: Told,
+    /// Seconds after which to ask again, where that helps.
+    retry_after: Option<Duration>,
+    /// The cause, for the log only.
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What the client is told.
+enum Told {
+    Plain {
+        kind: Box<ErrorKind>,
+        text: Cow<'static, str>,
+    },
+    /// More authentication is needed. <https://spec.matrix.org/v1.19/client-server-api/#user-interactive-authentication-api>
+    Interactive(Box<UiaaInfo>),
+}
+
+impl Error {
+    /// An error with a status and kind for which there is no constructor below.
+    pub fn new(status: StatusCode, kind: ErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
+        let told = Told::Plain { kind: Box::new(kind), text: text.into() };
+        Self { status, told, retry_after: None, source: None }
+    }
+
+    /// 400 with the given kind: the request itself is wrong.
+    pub fn bad_request(kind: ErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, kind, text)
+    }
+
+    /// 400 `M_BAD_JSON`: JSON of another shape than the endpoint's.
+    pub fn bad_json(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::bad_request(ErrorKind::BadJson, text)
+    }
+
+    /// 400 `M_INVALID_PARAM`: a parameter has a value that it can't have.
+    pub fn invalid_param(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::bad_request(ErrorKind::InvalidParam, text)
+    }
+
+    /// 400 `M_MISSING_PARAM`: a parameter that is needed is missing.
+    pub fn missing_param(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::bad_request(ErrorKind::MissingParam, text)
+    }
+
+    /// 401 `M_MISSING_TOKEN`: the endpoint needs an access token.
+    pub fn missing_token() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, ErrorKind::MissingToken, "An access token is needed")
+    }
+
+    /// 401 `M_UNKNOWN_TOKEN`: the access token is not valid, or no longer. After a soft logout the client may log in
+    /// again to the same device.
+    pub fn unknown_token(soft_logout: bool) -> Self {
+        let mut data = UnknownTokenErrorData::new();
+        data.soft_logout = soft_logout;
+        Self::new(StatusCode::UNAUTHORIZED, ErrorKind::UnknownToken(data), "The access token is not valid")
+    }
+
+    /// 401 `M_USER_LOCKED`. <https://spec.matrix.org/v1.19/client-server-api/#account-locking>
+    pub fn user_locked() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, ErrorKind::UserLocked, "This account is locked")
+    }
+
+    /// 401 with the flows of user-interactive authentication that are left.
+    pub fn interactive(info: UiaaInfo) -> Self {
+        let told = Told::Interactive(Box::new(info));
+        Self { status: StatusCode::UNAUTHORIZED, told, retry_after: None, source: None }
+    }
+
+    /// 403 `M_FORBIDDEN`.
+    pub fn forbidden(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, ErrorKind::Forbidden, text)
+    }
+
+    /// 404 `M_NOT_FOUND`: the endpoint exists, the thing does not.
+    pub fn not_found(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, ErrorKind::NotFound, text)
+    }
+
+    /// 404 `M_UNRECOGNIZED`: there is no such endpoint.
+    pub fn unrecognized() -> Self {
+        Self::new(StatusCode::NOT_FOUND, ErrorKind::Unrecognized, "There is no such endpoint")
+    }
+
+    /// 405 `M_UNRECOGNIZED`: the endpoint exists, for other methods.
+    pub fn wrong_method() -> Self {
+        let text = "This endpoint has other methods";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::Unrecognized, text)
+    }
+
+    /// 413 `M_TOO_LARGE`.
+    pub fn too_large(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::TooLarge, text)
+    }
+
+    /// 429 `M_LIMIT_EXCEEDED`: too many requests; the next one is welcome after `delay`.
+    pub fn limit_exceeded(delay: Duration) -> Self {
+        let mut data = LimitExceededErrorData::new();
+        data.retry_after = Some(RetryAfter::Delay(delay));
+        let kind = ErrorKind::LimitExceeded(data);
+        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, kind, "Too many requests");
+        error.retry_after = Some(delay);
+        error
+    }
+
+    /// 500 `M_UNKNOWN`: our fault, which only the log tells.
+    pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let text = "Something went wrong on the server";
+        let mut error = Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::Unknown, text);
+        error.source = Some(source.into());
+        error
+    }
+
+    /// 503 `M_UNKNOWN`: not now, but perhaps after `delay`.
+    pub fn unavailable(text: impl Into<Cow<'static, str>>, delay: Duration) -> Self {
+        let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Unknown, text);
+        error.retry_after = Some(delay);
+        error
+    }
+
+    /// Adds the cause, for the log.
+    pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The status of the response.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The cause, for the log only.
+    pub fn source(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
+        self.source.as_deref()
+    }
+
+    /// The response that the client gets.
+    pub fn into_response(self) -> Response<Bytes> {
+        let Self { status, told, retry_after, source: _ } = self;
+        let response = match told {
+            Told::Plain { kind, text } => {
+                let body = ErrorBody::Standard(StandardErrorBody::new(*kind, text.into_owned()));
+                MatrixError::new(status, body).try_into_http_response::<BytesMut>()
+            }
+            Told::Interactive(info) => UiaaResponse::AuthResponse(*info).try_into_http_response::<BytesMut>(),
+        };
+        let mut response = response.expect("an error of our own making serializes").map(BytesMut::freeze);
+        if let Some(delay) = retry_after {
+            let seconds = delay.as_millis().div_ceil(1_000) as u64;
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = formatter.debug_struct("Error");
+        debug.field("status", &self.status.as_u16());
+        if let Told::Plain { kind, text } = &self.told {
+            debug.field("errcode", &kind.errcode()).field("text", text);
+        }
+        debug.field("source", &self.source).finish()
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(error: Fault) -> Self {
+        match error {
+            Fault::Malformed => Self::bad_request(ErrorKind::NotJson, "The body is not valid JSON"),
+            Fault::Refused => Self::bad_json("The JSON has duplicate keys or is nested too deeply"),
+        }
+    }
+}
+
+/// A request that doesn't fit its type. The reasons quote what the client sent, so they go back to it and to no log.
+impl From<FromHttpRequestError> for Error {
+    fn from(error: FromHttpRequestError) -> Self {
+        match error {
+            FromHttpRequestError::Deserialization(DeserializationError::Json(reason)) => {
+                Self::bad_json(reason.to_string())
+            }
+            FromHttpRequestError::Deserialization(DeserializationError::Query(reason))
+                if reason.to_string().starts_with("missing field") =>
+            {
+                Self::missing_param(reason.to_string())
+            }
+            FromHttpRequestError::Deserialization(reason) => Self::invalid_param(reason.to_string()),
+            FromHttpRequestError::MethodMismatch { .. } => Self::wrong_method(),
+            _ => Self::bad_request(ErrorKind::Unknown, "The request doesn't fit this endpoint"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn answered(error: Error) -> (u16, Value, Response<Bytes>) {
+        let response = error.into_response();
+        (response.status().as_u16(), serde_json::from_slice(response.body()).unwrap(), response)
+    }
+
+    #[test]
+    fn a_client_is_told_code_and_text_but_no_cause() {
+        let (status, body, response) = answered(Error::internal(std::io::Error::other("disk on fire")));
+        assert_eq!(status, 500);
+        assert_eq!(body, json!({"errcode": "M_UNKNOWN", "error": "Something went wrong on the server"}));
+        assert_eq!(response.headers()["content-type"], "application/json");
+    }
+
+    #[test]
+    fn a_limit_tells_when_to_come_back() {
+        let (status, body, response) = answered(Error::limit_exceeded(Duration::from_millis(1_500)));
+        assert_eq!((status, &body["errcode"]), (429, &json!("M_LIMIT_EXCEEDED")));
+        assert_eq!(body["retry_after_ms"], 1_500);
+        assert_eq!(response.headers()["retry-after"], "2");
+    }
+
+    #[test]
+    fn tokens_and_locks_follow_the_specification() {
+        let (status, body, _) = answered(Error::unknown_token(true));
+        assert_eq!(
+            (status, &body["errcode"], &body["soft_logout"]),
+            (401, &json!("M_UNKNOWN_TOKEN"), &json!(true))
+        );
+        let (status, body, _) = answered(Error::user_locked());
+        assert_eq!(
+            (status, &body["errcode"], &body["soft_logout"]),
+            (401, &json!("M_USER_LOCKED"), &json!(true))
+        );
+        assert_eq!(answered(Error::missing_token()).1["errcode"], "M_MISSING_TOKEN");
+    }
+
+    #[test]
+    fn interactive_authentication_answers_its_flows() {
+        let (status, body, _) = answered(Error::interactive(UiaaInfo::new(Vec::new())));
+        assert_eq!((status, body), (401, json!({"flows": []})));
+    }
+}
