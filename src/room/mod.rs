@@ -3,6 +3,14 @@
 //! It asks a [`graph::Graph`] for what it needs to know and answers with decisions; it never fetches and never
 //! writes. <https://spec.matrix.org/v1.19/rooms/>
 
+pub mod auth;
+pub mod build;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod graph;
+mod lookup;
 pub mod pdu;
+pub mod receive;
+pub mod resolve;
+pub mod sign;
 pub mod version;

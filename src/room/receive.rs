@@ -1,0 +1,198 @@
+//! The checks on an event that came from elsewhere, in the specification's order.
+//!
+//! [`verify`] needs only the event and keys: it drops, or redacts what was tampered with. [`judge`] asks the room's
+//! graph: it names what is missing, rejects, or accepts with the state before the event. [`soft_failure`] asks
+//! the current state, and is all that has to be repeated if the room moved on meanwhile.
+//! <https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu>
+
+use std::collections::BTreeSet;
+
+use ruma::{
+    CanonicalJsonObject, OwnedEventId, OwnedServerName,
+    canonical_json::redact_in_place,
+    events::{StateEventType, TimelineEventType},
+    signatures::{
+        PublicKeyMap, VerificationError, Verified, required_server_signatures_to_verify_event, verify_event,
+    },
+};
+
+use super::{
+    auth::{self, Denied, Rule, Verdict},
+    graph::{Graph, State},
+    pdu::{FormatError, Pdu},
+    resolve::{ResolveError, resolve},
+    version::Version,
+};
+use crate::base::ids::EventNumber;
+
+/// Why an event is dropped: it is as if it had never come.
+#[derive(Debug, thiserror::Error)]
+pub enum Dropped {
+    /// It is not an event of this room version.
+    #[error("not a valid event: {0}")]
+    Format(#[from] FormatError),
+    /// A signature that it needs is missing or wrong.
+    #[error("signature: {0}")]
+    Signature(#[from] VerificationError),
+}
+
+/// What the room's graph says of a verified event.
+#[derive(Debug)]
+pub enum Judgement {
+    /// It cannot be judged before these are known; none of them is.
+    Needs(Missing),
+    /// It fails the authorisation rules. It is stored so that others can refer to it, and never shown.
+    Rejected {
+        /// The event, marked.
+        pdu: Pdu,
+        /// The state before it, and after it too.
+        before: State,
+        /// The rule that it failed.
+        denied: Denied,
+    },
+    /// It passes by its auth events and by the state before it.
+    Accepted {
+        /// The event.
+        pdu: Pdu,
+        /// The state before it.
+        before: State,
+    },
+}
+
+/// Events that another one refers to and the graph lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Those that it names as its permission.
+    pub auth_events: Vec<OwnedEventId>,
+    /// Those that it follows, outliers included: their state is not known.
+    pub prev_events: Vec<OwnedEventId>,
+}
+
+/// The servers whose keys [`verify`] will look for.
+///
+/// # Errors
+/// The event lacks the fields that say so; it is dropped.
+pub fn signing_servers(
+    object: &CanonicalJsonObject,
+    version: Version,
+) -> Result<BTreeSet<OwnedServerName>, Dropped> {
+    Ok(required_server_signatures_to_verify_event(object, &version.rules().signatures)?)
+}
+
+/// Checks format, signatures and content hash. An event whose content does not match its hash goes on redacted.
+///
+/// `keys` holds those that were valid when the event says it was sent. What its server put under `unsigned` is no
+/// part of the event and is left out.
+///
+/// # Errors
+/// The event is to be dropped.
+pub fn verify(
+    mut object: CanonicalJsonObject,
+    keys: &PublicKeyMap,
+    version: Version,
+) -> Result<Pdu, Dropped> {
+    object.remove("unsigned");
+    let pdu = Pdu::parse(&object, version)?;
+    match verify_event(keys, &object, version.rules())? {
+        Verified::All => Ok(pdu),
+        Verified::Signatures => {
+            redact_in_place(&mut object, version.redaction(), None)
+                .map_err(|_| FormatError::Field("content"))?;
+            Ok(Pdu::parse(&object, version)?)
+        }
+    }
+}
+
+/// Checks a verified event against its auth events and the state before it.
+///
+/// # Errors
+/// A look-up failed, or the states that it follows cannot be resolved.
+pub fn judge<G: Graph>(pdu: Pdu, graph: &G, version: Version) -> Result<Judgement, ResolveError<G::Error>> {
+    let missing = missing(&pdu, graph, version).map_err(ResolveError::Graph)?;
+    if !missing.auth_events.is_empty() || !missing.prev_events.is_empty() {
+        return Ok(Judgement::Needs(missing));
+    }
+    let before = state_before(&pdu, graph, version)?;
+    let verdict = match auth::check_auth_events(&pdu, graph, version).map_err(ResolveError::Graph)? {
+        Verdict::Allowed => auth::check_state(&pdu, &before, graph, version).map_err(ResolveError::Graph)?,
+        denied => denied,
+    };
+    Ok(match verdict {
+        Verdict::Allowed => Judgement::Accepted { pdu, before },
+        Verdict::Denied(denied) => Judgement::Rejected { pdu: pdu.into_rejected(), before, denied },
+    })
+}
+
+/// Whether an accepted event fails the authorisation rules by the room's current state: it is then kept from
+/// clients and from our own `prev_events`.
+///
+/// A create event is measured by another yardstick: a room has one, so it must be the current state's, if any.
+pub fn soft_failure<G: Graph>(
+    pdu: &Pdu,
+    current: &State,
+    graph: &G,
+    version: Version,
+) -> Result<Option<Denied>, G::Error> {
+    if *pdu.kind() == TimelineEventType::RoomCreate
+        && current.entry(graph, &StateEventType::RoomCreate, "")?.is_some()
+    {
+        return Ok(Some(Denied { rule: Rule::Create, reason: "the room has a create event".to_owned() }));
+    }
+    Ok(match auth::check_state(pdu, current, graph, version)? {
+        Verdict::Allowed => None,
+        Verdict::Denied(denied) => Some(denied),
+    })
+}
+
+/// The state after a stored event: the one before it, and itself, if it is a state event that was not rejected.
+/// None if it is an outlier.
+pub fn state_after<G: Graph>(number: EventNumber, graph: &G) -> Result<Option<State>, G::Error> {
+    let Some(root) = graph.state_before(number)? else { return Ok(None) };
+    let mut state = State::stored(root);
+    let event = graph.event(number)?;
+    if !event.rejected()
+        && let Some(key) = event.key()
+    {
+        state.set(key, number);
+    }
+    Ok(Some(state))
+}
+
+/// The state before an event whose `prev_events` are all known with theirs.
+fn state_before<G: Graph>(pdu: &Pdu, graph: &G, version: Version) -> Result<State, ResolveError<G::Error>> {
+    let mut states = Vec::new();
+    for id in pdu.prev_events() {
+        if let Some(number) = graph.number(id).map_err(ResolveError::Graph)?
+            && let Some(state) = state_after(number, graph).map_err(ResolveError::Graph)?
+            && !states.contains(&state)
+        {
+            states.push(state);
+        }
+    }
+    resolve(&states, graph, version)
+}
+
+fn missing<G: Graph>(pdu: &Pdu, graph: &G, version: Version) -> Result<Missing, G::Error> {
+    let mut missing = Missing { auth_events: Vec::new(), prev_events: Vec::new() };
+    if *pdu.kind() != TimelineEventType::RoomCreate {
+        let create = auth::create_event_id(pdu, version);
+        for id in pdu.auth_events().iter().chain(&create) {
+            if graph.number(id)?.is_none() {
+                missing.auth_events.push(id.clone());
+            }
+        }
+    }
+    for id in pdu.prev_events() {
+        let known = match graph.number(id)? {
+            Some(number) => graph.state_before(number)?.is_some(),
+            None => false,
+        };
+        if !known {
+            missing.prev_events.push(id.clone());
+        }
+    }
+    Ok(missing)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! State resolution: from the states that an event follows to the one before it.
+//!
+//! ruma resolves; here it is given only what the answer can depend on: entries that differ, their auth difference,
+//! since version 12 the conflicted state subgraph, and the entries that the authorisation of those reads. Every
+//! walk goes from high event numbers to low ones, which is an order of the auth graph, and stops as soon as nothing
+//! below can differ.
+//! <https://spec.matrix.org/v1.19/rooms/v2/#state-resolution>,
+//! <https://spec.matrix.org/v1.19/rooms/v12/#state-resolution>
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use ruma::{
+    OwnedEventId,
+    events::StateEventType,
+    state_res::{self, StateMap, auth_types_for_event, utils::event_id_set::EventIdSet},
+};
+
+use super::{
+    graph::{Graph, Key, State},
+    lookup::Lookup,
+    version::Version,
+};
+use crate::base::{ids::EventNumber, limits};
+
+/// Why states could not be resolved.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError<E> {
+    /// A look-up failed.
+    #[error(transparent)]
+    Graph(E),
+    /// The room holds an event that its rules cannot have let in.
+    #[error("state resolution: {0}")]
+    Broken(#[from] state_res::Error),
+}
+
+/// Resolves states of one room, at least one and at most [`limits::PREV_EVENTS`], into one.
+///
+/// The answer does not depend on the order of `states`, though the root that it is based on does.
+///
+/// # Errors
+/// A look-up failed, or the graph holds what cannot be.
+pub fn resolve<G: Graph>(
+    states: &[State],
+    graph: &G,
+    version: Version,
+) -> Result<State, ResolveError<G::Error>> {
+    let conflicts = conflicts(states, graph).map_err(ResolveError::Graph)?;
+    let first = states.first().cloned().unwrap_or_default();
+    if conflicts.is_empty() {
+        return Ok(first);
+    }
+    let rules = *version.resolution().v2_rules().expect("every supported version resolves by algorithm 2");
+    let difference = auth_difference(states, &conflicts, graph).map_err(ResolveError::Graph)?;
+    let subgraph = match rules.consider_conflicted_state_subgraph {
+        true => conflicted_subgraph(&conflicts, graph).map_err(ResolveError::Graph)?,
+        false => BTreeSet::new(),
+    };
+
+    let lookup = Lookup::new(graph);
+    let id = |number: EventNumber| lookup.numbered(number).map(|event| event.event_id().to_owned());
+    let mut maps: Vec<StateMap<OwnedEventId>> = vec![StateMap::new(); states.len()];
+    for (key, entries) in &conflicts {
+        for (map, entry) in maps.iter_mut().zip(entries) {
+            if let Some(id) = entry.and_then(id) {
+                map.insert(key.clone(), id);
+            }
+        }
+    }
+    let conflicting = conflicts.values().flatten().flatten();
+    let full: BTreeSet<_> = conflicting.chain(difference.keys()).chain(&subgraph).copied().collect();
+    for key in keys_read(&full, &lookup, version) {
+        if !conflicts.contains_key(&key)
+            && let Some(entry) = lookup.state(&first, &key.0, &key.1)
+        {
+            maps.iter_mut().for_each(|map| _ = map.insert(key.clone(), entry.event_id().to_owned()));
+        }
+    }
+    let chains = (0..states.len())
+        .map(|at| {
+            difference.iter().filter(move |(_, sides)| *sides & (1 << at) != 0).filter_map(|(n, _)| id(*n))
+        })
+        .map(EventIdSet::from_iter)
+        .collect();
+    let subgraph: EventIdSet<_> = subgraph.into_iter().filter_map(id).collect();
+
+    let resolved = state_res::resolve(
+        version.auth(),
+        &rules,
+        &maps,
+        chains,
+        |id| lookup.event(id),
+        |_| Some(subgraph.clone()),
+    );
+    lookup.finish().map_err(ResolveError::Graph)?;
+    merge(first, &conflicts, resolved?, graph).map_err(ResolveError::Graph)
+}
+
+/// What each state has at each key in which not all agree.
+type Conflicts = BTreeMap<Key, Vec<Option<EventNumber>>>;
+
+/// The states, as bits, in whose auth chain an event is.
+type Sides = u32;
+const _: () = assert!(limits::PREV_EVENTS < Sides::BITS as usize);
+
+fn conflicts<G: Graph>(states: &[State], graph: &G) -> Result<Conflicts, G::Error> {
+    let Some((first, others)) = states.split_first() else { return Ok(Conflicts::new()) };
+    let mut keys: BTreeSet<Key> = states.iter().flat_map(|state| state.changes.keys().cloned()).collect();
+    for other in others.iter().filter(|other| other.root != first.root) {
+        keys.extend(graph.state_difference(first.root, other.root)?.into_iter().map(|(key, ..)| key));
+    }
+    let mut conflicts = Conflicts::new();
+    for key in keys {
+        let entries: Vec<_> =
+            states.iter().map(|state| state.entry(graph, &key.0, &key.1)).collect::<Result<_, _>>()?;
+        if entries.iter().any(|entry| entry != &entries[0]) {
+            conflicts.insert(key, entries);
+        }
+    }
+    Ok(conflicts)
+}
+
+/// The events that are in some but not all of the states' auth chains, each with the states that have it.
+fn auth_difference<G: Graph>(
+    states: &[State],
+    conflicts: &Conflicts,
+    graph: &G,
+) -> Result<BTreeMap<EventNumber, Sides>, G::Error> {
+    let all: Sides = (1 << states.len()) - 1;
+    let mut tips: BTreeMap<EventNumber, Sides> = BTreeMap::new();
+    for entries in conflicts.values() {
+        for (at, entry) in entries.iter().enumerate() {
+            if let Some(number) = entry {
+                *tips.entry(*number).or_default() |= 1 << at;
+            }
+        }
+    }
+    let difference = chains_differ(&tips, all, graph)?;
+    let Some(lowest) = difference.keys().next().copied() else { return Ok(difference) };
+
+    // What the entries in which all agree descend from is in every chain. None of those at or below the lowest
+    // event of the difference can descend from one in it.
+    let first = &states[0];
+    let mut replaced = HashSet::new();
+    for key in first.changes.keys().chain(conflicts.keys()) {
+        replaced.extend(graph.state(first.root, &key.0, &key.1)?);
+    }
+    let agreed = first.changes.iter().filter(|(key, _)| !conflicts.contains_key(*key));
+    let stored = graph.state_above(first.root, lowest)?.into_iter().filter(|n| !replaced.contains(n));
+    for number in stored.chain(agreed.filter_map(|(_, entry)| *entry)) {
+        tips.insert(number, all);
+    }
+    chains_differ(&tips, all, graph)
+}
+
+/// Walks from events that some states have to what permits them, until all that is left is common to all.
+fn chains_differ<G: Graph>(
+    tips: &BTreeMap<EventNumber, Sides>,
+    all: Sides,
+    graph: &G,
+) -> Result<BTreeMap<EventNumber, Sides>, G::Error> {
+    let mut walk = Walk { ahead: BTreeMap::new(), partial: 0, all };
+    for (tip, sides) in tips {
+        graph.auth_events(*tip)?.into_iter().for_each(|number| walk.reach(number, *sides));
+    }
+    let mut difference = BTreeMap::new();
+    while let Some((number, sides)) = walk.next() {
+        if sides != all {
+            difference.insert(number, sides);
+        }
+        graph.auth_events(number)?.into_iter().for_each(|permission| walk.reach(permission, sides));
+    }
+    Ok(difference)
+}
+
+/// The events that a walk down the auth graph has reached and not yet passed.
+struct Walk {
+    ahead: BTreeMap<EventNumber, Sides>,
+    /// How many of them are not known to be in every chain.
+    partial: usize,
+    all: Sides,
+}
+
+impl Walk {
+    fn reach(&mut self, number: EventNumber, sides: Sides) {
+        let reached = self.ahead.entry(number).or_default();
+        let counted = *reached != 0 && *reached != self.all;
+        *reached |= sides;
+        let counts = *reached != self.all;
+        self.partial = self.partial - usize::from(counted) + usize::from(counts);
+    }
+
+    /// The highest event ahead, which nothing that is still ahead descends to; none once all are in every chain.
+    fn next(&mut self) -> Option<(EventNumber, Sides)> {
+        if self.partial == 0 {
+            return None;
+        }
+        let (number, sides) = self.ahead.pop_last()?;
+        self.partial -= usize::from(sides != self.all);
+        Some((number, sides))
+    }
+}
+
+/// The events on any path of auth events from one conflicting event to another, both included.
+fn conflicted_subgraph<G: Graph>(
+    conflicts: &Conflicts,
+    graph: &G,
+) -> Result<BTreeSet<EventNumber>, G::Error> {
+    let ends: BTreeSet<EventNumber> = conflicts.values().flatten().flatten().copied().collect();
+    let Some(lowest) = ends.first().copied() else { return Ok(ends) };
+    let mut ahead = ends.clone();
+    let mut below: BTreeMap<EventNumber, Vec<EventNumber>> = BTreeMap::new();
+    while let Some(number) = ahead.pop_last() {
+        let permissions = graph.auth_events(number)?;
+        ahead.extend(permissions.iter().filter(|permission| **permission >= lowest));
+        below.insert(number, permissions);
+    }
+    let mut on_path = BTreeSet::new();
+    for (number, permissions) in below {
+        if ends.contains(&number) || permissions.iter().any(|permission| on_path.contains(permission)) {
+            on_path.insert(number);
+        }
+    }
+    Ok(on_path)
+}
+
+/// The keys of the state that the authorisation of these events reads.
+fn keys_read<G: Graph>(
+    events: &BTreeSet<EventNumber>,
+    lookup: &Lookup<'_, G>,
+    version: Version,
+) -> BTreeSet<Key> {
+    let mut keys = BTreeSet::from([(StateEventType::RoomCreate, String::new())]);
+    for event in events.iter().filter_map(|number| lookup.numbered(*number)) {
+        let types = auth_types_for_event(
+            event.kind(),
+            event.sender(),
+            event.state_key(),
+            event.content(),
+            version.auth(),
+        );
+        keys.extend(types.into_iter().flatten());
+    }
+    keys
+}
+
+/// Puts what was resolved into a state. An entry on which all states agree stands, whatever else was resolved.
+fn merge<G: Graph>(
+    first: State,
+    conflicts: &Conflicts,
+    resolved: StateMap<OwnedEventId>,
+    graph: &G,
+) -> Result<State, G::Error> {
+    let mut state = first.clone();
+    for key in conflicts.keys().filter(|key| !resolved.contains_key(*key)) {
+        state.changes.insert(key.clone(), None);
+    }
+    for (key, id) in resolved {
+        if conflicts.contains_key(&key) || first.entry(graph, &key.0, &key.1)?.is_none() {
+            state.changes.insert(key, graph.number(&id)?);
+        }
+    }
+    let mut kept = BTreeMap::new();
+    for (key, entry) in state.changes {
+        if graph.state(state.root, &key.0, &key.1)? != entry {
+            kept.insert(key, entry);
+        }
+    }
+    Ok(State { changes: kept, ..state })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+use proptest::prelude::*;
+use ruma::{EventId, RoomVersionId};
+use serde_json::json;
+
+use super::*;
+use crate::base::ids::StateRoot;
+use crate::room::fixture::{ALICE, BOB, CAROL, Outcome, World};
+use crate::room::graph::Difference;
+
+/// The auth chain of some events, as the specification words it.
+fn chain(world: &World, start: impl IntoIterator<Item = OwnedEventId>) -> BTreeSet<OwnedEventId> {
+    let mut chain = BTreeSet::new();
+    let mut ahead: Vec<_> = start.into_iter().collect();
+    while let Some(id) = ahead.pop() {
+        for permission in world.pdu(&id).unwrap().auth_events() {
+            if chain.insert(permission.clone()) {
+                ahead.push(permission.clone());
+            }
+        }
+    }
+    chain
+}
+
+/// What lies on a path between two of these events.
+fn between(world: &World, ends: &BTreeSet<OwnedEventId>) -> BTreeSet<OwnedEventId> {
+    let below = |id: &OwnedEventId| chain(world, [id.clone()]);
+    let reached: BTreeSet<_> = ends.iter().flat_map(below).chain(ends.iter().cloned()).collect();
+    let leads = |id: &OwnedEventId| ends.contains(id) || !below(id).is_disjoint(ends);
+    reached.into_iter().filter(leads).collect()
+}
+
+/// Resolves with whole states and whole auth chains, nothing left out.
+fn resolve_naively(world: &World, states: &[State]) -> BTreeMap<Key, OwnedEventId> {
+    let maps: Vec<StateMap<OwnedEventId>> =
+        states.iter().map(|state| world.flat(state).into_iter().collect()).collect();
+    let chains = maps.iter().map(|map| EventIdSet::from_iter(chain(world, map.values().cloned()))).collect();
+    let rules = *world.version.resolution().v2_rules().unwrap();
+    let subgraph = |conflicted: &StateMap<Vec<OwnedEventId>>| {
+        let ends = conflicted.values().flatten().cloned().collect();
+        Some(EventIdSet::from_iter(between(world, &ends)))
+    };
+    state_res::resolve(world.version.auth(), &rules, &maps, chains, |id| world.pdu(id), subgraph)
+        .unwrap()
+        .into_iter()
+        .collect()
+}
+
+fn after(world: &World, events: &[&EventId]) -> Vec<State> {
+    events.iter().map(|id| world.after(&[id])).collect()
+}
+
+#[test]
+fn one_state_and_equal_states_resolve_to_themselves() {
+    let (world, last) = World::new("12");
+    let state = world.after(&[&last]);
+    assert_eq!(resolve(&[], &world, world.version).unwrap(), State::default());
+    assert_eq!(resolve(&[state.clone(), state.clone()], &world, world.version).unwrap(), state);
+}
+
+#[test]
+fn of_two_topics_the_later_one_stands() {
+    for version in ["10", "11", "12"] {
+        let (mut world, last) = World::new(version);
+        let first = world.accept(BOB, &[&last], "m.room.topic", Some(""), json!({ "topic": "first" }));
+        let second = world.accept(ALICE, &[&last], "m.room.topic", Some(""), json!({ "topic": "second" }));
+        let merged = world.after(&[&first, &second]);
+        assert_eq!(world.entry(&merged, "m.room.topic", ""), Some(second));
+        assert_eq!(world.current, merged);
+    }
+}
+
+#[test]
+fn a_ban_beats_what_the_banned_did_beside_it() {
+    for version in ["10", "11", "12"] {
+        let (mut world, last) = World::new(version);
+        let topic = world.accept(BOB, &[&last], "m.room.topic", Some(""), json!({ "topic": "mine" }));
+        let ban = world.accept(ALICE, &[&last], "m.room.member", Some(BOB), json!({ "membership": "ban" }));
+        let merged = world.after(&[&topic, &ban]);
+        assert_eq!(world.entry(&merged, "m.room.member", BOB), Some(ban));
+        assert_eq!(world.entry(&merged, "m.room.topic", ""), None, "version {version}");
+    }
+}
+
+#[test]
+fn a_demotion_beats_what_the_demoted_changed_beside_it() {
+    for version in ["10", "12"] {
+        let (mut world, last) = World::new(version);
+        let users = match version {
+            "12" => json!({ BOB: 0 }),
+            _ => json!({ ALICE: 100, BOB: 0 }),
+        };
+        let down = world.accept(ALICE, &[&last], "m.room.power_levels", Some(""), json!({ "users": users }));
+        let rules =
+            world.make(BOB, &[&last], "m.room.join_rules", Some(""), json!({ "join_rule": "invite" }));
+        let tried = world.id_of(&rules);
+        assert!(matches!(world.arrive(rules), Outcome::SoftFailed(_)));
+        let merged = world.after(&[&down, &tried]);
+        assert_eq!(world.entry(&merged, "m.room.power_levels", ""), Some(down));
+        assert_ne!(world.entry(&merged, "m.room.join_rules", ""), Some(tried), "version {version}");
+    }
+}
+
+#[test]
+fn a_failed_lookup_is_reported() {
+    struct Broken<'w>(&'w World);
+    impl Graph for Broken<'_> {
+        type Error = &'static str;
+        fn number(&self, id: &EventId) -> Result<Option<EventNumber>, Self::Error> {
+            Ok(self.0.number(id).unwrap())
+        }
+        fn event(&self, _: EventNumber) -> Result<std::sync::Arc<crate::room::pdu::Pdu>, Self::Error> {
+            Err("bad sector")
+        }
+        fn auth_events(&self, number: EventNumber) -> Result<Vec<EventNumber>, Self::Error> {
+            Ok(self.0.auth_events(number).unwrap())
+        }
+        fn state_before(&self, number: EventNumber) -> Result<Option<StateRoot>, Self::Error> {
+            Ok(self.0.state_before(number).unwrap())
+        }
+        fn state(
+            &self,
+            root: StateRoot,
+            kind: &StateEventType,
+            key: &str,
+        ) -> Result<Option<EventNumber>, Self::Error> {
+            Ok(self.0.state(root, kind, key).unwrap())
+        }
+        fn state_difference(&self, a: StateRoot, b: StateRoot) -> Result<Vec<Difference>, Self::Error> {
+            Ok(self.0.state_difference(a, b).unwrap())
+        }
+        fn state_above(&self, root: StateRoot, floor: EventNumber) -> Result<Vec<EventNumber>, Self::Error> {
+            Ok(self.0.state_above(root, floor).unwrap())
+        }
+    }
+    let (mut world, last) = World::new("11");
+    let one = world.accept(BOB, &[&last], "m.room.topic", Some(""), json!({ "topic": "1" }));
+    let two = world.accept(ALICE, &[&last], "m.room.topic", Some(""), json!({ "topic": "2" }));
+    let states = after(&world, &[&one, &two]);
+    let error = resolve(&states, &Broken(&world), world.version).unwrap_err();
+    assert!(matches!(error, ResolveError::Graph("bad sector")));
+}
+
+/// One thing that somebody does somewhere in the room's graph.
+#[derive(Clone, Debug)]
+struct Step {
+    sender: usize,
+    prev_events: Vec<prop::sample::Index>,
+    action: usize,
+    target: usize,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step =
+        (0..3_usize, prop::collection::vec(any::<prop::sample::Index>(), 1..4), 0..8_usize, 0..3_usize)
+            .prop_map(|(sender, prev_events, action, target)| Step { sender, prev_events, action, target });
+    prop::collection::vec(step, 1..24)
+}
+
+/// Plays the steps, whatever becomes of each, and returns the events that arrived after the room was set up.
+fn play(world: &mut World, steps: &[Step]) -> Vec<ruma::CanonicalJsonObject> {
+    let users = [ALICE, BOB, CAROL];
+    let mut log = Vec::new();
+    for (at, step) in steps.iter().enumerate() {
+        let ids: Vec<_> = world.ids().into_iter().skip(5).collect();
+        let ids: Vec<_> = ids.iter().filter(|id| !world.pdu(id).unwrap().rejected()).collect();
+        let mut prev_events: Vec<&EventId> =
+            step.prev_events.iter().map(|index| index.get(&ids).as_ref()).collect();
+        prev_events.sort();
+        prev_events.dedup();
+        let (sender, target) = (users[step.sender], users[step.target]);
+        let level = [0, 50, 100][at % 3];
+        let rule = ["public", "invite"][at % 2];
+        let mut levels = json!({ "users": { BOB: 50, CAROL: level } });
+        if !world.version.auth().explicitly_privilege_room_creators {
+            levels["users"][ALICE] = json!(100);
+        }
+        let (kind, key, content) = match step.action {
+            0 | 1 => ("m.room.topic", "", json!({ "topic": at })),
+            2 => ("m.room.power_levels", "", levels),
+            3 => ("m.room.join_rules", "", json!({ "join_rule": rule })),
+            4 => ("m.room.member", target, json!({ "membership": "ban" })),
+            5 => ("m.room.member", target, json!({ "membership": "leave" })),
+            6 => ("m.room.member", target, json!({ "membership": "invite" })),
+            _ => ("m.room.member", sender, json!({ "membership": "join" })),
+        };
+        let event = world.make(sender, &prev_events, kind, Some(key), content);
+        log.push(event.clone());
+        world.arrive(event);
+    }
+    log
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn resolution_leaves_out_only_what_cannot_matter_and_knows_no_order(
+        steps in steps(),
+        version in prop::sample::select(vec!["10", "11", "12"]),
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 2..6),
+    ) {
+        let (mut world, _) = World::new(version);
+        play(&mut world, &steps);
+        let ids = world.ids();
+        let picked: Vec<&EventId> = picks.iter().map(|index| index.get(&ids).as_ref()).collect();
+        let mut states = after(&world, &picked);
+        let resolved = world.flat(&resolve(&states, &world, world.version).unwrap());
+        prop_assert_eq!(&resolved, &resolve_naively(&world, &states));
+        states.reverse();
+        prop_assert_eq!(&resolved, &world.flat(&resolve(&states, &world, world.version).unwrap()));
+        states.rotate_left(1);
+        states.push(states[0].clone());
+        prop_assert_eq!(&resolved, &world.flat(&resolve(&states, &world, world.version).unwrap()));
+    }
+
+    #[test]
+    fn the_walks_find_the_auth_difference_and_the_subgraph(
+        steps in steps(),
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 2..5),
+    ) {
+        let (mut world, _) = World::new("12");
+        play(&mut world, &steps);
+        let ids = world.ids();
+        let picked: Vec<&EventId> = picks.iter().map(|index| index.get(&ids).as_ref()).collect();
+        let states = after(&world, &picked);
+        let conflicts = conflicts(&states, &world).unwrap();
+        let named = |numbers: Vec<EventNumber>| -> BTreeSet<OwnedEventId> {
+            numbers.into_iter().map(|n| world.event(n).unwrap().event_id().to_owned()).collect()
+        };
+
+        let chains: Vec<_> = states.iter().map(|state| chain(&world, world.flat(state).into_values())).collect();
+        let some: BTreeSet<_> = chains.iter().flatten().cloned().collect();
+        let expected: BTreeSet<_> =
+            some.into_iter().filter(|id| !chains.iter().all(|chain| chain.contains(id))).collect();
+        let found = auth_difference(&states, &conflicts, &world).unwrap();
+        prop_assert_eq!(named(found.into_keys().collect()), expected);
+
+        let ends = conflicts.values().flatten().flatten().copied().collect();
+        let found = conflicted_subgraph(&conflicts, &world).unwrap();
+        prop_assert_eq!(named(found.into_iter().collect()), between(&world, &named(ends)));
+    }
+
+    #[test]
+    fn servers_that_hear_of_events_in_another_order_agree_on_the_state_before_each(
+        steps in steps(),
+        version in prop::sample::select(vec!["10", "11", "12"]),
+        order in prop::collection::vec(any::<u32>(), 24),
+    ) {
+        let (mut here, _) = World::new(version);
+        let log = play(&mut here, &steps);
+        let mut there = World::empty(Version::of(&RoomVersionId::try_from(version).unwrap()).unwrap());
+        for id in here.ids().iter().take(6) {
+            there.arrive(here.pdu(id).unwrap().object());
+        }
+        let mut waiting: Vec<_> = log.iter().zip(&order).collect();
+        waiting.sort_by_key(|(_, order)| **order);
+        while !waiting.is_empty() {
+            waiting.retain(|(event, _)| matches!(there.arrive((*event).clone()), Outcome::Needs(_)));
+        }
+        for id in here.ids() {
+            prop_assert_eq!(here.flat(&here.before(&id)), there.flat(&there.before(&id)));
+            prop_assert_eq!(here.pdu(&id).unwrap().rejected(), there.pdu(&id).unwrap().rejected());
+        }
+    }
+}
