@@ -119,3 +119,109 @@ fn select_auth_events<G: Graph>(
     }
     Ok(selected)
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::{UserId, owned_event_id, signatures::verify_event, uint};
+    use serde_json::json;
+
+    use super::*;
+    use crate::room::{
+        auth::Rule,
+        fixture::{ALICE, BOB, World, key_pair},
+        sign::{CheckedEvent, sign},
+    };
+
+    fn tip(world: &World, depth: u64) -> Tip {
+        Tip {
+            room_id: Some(world.room_id.clone()),
+            version: world.version,
+            prev_events: world.extremities.iter().map(|id| (id.clone(), depth)).collect(),
+            state: world.current.clone(),
+        }
+    }
+
+    fn draft(kind: &str, state_key: Option<&str>, content: serde_json::Value) -> Draft {
+        Draft {
+            kind: kind.into(),
+            state_key: state_key.map(str::to_owned),
+            content: CanonicalJsonValue::try_from(content).unwrap().as_object().unwrap().clone(),
+            redacts: None,
+        }
+    }
+
+    fn built(world: &World, sender: &str, draft: Draft) -> Pdu {
+        let sender = OwnedUserId::try_from(sender).unwrap();
+        build(draft, sender, MilliSecondsSinceUnixEpoch(uint!(7)), &tip(world, 3), world).unwrap()
+    }
+
+    #[test]
+    fn auth_events_are_the_selection_of_the_version() {
+        for (version, create) in [("10", true), ("11", true), ("12", false)] {
+            let (world, _) = World::new(version);
+            let kinds = |pdu: &Pdu| -> Vec<String> {
+                let of = |id| world.pdu(id).unwrap().kind().to_string();
+                let mut kinds: Vec<_> = pdu.auth_events().iter().map(|id| of(id)).collect();
+                kinds.retain(|kind| kind != "m.room.create");
+                kinds.sort();
+                kinds
+            };
+            let message = built(&world, BOB, draft("m.room.message", None, json!({})));
+            assert_eq!(kinds(&message), ["m.room.member", "m.room.power_levels"]);
+            assert_eq!(message.auth_events().contains(&world.ids()[0]), create);
+            let invite = json!({ "membership": "invite" });
+            let invite = built(&world, BOB, draft("m.room.member", Some("@x:one.example"), invite));
+            assert_eq!(kinds(&invite), ["m.room.join_rules", "m.room.member", "m.room.power_levels"]);
+        }
+    }
+
+    #[test]
+    fn depth_follows_the_deepest_and_stays_below_its_cap() {
+        let (world, last) = World::new("12");
+        let sender = OwnedUserId::try_from(ALICE).unwrap();
+        for (depth, expected) in [(3, 4), (limits::MAX_INTEGER, limits::MAX_INTEGER)] {
+            let tip = tip(&world, depth);
+            let now = MilliSecondsSinceUnixEpoch(uint!(7));
+            let pdu = build(draft("m.x", None, json!({})), sender.clone(), now, &tip, &world).unwrap();
+            assert_eq!((pdu.depth(), pdu.prev_events()), (expected, &[last.clone()][..]));
+        }
+    }
+
+    #[test]
+    fn a_redaction_names_its_target_where_the_version_wants_it() {
+        for version in ["10", "11", "12"] {
+            let (world, _) = World::new(version);
+            let redacts = Some(owned_event_id!("$x"));
+            let pdu = built(&world, ALICE, Draft { redacts, ..draft("m.room.redaction", None, json!({})) });
+            assert_eq!(pdu.object().contains_key("redacts"), version == "10");
+            assert_eq!(pdu.content().get().contains("redacts"), version != "10");
+        }
+    }
+
+    #[test]
+    fn too_large_a_draft_makes_no_event() {
+        let (world, _) = World::new("12");
+        let sender = OwnedUserId::try_from(ALICE).unwrap();
+        let now = MilliSecondsSinceUnixEpoch(uint!(7));
+        let large = draft("m.x", None, json!({ "body": "x".repeat(limits::EVENT_BYTES) }));
+        let error = build(large, sender, now, &tip(&world, 1), &world).unwrap_err();
+        assert!(matches!(error, BuildError::Format(FormatError::Large)));
+    }
+
+    #[test]
+    fn only_what_passed_the_rules_is_signed_and_the_signature_verifies() {
+        for version in ["10", "11", "12"] {
+            let (world, _) = World::new(version);
+            let server = <&UserId>::try_from(ALICE).unwrap().server_name();
+            let check = |pdu| CheckedEvent::check(pdu, &world.current, &world, world.version).unwrap();
+            let message = built(&world, ALICE, draft("m.room.message", None, json!({ "body": "x" })));
+            let id = message.event_id().to_owned();
+            let signed = sign(check(message).unwrap(), server, &key_pair("one.example")).unwrap();
+            assert_eq!(signed.event_id(), id);
+            verify_event(&world.keys, &signed.object(), world.version.rules()).unwrap();
+
+            let stranger = built(&world, "@x:one.example", draft("m.room.message", None, json!({})));
+            assert_eq!(check(stranger).unwrap_err().rule, Rule::Send);
+        }
+    }
+}

@@ -7,10 +7,14 @@ pub mod auth;
 pub mod build;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod format;
 pub mod graph;
 mod lookup;
+pub mod members;
 pub mod pdu;
 pub mod receive;
+pub mod redact;
 pub mod resolve;
 pub mod sign;
 pub mod version;
+pub mod visibility;

@@ -1,0 +1,273 @@
+//! History visibility: which events of a room a user may see.
+//!
+//! It is judged by the state at each event, never by the current one. Whatever reaches a client is a
+//! [`VisibleEvent`], and only this module makes one.
+//! <https://spec.matrix.org/v1.19/client-server-api/#server-behaviour-5>
+
+use std::{collections::HashMap, sync::Arc};
+
+use ruma::{
+    OwnedUserId, UserId,
+    events::{
+        StateEventType,
+        room::{history_visibility::HistoryVisibility, member::MembershipState},
+    },
+};
+use serde::Deserialize;
+
+use super::{
+    graph::{Graph, State},
+    members::{membership, membership_set},
+    pdu::Pdu,
+};
+use crate::base::ids::{EventNumber, StateRoot};
+
+/// An event that somebody may see.
+#[derive(Clone, Debug)]
+pub struct VisibleEvent {
+    number: EventNumber,
+    pdu: Arc<Pdu>,
+}
+
+impl VisibleEvent {
+    /// Its number.
+    pub fn number(&self) -> EventNumber {
+        self.number
+    }
+
+    /// The event.
+    pub fn pdu(&self) -> &Arc<Pdu> {
+        &self.pdu
+    }
+}
+
+/// Judges what one user may see of one room; remembers what it read of each state.
+pub struct Eyes<'g, G> {
+    graph: &'g G,
+    user: OwnedUserId,
+    seen: HashMap<StateRoot, Moment>,
+}
+
+/// What the state at one moment says of the user.
+#[derive(Clone)]
+struct Moment {
+    visibility: HistoryVisibility,
+    membership: MembershipState,
+}
+
+impl<'g, G: Graph> Eyes<'g, G> {
+    /// The eyes of a user on a room.
+    pub fn new(graph: &'g G, user: &UserId) -> Self {
+        Self { graph, user: user.to_owned(), seen: HashMap::new() }
+    }
+
+    /// The event, if the user may see it.
+    ///
+    /// `joined_later` says whether they joined the room at any time after the event; whoever is joined now did, or
+    /// was joined already. Rejected events and outliers are never seen.
+    pub fn event(
+        &mut self,
+        number: EventNumber,
+        joined_later: bool,
+    ) -> Result<Option<VisibleEvent>, G::Error> {
+        let pdu = self.graph.event(number)?;
+        let Some(root) = self.graph.state_before(number)?.filter(|_| !pdu.rejected()) else {
+            return Ok(None);
+        };
+        let before = self.moment(root)?;
+        let mut after = before.clone();
+        if pdu.is_state(&StateEventType::RoomHistoryVisibility, "") {
+            after.visibility = visibility_set(&pdu);
+        } else if pdu.is_state(&StateEventType::RoomMember, self.user.as_str()) {
+            after.membership = membership_set(&pdu).unwrap_or(MembershipState::Leave);
+        }
+        let visible = before.allows(joined_later) || after.allows(joined_later);
+        Ok(visible.then_some(VisibleEvent { number, pdu }))
+    }
+
+    /// The right to read a whole state: the user is joined in it, or it lets everybody read.
+    ///
+    /// Whoever left reads the state after their leaving by the right to the one before it.
+    pub fn state(&self, state: &State) -> Result<Option<StateAccess>, G::Error> {
+        let moment = self.read(state)?;
+        let may = moment.membership == MembershipState::Join
+            || moment.visibility == HistoryVisibility::WorldReadable;
+        Ok(may.then_some(StateAccess(())))
+    }
+
+    fn moment(&mut self, root: StateRoot) -> Result<Moment, G::Error> {
+        if let Some(moment) = self.seen.get(&root) {
+            return Ok(moment.clone());
+        }
+        let moment = self.read(&State::stored(root))?;
+        self.seen.insert(root, moment.clone());
+        Ok(moment)
+    }
+
+    fn read(&self, state: &State) -> Result<Moment, G::Error> {
+        let visibility = match state.entry(self.graph, &StateEventType::RoomHistoryVisibility, "")? {
+            Some(number) => visibility_set(&*self.graph.event(number)?),
+            None => HistoryVisibility::Shared,
+        };
+        Ok(Moment { visibility, membership: membership(&self.user, state, self.graph)? })
+    }
+}
+
+/// Somebody's right to read one state of a room.
+#[derive(Clone, Copy, Debug)]
+pub struct StateAccess(());
+
+impl StateAccess {
+    /// An event of that state. Soft-failed ones belong to it as others do.
+    pub fn event(self, number: EventNumber, pdu: Arc<Pdu>) -> VisibleEvent {
+        VisibleEvent { number, pdu }
+    }
+}
+
+impl Moment {
+    fn allows(&self, joined_later: bool) -> bool {
+        match (&self.visibility, &self.membership) {
+            (HistoryVisibility::WorldReadable, _) | (_, MembershipState::Join) => true,
+            (HistoryVisibility::Shared, _) => joined_later,
+            (HistoryVisibility::Invited, membership) => *membership == MembershipState::Invite,
+            _ => false,
+        }
+    }
+}
+
+/// The visibility that an event sets; one that is not understood counts as shared.
+fn visibility_set(event: &Pdu) -> HistoryVisibility {
+    #[derive(Deserialize)]
+    struct Content {
+        history_visibility: HistoryVisibility,
+    }
+    match event.content_as::<Content>().map(|content| content.history_visibility) {
+        Some(HistoryVisibility::_Custom(_)) | None => HistoryVisibility::Shared,
+        Some(known) => known,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::OwnedEventId;
+    use serde_json::json;
+
+    use super::*;
+    use crate::room::fixture::{ALICE, CAROL, World};
+
+    const DAVE: &str = "@dave:one.example";
+
+    /// A room with the given visibility and Dave in the given membership, and a message at that time.
+    fn scene(visibility: Option<&str>, membership: &str) -> (World, OwnedEventId) {
+        let (mut world, mut last) = World::new("12");
+        if let Some(visibility) = visibility {
+            let content = json!({ "history_visibility": visibility });
+            last = world.accept(ALICE, &[&last], "m.room.history_visibility", Some(""), content);
+        }
+        for step in match membership {
+            "join" => &["join"][..],
+            "left" => &["join", "leave"],
+            "invite" => &["invite"],
+            "ban" => &["ban"],
+            _ => &[],
+        } {
+            let sender = if matches!(*step, "invite" | "ban") { ALICE } else { DAVE };
+            let content = json!({ "membership": step });
+            last = world.accept(sender, &[&last], "m.room.member", Some(DAVE), content);
+        }
+        last = world.accept(ALICE, &[&last], "m.room.message", None, json!({ "body": "then" }));
+        (world, last)
+    }
+
+    fn sees(world: &World, id: &OwnedEventId, user: &str, joined_later: bool) -> bool {
+        let user = <&UserId>::try_from(user).unwrap();
+        let number = world.number(id).unwrap().unwrap();
+        Eyes::new(world, user).event(number, joined_later).unwrap().is_some()
+    }
+
+    #[test]
+    fn every_visibility_by_every_membership() {
+        for (visibility, memberships, later) in [
+            (Some("world_readable"), &["join", "left", "invite", "ban", "none"][..], true),
+            (Some("shared"), &["join"], true),
+            (Some("invited"), &["join", "invite"], false),
+            (Some("joined"), &["join"], false),
+            (Some("org.example.unknown"), &["join"], true),
+            (None, &["join"], true),
+        ] {
+            for membership in ["join", "left", "invite", "ban", "none"] {
+                let (world, message) = scene(visibility, membership);
+                let then = memberships.contains(&membership);
+                assert_eq!(sees(&world, &message, DAVE, false), then, "{visibility:?} {membership}");
+                assert_eq!(
+                    sees(&world, &message, DAVE, true),
+                    then || later,
+                    "{visibility:?} {membership} later"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_later_setting_changes_nothing_for_earlier_events() {
+        let (mut world, message) = scene(Some("joined"), "none");
+        let content = json!({ "history_visibility": "world_readable" });
+        world.accept(ALICE, &[&message], "m.room.history_visibility", Some(""), content);
+        assert!(!sees(&world, &message, DAVE, true));
+    }
+
+    #[test]
+    fn a_change_of_visibility_is_seen_by_whoever_sees_either_side() {
+        for (before, after) in [("world_readable", "joined"), ("joined", "world_readable")] {
+            let (mut world, last) = scene(Some(before), "none");
+            let content = json!({ "history_visibility": after });
+            let change = world.accept(ALICE, &[&last], "m.room.history_visibility", Some(""), content);
+            assert!(sees(&world, &change, DAVE, false));
+        }
+        let (mut world, last) = scene(Some("joined"), "none");
+        let content = json!({ "history_visibility": "invited" });
+        let change = world.accept(ALICE, &[&last], "m.room.history_visibility", Some(""), content);
+        assert!(!sees(&world, &change, DAVE, false));
+    }
+
+    #[test]
+    fn ones_own_coming_and_going_is_seen_and_others_is_not() {
+        let (mut world, last) = scene(Some("joined"), "none");
+        let join = world.accept(DAVE, &[&last], "m.room.member", Some(DAVE), json!({ "membership": "join" }));
+        let kick =
+            world.accept(ALICE, &[&join], "m.room.member", Some(DAVE), json!({ "membership": "leave" }));
+        let gone =
+            world.accept(ALICE, &[&kick], "m.room.member", Some(CAROL), json!({ "membership": "leave" }));
+        assert!(sees(&world, &join, DAVE, false) && sees(&world, &kick, DAVE, false));
+        assert!(!sees(&world, &gone, DAVE, false));
+        assert!(sees(&world, &gone, CAROL, false));
+        assert!(!sees(&world, &join, "@erin:one.example", true), "not her own");
+    }
+
+    #[test]
+    fn rejected_events_and_outliers_are_never_seen() {
+        let (mut world, last) = scene(Some("world_readable"), "none");
+        let rejected = world.make(DAVE, &[&last], "m.room.message", None, json!({}));
+        let rejected_id = world.id_of(&rejected);
+        world.arrive(rejected);
+        let outlier = world.make(ALICE, &[&last], "m.room.message", None, json!({}));
+        world.outlier(&outlier);
+        let outlier_id = world.id_of(&outlier);
+        assert!(!sees(&world, &rejected_id, ALICE, true) && !sees(&world, &outlier_id, ALICE, true));
+    }
+
+    #[test]
+    fn a_whole_state_is_read_by_members_and_where_the_world_may_read() {
+        for (visibility, membership, expected) in [
+            ("shared", "join", true),
+            ("shared", "left", false),
+            ("shared", "invite", false),
+            ("world_readable", "none", true),
+            ("invited", "invite", false),
+        ] {
+            let (world, _) = scene(Some(visibility), membership);
+            let eyes = Eyes::new(&world, <&UserId>::try_from(DAVE).unwrap());
+            assert_eq!(eyes.state(&world.current).unwrap().is_some(), expected, "{visibility} {membership}");
+        }
+    }
+}
