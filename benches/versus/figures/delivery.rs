@@ -1,0 +1,76 @@
+//! From the start of a send to its arrival at every long-polling client in the room.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::{sync::mpsc, time::timeout};
+
+use super::{Figure, Polls, room_of};
+use crate::{
+    Scale,
+    meter::{Load, Stopwatch, percentile},
+    person::Person,
+    report::{Goal, Measured, Row},
+    server::Server,
+};
+
+pub(crate) struct Delivery;
+
+impl Figure for Delivery {
+    const NAME: &'static str = "delivery";
+    const ROWS: &'static [Row] = &[
+        Row { what: "send to delivery at 100 long-polling clients, p50, ms", goal: Goal::None },
+        Row { what: "send to delivery at 100 long-polling clients, p99, ms", goal: Goal::TimesLess(10.0) },
+    ];
+
+    async fn measure(server: &mut Server, scale: Scale) -> Result<Measured> {
+        server.start().await?;
+        let clients = scale.of(100);
+        let mut people = Person::register_many(server, "user", clients).await?;
+        let room = room_of(&mut people).await?;
+        let (arrived, mut arrivals) = mpsc::unbounded_channel();
+        let polls = Polls::open(server, &people, |_| {
+            let arrived = arrived.clone();
+            let mut expected = 0;
+            move |body: &[u8]| {
+                while contains(body, &text(expected)) {
+                    // The receiver is gone only when the measurement is over.
+                    arrived.send(()).ok();
+                    expected += 1;
+                }
+            }
+        })
+        .await?;
+
+        let load = Load::start(server)?;
+        let mut samples = Vec::new();
+        for n in 0..scale.of(200) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let stopwatch = Stopwatch::start();
+            let text = text(n);
+            let acknowledged = people[0].send(&room, &text);
+            let delivered = async {
+                for _ in 0..clients {
+                    timeout(Duration::from_secs(30), arrivals.recv())
+                        .await
+                        .context("a message never arrived")?;
+                    samples.push(stopwatch.elapsed_ms());
+                }
+                anyhow::Ok(())
+            };
+            tokio::try_join!(acknowledged, delivered)?;
+        }
+        let (client, served) = load.shares()?;
+        polls.check().await?;
+        let note = format!("delivery: client {client:.0} % of a processor, server {served:.0} %");
+        Ok(Measured::from([percentile(&mut samples, 0.5), percentile(&mut samples, 0.99)]).note(note))
+    }
+}
+
+fn text(n: usize) -> String {
+    format!("message number {n}.")
+}
+
+fn contains(body: &[u8], text: &str) -> bool {
+    body.windows(text.len()).any(|window| window == text.as_bytes())
+}

@@ -1,0 +1,105 @@
+//! A user with a token and one connection, and the calls that the figures are made of.
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{client::Connection, server::Server};
+
+/// One logged-in user on one connection.
+pub(crate) struct Person {
+    connection: Connection,
+    token: String,
+    sent: u64,
+}
+
+impl Person {
+    /// Registers a user called `name`.
+    pub(crate) async fn register(server: &Server, name: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Registered {
+            access_token: String,
+        }
+        let mut connection = Connection::open(server.address).await?;
+        let body = json!({ "username": name, "password": "a long pass phrase", "auth": { "type": "m.login.dummy" } });
+        let body =
+            connection.request(Method::POST, "/_matrix/client/v3/register", None, encode(&body)).await?;
+        let Registered { access_token: token } = serde_json::from_slice(&body)?;
+        Ok(Self { connection, token, sent: 0 })
+    }
+
+    /// Registers `count` users, called `{prefix}0` and so on.
+    pub(crate) async fn register_many(server: &Server, prefix: &str, count: usize) -> Result<Vec<Self>> {
+        let mut people = Vec::with_capacity(count);
+        for n in 0..count {
+            people.push(Self::register(server, &format!("{prefix}{n}")).await?);
+        }
+        Ok(people)
+    }
+
+    /// Opens a further connection of the same session, as a client does for its long-poll.
+    pub(crate) async fn split(&self, server: &Server) -> Result<Self> {
+        Ok(Self { connection: Connection::open(server.address).await?, token: self.token.clone(), sent: 0 })
+    }
+
+    /// Creates a public room and returns its id.
+    pub(crate) async fn create_room(&mut self) -> Result<String> {
+        self.create_room_with(json!([])).await
+    }
+
+    /// Creates a public room with further state and returns its id.
+    pub(crate) async fn create_room_with(&mut self, initial_state: Value) -> Result<String> {
+        let body = json!({ "preset": "public_chat", "initial_state": initial_state });
+        let made: Value = serde_json::from_slice(&self.call(Method::POST, "createRoom", &body).await?)?;
+        Ok(made["room_id"].as_str().context("createRoom without room_id")?.to_owned())
+    }
+
+    pub(crate) async fn join(&mut self, room: &str) -> Result<()> {
+        self.call(Method::POST, &format!("join/{room}"), &json!({})).await.map(drop)
+    }
+
+    /// Sends a text message with a new transaction id; returns when it is acknowledged.
+    pub(crate) async fn send(&mut self, room: &str, text: &str) -> Result<()> {
+        self.sent += 1;
+        let path = format!("rooms/{room}/send/m.room.message/txn{}", self.sent);
+        self.call(Method::PUT, &path, &json!({ "msgtype": "m.text", "body": text })).await.map(drop)
+    }
+
+    /// The initial sync: the whole answer.
+    pub(crate) async fn sync(&mut self) -> Result<Synced> {
+        self.sync_at("sync?timeout=0").await
+    }
+
+    /// One incremental sync, which waits up to 60 s for something new.
+    pub(crate) async fn poll(&mut self, since: &str) -> Result<Synced> {
+        self.sync_at(&format!("sync?timeout=60000&since={since}")).await
+    }
+
+    async fn sync_at(&mut self, path: &str) -> Result<Synced> {
+        #[derive(Deserialize)]
+        struct Answer {
+            next_batch: String,
+        }
+        let path = format!("/_matrix/client/v3/{path}");
+        let body = self.connection.get(&path, Some(&self.token)).await?;
+        let Answer { next_batch } = serde_json::from_slice(&body)?;
+        Ok(Synced { next_batch, body })
+    }
+
+    async fn call(&mut self, method: Method, path: &str, body: &Value) -> Result<Bytes> {
+        let path = format!("/_matrix/client/v3/{path}");
+        self.connection.request(method, &path, Some(&self.token), encode(body)).await
+    }
+}
+
+/// An answered sync.
+pub(crate) struct Synced {
+    pub(crate) next_batch: String,
+    pub(crate) body: Bytes,
+}
+
+fn encode(body: &Value) -> Bytes {
+    body.to_string().into()
+}
