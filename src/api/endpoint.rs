@@ -49,7 +49,7 @@ pub type Answer = Boxed<'static, Result<Response<Bytes>, Error>>;
 
 impl Routes {
     /// Adds a handler. The request type tells method and paths, the caller type must fit its authentication scheme.
-    pub(crate) fn add<F, Fut, C, Q>(&mut self, handler: F) -> &mut Endpoint
+    pub fn add<F, Fut, C, Q>(&mut self, handler: F) -> &mut Endpoint
     where
         F: Fn(App, C, Q) -> Fut + Copy + Send + Sync + 'static,
         Fut: Future<Output = Result<Q::OutgoingResponse, Error>> + Send + 'static,

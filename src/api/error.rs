@@ -4,7 +4,10 @@
 use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Response, StatusCode, header::RETRY_AFTER};
+use http::{
+    HeaderName, HeaderValue, Response, StatusCode,
+    header::{ALLOW, RETRY_AFTER},
+};
 use ruma::api::{
     OutgoingResponseExt,
     client::uiaa::{UiaaInfo, UiaaResponse},
@@ -20,8 +23,8 @@ use crate::base::unambiguous::Fault;
 pub struct Error {
     status: StatusCode,
     told: Told,
-    /// Seconds after which to ask again, where that helps.
-    retry_after: Option<Duration>,
+    /// What the status wants in a header: when to ask again, which methods there are.
+    header: Option<Box<(HeaderName, HeaderValue)>>,
     /// The cause, for the log only.
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -40,7 +43,7 @@ impl Error {
     /// An error with a status and kind for which there is no constructor below.
     pub fn new(status: StatusCode, kind: ErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
         let told = Told::Plain { kind: Box::new(kind), text: text.into() };
-        Self { status, told, retry_after: None, source: None }
+        Self { status, told, header: None, source: None }
     }
 
     /// 400 with the given kind: the request itself is wrong.
@@ -84,7 +87,7 @@ impl Error {
     /// 401 with the flows of user-interactive authentication that are left.
     pub fn interactive(info: UiaaInfo) -> Self {
         let told = Told::Interactive(Box::new(info));
-        Self { status: StatusCode::UNAUTHORIZED, told, retry_after: None, source: None }
+        Self { status: StatusCode::UNAUTHORIZED, told, header: None, source: None }
     }
 
     /// 403 `M_FORBIDDEN`.
@@ -102,10 +105,12 @@ impl Error {
         Self::new(StatusCode::NOT_FOUND, ErrorKind::Unrecognized, "There is no such endpoint")
     }
 
-    /// 405 `M_UNRECOGNIZED`: the endpoint exists, for other methods.
-    pub fn wrong_method() -> Self {
+    /// 405 `M_UNRECOGNIZED`: the endpoint exists, for the methods in `allow`.
+    pub fn wrong_method(allow: HeaderValue) -> Self {
         let text = "This endpoint has other methods";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::Unrecognized, text)
+        let mut error = Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::Unrecognized, text);
+        error.header = Some(Box::new((ALLOW, allow)));
+        error
     }
 
     /// 413 `M_TOO_LARGE`.
@@ -119,7 +124,7 @@ impl Error {
         data.retry_after = Some(RetryAfter::Delay(delay));
         let kind = ErrorKind::LimitExceeded(data);
         let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, kind, "Too many requests");
-        error.retry_after = Some(delay);
+        error.header = Some(Box::new((RETRY_AFTER, whole_seconds(delay))));
         error
     }
 
@@ -134,7 +139,7 @@ impl Error {
     /// 503 `M_UNKNOWN`: not now, but perhaps after `delay`.
     pub fn unavailable(text: impl Into<Cow<'static, str>>, delay: Duration) -> Self {
         let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Unknown, text);
-        error.retry_after = Some(delay);
+        error.header = Some(Box::new((RETRY_AFTER, whole_seconds(delay))));
         error
     }
 
@@ -156,7 +161,7 @@ impl Error {
 
     /// The response that the client gets.
     pub fn into_response(self) -> Response<Bytes> {
-        let Self { status, told, retry_after, source: _ } = self;
+        let Self { status, told, header, source: _ } = self;
         let response = match told {
             Told::Plain { kind, text } => {
                 let body = ErrorBody::Standard(StandardErrorBody::new(*kind, text.into_owned()));
@@ -165,12 +170,16 @@ impl Error {
             Told::Interactive(info) => UiaaResponse::AuthResponse(*info).try_into_http_response::<BytesMut>(),
         };
         let mut response = response.expect("an error of our own making serializes").map(BytesMut::freeze);
-        if let Some(delay) = retry_after {
-            let seconds = delay.as_millis().div_ceil(1_000) as u64;
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        if let Some((name, value)) = header.map(|header| *header) {
+            response.headers_mut().insert(name, value);
         }
         response
     }
+}
+
+/// Rounded up: a client that comes back too early is refused again.
+fn whole_seconds(delay: Duration) -> HeaderValue {
+    HeaderValue::from(delay.as_millis().div_ceil(1_000) as u64)
 }
 
 impl fmt::Debug for Error {
@@ -206,7 +215,6 @@ impl From<FromHttpRequestError> for Error {
                 Self::missing_param(reason.to_string())
             }
             FromHttpRequestError::Deserialization(reason) => Self::invalid_param(reason.to_string()),
-            FromHttpRequestError::MethodMismatch { .. } => Self::wrong_method(),
             _ => Self::bad_request(ErrorKind::Unknown, "The request doesn't fit this endpoint"),
         }
     }

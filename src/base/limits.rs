@@ -18,6 +18,50 @@ pub const JSON_DEPTH: usize = 100;
 
 /// The body of a request unless its endpoint says otherwise, in bytes: an event, with room for escapes and spaces.
 pub const BODY_BYTES: usize = 256 << 10;
+/// All bodies that are in memory at once, in bytes.
+pub const BODIES_BYTES: usize = 32 << 20;
+/// The head of a request: request line and header fields, in bytes.
+pub const HEAD_BYTES: usize = 32 << 10;
+/// Header fields of one request.
+pub const HEADERS: usize = 64;
+/// Connections of clients in all.
+pub const CONNECTIONS: usize = 2_048;
+/// Connections from one address (IPv6: one /64). A reverse proxy on this machine speaks for many and is exempt.
+pub const CONNECTIONS_PER_ADDRESS: usize = 64;
+/// Requests in flight in all, waiting long-polls included.
+pub const REQUESTS: usize = 4_096;
+/// Requests in flight from one address, as for connections.
+pub const REQUESTS_PER_ADDRESS: usize = 256;
+/// Concurrent streams of one HTTP/2 connection.
+pub const STREAMS: u32 = 100;
+/// A client has so long to send the head of a request, and so long may a connection be kept alive without one.
+pub const HEAD_TIME: Duration = Duration::from_secs(30);
+/// A client has so long to send the body of a request.
+pub const BODY_TIME: Duration = Duration::from_secs(30);
+/// A client has so long for its part of a TLS handshake.
+pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// A connection without request in flight on which nothing was written for so long is closed.
+pub const IDLE_TIME: Duration = Duration::from_secs(60);
+/// A client that was told that the server is busy is asked to wait so long.
+pub const BUSY_TIME: Duration = Duration::from_secs(2);
+/// After a stop was asked for, requests have so long to be answered.
+pub const DRAIN_TIME: Duration = Duration::from_secs(3);
+/// After that, answers have so long to be taken by the clients.
+pub const CLOSE_TIME: Duration = Duration::from_secs(1);
+/// Requests that the specification wants limited: one user may make so many at once, and one in each such interval.
+pub const USER_BURST: u32 = 200;
+pub const USER_INTERVAL: Duration = Duration::from_millis(50);
+/// The same for callers without an account, by address (IPv6: by /64).
+pub const ADDRESS_BURST: u32 = 50;
+pub const ADDRESS_INTERVAL: Duration = Duration::from_millis(200);
+/// Users, and addresses, whose rates are remembered.
+pub const RATES: usize = 32_768;
+/// Responses of so many bytes and more are compressed if the client likes.
+pub const GZIP_BYTES: usize = 1_024;
+/// Responses of so many bytes and more are compressed on a thread of their own.
+pub const GZIP_THREAD_BYTES: usize = 64 << 10;
+/// Large responses that are compressed at once.
+pub const COMPRESSIONS: usize = 2;
 
 /// Live events in the tail before it is frozen for the checkpoint.
 pub const TAIL_EVENTS: usize = 2_048;
@@ -47,6 +91,9 @@ pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 const _: () = {
     assert!(EVENT_BYTES * 2 < JOB_BYTES, "a job can append an event and its indexes");
     assert!(EVENT_BYTES * 2 < BODY_BYTES, "an event of the largest size fits however it is written");
+    assert!(BODY_BYTES * 64 < BODIES_BYTES, "many clients can send bodies at once");
+    assert!(CONNECTIONS_PER_ADDRESS * 8 <= CONNECTIONS && REQUESTS_PER_ADDRESS * 8 <= REQUESTS);
+    assert!(DRAIN_TIME.as_millis() + CLOSE_TIME.as_millis() < 5_000, "a stop takes less than 5 s");
     assert!(JOB_BYTES <= GROUP_BYTES && GROUP_BYTES <= TAIL_BYTES);
     assert!(TAIL_BYTES * 2 <= TAIL_FULL_BYTES);
     assert!(EPOCH < MAX_INTEGER);

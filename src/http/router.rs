@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use http::Method;
+use http::{HeaderValue, Method};
 
 use super::path;
 use crate::api::{Endpoint, Error, Routes};
@@ -12,21 +12,37 @@ use crate::api::{Endpoint, Error, Routes};
 /// All endpoints by path and method.
 pub struct Router {
     endpoints: Vec<Endpoint>,
-    /// For each path the endpoints, as indexes, that have it: one a method.
-    paths: matchit::Router<Vec<usize>>,
+    paths: matchit::Router<Methods>,
+}
+
+/// What a request's method and path mean.
+pub struct Route<'a> {
+    pub endpoint: &'a Endpoint,
+    /// The path as a pattern, which names no room and no user: for logs.
+    pub pattern: &'a str,
+    /// The path's variables, in order and decoded.
+    pub arguments: Vec<String>,
+}
+
+/// The endpoints of one path, as indexes: one a method.
+struct Methods {
+    pattern: String,
+    endpoints: Vec<usize>,
 }
 
 impl Router {
     /// Builds the table. Two endpoints of one method and path are a mistake in the route list.
     pub fn new(routes: Routes) -> Self {
         let endpoints = routes.into_endpoints();
-        let mut by_pattern: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut by_pattern: BTreeMap<String, Methods> = BTreeMap::new();
         for (index, endpoint) in endpoints.iter().enumerate() {
             for path in &endpoint.paths {
-                let methods = by_pattern.entry(with_numbered_variables(path)).or_default();
-                let twice = methods.iter().any(|&other| endpoints[other].method == endpoint.method);
+                let methods = by_pattern
+                    .entry(with_numbered_variables(path))
+                    .or_insert_with(|| Methods { pattern: path.to_string(), endpoints: Vec::new() });
+                let twice = methods.endpoints.iter().any(|&other| endpoints[other].method == endpoint.method);
                 assert!(!twice, "{} {path} is routed twice", endpoint.method);
-                methods.push(index);
+                methods.endpoints.push(index);
             }
         }
         let mut paths = matchit::Router::new();
@@ -36,16 +52,23 @@ impl Router {
         Self { endpoints, paths }
     }
 
-    /// The endpoint of a request and the path's variables, decoded. `HEAD` is answered as `GET`.
-    pub fn find(&self, method: &Method, path: &str) -> Result<(&Endpoint, Vec<String>), Error> {
+    /// Finds the endpoint of a request. `HEAD` is answered as `GET`.
+    pub fn find(&self, method: &Method, path: &str) -> Result<Route<'_>, Error> {
         let found = self.paths.at(path).map_err(|_| Error::unrecognized())?;
         let method = if method == Method::HEAD { &Method::GET } else { method };
-        let endpoint =
-            found.value.iter().map(|&index| &self.endpoints[index]).find(|it| it.method == *method);
-        let endpoint = endpoint.ok_or_else(Error::wrong_method)?;
+        let mut endpoints = found.value.endpoints.iter().map(|&index| &self.endpoints[index]);
+        let endpoint = endpoints
+            .find(|endpoint| endpoint.method == *method)
+            .ok_or_else(|| Error::wrong_method(self.allowed(found.value)))?;
         let arguments =
             found.params.iter().map(|(_, value)| path::decode(value)).collect::<Result<_, _>>()?;
-        Ok((endpoint, arguments))
+        Ok(Route { endpoint, pattern: &found.value.pattern, arguments })
+    }
+
+    fn allowed(&self, methods: &Methods) -> HeaderValue {
+        let names: Vec<&str> =
+            methods.endpoints.iter().map(|&index| self.endpoints[index].method.as_str()).collect();
+        HeaderValue::from_str(&names.join(", ")).expect("names of methods are tokens")
     }
 }
 
@@ -91,13 +114,13 @@ mod tests {
     fn method_and_path_find_the_endpoint() {
         let router = router();
         let path = "/_matrix/client/v3/rooms/!r/state/m.room.member/%40a%3Ab%2Fc";
-        let (endpoint, arguments) = router.find(&Method::PUT, path).unwrap();
-        assert_eq!(endpoint.method, Method::PUT);
-        assert_eq!(arguments, ["!r", "m.room.member", "@a:b/c"]);
-        assert_eq!(router.find(&Method::HEAD, path).unwrap().0.method, Method::GET);
-        let (_, arguments) =
-            router.find(&Method::GET, "/_matrix/client/r0/rooms/!r/state/m.room.name/").unwrap();
-        assert_eq!(arguments, ["!r", "m.room.name"]);
+        let route = router.find(&Method::PUT, path).unwrap();
+        assert_eq!(route.endpoint.method, Method::PUT);
+        assert_eq!(route.pattern, "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}");
+        assert_eq!(route.arguments, ["!r", "m.room.member", "@a:b/c"]);
+        assert_eq!(router.find(&Method::HEAD, path).unwrap().endpoint.method, Method::GET);
+        let route = router.find(&Method::GET, "/_matrix/client/r0/rooms/!r/state/m.room.name/").unwrap();
+        assert_eq!(route.arguments, ["!r", "m.room.name"]);
     }
 
     #[test]

@@ -1,0 +1,169 @@
+//! What happens to a request, in order: its head is measured, it is counted, routed, authenticated and rate-limited; its
+//! body is read; the handler runs; the answer gets the headers that every answer has.
+
+use std::{any::Any, error::Error as StdError, fmt::Write, sync::atomic::Ordering};
+
+use bytes::Bytes;
+use http::{
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONTENT_LENGTH, EXPECT},
+};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use ruma::api::error::ErrorKind;
+use tokio::time::sleep;
+use tracing::{Instrument, Span, field};
+
+use super::{body, clients::Connected, cors, gzip, panic, server::Shared};
+use crate::{api::Error, base::limits};
+
+/// Answers a request, whatever it is and whatever becomes of its handler.
+pub(super) async fn answer(
+    shared: &Shared,
+    client: &Connected,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let id = shared.request_ids.next();
+    let method = request.method().clone();
+    let span = tracing::info_span!("request", id, %method, path = field::Empty);
+    let mut response = if method == Method::OPTIONS {
+        preflight()
+    } else {
+        let gzip = gzip::accepted(request.headers());
+        let outcome = handled(shared, client, request).instrument(span.clone()).await;
+        let response = span.in_scope(|| into_response(outcome));
+        if gzip { gzip::compress(response, &shared.compressions).await } else { response }
+    };
+    cors::add(response.headers_mut());
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    if method == Method::HEAD {
+        response = without_body(response);
+    }
+    response.map(Full::new)
+}
+
+/// Handles a request until it is done, panics, or the server stops and has waited long enough.
+async fn handled(
+    shared: &Shared,
+    client: &Connected,
+    request: Request<Incoming>,
+) -> Result<Response<Bytes>, Error> {
+    let stopped = async {
+        shared.stopped().await;
+        sleep(shared.limits.drain_time).await;
+    };
+    tokio::select! {
+        biased;
+        outcome = panic::catch(Box::pin(handle(shared, client, request))) => outcome.unwrap_or_else(|payload| {
+            shared.panics.fetch_add(1, Ordering::Relaxed);
+            Err(panicked(&*payload))
+        }),
+        () = stopped => Err(Error::unavailable("The server is stopping", limits::BUSY_TIME)),
+    }
+}
+
+async fn handle(
+    shared: &Shared,
+    client: &Connected,
+    request: Request<Incoming>,
+) -> Result<Response<Bytes>, Error> {
+    check_head(&request)?;
+    let busy = || Error::unavailable("The server is busy", limits::BUSY_TIME);
+    let _in_flight = shared.requests.try_acquire().map_err(|_| busy())?;
+    let _of_client = client.request().ok_or_else(busy)?;
+
+    let route = shared.router.find(request.method(), request.uri().path())?;
+    Span::current().record("path", route.pattern);
+    let (head, incoming) = request.into_parts();
+    let head = Request::from_parts(head, ());
+    let admitted = route.endpoint.admit(&shared.app, &head).await?;
+    if let Some(rates) = shared.rates.as_ref().filter(|_| route.endpoint.rate_limited) {
+        let now = shared.app.clock.monotonic();
+        rates.take(admitted.user_id.as_deref(), client.address(), now).map_err(Error::limit_exceeded)?;
+    }
+
+    if route.endpoint.method == Method::GET {
+        drop(incoming);
+        return admitted.answer(shared.app.clone(), head.map(|()| Bytes::new()), route.arguments).await;
+    }
+    let expect = head.headers().contains_key(EXPECT);
+    let time = shared.limits.body_time;
+    let limit = route.endpoint.body_limit;
+    let (bytes, _memory) = body::read(incoming, limit, time, &shared.bodies, expect).await?;
+    admitted.answer(shared.app.clone(), head.map(|()| bytes), route.arguments).await
+}
+
+/// Refuses a head that is too large. The parser has a bound of its own, twice as high, beyond which it answers itself.
+fn check_head(request: &Request<Incoming>) -> Result<(), Error> {
+    let fields =
+        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD);
+    let line = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    if request.headers().len() > limits::HEADERS || fields.sum::<usize>() + line > limits::HEAD_BYTES {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(Error::new(status, ErrorKind::TooLarge, "The head of the request is too large"));
+    }
+    Ok(())
+}
+
+/// The colon, space and line end of a header field.
+const FIELD_OVERHEAD: usize = 4;
+
+/// The response to a success or an error, which the log is told as well.
+fn into_response(outcome: Result<Response<Bytes>, Error>) -> Response<Bytes> {
+    match outcome {
+        Ok(response) => {
+            tracing::debug!(status = response.status().as_u16(), "answered");
+            response
+        }
+        Err(error) => {
+            let status = error.status().as_u16();
+            let cause = error.source().map(chain);
+            if error.status().is_server_error() {
+                tracing::error!(status, cause, "failed");
+            } else {
+                tracing::debug!(status, cause, "refused");
+            }
+            error.into_response()
+        }
+    }
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &(dyn StdError + Send + Sync + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        // Writing to a String can't fail.
+        _ = write!(text, ": {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+/// A panic's message may hold what a client sent, unless it was written in the program.
+fn panicked(payload: &(dyn Any + Send)) -> Error {
+    Error::internal(match payload.downcast_ref::<&'static str>() {
+        Some(message) => format!("the handler panicked: {message}"),
+        None => "the handler panicked".to_owned(),
+    })
+}
+
+fn preflight() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    cors::add_preflight(response.headers_mut());
+    response
+}
+
+/// The head that a `GET` would have got.
+fn without_body(response: Response<Bytes>) -> Response<Bytes> {
+    let length = response.body().len();
+    let mut response = response.map(|_| Bytes::new());
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    response
+}
+
+/// The id of a request: in its response and in all that the log says of it.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
