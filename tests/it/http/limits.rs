@@ -1,0 +1,193 @@
+//! Clients that send too much, too slowly, or take too much.
+
+use tayberry::base::limits;
+use tokio::{io::AsyncWriteExt, time::sleep};
+
+use super::*;
+
+#[tokio::test]
+async fn a_head_is_bounded_in_bytes_and_fields() {
+    let server = Running::start(plain()).await;
+    let fits = format!("x-more: {}\r\n", "x".repeat(limits::HEAD_BYTES / 2));
+    assert_eq!(status(&server.get(BIG, &fits).await), 200);
+    let long = format!("x-more: {}\r\n", "x".repeat(limits::HEAD_BYTES));
+    let response = server.get(BIG, &long).await;
+    assert_eq!((status(&response), errcode(&response).as_str()), (431, "M_TOO_LARGE"));
+    assert!(header(&response, "access-control-allow-origin").is_some());
+    let many: String = (0..=limits::HEADERS).map(|number| format!("x-{number}: y\r\n")).collect();
+    assert_eq!(status(&server.get(BIG, &many).await), 431);
+    let path = format!("/{}", "x".repeat(limits::HEAD_BYTES));
+    assert_eq!(status(&server.get(&path, "").await), 431);
+}
+
+#[tokio::test]
+async fn a_head_far_too_large_ends_the_connection() {
+    let server = Running::start(plain()).await;
+    let mut stream = server.connect().await;
+    // The server may close while we still write; both ways it answered in bounded memory.
+    let mut written = 0;
+    while written < 64 << 20 && stream.write_all(&[b'x'; 4_096]).await.is_ok() {
+        written += 4_096;
+    }
+    assert!(written < 8 << 20, "{written} bytes were taken");
+}
+
+#[tokio::test]
+async fn a_body_is_bounded_whether_it_tells_its_length_or_not() {
+    let server = Running::start(plain()).await;
+    let body = vec![b' '; limits::BODY_BYTES + 1];
+    let response = server.post(&body).await;
+    assert_eq!((status(&response), errcode(&response).as_str()), (413, "M_TOO_LARGE"));
+
+    let head = format!(
+        "POST {ECHO} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n",
+        body.len()
+    );
+    let response = server.exchange([head.as_bytes(), &body, b"\r\n0\r\n\r\n"].concat()).await;
+    assert_eq!(status(&response), 413);
+    assert_eq!(errcode(&server.post(&body[1..]).await), "M_NOT_JSON", "a body of the largest size is read");
+}
+
+#[tokio::test]
+async fn a_slow_head_is_cut() {
+    let server = Running::with_limits(|limits| limits.head_time = Duration::from_millis(300)).await;
+    let mut stream = server.connect().await;
+    let mut alive = 0;
+    for byte in format!("GET {BIG} HTTP/1.1\r\nhost: {}", "x".repeat(200)).bytes() {
+        if stream.write_all(&[byte]).await.is_err() {
+            break;
+        }
+        alive += 1;
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(alive < 100, "{alive} bytes were taken");
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_cut() {
+    let server = Running::with_limits(|limits| limits.idle_time = Duration::from_millis(300)).await;
+    let mut silent = server.connect().await;
+    assert_eq!(read_all(&mut silent).await, "");
+    // Half of what an HTTP/2 client opens with, which also might become HTTP/1.
+    let mut stalled = server.connect().await;
+    stalled.write_all(b"PRI * HTTP/2.0").await.unwrap();
+    assert_eq!(read_all(&mut stalled).await, "");
+    let mut kept = server.connect().await;
+    kept.write_all(format!("GET {WHOAMI} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+    assert_eq!(status(&read_all(&mut kept).await), 401);
+}
+
+#[tokio::test]
+async fn a_long_poll_is_not_idle() {
+    let server = Running::with_limits(|limits| limits.idle_time = Duration::from_millis(100)).await;
+    let mut stream = server.connect().await;
+    stream.write_all(format!("GET {WAIT} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+    let mut byte = [0; 1];
+    let read = tokio::time::timeout(Duration::from_millis(500), stream.read(&mut byte)).await;
+    assert!(read.is_err(), "the connection stays open");
+}
+
+#[tokio::test]
+async fn a_slow_body_is_cut() {
+    let server = Running::with_limits(|limits| limits.body_time = Duration::from_millis(300)).await;
+    let head =
+        format!("POST {ECHO} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 100\r\n\r\n{{");
+    let response = server.exchange(head).await;
+    assert_eq!(status(&response), 408);
+}
+
+#[tokio::test]
+async fn requests_beyond_the_bound_are_told_to_come_back() {
+    let server = Running::with_limits(|limits| limits.requests = 2).await;
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        let mut stream = server.connect().await;
+        stream.write_all(format!("GET {WAIT} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+        waiting.push(stream);
+    }
+    let refused = until(503, || server.get(BIG, "")).await;
+    assert!(header(&refused, "retry-after").is_some());
+    drop(waiting);
+    until(200, || server.get(BIG, "")).await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_bound_wait() {
+    let server = Running::with_limits(|limits| limits.connections = 1).await;
+    let held = server.connect().await;
+    let request = format!("GET {WHOAMI} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let mut next = server.connect().await;
+    next.write_all(request.as_bytes()).await.unwrap();
+    let mut byte = [0; 1];
+    assert!(tokio::time::timeout(Duration::from_millis(200), next.peek(&mut byte)).await.is_err());
+    drop(held);
+    assert_eq!(status(&read_all(&mut next).await), 401);
+}
+
+#[tokio::test]
+async fn one_address_does_not_take_what_others_need() {
+    let server = Running::with_limits(|limits| {
+        limits.connections_per_address = 2;
+        limits.requests_per_address = 1;
+    })
+    .await;
+    let mut greedy = Vec::new();
+    for _ in 0..3 {
+        greedy.push(connect_from([127, 0, 0, 2], server.address).await);
+    }
+    assert_eq!(read_all(&mut greedy.pop().unwrap()).await, "", "the third connection is closed");
+    let request = |path| format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    greedy[0].write_all(request(WAIT).as_bytes()).await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    greedy[1].write_all(request(BIG).as_bytes()).await.unwrap();
+    assert_eq!(status(&read_all(&mut greedy[1]).await), 503);
+    let mut other = connect_from([127, 0, 0, 3], server.address).await;
+    other.write_all(request(BIG).as_bytes()).await.unwrap();
+    assert_eq!(status(&read_all(&mut other).await), 200);
+}
+
+#[tokio::test]
+async fn flagged_endpoints_are_rate_limited() {
+    let server = Running::start(Settings { rate_limit: true, ..plain() }).await;
+    let mut refused = None;
+    for _ in 0..=limits::ADDRESS_BURST * 2 {
+        let response = server.post(br#"{"refresh_token":"abc"}"#).await;
+        if status(&response) != 200 {
+            refused = Some(response);
+            break;
+        }
+    }
+    let refused = refused.expect("a limit");
+    assert_eq!((status(&refused), errcode(&refused).as_str()), (429, "M_LIMIT_EXCEEDED"));
+    assert_eq!(header(&refused, "retry-after"), Some("1"));
+    assert!(refused.contains("retry_after_ms"));
+    assert_eq!(
+        status(&server.get(BIG, "").await),
+        200,
+        "what the specification does not flag is not limited"
+    );
+    let mut other = connect_from([127, 0, 0, 2], server.address).await;
+    other
+        .write_all(format!("GET {BIG} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    assert_eq!(status(&read_all(&mut other).await), 200);
+}
+
+/// Repeats a request until it has the status: the other side of a socket is never in step.
+async fn until<F: Future<Output = String>>(expected: u16, request: impl Fn() -> F) -> String {
+    for _ in 0..100 {
+        let response = request().await;
+        if status(&response) == expected {
+            return response;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    panic!("no response had the status {expected}");
+}
+
+async fn connect_from(source: [u8; 4], server: SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((source, 0).into()).unwrap();
+    socket.connect(server).await.expect("the server accepts")
+}

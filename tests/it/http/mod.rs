@@ -1,0 +1,167 @@
+//! The HTTP server on real sockets, with endpoints made for these tests: it must not matter what they do.
+
+mod limits;
+mod requests;
+mod stop;
+mod tls;
+
+use std::{net::SocketAddr, time::Duration};
+
+use ruma::api::client::{
+    account::whoami,
+    discovery::{discover_support, get_supported_versions},
+    session::{get_login_types, refresh_token},
+};
+use tayberry::{
+    api::{Anyone, Error, Routes, User},
+    base::{clock::Clock, rng::Rng},
+    http::{Bind, Limits, Listener, Server, Settings},
+    service::{App, app::Parts},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+/// A server of its own for one test.
+struct Running {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(settings: Settings) -> Self {
+        let server = Server::bind(settings, app(), routes()).await.expect("a free port");
+        let address = server.addresses().first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(server.run(async move { _ = stopped.await }));
+        Self { address, stop: Some(stop), task }
+    }
+
+    async fn with_limits(change: impl FnOnce(&mut Limits)) -> Self {
+        let mut settings = plain();
+        change(&mut settings.limits);
+        Self::start(settings).await
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.expect("the server accepts")
+    }
+
+    /// Sends raw bytes and reads until the server closes.
+    async fn exchange(&self, request: impl AsRef<[u8]>) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_ref()).await.unwrap();
+        read_all(&mut stream).await
+    }
+
+    /// A `GET` on a connection of its own, with more header lines.
+    async fn get(&self, path: &str, headers: &str) -> String {
+        self.exchange(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n")).await
+    }
+
+    /// A `POST` of a body to the endpoint that echoes, on a connection of its own.
+    async fn post(&self, body: &[u8]) -> String {
+        let length = body.len();
+        let head = format!(
+            "POST {ECHO} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        );
+        self.exchange([head.as_bytes(), body].concat()).await
+    }
+}
+
+fn app() -> App {
+    App::new(Parts {
+        server_name: ruma::owned_server_name!("example.org"),
+        client_url: None,
+        clock: Clock::system(),
+        rng: Rng::system(),
+    })
+}
+
+fn plain() -> Settings {
+    let listeners = vec![Listener { bind: Bind::Tcp(([127, 0, 0, 1], 0).into()), tls: None }];
+    Settings { listeners, rate_limit: false, limits: Limits::default() }
+}
+
+async fn read_all(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut bytes))
+        .await
+        .expect("the server closes the connection")
+        .expect("the connection is not reset");
+    String::from_utf8(bytes).expect("the tests read text only")
+}
+
+/// The status of a raw response.
+fn status(response: &str) -> u16 {
+    response.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+}
+
+/// The error code in a raw response.
+fn errcode(response: &str) -> String {
+    let body = response.split("\r\n\r\n").nth(1).unwrap_or_default();
+    let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    body["errcode"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The value of a header in a raw response, whose names the server writes in lower case.
+fn header<'a>(response: &'a str, name: &str) -> Option<&'a str> {
+    let head = response.split("\r\n\r\n").next()?;
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+const BIG: &str = "/_matrix/client/versions";
+const ECHO: &str = "/_matrix/client/v3/refresh";
+const PANIC: &str = "/.well-known/matrix/support";
+const WAIT: &str = "/_matrix/client/v3/login";
+const WHOAMI: &str = "/_matrix/client/v3/account/whoami";
+
+fn routes() -> Routes {
+    let mut routes = Routes::default();
+    routes.add(big);
+    routes.add(echo);
+    routes.add(panics);
+    routes.add(waits);
+    routes.add(whoami);
+    routes
+}
+
+async fn big(
+    _: App,
+    _: Anyone,
+    _: get_supported_versions::Request,
+) -> Result<get_supported_versions::Response, Error> {
+    Ok(get_supported_versions::Response::new(vec!["v1.1".to_owned(); 1_000]))
+}
+
+async fn echo(
+    _: App,
+    _: Anyone,
+    request: refresh_token::v3::Request,
+) -> Result<refresh_token::v3::Response, Error> {
+    Ok(refresh_token::v3::Response::new(request.refresh_token))
+}
+
+async fn panics(
+    _: App,
+    _: Anyone,
+    _: discover_support::Request,
+) -> Result<discover_support::Response, Error> {
+    panic!("on purpose")
+}
+
+async fn waits(
+    _: App,
+    _: Anyone,
+    _: get_login_types::v3::Request,
+) -> Result<get_login_types::v3::Response, Error> {
+    std::future::pending().await
+}
+
+async fn whoami(_: App, user: User, _: whoami::v3::Request) -> Result<whoami::v3::Response, Error> {
+    Ok(whoami::v3::Response::new(user.user_id, false))
+}
