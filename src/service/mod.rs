@@ -2,5 +2,6 @@
 
 pub mod app;
 pub mod sessions;
+pub mod write;
 
 pub use app::App;

@@ -1,0 +1,4 @@
+//! Writing to rooms: what a user or another server wants to happen becomes events in the log.
+
+pub mod member;
+pub mod plan;
