@@ -27,7 +27,7 @@ pub const HEADERS: usize = 64;
 /// Connections of clients in all.
 pub const CONNECTIONS: usize = 2_048;
 /// Connections from one address (IPv6: one /64). A reverse proxy on this machine speaks for many and is exempt.
-pub const CONNECTIONS_PER_ADDRESS: usize = 64;
+pub const CONNECTIONS_PER_ADDRESS: usize = 128;
 /// Requests in flight in all, waiting long-polls included.
 pub const REQUESTS: usize = 4_096;
 /// Requests in flight from one address, as for connections.

@@ -10,6 +10,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use super::turns::Turns;
+
 /// What all clients hold that have a connection.
 pub(super) struct Clients {
     connections: usize,
@@ -22,12 +24,15 @@ pub(super) struct Clients {
 struct Held {
     connections: usize,
     requests: usize,
+    turns: Arc<Turns>,
 }
 
 /// A client's connection, counted until it is dropped.
 pub(super) struct Connected {
     clients: Arc<Clients>,
     address: IpAddr,
+    /// None where there is no bound.
+    turns: Option<Arc<Turns>>,
 }
 
 /// A client's request in flight, counted until it is dropped.
@@ -42,13 +47,16 @@ impl Clients {
     /// Counts a connection from `address`, unspecified for a Unix socket; none if the client has too many.
     pub(super) fn connect(self: &Arc<Self>, address: IpAddr) -> Option<Connected> {
         let address = subscriber(address);
-        let counted = unbounded(address)
-            || self.with(address, |held| {
+        let turns = if unbounded(address) {
+            None
+        } else {
+            Some(self.with(address, |held| {
                 let room = held.connections < self.connections;
                 held.connections += usize::from(room);
-                room
-            });
-        counted.then(|| Connected { clients: self.clone(), address })
+                room.then(|| held.turns.clone())
+            })?)
+        };
+        Some(Connected { clients: self.clone(), address, turns })
     }
 
     fn with<T>(&self, address: IpAddr, change: impl FnOnce(&mut Held) -> T) -> T {
@@ -68,9 +76,14 @@ impl Connected {
         self.address
     }
 
+    /// The turns that the client's connections take; none where there is no bound.
+    pub(super) fn turns(&self) -> Option<Arc<Turns>> {
+        self.turns.clone()
+    }
+
     /// Counts a request in flight; none if the client has too many.
     pub(super) fn request(&self) -> Option<InFlight<'_>> {
-        let counted = unbounded(self.address)
+        let counted = self.turns.is_none()
             || self.clients.with(self.address, |held| {
                 let room = held.requests < self.clients.requests;
                 held.requests += usize::from(room);
@@ -82,7 +95,7 @@ impl Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        if !unbounded(self.address) {
+        if self.turns.is_some() {
             self.clients.with(self.address, |held| held.connections -= 1);
         }
     }
@@ -90,8 +103,8 @@ impl Drop for Connected {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        let Self(Connected { clients, address }) = self;
-        if !unbounded(*address) {
+        let Self(Connected { clients, address, turns }) = self;
+        if turns.is_some() {
             clients.with(*address, |held| held.requests -= 1);
         }
     }

@@ -14,7 +14,7 @@ use std::{
 
 use hyper::service::service_fn;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
 use tokio::{
@@ -22,7 +22,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{answer::answer, clients::Connected, listener::Stream, server::Shared, tls::Tls};
+use super::{
+    answer::answer, clients::Connected, listener::Stream, server::Shared, tls::Tls, turns::Executor,
+};
 use crate::base::{clock::Clock, limits};
 
 /// Serves a connection until either side is done with it.
@@ -50,7 +52,7 @@ pub(super) async fn serve(
             Ok::<_, Infallible>(answer(&shared, &client, request).await)
         })
     });
-    let builder = builder(&shared);
+    let builder = builder(&shared, Executor(client.turns()));
     let mut connection = pin!(builder.serve_connection(io, service));
     tokio::select! {
         // Whatever ended the connection, nobody is left to be told.
@@ -64,8 +66,8 @@ pub(super) async fn serve(
     _ = timeout(limits::CLOSE_TIME, connection).await;
 }
 
-fn builder(shared: &Shared) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(shared: &Shared, executor: Executor) -> Builder<Executor> {
+    let mut builder = Builder::new(executor);
     builder
         .http1()
         .timer(TokioTimer::new())

@@ -17,6 +17,7 @@ mod rate;
 mod router;
 mod server;
 mod tls;
+mod turns;
 
 pub use listener::{Bind, BindError, Listener};
 pub use router::Router;

@@ -23,6 +23,7 @@ use super::{
     listener::{BindError, Listener, Passed, Socket},
     rate::Rates,
     tls::Tls,
+    turns::InTurn,
 };
 use crate::{api::Routes, base::limits, service::App};
 
@@ -168,7 +169,8 @@ async fn accept(socket: Socket, tls: Option<Arc<Tls>>, shared: Arc<Shared>) {
             tracing::debug!(%address, "a client has too many connections");
             continue;
         };
-        let serving = connection::serve(shared.clone(), stream, tls.clone(), client);
+        let turns = client.turns();
+        let serving = InTurn::new(connection::serve(shared.clone(), stream, tls.clone(), client), turns);
         tokio::spawn(async move {
             serving.await;
             drop(permit);
