@@ -9,6 +9,7 @@ pub mod build;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod format;
+pub mod filter;
 pub mod graph;
 mod lookup;
 pub mod members;
