@@ -79,6 +79,16 @@ pub const GROUP_BYTES: usize = 1 << 20;
 pub const WRITE_QUEUE: usize = 1_024;
 /// Views open at once, one SQLite connection each.
 pub const READERS: usize = 4;
+/// Address space reserved for LMDB's map. The file is only as large as its data.
+#[cfg(target_pointer_width = "64")]
+pub const LMDB_MAP_BYTES: usize = 64 << 30;
+/// Address space reserved for LMDB's map; halved until there is such a hole.
+#[cfg(not(target_pointer_width = "64"))]
+pub const LMDB_MAP_BYTES: usize = 1 << 30;
+/// The smallest map that is tried.
+pub const LMDB_MAP_LEAST_BYTES: usize = 64 << 20;
+/// Jobs that one group may hold.
+pub const GROUP_JOBS: usize = 256;
 /// Pages that one LMDB transaction may dirty.
 pub const DIRTY_PAGES: usize = 1_024;
 /// Frames in SQLite's write-ahead log at which it is checkpointed.

@@ -6,10 +6,10 @@
 pub mod advance;
 pub mod auth;
 pub mod build;
+pub mod filter;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod format;
-pub mod filter;
 pub mod graph;
 mod lookup;
 pub mod members;

@@ -1,1 +1,237 @@
-//! To come.
+//! The store: two engines, one commit point. Everything above sees a [`Store`], a [`View`] and a [`Transaction`].
+//!
+//! **How a write travels.** A job waits in the writer's queue ([`writer`]) and runs in a group of all that waited. The
+//! group's puts become one row of the journal ([`journal`]) in the same SQLite commit as its records: that commit is
+//! the moment from which it is durable. The puts lie in the tail ([`tail`]), in memory, until a checkpoint
+//! ([`checkpoint`]) has moved them to LMDB ([`lmdb`]), in order; then the journal is pruned. At start the journal is
+//! replayed into the tail. A put is absolute, so doing it twice is harmless.
+//!
+//! **How a read sees one state.** A [`View`] ([`view`]) is an SQLite read transaction, an LMDB read transaction, and
+//! the pointer that the writer published for the same position. Look-ups ask the tail, the frozen tail, then LMDB.
+//!
+//! Acknowledged means fsynced. `heed` and `rusqlite` are named in this module only.
+
+#![expect(dead_code, reason = "the typed accessors over the raw calls follow")]
+
+mod checkpoint;
+mod error;
+mod ids;
+mod job;
+mod journal;
+mod lmdb;
+mod notify;
+mod open;
+mod records;
+mod tables;
+mod tail;
+mod transaction;
+mod view;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs::File,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self},
+    },
+    thread::JoinHandle,
+};
+
+use rusqlite::Connection;
+use tokio::sync::{Semaphore, oneshot};
+
+pub use self::{
+    error::{OpenError, StoreError},
+    notify::{Topic, Watch},
+    transaction::Transaction,
+    view::View,
+};
+use self::{
+    job::TypedJob,
+    lmdb::Lmdb,
+    notify::Waiters,
+    view::{Published, Shared},
+    writer::Message,
+};
+use crate::base::{clock::Clock, ids::Position, rng::Rng};
+
+/// An open data folder. Cheap to clone; closed when [`Store::close`] was called or the last clone is gone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+/// How to open a data folder.
+#[derive(Clone)]
+pub struct Options {
+    /// The folder; made if it is not there.
+    pub dir: PathBuf,
+    /// Tells jobs the time.
+    pub clock: Clock,
+    /// Gives a new database its id and secret.
+    pub rng: Rng,
+}
+
+struct Inner {
+    lmdb: Lmdb,
+    secret: [u8; 32],
+    published: Arc<Published>,
+    waiters: Arc<Waiters>,
+    /// Connections that no view holds. There are as many in all as permits.
+    readers: Mutex<Vec<Connection>>,
+    read_permits: Arc<Semaphore>,
+    write_permits: Arc<Semaphore>,
+    queue: mpsc::Sender<Message>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Held for as long as the folder is open.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens a data folder, brings it up to date, and replays what no checkpoint has reached.
+    ///
+    /// # Errors
+    /// Another server has it open, it is of a newer version, its parts don't fit together, or it can't be read.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        open::open(options)
+    }
+
+    /// Runs `f` on one consistent state, on a thread for blocking work; at most [`limits::READERS`] at once.
+    ///
+    /// [`limits::READERS`]: crate::base::limits::READERS
+    ///
+    /// # Errors
+    /// What `f` fails with, or the store.
+    pub async fn read<T, E>(&self, f: impl FnOnce(&View<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let permits = self.0.read_permits.clone();
+        let permit = permits.acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let inner = self.0.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            inner.view(f)
+        });
+        match reading.await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(StoreError::Closed.into()),
+            },
+        }
+    }
+
+    /// Runs `job` in the writer and returns once what it put is durable and published. It may run more than once,
+    /// and must have no effect but its puts.
+    ///
+    /// # Errors
+    /// What `job` fails with (then nothing of it was written), or the store.
+    pub async fn write<T, E>(
+        &self,
+        job: impl FnMut(&mut Transaction<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let permits = self.0.write_permits.clone();
+        let permit = permits.acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        let job = TypedJob::new(job, reply, permit);
+        self.0.queue.send(Message::Job(Box::new(job))).map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// The position that was published last.
+    pub fn position(&self) -> Position {
+        self.0.published.load().position
+    }
+
+    /// Watches topics from now on.
+    pub fn watch(&self, topics: Vec<Topic>) -> Watch {
+        Watch::new(self.0.waiters.clone(), topics)
+    }
+
+    /// Finishes every job that waits, moves the tail to LMDB, and ends the threads. Blocks until then.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+impl Inner {
+    /// Runs `f` on a view. The caller holds a read permit.
+    fn view<T, E: From<StoreError>>(&self, f: impl FnOnce(&View<'_>) -> Result<T, E>) -> Result<T, E> {
+        let reader = Reader::take(self)?;
+        loop {
+            // The order matters: the pointer must not be older than SQLite's state, and LMDB's not than the pointer's.
+            let sql = reader.begin()?;
+            let position = journal::last_position(sql)?.unwrap_or_default();
+            let txn = self.lmdb.read()?;
+            let mut pointer = self.published.load();
+            while pointer.position < position {
+                // Committed, and about to be published.
+                std::thread::yield_now();
+                pointer = self.published.load();
+            }
+            if pointer.position == position && pointer.base <= txn.id() {
+                let shared = Shared { lmdb: &self.lmdb, txn: &txn, sql, secret: &self.secret };
+                return f(&View { pointer: (*pointer).clone(), shared });
+            }
+            reader.end();
+        }
+    }
+
+    fn close(&self) {
+        self.queue.send(Message::Close).ok();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// A reader's connection, out of the pool; goes back there when dropped.
+struct Reader<'a> {
+    pool: &'a Mutex<Vec<Connection>>,
+    sql: Option<Connection>,
+}
+
+impl<'a> Reader<'a> {
+    fn take(inner: &'a Inner) -> Result<Self, StoreError> {
+        let sql = inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Ok(Self { pool: &inner.readers, sql: Some(sql.ok_or(StoreError::Closed)?) })
+    }
+
+    fn begin(&self) -> Result<&Connection, StoreError> {
+        let sql = self.sql.as_ref().ok_or(StoreError::Closed)?;
+        sql.prepare_cached("BEGIN")?.execute([])?;
+        Ok(sql)
+    }
+
+    fn end(&self) {
+        if let Some(sql) = self.sql.as_ref().filter(|sql| !sql.is_autocommit()) {
+            let ended = sql.prepare_cached("ROLLBACK").and_then(|mut statement| statement.execute([]));
+            ended.map(drop).unwrap_or_else(|error| tracing::warn!(%error, "a read did not end"));
+        }
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        self.end();
+        let sql = self.sql.take();
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).extend(sql);
+    }
+}

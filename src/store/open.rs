@@ -1,0 +1,157 @@
+//! Opening a data folder: what must hold between its parts, and what is done before the first read.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File},
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    sync::{Arc, Mutex, mpsc},
+    thread::{self, JoinHandle},
+};
+
+use rusqlite::Connection;
+use tokio::sync::Semaphore;
+
+use super::{
+    Inner, OpenError, Options, Store, StoreError,
+    checkpoint::{self, Checkpointer},
+    journal::{self, Puts},
+    lmdb::Lmdb,
+    notify::Waiters,
+    records::{connection, migrations},
+    view::{Pointer, Published},
+    writer::{Wal, Writer},
+};
+use crate::base::{ids::Position, limits, rng::Rng};
+
+/// Opens a data folder and starts its threads.
+pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
+    let Options { dir, clock, rng } = options;
+    let failed = |source: StoreError| OpenError::Store { dir: dir.clone(), source };
+    let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    private(&dir.join(EVENTS)).map_err(|error| failed(error.into()))?;
+    let lock = lock(&dir)?;
+    let records = dir.join(RECORDS);
+    let mut sql = connection::open_writer(&records).map_err(failed)?;
+    let new = migrations::run(&mut sql)?;
+    if new {
+        initialise(&mut sql, &rng).map_err(failed)?;
+    }
+    let (identity, secret) = read_identity(&sql).map_err(failed)?;
+    let lmdb = Lmdb::open(&dir.join(EVENTS)).map_err(failed)?;
+    let pointer = match_engines(&sql, &lmdb, &identity)?;
+    checkpoint::delete_unlisted_runs(&lmdb).map_err(failed)?;
+
+    let readers: Result<Vec<_>, _> =
+        (0..limits::READERS).map(|_| connection::open_reader(&records)).collect();
+    let wal = Wal::count(&mut sql).map_err(failed)?;
+    let (queue, messages) = mpsc::channel();
+    let (checkpoints, work) = mpsc::channel();
+    let published = Arc::new(Published::default());
+    published.store(pointer.clone());
+    let waiters = Arc::new(Waiters::default());
+    let checkpointer = Checkpointer {
+        lmdb: lmdb.clone(),
+        sql: connection::open_checkpointer(&records).map_err(failed)?,
+        work,
+        reports: queue.clone(),
+    };
+    let writer = Writer {
+        sql,
+        lmdb: lmdb.clone(),
+        secret,
+        clock,
+        published: published.clone(),
+        waiters: waiters.clone(),
+        queue: messages,
+        checkpoints,
+        pointer,
+        pending: VecDeque::new(),
+        prune: None,
+        wal,
+        closing: false,
+    };
+    let threads = vec![
+        spawn("writer", move || writer.run()).map_err(failed)?,
+        spawn("checkpoint", move || checkpointer.run()).map_err(failed)?,
+    ];
+    Ok(Store(Arc::new(Inner {
+        lmdb,
+        secret,
+        published,
+        waiters,
+        readers: Mutex::new(readers.map_err(failed)?),
+        read_permits: Arc::new(Semaphore::new(limits::READERS)),
+        write_permits: Arc::new(Semaphore::new(limits::WRITE_QUEUE)),
+        queue,
+        threads: Mutex::new(threads),
+        _lock: lock,
+    })))
+}
+
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join(LOCK);
+    let opened = File::options().create(true).truncate(false).write(true).open(path);
+    let file = opened.map_err(StoreError::from)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
+        Err(fs::TryLockError::Error(error)) => Err(StoreError::from(error).into()),
+    }
+}
+
+/// Gives a new database its id, its secret, and the journal's first row.
+fn initialise(sql: &mut Connection, rng: &Rng) -> Result<(), StoreError> {
+    let transaction = sql.transaction()?;
+    transaction.execute(
+        "INSERT INTO identity (only, database_id, epoch, secret) VALUES (1, ?1, 1, ?2)",
+        (rng.bytes::<16>(), rng.bytes::<32>()),
+    )?;
+    journal::append(&transaction, Position(0), Position(0), &Puts::default())?;
+    Ok(transaction.commit()?)
+}
+
+/// The id and epoch that both engines must carry, and the secret.
+fn read_identity(sql: &Connection) -> Result<(Vec<u8>, [u8; 32]), StoreError> {
+    let query = "SELECT database_id, epoch, secret FROM identity";
+    Ok(sql.query_row(query, [], |row| {
+        let (id, epoch): (Vec<u8>, i64) = (row.get(0)?, row.get(1)?);
+        Ok(([&id[..], &epoch.to_be_bytes()].concat(), row.get(2)?))
+    })?)
+}
+
+/// Checks that both engines belong together, and replays what LMDB lacks.
+fn match_engines(sql: &Connection, lmdb: &Lmdb, identity: &[u8]) -> Result<Pointer, OpenError> {
+    let txn = lmdb.read()?;
+    let (found, reached) = (lmdb.identity(&txn)?, lmdb.position(&txn)?);
+    drop(txn);
+    let last = journal::last_position(sql)?.ok_or(OpenError::Inconsistent("its journal is empty"))?;
+    let reached = match (found, reached) {
+        (Some(found), _) if found != identity => {
+            return Err(OpenError::Inconsistent("its two stores are of different databases"));
+        }
+        (Some(_), Some(reached)) => reached,
+        // A new database that was cut short before its event store had a name.
+        (None, None) => {
+            let mut txn = lmdb.write()?;
+            lmdb.set_identity(&mut txn, identity)?;
+            lmdb.set_position(&mut txn, Position(0))?;
+            txn.commit().map_err(StoreError::from)?;
+            Position(0)
+        }
+        _ => return Err(OpenError::Inconsistent("its event store does not say how far it goes")),
+    };
+    if reached > last {
+        return Err(OpenError::Inconsistent("its event store is ahead of its journal"));
+    }
+    let tail = journal::replay(sql, reached)?;
+    Ok(Pointer { position: last, base: 0, tail, frozen: None })
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    Ok(thread::Builder::new().name(name.to_owned()).spawn(run)?)
+}
+
+const EVENTS: &str = "events";
+const RECORDS: &str = "records.sqlite";
+const LOCK: &str = "lock";

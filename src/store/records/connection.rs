@@ -1,0 +1,48 @@
+//! SQLite connections as the server uses them.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::store::StoreError;
+
+/// Opens the connection that writes. There is one.
+pub(in crate::store) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    let sql = Connection::open(path)?;
+    sql.pragma_update(None, "journal_mode", "wal")?;
+    // A commit is on the disk before anybody is told of it.
+    sql.pragma_update(None, "synchronous", "full")?;
+    sql.pragma_update(None, "foreign_keys", true)?;
+    // The checkpoint thread does that, off the path of writes.
+    sql.pragma_update(None, "wal_autocheckpoint", 0)?;
+    sql.pragma_update(None, "cache_size", -WRITER_CACHE_KB)?;
+    finish(sql)
+}
+
+/// Opens a connection that reads.
+pub(in crate::store) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let sql = Connection::open_with_flags(path, flags)?;
+    sql.pragma_update(None, "cache_size", -READER_CACHE_KB)?;
+    finish(sql)
+}
+
+/// Opens the connection that moves the write-ahead log's content into the database.
+pub(in crate::store) fn open_checkpointer(path: &Path) -> Result<Connection, StoreError> {
+    let sql = Connection::open(path)?;
+    sql.pragma_update(None, "synchronous", "full")?;
+    sql.pragma_update(None, "wal_autocheckpoint", 0)?;
+    sql.pragma_update(None, "cache_size", -READER_CACHE_KB)?;
+    finish(sql)
+}
+
+fn finish(sql: Connection) -> Result<Connection, StoreError> {
+    sql.pragma_update(None, "temp_store", "memory")?;
+    sql.pragma_update(None, "mmap_size", 0)?;
+    sql.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(sql)
+}
+
+const WRITER_CACHE_KB: i64 = 2_048;
+const READER_CACHE_KB: i64 = 512;
+const STATEMENTS: usize = 64;

@@ -1,0 +1,160 @@
+//! The engine as a whole: real SQLite and LMDB in a temporary folder.
+
+use std::ops::Bound::Unbounded;
+
+use super::{tables::Table, *};
+use crate::base::clock::Timestamp;
+
+fn open(dir: &std::path::Path) -> Store {
+    let clock = Clock::manual(Timestamp(1_000));
+    Store::open(Options { dir: dir.to_owned(), clock, rng: Rng::seeded(1) }).unwrap()
+}
+
+async fn put(store: &Store, key: &'static [u8], value: &'static [u8]) -> Position {
+    let job = move |transaction: &mut Transaction<'_>| {
+        transaction.put(Table::Names, key, value);
+        Ok::<_, StoreError>(transaction.next_position())
+    };
+    store.write(job).await.unwrap()
+}
+
+async fn all(store: &Store) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let read = |view: &View<'_>| {
+        let forth: Result<Vec<_>, _> = view
+            .range(Table::Names, Unbounded, Unbounded)?
+            .map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())))
+            .collect();
+        let forth = forth?;
+        let mut back = Vec::new();
+        for entry in view.range_back(Table::Names, Unbounded, Unbounded)? {
+            let (key, value) = entry?;
+            back.insert(0, (key.to_vec(), value.to_vec()));
+        }
+        assert_eq!(forth, back);
+        for (key, value) in &forth {
+            assert_eq!(view.get(Table::Names, key)?.as_deref(), Some(&value[..]));
+        }
+        Ok::<_, StoreError>(forth)
+    };
+    store.read(read).await.unwrap()
+}
+
+fn entries(entries: &[(&[u8], &[u8])]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    entries.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    assert_eq!(put(&store, b"a", b"1").await, Position(1));
+    assert_eq!(put(&store, b"b", b"2").await, Position(2));
+    assert_eq!(store.position(), Position(2));
+    store.close();
+    assert!(matches!(store.write(|_| Ok::<_, StoreError>(())).await, Err(StoreError::Closed)));
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(all(&store).await, entries(&[(b"a", b"1"), (b"b", b"2")]));
+    let replace = |transaction: &mut Transaction<'_>| {
+        transaction.put(Table::Names, b"a", b"3");
+        transaction.delete(Table::Names, b"b");
+        transaction.put(Table::Names, b"c", b"4");
+        Ok::<_, StoreError>(())
+    };
+    store.write(replace).await.unwrap();
+    assert_eq!(all(&store).await, entries(&[(b"a", b"3"), (b"c", b"4")]));
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(all(&store).await, entries(&[(b"a", b"3"), (b"c", b"4")]));
+    assert_eq!(put(&store, b"d", b"5").await, Position(4));
+}
+
+#[tokio::test]
+async fn a_job_that_fails_leaves_nothing_and_gives_its_positions_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, b"a", b"1").await;
+    let failing = |transaction: &mut Transaction<'_>| {
+        transaction.put(Table::Names, b"a", b"2");
+        transaction.sql().execute("UPDATE identity SET epoch = 9", [])?;
+        transaction.next_position();
+        Err::<(), _>(StoreError::Full)
+    };
+    assert!(matches!(store.write(failing).await, Err(StoreError::Full)));
+    assert_eq!(put(&store, b"b", b"2").await, Position(2));
+    assert_eq!(all(&store).await, entries(&[(b"a", b"1"), (b"b", b"2")]));
+    let epoch = |view: &View<'_>| {
+        Ok::<i64, StoreError>(view.sql().query_row("SELECT epoch FROM identity", [], |row| row.get(0))?)
+    };
+    assert_eq!(store.read(epoch).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_job_that_panics_fails_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let panicking = |_: &mut Transaction<'_>| -> Result<(), StoreError> { panic!("a defect") };
+    let (panicked, written) = tokio::join!(store.write(panicking), put(&store, b"a", b"1"));
+    assert!(matches!(panicked, Err(StoreError::Panicked)));
+    assert_eq!(written, Position(1));
+    assert_eq!(all(&store).await, entries(&[(b"a", b"1")]));
+}
+
+#[tokio::test]
+async fn a_job_that_puts_too_much_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let large = |transaction: &mut Transaction<'_>| {
+        transaction.put(Table::Names, b"large", &vec![0; 300 << 10]);
+        Ok::<_, StoreError>(())
+    };
+    assert!(matches!(store.write(large).await, Err(StoreError::TooLarge(_))));
+    assert_eq!(all(&store).await, []);
+}
+
+#[tokio::test]
+async fn only_one_server_opens_a_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let options = Options { dir: dir.path().to_owned(), clock: Clock::system(), rng: Rng::seeded(2) };
+    assert!(matches!(Store::open(options), Err(OpenError::Locked(_))));
+    drop(store);
+    open(dir.path());
+}
+
+#[tokio::test]
+async fn ids_are_found_wherever_they_have_got_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let hash =
+        |number: u64| -> [u8; 16] { *blake3::hash(&number.to_be_bytes()).as_bytes().first_chunk().unwrap() };
+    for round in 0..6u64 {
+        let store = open(dir.path());
+        let job = move |transaction: &mut Transaction<'_>| {
+            (round * 100..round * 100 + 100).for_each(|number| transaction.put_id(&hash(number), number));
+            Ok::<_, StoreError>(())
+        };
+        store.write(job).await.unwrap();
+        let check = move |view: &View<'_>| {
+            for number in 0..round * 100 + 100 {
+                assert_eq!(view.id(&hash(number))?, Some(number));
+            }
+            assert_eq!(view.id(&hash(1_000_000))?, None);
+            Ok::<_, StoreError>(())
+        };
+        store.read(check).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_watch_is_woken_by_what_it_watches() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let room = Topic::Room(crate::base::ids::RoomNumber(7));
+    let watch = store.watch(vec![room]);
+    let touch = move |transaction: &mut Transaction<'_>| {
+        transaction.touch(room);
+        Ok::<_, StoreError>(())
+    };
+    store.write(touch).await.unwrap();
+    watch.changed().await;
+}

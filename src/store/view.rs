@@ -1,0 +1,195 @@
+//! A [`View`]: one consistent state of both engines.
+//!
+//! Above the event store in LMDB lie the frozen tail, which a checkpoint is writing there, and the tail. A look-up
+//! asks from the top; a range merges the three; a tombstone hides what lies below it.
+
+use std::{borrow::Cow, cmp::Ordering, iter::Peekable, ops::Bound, sync::Arc};
+
+use rusqlite::Connection;
+
+use super::{
+    StoreError,
+    lmdb::{Lmdb, ReadTxn},
+    tables::Table,
+    tail::{Tail, Value},
+};
+use crate::base::ids::Position;
+
+/// What is published after each commit.
+#[derive(Clone, Default)]
+pub(in crate::store) struct Pointer {
+    pub(in crate::store) position: Position,
+    /// The LMDB transaction that the tails lie upon; an older one lacks what they no longer hold.
+    pub(in crate::store) base: usize,
+    pub(in crate::store) tail: Tail,
+    /// The tail that a checkpoint is writing to LMDB.
+    pub(in crate::store) frozen: Option<Tail>,
+}
+
+/// One consistent state of rooms and records. Cheap to open, and not to be held for long.
+pub struct View<'a> {
+    pub(in crate::store) pointer: Pointer,
+    pub(in crate::store) shared: Shared<'a>,
+}
+
+/// What a view reads from.
+#[derive(Clone, Copy)]
+pub(in crate::store) struct Shared<'a> {
+    pub(in crate::store) lmdb: &'a Lmdb,
+    pub(in crate::store) txn: &'a ReadTxn<'a>,
+    pub(in crate::store) sql: &'a Connection,
+    pub(in crate::store) secret: &'a [u8; 32],
+}
+
+impl View<'_> {
+    /// The position of this state in the log.
+    pub fn position(&self) -> Position {
+        self.pointer.position
+    }
+
+    /// The record store, inside a transaction at this position.
+    pub(in crate::store) fn sql(&self) -> &Connection {
+        self.shared.sql
+    }
+
+    /// The data folder's secret, with which hashes are keyed.
+    pub(in crate::store) fn secret(&self) -> &[u8; 32] {
+        self.shared.secret
+    }
+
+    /// The value of a key.
+    pub(in crate::store) fn get(
+        &self,
+        table: Table,
+        key: &[u8],
+    ) -> Result<Option<Cow<'_, [u8]>>, StoreError> {
+        for tail in std::iter::once(&self.pointer.tail).chain(&self.pointer.frozen) {
+            if let Some(value) = tail.get(table, key) {
+                return Ok(value.as_deref().map(Cow::Borrowed));
+            }
+        }
+        Ok(self.shared.lmdb.tree(table).get(self.shared.txn, key)?.map(Cow::Borrowed))
+    }
+
+    /// The entries of a table within bounds, in key order.
+    pub(in crate::store) fn range(
+        &self,
+        table: Table,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+    ) -> Result<impl Iterator<Item = Entry<'_>> + use<'_>, StoreError> {
+        let Shared { lmdb, txn, .. } = self.shared;
+        let stored = lmdb.tree(table).range(txn, &(lower, upper))?.map(from_lmdb);
+        let frozen =
+            self.pointer.frozen.as_ref().map(|tail| tail.range(table, lower, upper)).into_iter().flatten();
+        let tail = self.pointer.tail.range(table, lower, upper);
+        Ok(merge(tail.map(from_tail), merge(frozen.map(from_tail), stored, Order::Up), Order::Up)
+            .filter_map(visible))
+    }
+
+    /// As [`Self::range`], from the last key to the first.
+    pub(in crate::store) fn range_back(
+        &self,
+        table: Table,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+    ) -> Result<impl Iterator<Item = Entry<'_>> + use<'_>, StoreError> {
+        let Shared { lmdb, txn, .. } = self.shared;
+        let stored = lmdb.tree(table).rev_range(txn, &(lower, upper))?.map(from_lmdb);
+        let frozen = self.pointer.frozen.as_ref().map(|tail| tail.range(table, lower, upper).rev());
+        let frozen = frozen.into_iter().flatten();
+        let tail = self.pointer.tail.range(table, lower, upper).rev();
+        Ok(merge(tail.map(from_tail), merge(frozen.map(from_tail), stored, Order::Down), Order::Down)
+            .filter_map(visible))
+    }
+}
+
+/// A key and its value, or why it can't be read.
+pub(in crate::store) type Entry<'a> = Result<(&'a [u8], &'a [u8]), StoreError>;
+/// As above, with tombstones.
+type Layered<'a> = Result<(&'a [u8], Option<&'a [u8]>), StoreError>;
+
+fn from_lmdb<'a>(entry: Result<(&'a [u8], &'a [u8]), heed::Error>) -> Layered<'a> {
+    let (key, value) = entry?;
+    Ok((key, Some(value)))
+}
+
+fn from_tail<'a>((key, value): (&'a [u8], &'a Value)) -> Layered<'a> {
+    Ok((key, value.as_deref()))
+}
+
+fn visible(entry: Layered<'_>) -> Option<Entry<'_>> {
+    match entry {
+        Ok((key, value)) => Some(Ok((key, value?))),
+        Err(error) => Some(Err(error)),
+    }
+}
+
+/// Two sorted sequences as one; where both have a key, `upper` has the say.
+fn merge<'a, U, L>(upper: U, lower: L, order: Order) -> Merge<U, L>
+where
+    U: Iterator<Item = Layered<'a>>,
+    L: Iterator<Item = Layered<'a>>,
+{
+    Merge { upper: upper.peekable(), lower: lower.peekable(), order }
+}
+
+struct Merge<U: Iterator, L: Iterator> {
+    upper: Peekable<U>,
+    lower: Peekable<L>,
+    order: Order,
+}
+
+/// Which way keys go.
+#[derive(Clone, Copy)]
+enum Order {
+    Up,
+    Down,
+}
+
+impl Order {
+    fn compare(self, a: &[u8], b: &[u8]) -> Ordering {
+        match self {
+            Self::Up => a.cmp(b),
+            Self::Down => b.cmp(a),
+        }
+    }
+}
+
+impl<'a, U, L> Iterator for Merge<U, L>
+where
+    U: Iterator<Item = Layered<'a>>,
+    L: Iterator<Item = Layered<'a>>,
+{
+    type Item = Layered<'a>;
+
+    fn next(&mut self) -> Option<Layered<'a>> {
+        match (self.upper.peek(), self.lower.peek()) {
+            (Some(Ok((upper, _))), Some(Ok((lower, _)))) => match self.order.compare(upper, lower) {
+                Ordering::Less => self.upper.next(),
+                Ordering::Greater => self.lower.next(),
+                Ordering::Equal => {
+                    self.lower.next();
+                    self.upper.next()
+                }
+            },
+            (Some(_), None) | (Some(Err(_)), _) => self.upper.next(),
+            (_, Some(_)) => self.lower.next(),
+            (None, None) => None,
+        }
+    }
+}
+
+/// Shares the pointer between the writer, which replaces it, and the views.
+#[derive(Default)]
+pub(in crate::store) struct Published(std::sync::RwLock<Arc<Pointer>>);
+
+impl Published {
+    pub(in crate::store) fn load(&self) -> Arc<Pointer> {
+        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    pub(in crate::store) fn store(&self, pointer: Pointer) {
+        *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(pointer);
+    }
+}
