@@ -1,7 +1,13 @@
 //! What happens to a request, in order: its head is measured, it is counted, routed, authenticated and rate-limited; its
 //! body is read; the handler runs; the answer gets the headers that every answer has.
 
-use std::{any::Any, error::Error as StdError, fmt::Write, sync::atomic::Ordering};
+use std::{
+    any::Any,
+    error::Error as StdError,
+    fmt::Write,
+    panic::resume_unwind,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
 use http::{
@@ -14,13 +20,22 @@ use ruma::api::error::ErrorKind;
 use tokio::time::sleep;
 use tracing::{Instrument, Span, field};
 
-use super::{body, clients::Connected, cors, gzip, panic, server::Shared};
-use crate::{api::Error, base::limits};
+use super::{
+    body,
+    clients::Connected,
+    cors, gzip, panic,
+    server::Shared,
+    turns::{InTurn, Turns},
+};
+use crate::{
+    api::{Error, endpoint::Answer},
+    base::limits,
+};
 
 /// Answers a request, whatever it is and whatever becomes of its handler.
 pub(super) async fn answer(
-    shared: &Shared,
-    client: &Connected,
+    shared: &Arc<Shared>,
+    client: &Arc<Connected>,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let id = shared.request_ids.next();
@@ -46,8 +61,8 @@ pub(super) async fn answer(
 
 /// Handles a request until it is done, panics, or the server stops and has waited long enough.
 async fn handled(
-    shared: &Shared,
-    client: &Connected,
+    shared: &Arc<Shared>,
+    client: &Arc<Connected>,
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Error> {
     let stopped = async {
@@ -57,22 +72,21 @@ async fn handled(
     tokio::select! {
         biased;
         outcome = panic::catch(Box::pin(handle(shared, client, request))) => outcome.unwrap_or_else(|payload| {
-            shared.panics.fetch_add(1, Ordering::Relaxed);
-            Err(panicked(&*payload))
+            Err(panicked(&*payload, shared.panics.fetch_add(1, Ordering::Relaxed) + 1))
         }),
         () = stopped => Err(Error::unavailable("The server is stopping", limits::BUSY_TIME)),
     }
 }
 
 async fn handle(
-    shared: &Shared,
-    client: &Connected,
+    shared: &Arc<Shared>,
+    client: &Arc<Connected>,
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Error> {
     check_head(&request)?;
     let busy = || Error::unavailable("The server is busy", limits::BUSY_TIME);
-    let _in_flight = shared.requests.try_acquire().map_err(|_| busy())?;
-    let _of_client = client.request().ok_or_else(busy)?;
+    let in_flight = shared.requests.clone().try_acquire_owned().map_err(|_| busy())?;
+    let of_client = client.request().ok_or_else(busy)?;
 
     let route = shared.router.find(request.method(), request.uri().path())?;
     Span::current().record("path", route.pattern);
@@ -91,8 +105,29 @@ async fn handle(
     let expect = head.headers().contains_key(EXPECT);
     let time = shared.limits.body_time;
     let limit = route.endpoint.body_limit;
-    let (bytes, _memory) = body::read(incoming, limit, time, &shared.bodies, expect).await?;
-    admitted.answer(shared.app.clone(), head.map(|()| bytes), route.arguments).await
+    let (bytes, memory) = body::read(incoming, limit, time, &shared.bodies, expect).await?;
+    let answer = admitted.answer(shared.app.clone(), head.map(|()| bytes), route.arguments);
+    to_the_end(answer, (in_flight, of_client, memory), client.turns()).await
+}
+
+/// Runs a handler that changes something to its end, even if the client does not wait for it: half of a room is worse
+/// than a room nobody asked for twice. What the request holds of the bounds, it holds until then.
+async fn to_the_end(
+    answer: Answer,
+    held: impl Send + 'static,
+    turns: Option<Arc<Turns>>,
+) -> Result<Response<Bytes>, Error> {
+    let handler = async move {
+        let _held = held;
+        answer.await
+    };
+    match tokio::spawn(InTurn::new(handler.in_current_span(), turns)).await {
+        Ok(outcome) => outcome,
+        Err(error) => match error.try_into_panic() {
+            Ok(payload) => resume_unwind(payload),
+            Err(cancelled) => Err(Error::internal(cancelled)),
+        },
+    }
 }
 
 /// Refuses a head that is too large. The parser has a bound of its own, twice as high, beyond which it answers itself.
@@ -143,11 +178,9 @@ fn chain(error: &(dyn StdError + Send + Sync + 'static)) -> String {
 }
 
 /// A panic's message may hold what a client sent, unless it was written in the program.
-fn panicked(payload: &(dyn Any + Send)) -> Error {
-    Error::internal(match payload.downcast_ref::<&'static str>() {
-        Some(message) => format!("the handler panicked: {message}"),
-        None => "the handler panicked".to_owned(),
-    })
+fn panicked(payload: &(dyn Any + Send), number: u64) -> Error {
+    let message = payload.downcast_ref::<&'static str>().unwrap_or(&"with a message of its own");
+    Error::internal(format!("panic number {number} of a handler since the start: {message}"))
 }
 
 fn preflight() -> Response<Bytes> {

@@ -1,6 +1,6 @@
 //! Reads the body of a request within its bounds of size, time and memory.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -8,14 +8,14 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use ruma::api::error::ErrorKind;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
 use crate::{api::Error, base::limits};
 
-/// A body's share of the memory that all bodies have.
-pub(super) type Memory<'a> = Option<SemaphorePermit<'a>>;
+/// A body's share of the memory that all bodies have; none for an empty one.
+pub(super) type Memory = Option<OwnedSemaphorePermit>;
 
 /// Reads a whole body of at most `limit` bytes within `time`. `memory` has a permit for each byte that may be held.
 ///
@@ -24,9 +24,9 @@ pub(super) async fn read(
     mut body: Incoming,
     limit: usize,
     time: Duration,
-    memory: &Semaphore,
+    memory: &Arc<Semaphore>,
     expect: bool,
-) -> Result<(Bytes, Memory<'_>), Error> {
+) -> Result<(Bytes, Memory), Error> {
     if body.size_hint().lower() > limit as u64 {
         if !expect {
             discard(body, limit).await;
@@ -34,7 +34,7 @@ pub(super) async fn read(
         return Err(too_large(limit));
     }
     let whole = async {
-        let mut permit: Memory<'_> = None;
+        let mut permit: Memory = None;
         let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Error::bad_request(ErrorKind::Unknown, "The body ended early"))?;
@@ -43,7 +43,8 @@ pub(super) async fn read(
                 return Ok(None);
             }
             let more = memory
-                .try_acquire_many(data.len() as u32)
+                .clone()
+                .try_acquire_many_owned(data.len() as u32)
                 .map_err(|_| Error::unavailable("The server is busy", limits::BUSY_TIME))?;
             match &mut permit {
                 Some(permit) => permit.merge(more),

@@ -36,7 +36,7 @@ pub(super) struct Connected {
 }
 
 /// A client's request in flight, counted until it is dropped.
-pub(super) struct InFlight<'a>(&'a Connected);
+pub(super) struct InFlight(Arc<Connected>);
 
 impl Clients {
     /// Bounds every client to so many connections and requests in flight.
@@ -82,14 +82,14 @@ impl Connected {
     }
 
     /// Counts a request in flight; none if the client has too many.
-    pub(super) fn request(&self) -> Option<InFlight<'_>> {
+    pub(super) fn request(self: &Arc<Self>) -> Option<InFlight> {
         let counted = self.turns.is_none()
             || self.clients.with(self.address, |held| {
                 let room = held.requests < self.clients.requests;
                 held.requests += usize::from(room);
                 room
             });
-        counted.then(|| InFlight(self))
+        counted.then(|| InFlight(self.clone()))
     }
 }
 
@@ -101,11 +101,11 @@ impl Drop for Connected {
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        let Self(Connected { clients, address, turns }) = self;
-        if turns.is_some() {
-            clients.with(*address, |held| held.requests -= 1);
+        let Self(connected) = self;
+        if connected.turns.is_some() {
+            connected.clients.with(connected.address, |held| held.requests -= 1);
         }
     }
 }
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_client_holds_no_more_than_its_share() {
         let clients = clients();
-        let connect = |address: &str| clients.connect(address.parse().unwrap());
+        let connect = |address: &str| clients.connect(address.parse().unwrap()).map(Arc::new);
         let first = connect("203.0.113.1").unwrap();
         let second = connect("::ffff:203.0.113.1").unwrap();
         assert!(connect("203.0.113.1").is_none());
@@ -162,7 +162,8 @@ mod tests {
     fn this_machine_is_not_bounded() {
         let clients = clients();
         for address in ["127.0.0.1", "::1", "0.0.0.0"] {
-            let held: Vec<_> = (0..9).map(|_| clients.connect(address.parse().unwrap()).unwrap()).collect();
+            let held: Vec<_> =
+                (0..9).map(|_| Arc::new(clients.connect(address.parse().unwrap()).unwrap())).collect();
             assert!(held.iter().all(|connection| connection.request().is_some()));
         }
     }

@@ -81,9 +81,9 @@ pub(super) struct Shared {
     /// A permit for each connection.
     pub connections: Arc<Semaphore>,
     /// A permit for each request in flight.
-    pub requests: Semaphore,
+    pub requests: Arc<Semaphore>,
     /// A permit for each byte of bodies in memory.
-    pub bodies: Semaphore,
+    pub bodies: Arc<Semaphore>,
     /// A permit for each large response that is compressed.
     pub compressions: Semaphore,
     stopping: watch::Receiver<bool>,
@@ -117,8 +117,8 @@ impl Server {
             rates: settings.rate_limit.then(Rates::new),
             clients: Arc::new(Clients::new(limits.connections_per_address, limits.requests_per_address)),
             connections: Arc::new(Semaphore::new(limits.connections)),
-            requests: Semaphore::new(limits.requests),
-            bodies: Semaphore::new(limits::BODIES_BYTES),
+            requests: Arc::new(Semaphore::new(limits.requests)),
+            bodies: Arc::new(Semaphore::new(limits::BODIES_BYTES)),
             compressions: Semaphore::new(limits::COMPRESSIONS),
             stopping,
             request_ids: RequestIds::new(&app),

@@ -5,12 +5,16 @@ mod requests;
 mod stop;
 mod tls;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use ruma::api::client::{
-    account::whoami,
+    account::{get_username_availability, whoami},
     discovery::{discover_support, get_supported_versions},
-    session::{get_login_types, refresh_token},
+    session::{get_login_types, login, refresh_token},
 };
 use tayberry::{
     api::{Anyone, Error, Routes, User},
@@ -120,12 +124,22 @@ const PANIC: &str = "/.well-known/matrix/support";
 const WAIT: &str = "/_matrix/client/v3/login";
 const WHOAMI: &str = "/_matrix/client/v3/account/whoami";
 
+/// A `POST` that takes 200 ms and sets [`CHANGED`] at its end; its body is [`LOGIN_BODY`].
+const CHANGE: &str = WAIT;
+const LOGIN_BODY: &str = r#"{"type":"m.login.token","token":"secret-1"}"#;
+static CHANGED: AtomicBool = AtomicBool::new(false);
+/// A `GET` that waits for ever and sets [`LEFT`] when nobody waits for it any more.
+const READ: &str = "/_matrix/client/v3/register/available?username=a";
+static LEFT: AtomicBool = AtomicBool::new(false);
+
 fn routes() -> Routes {
     let mut routes = Routes::default();
     routes.add(big);
     routes.add(echo);
     routes.add(panics);
     routes.add(waits);
+    routes.add(changes);
+    routes.add(reads);
     routes.add(whoami);
     routes
 }
@@ -143,6 +157,7 @@ async fn echo(
     _: Anyone,
     request: refresh_token::v3::Request,
 ) -> Result<refresh_token::v3::Response, Error> {
+    assert_ne!(request.refresh_token, "panic");
     Ok(refresh_token::v3::Response::new(request.refresh_token))
 }
 
@@ -164,4 +179,25 @@ async fn waits(
 
 async fn whoami(_: App, user: User, _: whoami::v3::Request) -> Result<whoami::v3::Response, Error> {
     Ok(whoami::v3::Response::new(user.user_id, false))
+}
+
+async fn changes(_: App, _: Anyone, _: login::v3::Request) -> Result<login::v3::Response, Error> {
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    CHANGED.store(true, Ordering::SeqCst);
+    Err(Error::forbidden("Done"))
+}
+
+async fn reads(
+    _: App,
+    _: Anyone,
+    _: get_username_availability::v3::Request,
+) -> Result<get_username_availability::v3::Response, Error> {
+    struct Left;
+    impl Drop for Left {
+        fn drop(&mut self) {
+            LEFT.store(true, Ordering::SeqCst);
+        }
+    }
+    let _left = Left;
+    std::future::pending().await
 }

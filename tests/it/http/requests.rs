@@ -161,3 +161,71 @@ async fn who_waits_for_leave_to_send_gets_it_or_the_answer() {
         assert_eq!(status(&server.exchange(head(path, length)).await), expected, "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_change_goes_to_its_end_and_a_read_does_not() {
+    let server = Running::start(plain()).await;
+    let length = LOGIN_BODY.len();
+    for request in [
+        format!("POST {CHANGE} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{LOGIN_BODY}"),
+        format!("GET {READ} HTTP/1.1\r\nhost: x\r\n\r\n"),
+    ] {
+        let mut stream = server.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!CHANGED.load(Ordering::SeqCst) && !LEFT.load(Ordering::SeqCst));
+    }
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(CHANGED.load(Ordering::SeqCst), "the client left, the change was made");
+    assert!(LEFT.load(Ordering::SeqCst), "the client left, nobody reads on");
+}
+
+#[tokio::test]
+async fn a_change_that_panics_is_an_answer() {
+    let server = Running::start(plain()).await;
+    let response = server.post(br#"{"refresh_token":"panic"}"#).await;
+    assert_eq!((status(&response), errcode(&response).as_str()), (500, "M_UNKNOWN"));
+}
+
+#[tokio::test]
+async fn the_log_names_requests_and_tells_no_secret() {
+    let log = Log::default();
+    let guard = {
+        let log = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
+        tracing::subscriber::set_default(subscriber.with_writer(move || log.clone()).finish())
+    };
+    let server = Running::start(plain()).await;
+    let mut ids = Vec::new();
+    for response in [
+        server.get(&format!("{WHOAMI}?access_token=secret-2"), "authorization: Bearer secret-3\r\n").await,
+        server.post(br#"{"refresh_token":"secret-4", "refresh_token":1}"#).await,
+        server.post(br#"{"refresh_token":{"password":"secret-5"}}"#).await,
+        server.get("/_matrix/client/secret-6?secret-7", "").await,
+        server.get(&format!("{PANIC}?secret-8"), "").await,
+    ] {
+        ids.push(header(&response, "x-request-id").unwrap().to_owned());
+    }
+    drop(guard);
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let ours: String = log.lines().filter(|line| line.contains("tayberry::")).collect();
+    for id in ids {
+        assert!(ours.contains(&id), "request {id} is in the log");
+    }
+    assert!(ours.contains(WHOAMI) && ours.contains("panic number 1"), "{ours}");
+    assert!(!log.contains("secret-"), "{log}");
+}
+
+/// A log in memory.
+#[derive(Clone, Default)]
+struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        std::io::Write::write(&mut *self.0.lock().unwrap(), bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
