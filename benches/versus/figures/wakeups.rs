@@ -25,6 +25,8 @@ impl Figure for WakeUps {
         let mut people = Person::register_many(server, "user", 20).await?;
         room_of(&mut people).await?;
         let polls = Polls::open(server, &people, |_| |_: &[u8]| ()).await?;
+        // Their other connections, which would end one after the other.
+        drop(people);
         tokio::time::sleep(Duration::from_secs(5)).await;
 
         // Shorter than a long-poll, so that none ends meanwhile.
