@@ -46,6 +46,8 @@ pub const IDLE_TIME: Duration = Duration::from_secs(60);
 pub const BUSY_TIME: Duration = Duration::from_secs(2);
 /// After a stop was asked for, requests have so long to be answered.
 pub const DRAIN_TIME: Duration = Duration::from_secs(3);
+/// The same for requests that change nothing, long-polls as a rule.
+pub const DRAIN_READ_TIME: Duration = Duration::from_millis(300);
 /// After that, answers have so long to be taken by the clients.
 pub const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// Requests that the specification wants limited: one user may make so many at once, and one in each such interval.

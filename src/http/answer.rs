@@ -65,9 +65,12 @@ async fn handled(
     client: &Arc<Connected>,
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Error> {
+    // A read can be asked again of the next process; what it waited for may never come.
+    let drain = shared.limits.drain_time;
+    let drain = if request.method().is_safe() { drain.min(limits::DRAIN_READ_TIME) } else { drain };
     let stopped = async {
         shared.stopped().await;
-        sleep(shared.limits.drain_time).await;
+        sleep(drain).await;
     };
     tokio::select! {
         biased;

@@ -7,14 +7,20 @@ mod tls;
 
 use std::{
     net::SocketAddr,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use ruma::api::client::{
-    account::{get_username_availability, whoami},
-    discovery::{discover_support, get_supported_versions},
-    session::{get_login_types, login, refresh_token},
+use ruma::{
+    OwnedDeviceId,
+    api::client::{
+        account::{get_username_availability, whoami},
+        discovery::{discover_support, get_supported_versions},
+        session::{get_login_types, login, refresh_token},
+    },
 };
 use tayberry::{
     api::{Anyone, Error, Routes, User},
@@ -124,10 +130,17 @@ const PANIC: &str = "/.well-known/matrix/support";
 const WAIT: &str = "/_matrix/client/v3/login";
 const WHOAMI: &str = "/_matrix/client/v3/account/whoami";
 
-/// A `POST` that takes 200 ms and sets [`CHANGED`] at its end; its body is [`LOGIN_BODY`].
+/// A `POST` that takes half a second and puts the device of its body into [`CHANGED`] at its end.
 const CHANGE: &str = WAIT;
-const LOGIN_BODY: &str = r#"{"type":"m.login.token","token":"secret-1"}"#;
-static CHANGED: AtomicBool = AtomicBool::new(false);
+static CHANGED: Mutex<Vec<OwnedDeviceId>> = Mutex::new(Vec::new());
+
+/// A request to [`CHANGE`].
+fn change(device: &str) -> String {
+    let body = format!(r#"{{"type":"m.login.token","token":"x","device_id":"{device}"}}"#);
+    let length = body.len();
+    format!("POST {CHANGE} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
 /// A `GET` that waits for ever and sets [`LEFT`] when nobody waits for it any more.
 const READ: &str = "/_matrix/client/v3/register/available?username=a";
 static LEFT: AtomicBool = AtomicBool::new(false);
@@ -181,9 +194,9 @@ async fn whoami(_: App, user: User, _: whoami::v3::Request) -> Result<whoami::v3
     Ok(whoami::v3::Response::new(user.user_id, false))
 }
 
-async fn changes(_: App, _: Anyone, _: login::v3::Request) -> Result<login::v3::Response, Error> {
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    CHANGED.store(true, Ordering::SeqCst);
+async fn changes(_: App, _: Anyone, request: login::v3::Request) -> Result<login::v3::Response, Error> {
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    CHANGED.lock().unwrap().extend(request.device_id);
     Err(Error::forbidden("Done"))
 }
 
