@@ -24,16 +24,16 @@ pub(in crate::store) struct Run {
 
 impl View<'_> {
     /// The number that was put for a hash.
-    pub(in crate::store) fn id(&self, hash: &[u8; 16]) -> Result<Option<u64>, StoreError> {
+    pub(in crate::store) fn id(&self, hash: [u8; 16]) -> Result<Option<u64>, StoreError> {
         for tail in std::iter::once(&self.pointer.tail).chain(&self.pointer.frozen) {
-            if let Some(value) = tail.get(Table::Ids, hash) {
-                return value.as_deref().map(|value| number(hash, value)).transpose();
+            if let Some(value) = tail.get(Table::Ids, &hash) {
+                return value.as_deref().map(|value| number(&hash, value)).transpose();
             }
         }
         let super::view::Shared { lmdb, txn, .. } = self.shared;
         for run in runs(lmdb, txn)?.iter().rev() {
-            if let Some(value) = lmdb.tree(Table::Ids).get(txn, &key(run.number, hash))? {
-                return number(hash, value).map(Some);
+            if let Some(value) = lmdb.tree(Table::Ids).get(txn, &key(run.number, &hash))? {
+                return number(&hash, value).map(Some);
             }
         }
         Ok(None)

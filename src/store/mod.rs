@@ -47,6 +47,7 @@ use tokio::sync::{Semaphore, oneshot};
 pub use self::{
     error::{OpenError, StoreError},
     notify::{Topic, Watch},
+    tables::Table,
     transaction::Transaction,
     view::View,
 };

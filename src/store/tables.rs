@@ -1,9 +1,9 @@
 //! The catalogue of LMDB's tables. A new one costs an entry here and an accessor in `events`.
 
 /// A table of the event store. The discriminants are in the journal: they are never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
-pub(in crate::store) enum Table {
+pub enum Table {
     /// What the engine keeps about itself.
     Meta = 0,
     /// number -> event. This is the log of rooms.
@@ -14,29 +14,35 @@ pub(in crate::store) enum Table {
     Timeline = 3,
     /// room -> version, extremities, state, counters.
     Rooms = 4,
-    /// What is interned, both ways.
+    /// Rooms and users, interned both ways.
     Names = 5,
+    /// A room's pairs of type and state key, interned both ways.
+    Keys = 6,
     /// (room, hash) -> node of the trie of states.
-    Nodes = 6,
-    /// (user, room) and (room, membership, user).
-    Members = 7,
+    States = 7,
+    /// (user, room) -> what the user is to the room.
+    Stays = 8,
+    /// (room, membership, user), for counting and listing.
+    Members = 9,
 }
 
 impl Table {
-    /// Every table.
-    pub(in crate::store) const ALL: [Self; 8] = [
+    /// Every table, in the order of the discriminants.
+    pub(in crate::store) const ALL: [Self; 10] = [
         Self::Meta,
         Self::Events,
         Self::Ids,
         Self::Timeline,
         Self::Rooms,
         Self::Names,
-        Self::Nodes,
+        Self::Keys,
+        Self::States,
+        Self::Stays,
         Self::Members,
     ];
 
     /// Its name in LMDB and in messages.
-    pub(in crate::store) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Meta => "meta",
             Self::Events => "events",
@@ -44,7 +50,9 @@ impl Table {
             Self::Timeline => "timeline",
             Self::Rooms => "rooms",
             Self::Names => "names",
-            Self::Nodes => "nodes",
+            Self::Keys => "keys",
+            Self::States => "states",
+            Self::Stays => "stays",
             Self::Members => "members",
         }
     }

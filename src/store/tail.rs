@@ -44,8 +44,7 @@ impl Tail {
     pub(in crate::store) fn range(
         &self,
         table: Table,
-        lower: Bound<&[u8]>,
-        upper: Bound<&[u8]>,
+        (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
     ) -> impl DoubleEndedIterator<Item = (&[u8], &Value)> + use<'_> {
         let lower = match lower {
             Bound::Included(key) => Bound::Included(full_key(table, key)),

@@ -20,16 +20,19 @@ async fn put(store: &Store, key: &'static [u8], value: &'static [u8]) -> Positio
 
 async fn all(store: &Store) -> Vec<(Vec<u8>, Vec<u8>)> {
     let read = |view: &View<'_>| {
-        let forth: Result<Vec<_>, _> = view
-            .range(Table::Names, Unbounded, Unbounded)?
-            .map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())))
-            .collect();
-        let forth = forth?;
-        let mut back = Vec::new();
-        for entry in view.range_back(Table::Names, Unbounded, Unbounded)? {
-            let (key, value) = entry?;
-            back.insert(0, (key.to_vec(), value.to_vec()));
+        let owned = |entry: view::Entry<'_>| entry.map(|(key, value)| (key.into_owned(), value.into_owned()));
+        let forth: Vec<_> =
+            view.range(Table::Names, (Unbounded, Unbounded)).map(owned).collect::<Result<_, _>>()?;
+        let mut back: Vec<_> =
+            view.range(Table::Names, (Unbounded, Unbounded)).rev().map(owned).collect::<Result<_, _>>()?;
+        back.reverse();
+        let mut both = view.range(Table::Names, (Unbounded, Unbounded));
+        let mut met = Vec::new();
+        while let Some(entry) = if met.len() % 2 == 0 { both.next() } else { both.next_back() } {
+            met.push(owned(entry)?);
         }
+        met.sort();
+        assert_eq!(forth, met);
         assert_eq!(forth, back);
         for (key, value) in &forth {
             assert_eq!(view.get(Table::Names, key)?.as_deref(), Some(&value[..]));
@@ -130,15 +133,15 @@ async fn ids_are_found_wherever_they_have_got_to() {
     for round in 0..6u64 {
         let store = open(dir.path());
         let job = move |transaction: &mut Transaction<'_>| {
-            (round * 100..round * 100 + 100).for_each(|number| transaction.put_id(&hash(number), number));
+            (round * 100..round * 100 + 100).for_each(|number| transaction.put_id(hash(number), number));
             Ok::<_, StoreError>(())
         };
         store.write(job).await.unwrap();
         let check = move |view: &View<'_>| {
             for number in 0..round * 100 + 100 {
-                assert_eq!(view.id(&hash(number))?, Some(number));
+                assert_eq!(view.id(hash(number))?, Some(number));
             }
-            assert_eq!(view.id(&hash(1_000_000))?, None);
+            assert_eq!(view.id(hash(1_000_000))?, None);
             Ok::<_, StoreError>(())
         };
         store.read(check).await.unwrap();

@@ -44,8 +44,8 @@ impl Transaction<'_> {
     }
 
     /// Puts the number that a hash leads to.
-    pub(in crate::store) fn put_id(&mut self, hash: &[u8; 16], number: u64) {
-        self.put(Table::Ids, hash, &number.to_be_bytes());
+    pub(in crate::store) fn put_id(&mut self, hash: [u8; 16], number: u64) {
+        self.put(Table::Ids, &hash, &number.to_be_bytes());
     }
 
     /// Fails if the job put more than one may.

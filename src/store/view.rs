@@ -71,41 +71,127 @@ impl View<'_> {
         Ok(self.shared.lmdb.tree(table).get(self.shared.txn, key)?.map(Cow::Borrowed))
     }
 
-    /// The entries of a table within bounds, in key order.
-    pub(in crate::store) fn range(
-        &self,
+    /// The entries of a table within bounds, in key order; from the other end by [`Iterator::rev`].
+    pub(in crate::store) fn range<'v>(
+        &'v self,
         table: Table,
-        lower: Bound<&[u8]>,
-        upper: Bound<&[u8]>,
-    ) -> Result<impl Iterator<Item = Entry<'_>> + use<'_>, StoreError> {
-        let Shared { lmdb, txn, .. } = self.shared;
-        let stored = lmdb.tree(table).range(txn, &(lower, upper))?.map(from_lmdb);
-        let frozen =
-            self.pointer.frozen.as_ref().map(|tail| tail.range(table, lower, upper)).into_iter().flatten();
-        let tail = self.pointer.tail.range(table, lower, upper);
-        Ok(merge(tail.map(from_tail), merge(frozen.map(from_tail), stored, Order::Up), Order::Up)
-            .filter_map(visible))
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+    ) -> Range<'v> {
+        let owned = |bound: Bound<&[u8]>| bound.map(|key| Cow::Owned(key.to_vec()));
+        Range {
+            tails: (&self.pointer.tail, self.pointer.frozen.as_ref()),
+            lmdb: self.shared.lmdb,
+            txn: self.shared.txn,
+            table,
+            lower: owned(bounds.0),
+            upper: owned(bounds.1),
+            front: None,
+            back: None,
+        }
+    }
+}
+
+/// A range of a table's entries, walked from either end or from both.
+pub(in crate::store) struct Range<'v> {
+    /// The tail and the frozen tail.
+    tails: (&'v Tail, Option<&'v Tail>),
+    lmdb: &'v Lmdb,
+    txn: &'v ReadTxn<'v>,
+    table: Table,
+    /// What the front has not passed yet.
+    lower: Bound<Cow<'v, [u8]>>,
+    /// What the back has not passed yet.
+    upper: Bound<Cow<'v, [u8]>>,
+    front: Option<Box<dyn Iterator<Item = Layered<'v>> + 'v>>,
+    back: Option<Box<dyn Iterator<Item = Layered<'v>> + 'v>>,
+}
+
+impl<'v> Range<'v> {
+    fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
+        (self.lower.as_ref().map(|key| &key[..]), self.upper.as_ref().map(|key| &key[..]))
     }
 
-    /// As [`Self::range`], from the last key to the first.
-    pub(in crate::store) fn range_back(
-        &self,
-        table: Table,
-        lower: Bound<&[u8]>,
-        upper: Bound<&[u8]>,
-    ) -> Result<impl Iterator<Item = Entry<'_>> + use<'_>, StoreError> {
-        let Shared { lmdb, txn, .. } = self.shared;
-        let stored = lmdb.tree(table).rev_range(txn, &(lower, upper))?.map(from_lmdb);
-        let frozen = self.pointer.frozen.as_ref().map(|tail| tail.range(table, lower, upper).rev());
-        let frozen = frozen.into_iter().flatten();
-        let tail = self.pointer.tail.range(table, lower, upper).rev();
-        Ok(merge(tail.map(from_tail), merge(frozen.map(from_tail), stored, Order::Down), Order::Down)
-            .filter_map(visible))
+    fn open_front(&self) -> Result<Box<dyn Iterator<Item = Layered<'v>> + 'v>, StoreError> {
+        let (table, bounds) = (self.table, self.bounds());
+        let stored = self.lmdb.tree(table).range(self.txn, &bounds)?.map(from_lmdb);
+        let frozen = self.tails.1.map(|tail| tail.range(table, bounds)).into_iter().flatten();
+        let lower = merge(frozen.map(from_tail), stored, Order::Up);
+        Ok(Box::new(merge(self.tails.0.range(table, bounds).map(from_tail), lower, Order::Up)))
+    }
+
+    fn open_back(&self) -> Result<Box<dyn Iterator<Item = Layered<'v>> + 'v>, StoreError> {
+        let (table, bounds) = (self.table, self.bounds());
+        let stored = self.lmdb.tree(table).rev_range(self.txn, &bounds)?.map(from_lmdb);
+        let frozen = self.tails.1.map(|tail| tail.range(table, bounds).rev()).into_iter().flatten();
+        let lower = merge(frozen.map(from_tail), stored, Order::Down);
+        Ok(Box::new(merge(self.tails.0.range(table, bounds).rev().map(from_tail), lower, Order::Down)))
+    }
+}
+
+impl<'v> Iterator for Range<'v> {
+    type Item = Entry<'v>;
+
+    fn next(&mut self) -> Option<Entry<'v>> {
+        if self.front.is_none() {
+            match self.open_front() {
+                Ok(front) => self.front = Some(front),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        for entry in self.front.as_mut()? {
+            let (key, value) = match entry {
+                Ok(entry) => entry,
+                Err(error) => return Some(Err(error)),
+            };
+            let passed = match &self.upper {
+                Bound::Included(upper) => *key > **upper,
+                Bound::Excluded(upper) => *key >= **upper,
+                Bound::Unbounded => false,
+            };
+            if passed {
+                return None;
+            }
+            self.lower = Bound::Excluded(Cow::Borrowed(key));
+            if let Some(value) = value {
+                return Some(Ok((Cow::Borrowed(key), Cow::Borrowed(value))));
+            }
+        }
+        None
+    }
+}
+
+impl<'v> DoubleEndedIterator for Range<'v> {
+    fn next_back(&mut self) -> Option<Entry<'v>> {
+        if self.back.is_none() {
+            match self.open_back() {
+                Ok(back) => self.back = Some(back),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        for entry in self.back.as_mut()? {
+            let (key, value) = match entry {
+                Ok(entry) => entry,
+                Err(error) => return Some(Err(error)),
+            };
+            let passed = match &self.lower {
+                Bound::Included(lower) => *key < **lower,
+                Bound::Excluded(lower) => *key <= **lower,
+                Bound::Unbounded => false,
+            };
+            if passed {
+                return None;
+            }
+            self.upper = Bound::Excluded(Cow::Borrowed(key));
+            if let Some(value) = value {
+                return Some(Ok((Cow::Borrowed(key), Cow::Borrowed(value))));
+            }
+        }
+        None
     }
 }
 
 /// A key and its value, or why it can't be read.
-pub(in crate::store) type Entry<'a> = Result<(&'a [u8], &'a [u8]), StoreError>;
+pub(in crate::store) type Entry<'a> = Result<(Cow<'a, [u8]>, Cow<'a, [u8]>), StoreError>;
 /// As above, with tombstones.
 type Layered<'a> = Result<(&'a [u8], Option<&'a [u8]>), StoreError>;
 
@@ -116,13 +202,6 @@ fn from_lmdb<'a>(entry: Result<(&'a [u8], &'a [u8]), heed::Error>) -> Layered<'a
 
 fn from_tail<'a>((key, value): (&'a [u8], &'a Value)) -> Layered<'a> {
     Ok((key, value.as_deref()))
-}
-
-fn visible(entry: Layered<'_>) -> Option<Entry<'_>> {
-    match entry {
-        Ok((key, value)) => Some(Ok((key, value?))),
-        Err(error) => Some(Err(error)),
-    }
 }
 
 /// Two sorted sequences as one; where both have a key, `upper` has the say.
