@@ -2,6 +2,7 @@
 
 mod limits;
 mod requests;
+mod sockets;
 mod stop;
 mod tls;
 
