@@ -31,6 +31,8 @@ number! {
     RoomNumber(u32);
     /// A user, local or remote, who sent or is the state key of an event.
     UserNumber(u32);
+    /// A stay of a device: one that is deleted and logs in again under the same id has another number.
+    DeviceNumber(u64);
     /// A pair of event type and state key (none for a message) within one room.
     KeyNumber(u32);
 }

@@ -65,6 +65,43 @@ pub const GZIP_THREAD_BYTES: usize = 64 << 10;
 /// Large responses that are compressed at once.
 pub const COMPRESSIONS: usize = 2;
 
+/// A user id with sigil and server name, in bytes. <https://spec.matrix.org/v1.19/appendices/#user-identifiers>
+pub const USER_ID_BYTES: usize = 255;
+/// A device id, and the name of a device, in bytes each.
+pub const DEVICE_FIELD_BYTES: usize = 255;
+/// A password, in bytes.
+pub const PASSWORD_BYTES: usize = 512;
+/// Passwords that are hashed at once; each takes [`PASSWORD_MEMORY_KIB`].
+pub const PASSWORD_PERMITS: usize = 2;
+/// Memory that hashing one password takes, in KiB.
+pub const PASSWORD_MEMORY_KIB: u32 = 19 << 10;
+/// Passes over that memory.
+pub const PASSWORD_PASSES: u32 = 2;
+/// How long an access token is good that came with a refresh token.
+pub const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
+/// A device's last use is written down again after so long.
+pub const SEEN_EVERY: Duration = Duration::from_secs(60 * 60);
+/// Sessions of user-interactive authentication that may be under way; the oldest gives way.
+pub const UIA_SESSIONS: usize = 1_024;
+/// How long a session of user-interactive authentication waits for its next stage.
+pub const UIA_LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// Nonces of registration by shared secret that may be out; the oldest gives way.
+pub const NONCES: usize = 1_024;
+/// How long such a nonce is good.
+pub const NONCE_LIFETIME: Duration = Duration::from_secs(60);
+/// A registration token, in bytes.
+/// <https://spec.matrix.org/v1.19/client-server-api/#token-authenticated-registration>
+pub const REGISTRATION_TOKEN_BYTES: usize = 64;
+/// A whole profile as JSON, in bytes: it must stay below this.
+/// <https://spec.matrix.org/v1.19/client-server-api/#profiles>
+pub const PROFILE_BYTES: usize = 64 << 10;
+/// The name of a profile field, in bytes.
+pub const PROFILE_KEY_BYTES: usize = 255;
+/// Accounts that the operator's list tells at once.
+pub const LISTED_USERS: usize = 1_000;
+/// Filters that one user may keep.
+pub const FILTERS: usize = 256;
+
 /// Live events in the tail before it is frozen for the checkpoint.
 pub const TAIL_EVENTS: usize = 2_048;
 /// Bytes in the tail (keys, values, overhead) before it is frozen.
