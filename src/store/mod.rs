@@ -47,6 +47,7 @@ use tokio::sync::{Semaphore, oneshot};
 pub use self::{
     error::{OpenError, StoreError},
     notify::{Topic, Watch},
+    records::{Account, AccountData, Bearer, Device, RegistrationToken},
     tables::Table,
     transaction::Transaction,
     view::View,

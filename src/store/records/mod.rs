@@ -1,4 +1,19 @@
-//! The record store: people and peers, in SQLite. One file a subject.
+//! The record store: what is not a room event, in SQLite. Migrations are numbered SQL; one file a subject reads and writes
+//! its tables, as methods of `View` and `Transaction`.
 
 pub(in crate::store) mod connection;
 pub(in crate::store) mod migrations;
+
+mod account_data;
+mod devices;
+mod filters;
+mod profiles;
+mod registration_tokens;
+mod tokens;
+mod users;
+mod values;
+
+pub use self::{
+    account_data::AccountData, devices::Device, registration_tokens::RegistrationToken, tokens::Bearer,
+    users::Account,
+};

@@ -1,0 +1,95 @@
+//! Devices: what a user is logged in with. A device's tokens go with it.
+
+use rusqlite::{OptionalExtension, Row};
+
+use crate::{
+    base::{
+        clock::Timestamp,
+        ids::{DeviceNumber, UserNumber},
+    },
+    store::{StoreError, Transaction, View},
+};
+
+/// One device of a local user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    pub number: DeviceNumber,
+    pub id: String,
+    pub display_name: Option<String>,
+    /// When it was last used, give or take [`SEEN_EVERY`](crate::base::limits::SEEN_EVERY).
+    pub last_seen_at: Timestamp,
+}
+
+impl View<'_> {
+    /// A user's devices, in the order of their first log-in.
+    pub fn devices(&self, user: UserNumber) -> Result<Vec<Device>, StoreError> {
+        let sql =
+            "SELECT number, id, display_name, last_seen_at FROM devices WHERE user = ?1 ORDER BY number";
+        let mut statement = self.sql().prepare_cached(sql)?;
+        Ok(statement.query_map([user], read)?.collect::<Result<_, _>>()?)
+    }
+
+    /// A user's device by its id.
+    pub fn device(&self, user: UserNumber, id: &str) -> Result<Option<Device>, StoreError> {
+        let sql = "SELECT number, id, display_name, last_seen_at FROM devices WHERE user = ?1 AND id = ?2";
+        Ok(self.sql().prepare_cached(sql)?.query_row((user, id), read).optional()?)
+    }
+}
+
+impl Transaction<'_> {
+    /// Logs a device in: one that is known keeps its number and name and loses its tokens, another is added.
+    pub fn open_device(
+        &mut self,
+        user: UserNumber,
+        id: &str,
+        display_name: Option<&str>,
+    ) -> Result<DeviceNumber, StoreError> {
+        let sql = "INSERT INTO devices (user, id, display_name, last_seen_at) VALUES (?1, ?2, ?3, ?4)
+                   ON CONFLICT (user, id) DO UPDATE SET last_seen_at = excluded.last_seen_at
+                   RETURNING number";
+        let number = self
+            .sql()
+            .prepare_cached(sql)?
+            .query_row((user, id, display_name, self.now()), |row| row.get(0))?;
+        self.remove_tokens(number)?;
+        Ok(number)
+    }
+
+    /// Names a device.
+    pub fn rename_device(&mut self, number: DeviceNumber, display_name: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE devices SET display_name = ?2 WHERE number = ?1";
+        self.sql().prepare_cached(sql)?.execute((number, display_name))?;
+        Ok(())
+    }
+
+    /// Notes that a device is in use now.
+    pub fn see_device(&mut self, number: DeviceNumber) -> Result<(), StoreError> {
+        let sql = "UPDATE devices SET last_seen_at = ?2 WHERE number = ?1";
+        self.sql().prepare_cached(sql)?.execute((number, self.now()))?;
+        Ok(())
+    }
+
+    /// Removes a user's device and its tokens, if there is such a device.
+    pub fn remove_device(&mut self, user: UserNumber, id: &str) -> Result<(), StoreError> {
+        let sql = "DELETE FROM devices WHERE user = ?1 AND id = ?2";
+        self.sql().prepare_cached(sql)?.execute((user, id))?;
+        Ok(())
+    }
+
+    /// Removes all devices of a user but one, and their tokens.
+    pub fn remove_devices_but(&mut self, user: UserNumber, kept: DeviceNumber) -> Result<(), StoreError> {
+        let sql = "DELETE FROM devices WHERE user = ?1 AND number <> ?2";
+        self.sql().prepare_cached(sql)?.execute((user, kept))?;
+        Ok(())
+    }
+
+    /// Removes all devices of a user and their tokens.
+    pub fn remove_devices(&mut self, user: UserNumber) -> Result<(), StoreError> {
+        self.sql().prepare_cached("DELETE FROM devices WHERE user = ?1")?.execute([user])?;
+        Ok(())
+    }
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Device> {
+    Ok(Device { number: row.get(0)?, id: row.get(1)?, display_name: row.get(2)?, last_seen_at: row.get(3)? })
+}
