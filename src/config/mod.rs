@@ -1,1 +1,5 @@
-//! To come.
+//! What an operator decides, one file a section.
+
+mod registration;
+
+pub use registration::{Registration, RegistrationMode};
