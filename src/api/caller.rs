@@ -4,7 +4,7 @@
 
 use std::future::Future;
 
-use http::Request;
+use http::{Method, Request};
 use ruma::{
     OwnedDeviceId, OwnedUserId, UserId,
     api::auth_scheme::{
@@ -15,7 +15,10 @@ use ruma::{
 
 use super::Error;
 use crate::{
-    base::secret::TokenHash,
+    base::{
+        ids::{DeviceNumber, UserNumber},
+        secret::TokenHash,
+    },
     service::{
         App,
         sessions::{self, Session, SessionError},
@@ -36,14 +39,21 @@ pub trait Caller<Scheme>: Sized + Send + 'static {
 /// Anybody at all; a token is not looked at.
 pub struct Anyone;
 
-/// A local user with a valid access token.
+/// A local user with a valid access token, whose account is not locked and, unless this is a `GET`, not suspended.
+/// <https://spec.matrix.org/v1.19/client-server-api/#account-moderation>
 #[derive(Clone, Debug)]
 pub struct User {
+    pub number: UserNumber,
     pub user_id: OwnedUserId,
+    pub device: DeviceNumber,
     pub device_id: OwnedDeviceId,
-    /// The hash of the token of this request.
-    pub token: TokenHash,
 }
+
+/// A local user, even if the account is suspended: for what such a user may still do.
+pub struct EvenSuspended(pub User);
+
+/// A local user, even if the account is locked: for logging out.
+pub struct EvenLocked(pub User);
 
 /// A local user, or somebody without a token. A token that is given must be valid.
 pub struct MaybeUser(pub Option<User>);
@@ -74,8 +84,7 @@ impl Caller<AppserviceTokenOptional> for Anyone {
 
 impl Caller<AccessToken> for User {
     async fn identify(app: &App, head: &Request<()>) -> Result<Self, Error> {
-        let token = presented_token(head)?.ok_or_else(Error::missing_token)?;
-        Ok(sessions::authenticate(app, token).await?.into())
+        active_user(session(app, head).await?, head)
     }
 
     fn user_id(&self) -> Option<&UserId> {
@@ -83,10 +92,42 @@ impl Caller<AccessToken> for User {
     }
 }
 
+impl Caller<AccessToken> for EvenSuspended {
+    async fn identify(app: &App, head: &Request<()>) -> Result<Self, Error> {
+        let session = session(app, head).await?;
+        if session.locked { Err(Error::user_locked()) } else { Ok(Self(session.into())) }
+    }
+
+    fn user_id(&self) -> Option<&UserId> {
+        Some(&self.0.user_id)
+    }
+}
+
+/// Where the specification makes the token optional but nothing can be done without.
+impl Caller<AccessTokenOptional> for EvenSuspended {
+    async fn identify(app: &App, head: &Request<()>) -> Result<Self, Error> {
+        <Self as Caller<AccessToken>>::identify(app, head).await
+    }
+
+    fn user_id(&self) -> Option<&UserId> {
+        Some(&self.0.user_id)
+    }
+}
+
+impl Caller<AccessToken> for EvenLocked {
+    async fn identify(app: &App, head: &Request<()>) -> Result<Self, Error> {
+        Ok(Self(session(app, head).await?.into()))
+    }
+
+    fn user_id(&self) -> Option<&UserId> {
+        Some(&self.0.user_id)
+    }
+}
+
 impl Caller<AccessTokenOptional> for MaybeUser {
     async fn identify(app: &App, head: &Request<()>) -> Result<Self, Error> {
         Ok(Self(match presented_token(head)? {
-            Some(token) => Some(sessions::authenticate(app, token).await?.into()),
+            Some(token) => Some(active_user(sessions::authenticate(app, token).await?, head)?),
             None => None,
         }))
     }
@@ -96,9 +137,17 @@ impl Caller<AccessTokenOptional> for MaybeUser {
     }
 }
 
+impl User {
+    /// Refuses what is asked for another user than this one.
+    pub fn must_be(&self, user_id: &UserId) -> Result<(), Error> {
+        if self.user_id == *user_id { Ok(()) } else { Err(Error::forbidden("This belongs to another user")) }
+    }
+}
+
 impl From<Session> for User {
     fn from(session: Session) -> Self {
-        Self { user_id: session.user_id, device_id: session.device_id, token: session.token }
+        let Session { user, user_id, device, device_id, .. } = session;
+        Self { number: user, user_id, device, device_id }
     }
 }
 
@@ -107,7 +156,21 @@ impl From<SessionError> for Error {
         match error {
             SessionError::UnknownToken { soft_logout } => Self::unknown_token(soft_logout),
             SessionError::Locked => Self::user_locked(),
+            SessionError::Store(error) => error.into(),
         }
+    }
+}
+
+async fn session(app: &App, head: &Request<()>) -> Result<Session, Error> {
+    let token = presented_token(head)?.ok_or_else(Error::missing_token)?;
+    Ok(sessions::authenticate(app, token).await?)
+}
+
+fn active_user(session: Session, head: &Request<()>) -> Result<User, Error> {
+    match session {
+        Session { locked: true, .. } => Err(Error::user_locked()),
+        Session { suspended: true, .. } if head.method() != Method::GET => Err(Error::user_suspended()),
+        _ => Ok(session.into()),
     }
 }
 

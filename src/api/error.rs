@@ -17,7 +17,7 @@ use ruma::api::{
     },
 };
 
-use crate::base::unambiguous::Fault;
+use crate::{base::unambiguous::Fault, service::uia::UiaError, store::StoreError};
 
 /// A refusal or a failure of a request.
 pub struct Error {
@@ -82,6 +82,11 @@ impl Error {
     /// 401 `M_USER_LOCKED`. <https://spec.matrix.org/v1.19/client-server-api/#account-locking>
     pub fn user_locked() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, ErrorKind::UserLocked, "This account is locked")
+    }
+
+    /// 403 `M_USER_SUSPENDED`. <https://spec.matrix.org/v1.19/client-server-api/#account-suspension>
+    pub fn user_suspended() -> Self {
+        Self::new(StatusCode::FORBIDDEN, ErrorKind::UserSuspended, "This account is suspended")
     }
 
     /// 401 with the flows of user-interactive authentication that are left.
@@ -198,6 +203,26 @@ impl From<Fault> for Error {
         match error {
             Fault::Malformed => Self::bad_request(ErrorKind::NotJson, "The body is not valid JSON"),
             Fault::Refused => Self::bad_json("The JSON has duplicate keys or is nested too deeply"),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full => {
+                Self::unavailable("The server's disk is full", Duration::from_secs(60)).caused_by(error)
+            }
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<UiaError> for Error {
+    fn from(error: UiaError) -> Self {
+        match error {
+            UiaError::Challenge(info) => Self::interactive(*info),
+            UiaError::Store(error) => error.into(),
         }
     }
 }

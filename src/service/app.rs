@@ -4,11 +4,16 @@ use std::{ops::Deref, sync::Arc};
 
 use ruma::OwnedServerName;
 
-use crate::base::{clock::Clock, rng::Rng};
+use super::{passwords::Passwords, shared_secret::Nonces, uia};
+use crate::{
+    base::{clock::Clock, limits, rng::Rng},
+    config::Registration,
+    store::Store,
+};
 
 /// The running server, as handlers and workers see it.
 #[derive(Clone)]
-pub struct App(Arc<Parts>);
+pub struct App(Arc<Shared>);
 
 /// What an [`App`] is made of.
 pub struct Parts {
@@ -16,20 +21,43 @@ pub struct Parts {
     pub server_name: OwnedServerName,
     /// What `/.well-known/matrix/client` tells, if this server answers for its name there: the base URL for clients.
     pub client_url: Option<String>,
+    pub registration: Registration,
+    pub store: Store,
     pub clock: Clock,
     pub rng: Rng,
 }
 
+/// The parts, and what use cases keep in memory.
+pub struct Shared {
+    parts: Parts,
+    pub(super) passwords: Passwords,
+    pub(super) uia: uia::Sessions,
+    pub(super) nonces: Nonces,
+}
+
 impl App {
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(Shared {
+            passwords: Passwords::new(parts.rng.clone()),
+            uia: uia::Sessions::new(limits::UIA_SESSIONS, limits::UIA_LIFETIME),
+            nonces: Nonces::new(limits::NONCES, limits::NONCE_LIFETIME),
+            parts,
+        }))
     }
 }
 
 impl Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Deref for Shared {
     type Target = Parts;
 
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.parts
     }
 }

@@ -1,7 +1,18 @@
 //! The use cases of the server, without HTTP types. What a handler may call, and what a worker shares with it.
 
+pub mod account_data;
+pub mod accounts;
 pub mod app;
+pub mod devices;
+pub mod filters;
+pub mod localpart;
+pub mod operator;
+pub mod passwords;
+pub mod profile;
+pub mod registration_tokens;
 pub mod sessions;
+pub mod shared_secret;
+pub mod uia;
 pub mod write;
 
 pub use app::App;

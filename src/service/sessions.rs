@@ -1,30 +1,168 @@
-//! Sessions: who an access token stands for.
+//! Sessions: one log-in of one device, the tokens that stand for it, and how they are renewed.
+//! <https://spec.matrix.org/v1.19/client-server-api/#using-access-tokens>
+
+use std::time::Duration;
 
 use ruma::{OwnedDeviceId, OwnedUserId};
 
-use super::App;
-use crate::base::secret::TokenHash;
+use super::{App, localpart};
+use crate::{
+    base::{
+        ids::{DeviceNumber, UserNumber},
+        limits,
+        rng::Rng,
+        secret::{Secret, TokenHash},
+    },
+    store::{StoreError, Transaction},
+};
 
-/// One login of one device: what a valid access token stands for.
+/// One log-in of one device: what a valid access token stands for.
 #[derive(Clone, Debug)]
 pub struct Session {
+    pub user: UserNumber,
     pub user_id: OwnedUserId,
+    pub device: DeviceNumber,
     pub device_id: OwnedDeviceId,
-    /// The token itself, hashed.
-    pub token: TokenHash,
+    /// May do nothing but log out.
+    pub locked: bool,
+    /// May read, but not act.
+    pub suspended: bool,
 }
 
-/// Why an access token opens nothing.
+/// Why a token opens nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// The token was never valid, was logged out, or must be refreshed; `soft_logout` says that the device is kept.
-    #[error("the access token is not valid")]
+    #[error("the token is not valid")]
     UnknownToken { soft_logout: bool },
     #[error("the account is locked")]
     Locked,
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
-/// The session that `token` opens. No token has been given out yet, so none does.
-pub async fn authenticate(_app: &App, _token: TokenHash) -> Result<Session, SessionError> {
-    Err(SessionError::UnknownToken { soft_logout: false })
+/// The session that an access token opens.
+pub async fn authenticate(app: &App, token: TokenHash) -> Result<Session, SessionError> {
+    let bearer = app.store.read(move |view| view.bearer(token)).await?;
+    let bearer = bearer.ok_or(SessionError::UnknownToken { soft_logout: false })?;
+    let (now, device) = (app.clock.now(), bearer.device);
+    if bearer.expires_at.is_some_and(|expires_at| expires_at <= now) {
+        return Err(SessionError::UnknownToken { soft_logout: true });
+    }
+    if bearer.fresh {
+        app.store.write(move |transaction| transaction.confirm_fresh_tokens(device)).await?;
+    }
+    if now.since(bearer.last_seen_at) >= limits::SEEN_EVERY {
+        let store = app.store.clone();
+        // Nobody waits for this, and the next request tries again if it fails.
+        tokio::spawn(async move { store.write(move |transaction| transaction.see_device(device)).await });
+    }
+    Ok(Session {
+        user: bearer.user,
+        user_id: localpart::user_id(&bearer.localpart, &app.server_name),
+        device,
+        device_id: bearer.device_id.into(),
+        locked: bearer.locked,
+        suspended: bearer.suspended,
+    })
+}
+
+/// Renews a session's tokens. The refresh token stays good until one of the new tokens is used, so that a client that
+/// doesn't get the answer can ask again; the tokens of the earlier answer are dropped then.
+pub async fn refresh(app: &App, refresh_token: &str) -> Result<Tokens, SessionError> {
+    let token = TokenHash::of(refresh_token);
+    let tokens = Tokens::generate(&app.rng, true);
+    app.store
+        .write(move |transaction| {
+            let bearer = transaction.refresh_bearer(token)?;
+            let bearer = bearer.ok_or(SessionError::UnknownToken { soft_logout: false })?;
+            if bearer.locked {
+                return Err(SessionError::Locked);
+            }
+            if bearer.fresh {
+                transaction.confirm_fresh_tokens(bearer.device)?;
+            } else {
+                transaction.remove_fresh_tokens(bearer.device)?;
+            }
+            tokens.store(transaction, bearer.device, true)?;
+            Ok(tokens.clone())
+        })
+        .await
+}
+
+/// What a client is given to stand for a session.
+#[derive(Clone)]
+pub struct Tokens {
+    pub access: Secret<String>,
+    pub refresh: Option<Secret<String>>,
+    /// How long the access token is good; none means for ever.
+    pub lifetime: Option<Duration>,
+}
+
+impl Tokens {
+    /// New tokens. Only those of a client that can refresh them end.
+    fn generate(rng: &Rng, refresh: bool) -> Self {
+        Self {
+            access: Secret::new(rng.token()),
+            refresh: refresh.then(|| Secret::new(rng.token())),
+            lifetime: refresh.then_some(limits::ACCESS_TOKEN_LIFETIME),
+        }
+    }
+
+    fn store(
+        &self,
+        transaction: &mut Transaction<'_>,
+        device: DeviceNumber,
+        fresh: bool,
+    ) -> Result<(), StoreError> {
+        let access = TokenHash::of(self.access.expose());
+        let refresh = self.refresh.as_ref().map(|token| TokenHash::of(token.expose()));
+        let expires_at = self.lifetime.map(|lifetime| transaction.now().plus(lifetime));
+        transaction.add_tokens(device, access, refresh, expires_at, fresh)
+    }
+}
+
+/// What a client says of the device that it logs in.
+#[derive(Clone, Default)]
+pub struct DeviceRequest {
+    /// The device to log in again, or to make; none: one with a new id.
+    pub id: Option<OwnedDeviceId>,
+    /// The name of a device that is made.
+    pub display_name: Option<String>,
+    /// Whether the client can refresh its tokens.
+    pub refresh: bool,
+}
+
+/// The device id or name of a [`DeviceRequest`] is empty or too long.
+#[derive(Debug, thiserror::Error)]
+#[error("the device id or the device's name is empty or too long")]
+pub struct InvalidDevice;
+
+/// A log-in, prepared before its job and told to the client after it.
+#[derive(Clone)]
+pub struct LogIn {
+    pub device_id: OwnedDeviceId,
+    pub tokens: Tokens,
+    display_name: Option<String>,
+}
+
+impl LogIn {
+    /// Makes device id and tokens.
+    pub(super) fn prepare(app: &App, request: DeviceRequest) -> Result<Self, InvalidDevice> {
+        let fits = |text: &str| text.len() <= limits::DEVICE_FIELD_BYTES;
+        if request.id.as_ref().is_some_and(|id| id.as_str().is_empty() || !fits(id.as_str()))
+            || !request.display_name.as_deref().is_none_or(fits)
+        {
+            return Err(InvalidDevice);
+        }
+        let device_id = request.id.unwrap_or_else(|| app.rng.text(10, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ").into());
+        let tokens = Tokens::generate(&app.rng, request.refresh);
+        Ok(Self { device_id, tokens, display_name: request.display_name })
+    }
+
+    /// Logs the device in. Tokens that it had are no longer good.
+    pub(super) fn open(&self, transaction: &mut Transaction<'_>, user: UserNumber) -> Result<(), StoreError> {
+        let device = transaction.open_device(user, self.device_id.as_str(), self.display_name.as_deref())?;
+        self.tokens.store(transaction, device, false)
+    }
 }

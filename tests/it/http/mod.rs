@@ -25,10 +25,11 @@ use ruma::{
 };
 use tayberry::{
     api::{Anyone, Error, Routes, User},
-    base::{clock::Clock, rng::Rng},
+    base::clock::Clock,
     http::{Bind, Limits, Listener, Server, Settings},
     service::{App, app::Parts},
 };
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -36,20 +37,24 @@ use tokio::{
     task::JoinHandle,
 };
 
+use crate::rig;
+
 /// A server of its own for one test.
 struct Running {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
+    _folder: TempDir,
 }
 
 impl Running {
     async fn start(settings: Settings) -> Self {
-        let server = Server::bind(settings, app(), routes()).await.expect("a free port");
+        let folder = TempDir::new().unwrap();
+        let server = Server::bind(settings, app(&folder), routes()).await.expect("a free port");
         let address = server.addresses().first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run(async move { _ = stopped.await }));
-        Self { address, stop: Some(stop), task }
+        Self { address, stop: Some(stop), task, _folder: folder }
     }
 
     async fn with_limits(change: impl FnOnce(&mut Limits)) -> Self {
@@ -84,13 +89,8 @@ impl Running {
     }
 }
 
-fn app() -> App {
-    App::new(Parts {
-        server_name: ruma::owned_server_name!("example.org"),
-        client_url: None,
-        clock: Clock::system(),
-        rng: Rng::system(),
-    })
+fn app(folder: &TempDir) -> App {
+    App::new(Parts { clock: Clock::system(), ..rig::parts(folder) })
 }
 
 fn plain() -> Settings {

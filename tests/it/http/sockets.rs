@@ -38,7 +38,8 @@ async fn a_unix_socket_serves_and_is_replaced() {
 #[tokio::test]
 async fn a_socket_in_use_is_an_error_that_names_it() {
     let server = Running::start(plain()).await;
-    let app = app();
+    let folder = TempDir::new().unwrap();
+    let app = app(&folder);
     let listeners = vec![Listener { bind: Bind::Tcp(server.address), tls: None }];
     let error = Server::bind(Settings { listeners, ..plain() }, app, routes()).await.err().unwrap();
     assert!(error.to_string().contains(&server.address.to_string()), "{error}");
@@ -78,6 +79,7 @@ async fn serve_what_systemd_passes() {
 #[tokio::test]
 async fn a_socket_that_systemd_did_not_pass_is_an_error() {
     let listeners = vec![Listener { bind: Bind::Systemd, tls: None }];
-    let error = Server::bind(Settings { listeners, ..plain() }, app(), routes()).await.err().unwrap();
+    let folder = TempDir::new().unwrap();
+    let error = Server::bind(Settings { listeners, ..plain() }, app(&folder), routes()).await.err().unwrap();
     assert_eq!(error.to_string(), "cannot listen on systemd: systemd passed no such socket");
 }

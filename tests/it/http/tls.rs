@@ -77,7 +77,8 @@ async fn an_unusable_certificate_is_an_error_that_names_the_file() {
     let error = |expected: &'static str| {
         let settings = settings(folder.path());
         async move {
-            let error = Server::bind(settings, app(), routes()).await.err().unwrap().to_string();
+            let folder = TempDir::new().unwrap();
+            let error = Server::bind(settings, app(&folder), routes()).await.err().unwrap().to_string();
             assert!(error.contains(expected), "{error}");
         }
     };

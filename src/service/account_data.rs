@@ -1,0 +1,45 @@
+//! Account data: what clients keep on the server for themselves.
+//! <https://spec.matrix.org/v1.19/client-server-api/#client-config>
+
+use ruma::OwnedRoomId;
+
+use super::App;
+use crate::{
+    base::ids::UserNumber,
+    store::{StoreError, Topic},
+};
+
+/// The content, a JSON object, of one type of account data: of a room, or of the account.
+pub async fn content(
+    app: &App,
+    user: UserNumber,
+    room_id: Option<OwnedRoomId>,
+    event_type: String,
+) -> Result<Option<String>, StoreError> {
+    app.store
+        .read(move |view| view.account_data(user, room_id.as_deref().map(|id| id.as_str()), &event_type))
+        .await
+}
+
+/// Sets one type of account data to `content`, a JSON object, and wakes the user's syncs.
+pub async fn set(
+    app: &App,
+    user: UserNumber,
+    room_id: Option<OwnedRoomId>,
+    event_type: String,
+    content: String,
+) -> Result<(), StoreError> {
+    app.store
+        .write(move |transaction| {
+            let room_id = room_id.as_deref().map(|id| id.as_str());
+            transaction.set_account_data(user, room_id, &event_type, &content)?;
+            transaction.touch(Topic::User(user));
+            Ok(())
+        })
+        .await
+}
+
+/// Whether clients may not set this type themselves, because the server gives it a meaning of its own.
+pub fn is_servers(event_type: &str) -> bool {
+    matches!(event_type, "m.fully_read" | "m.push_rules")
+}

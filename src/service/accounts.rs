@@ -1,0 +1,219 @@
+//! Accounts: how they begin, how their owners log in and change the password, how they end.
+
+use ruma::OwnedUserId;
+
+use super::{
+    App, localpart,
+    sessions::{DeviceRequest, InvalidDevice, LogIn},
+};
+use crate::{
+    base::{
+        ids::{DeviceNumber, UserNumber},
+        limits,
+        secret::Secret,
+    },
+    store::{Account, StoreError},
+};
+
+/// An account that is wanted.
+#[derive(Clone, Default)]
+pub struct Registration {
+    /// None: a random one.
+    pub name: Option<String>,
+    /// None: no password logs in.
+    pub password: Option<Secret<String>>,
+    pub admin: bool,
+    /// The registration token to use up, if one is needed.
+    pub registration_token: Option<String>,
+    /// The device to log in at once, if any.
+    pub device: Option<DeviceRequest>,
+}
+
+/// An account that was made.
+pub struct Registered {
+    pub user_id: OwnedUserId,
+    pub log_in: Option<LogIn>,
+}
+
+/// Why there is no new account.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    #[error("a user name has only a-z, 0-9 and . _ = - / +, and is not too long")]
+    InvalidName,
+    #[error("the user name is taken")]
+    Taken,
+    #[error("the registration token is not valid any more")]
+    TokenSpent,
+    #[error(transparent)]
+    Password(#[from] PasswordRefused),
+    #[error(transparent)]
+    Device(#[from] InvalidDevice),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A password is empty or too long.
+#[derive(Debug, thiserror::Error)]
+#[error("a password has 1 to 512 bytes")]
+pub struct PasswordRefused;
+
+/// Checks that an account of this name could be made now.
+pub async fn check_available(app: &App, name: &str) -> Result<(), RegisterError> {
+    let localpart = localpart::for_registration(name, &app.server_name).ok_or(RegisterError::InvalidName)?;
+    match app.store.read(move |view| view.account(&localpart)).await? {
+        Some(_) => Err(RegisterError::Taken),
+        None => Ok(()),
+    }
+}
+
+/// Makes an account. The name and the use of the registration token are claimed in one job.
+pub async fn register(app: &App, wanted: Registration) -> Result<Registered, RegisterError> {
+    let name = wanted.name.unwrap_or_else(|| app.rng.text(12, b"abcdefghijklmnopqrstuvwxyz0123456789"));
+    let localpart = localpart::for_registration(&name, &app.server_name).ok_or(RegisterError::InvalidName)?;
+    let log_in = wanted.device.map(|device| LogIn::prepare(app, device)).transpose()?;
+    let password_hash = match wanted.password {
+        Some(password) => Some(app.passwords.hash(checked(password)?).await),
+        None => None,
+    };
+    let user_id = localpart::user_id(&localpart, &app.server_name);
+    app.store
+        .write(move |transaction| {
+            if transaction.account(&localpart)?.is_some() {
+                return Err(RegisterError::Taken);
+            }
+            if let Some(token) = &wanted.registration_token
+                && !transaction.use_registration_token(token)?
+            {
+                return Err(RegisterError::TokenSpent);
+            }
+            let number = transaction.next_account_number()?;
+            transaction.create_account(number, &localpart, password_hash.as_ref(), wanted.admin)?;
+            if let Some(log_in) = &log_in {
+                log_in.open(transaction, number)?;
+            }
+            Ok(Registered { user_id: user_id.clone(), log_in: log_in.clone() })
+        })
+        .await
+}
+
+/// Why nobody is logged in.
+#[derive(Debug, thiserror::Error)]
+pub enum LogInError {
+    #[error("wrong user name or password")]
+    Wrong,
+    #[error("the account is locked")]
+    Locked,
+    #[error(transparent)]
+    Device(#[from] InvalidDevice),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Logs a user in by password. `user` is a user id or its localpart; none, for an identifier that no account has here,
+/// takes as long as a wrong password.
+pub async fn log_in(
+    app: &App,
+    user: Option<&str>,
+    password: Secret<String>,
+    device: DeviceRequest,
+) -> Result<(OwnedUserId, LogIn), LogInError> {
+    let log_in = LogIn::prepare(app, device)?;
+    let account = match user {
+        Some(user) => find(app, user).await?,
+        None => None,
+    };
+    let hash = account.as_ref().and_then(|account| account.password_hash.clone());
+    if !app.passwords.verify(password, hash.clone()).await {
+        return Err(LogInError::Wrong);
+    }
+    let account = account.ok_or(LogInError::Wrong)?;
+    let user_id = localpart::user_id(&account.localpart, &app.server_name);
+    app.store
+        .write(move |transaction| {
+            // The password may have changed, and the account ended, while the old one was being checked.
+            let now = transaction.account_by_number(account.number)?;
+            let now = now.filter(|now| now.password_hash == hash).ok_or(LogInError::Wrong)?;
+            if now.locked {
+                return Err(LogInError::Locked);
+            }
+            log_in.open(transaction, now.number)?;
+            Ok((user_id.clone(), log_in.clone()))
+        })
+        .await
+}
+
+/// Which sessions a new password ends.
+#[derive(Clone, Copy)]
+pub enum EndSessions {
+    None,
+    /// All but this device's.
+    Others(DeviceNumber),
+    All,
+}
+
+/// Why a password stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangePasswordError {
+    #[error(transparent)]
+    Password(#[from] PasswordRefused),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Sets an account's password.
+pub async fn set_password(
+    app: &App,
+    user: UserNumber,
+    password: Secret<String>,
+    end: EndSessions,
+) -> Result<(), ChangePasswordError> {
+    let hash = app.passwords.hash(checked(password)?).await;
+    app.store
+        .write(move |transaction| {
+            transaction.set_password_hash(user, &hash)?;
+            match end {
+                EndSessions::None => {}
+                EndSessions::Others(device) => transaction.remove_devices_but(user, device)?,
+                EndSessions::All => transaction.remove_devices(user)?,
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Locks an account, so that its owner can't do anything but log out, or unlocks it.
+pub async fn set_locked(app: &App, user: UserNumber, locked: bool) -> Result<(), StoreError> {
+    app.store.write(move |transaction| transaction.set_locked(user, locked)).await
+}
+
+/// Suspends an account, so that its owner can read but not act, or ends the suspension.
+pub async fn set_suspended(app: &App, user: UserNumber, suspended: bool) -> Result<(), StoreError> {
+    app.store.write(move |transaction| transaction.set_suspended(user, suspended)).await
+}
+
+/// Ends an account for good. Its name is never given out again; with `erase` all that is not an event goes.
+pub async fn deactivate(app: &App, user: UserNumber, erase: bool) -> Result<(), StoreError> {
+    app.store.write(move |transaction| transaction.deactivate_account(user, erase)).await
+}
+
+/// The account that `user`, a user id or its localpart, means.
+pub async fn find(app: &App, user: &str) -> Result<Option<Account>, StoreError> {
+    let candidates = localpart::for_log_in(user, &app.server_name);
+    app.store
+        .read(move |view| {
+            for localpart in &candidates {
+                if let Some(account) = view.account(localpart)? {
+                    return Ok(Some(account));
+                }
+            }
+            Ok(None)
+        })
+        .await
+}
+
+fn checked(password: Secret<String>) -> Result<Secret<String>, PasswordRefused> {
+    match password.expose().len() {
+        1..=limits::PASSWORD_BYTES => Ok(password),
+        _ => Err(PasswordRefused),
+    }
+}

@@ -1,0 +1,176 @@
+//! What the operator of the server may do, as one [`Command`] and its [`Outcome`]. Both are JSON too: the command line
+//! runs a command itself on a stopped server, and sends it to the socket of a running one.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    App,
+    accounts::{self, ChangePasswordError, EndSessions, RegisterError, Registration},
+    localpart,
+    registration_tokens::{self, RegistrationTokenError},
+};
+use crate::{
+    base::{limits, secret::Secret},
+    store::{Account, StoreError},
+};
+
+/// What is to be done.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    CreateUser {
+        name: String,
+        /// None: the account can't log in until it is given one.
+        password: Option<String>,
+        admin: bool,
+    },
+    /// Lists accounts by localpart, [`limits::LISTED_USERS`] at a time, after the given one.
+    ListUsers {
+        after: String,
+    },
+    /// Sets a password and ends all sessions.
+    SetPassword {
+        name: String,
+        password: String,
+    },
+    DeactivateUser {
+        name: String,
+        erase: bool,
+    },
+    CreateRegistrationToken {
+        /// None: a random one.
+        token: Option<String>,
+        /// None: for any number of accounts.
+        uses: Option<u32>,
+        /// None: for ever.
+        lifetime_s: Option<u64>,
+    },
+    ListRegistrationTokens {},
+    DeleteRegistrationToken {
+        token: String,
+    },
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    Done {},
+    User { user_id: String },
+    Users { users: Vec<User> },
+    RegistrationToken { token: String },
+    RegistrationTokens { tokens: Vec<RegistrationToken> },
+}
+
+/// An account, as the operator sees it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct User {
+    pub user_id: String,
+    pub localpart: String,
+    pub admin: bool,
+    pub locked: bool,
+    pub suspended: bool,
+    pub deactivated: bool,
+    /// Milliseconds since the Unix epoch.
+    pub created_at: u64,
+}
+
+/// An invitation, as the operator sees it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RegistrationToken {
+    pub token: String,
+    /// None: for any number of accounts.
+    pub uses_allowed: Option<u32>,
+    pub uses: u32,
+    /// Milliseconds since the Unix epoch; none: never.
+    pub expires_at: Option<u64>,
+    pub valid: bool,
+}
+
+/// Why nothing was done. The operator reads the text.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    #[error("there is no such user")]
+    NoSuchUser,
+    #[error("this account is deactivated")]
+    Deactivated,
+    #[error("there is no such registration token")]
+    NoSuchToken,
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    #[error(transparent)]
+    Password(#[from] ChangePasswordError),
+    #[error(transparent)]
+    RegistrationToken(#[from] RegistrationTokenError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Does what a command says.
+pub async fn run(app: &App, command: Command) -> Result<Outcome, OperatorError> {
+    match command {
+        Command::CreateUser { name, password, admin } => {
+            let password = password.map(Secret::new);
+            let wanted = Registration { name: Some(name), password, admin, ..Registration::default() };
+            let registered = accounts::register(app, wanted).await?;
+            Ok(Outcome::User { user_id: registered.user_id.to_string() })
+        }
+        Command::ListUsers { after } => {
+            let found = app.store.read(move |view| view.accounts(&after, limits::LISTED_USERS)).await?;
+            Ok(Outcome::Users { users: found.into_iter().map(|account| listed(app, account)).collect() })
+        }
+        Command::SetPassword { name, password } => {
+            let account = live_account(app, &name).await?;
+            accounts::set_password(app, account.number, Secret::new(password), EndSessions::All).await?;
+            Ok(Outcome::Done {})
+        }
+        Command::DeactivateUser { name, erase } => {
+            let account = live_account(app, &name).await?;
+            accounts::deactivate(app, account.number, erase).await?;
+            Ok(Outcome::Done {})
+        }
+        Command::CreateRegistrationToken { token, uses, lifetime_s } => {
+            let lifetime = lifetime_s.map(Duration::from_secs);
+            let token = registration_tokens::create(app, token, uses, lifetime).await?;
+            Ok(Outcome::RegistrationToken { token })
+        }
+        Command::ListRegistrationTokens {} => {
+            let now = app.clock.now();
+            let shown = |token: crate::store::RegistrationToken| RegistrationToken {
+                valid: token.is_valid(now),
+                token: token.token,
+                uses_allowed: token.uses_allowed,
+                uses: token.uses,
+                expires_at: token.expires_at.map(|at| at.0),
+            };
+            let tokens = registration_tokens::list(app).await?.into_iter().map(shown).collect();
+            Ok(Outcome::RegistrationTokens { tokens })
+        }
+        Command::DeleteRegistrationToken { token } => match registration_tokens::delete(app, token).await? {
+            true => Ok(Outcome::Done {}),
+            false => Err(OperatorError::NoSuchToken),
+        },
+    }
+}
+
+async fn live_account(app: &App, name: &str) -> Result<Account, OperatorError> {
+    match accounts::find(app, name).await? {
+        None => Err(OperatorError::NoSuchUser),
+        Some(Account { deactivated_at: Some(_), .. }) => Err(OperatorError::Deactivated),
+        Some(account) => Ok(account),
+    }
+}
+
+fn listed(app: &App, account: Account) -> User {
+    User {
+        user_id: localpart::user_id(&account.localpart, &app.server_name).to_string(),
+        localpart: account.localpart,
+        admin: account.admin,
+        locked: account.locked,
+        suspended: account.suspended,
+        deactivated: account.deactivated_at.is_some(),
+        created_at: account.created_at.0,
+    }
+}

@@ -1,0 +1,170 @@
+//! The rig: whole servers on loopback, each in a folder of its own, and a client that speaks JSON to them. Time stands
+//! still unless a test moves it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde_json::{Value, json};
+use tayberry::{
+    api,
+    base::{
+        clock::{Clock, Timestamp},
+        rng::Rng,
+    },
+    config::{Registration, RegistrationMode},
+    http::{Bind, Limits, Listener, Server, Settings},
+    service::{App, app::Parts},
+    store::{Options, Store},
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+/// A running server.
+pub(crate) struct Rig {
+    pub(crate) app: App,
+    address: SocketAddr,
+    _stop: oneshot::Sender<()>,
+    _task: JoinHandle<()>,
+    _folder: TempDir,
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+}
+
+/// Somebody who is logged in.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) user_id: String,
+    pub(crate) device_id: String,
+    pub(crate) token: String,
+}
+
+impl Rig {
+    /// A server where anybody may register.
+    pub(crate) async fn start() -> Self {
+        Self::with(Registration { mode: RegistrationMode::Open, shared_secret: None }).await
+    }
+
+    /// A server with rules of its own for registration.
+    pub(crate) async fn with(registration: Registration) -> Self {
+        let folder = TempDir::new().unwrap();
+        let app = App::new(Parts { registration, ..parts(&folder) });
+        let listeners = vec![Listener { bind: Bind::Tcp(([127, 0, 0, 1], 0).into()), tls: None }];
+        let settings = Settings { listeners, rate_limit: false, limits: Limits::default() };
+        let server = Server::bind(settings, app.clone(), api::routes()).await.unwrap();
+        let address = server.addresses()[0];
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(server.run(async move { _ = stopped.await }));
+        Self { app, address, _stop: stop, _task: task, _folder: folder }
+    }
+
+    /// Moves the server's time on.
+    pub(crate) fn advance(&self, by: Duration) {
+        self.app.clock.advance(by);
+    }
+
+    /// Sends a request; `Value::Null` is no body.
+    pub(crate) async fn send(&self, method: &str, path: &str, token: Option<&str>, body: Value) -> Reply {
+        exchange(TcpStream::connect(self.address).await.unwrap(), method, path, token, body).await
+    }
+
+    /// A `GET` without a token.
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.send("GET", path, None, Value::Null).await
+    }
+
+    /// A `POST` without a token.
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
+        self.send("POST", path, None, body).await
+    }
+
+    /// A request of somebody who is logged in.
+    pub(crate) async fn send_as(&self, member: &Member, method: &str, path: &str, body: Value) -> Reply {
+        self.send(method, path, Some(&member.token), body).await
+    }
+
+    /// Registers an account with [`PASSWORD`], in open mode.
+    pub(crate) async fn register(&self, name: &str) -> Member {
+        let body = json!({"username": name, "password": PASSWORD, "auth": {"type": "m.login.dummy"}});
+        Member::of(self.post("/_matrix/client/v3/register", body).await)
+    }
+
+    /// Logs in with [`PASSWORD`] on a new device.
+    pub(crate) async fn log_in(&self, name: &str) -> Member {
+        let identifier = json!({"type": "m.id.user", "user": name});
+        let body = json!({"type": "m.login.password", "identifier": identifier, "password": PASSWORD});
+        Member::of(self.post("/_matrix/client/v3/login", body).await)
+    }
+}
+
+impl Reply {
+    /// Checks the status, and gives the body.
+    #[track_caller]
+    pub(crate) fn ok(self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.body);
+        self.body
+    }
+
+    /// Status and error code.
+    pub(crate) fn error(&self) -> (u16, &str) {
+        (self.status, self.body["errcode"].as_str().unwrap_or_default())
+    }
+}
+
+impl Member {
+    /// Who a registration or a log-in made.
+    #[track_caller]
+    pub(crate) fn of(reply: Reply) -> Self {
+        let body = reply.ok();
+        let text = |field: &str| body[field].as_str().unwrap().to_owned();
+        Self { user_id: text("user_id"), device_id: text("device_id"), token: text("access_token") }
+    }
+}
+
+/// The password of everybody whom the rig registers.
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+/// What a server on this folder is made of.
+pub(crate) fn parts(folder: &TempDir) -> Parts {
+    let (clock, rng) = (Clock::manual(Timestamp(1_800_000_000_000)), Rng::system());
+    let options = Options { dir: folder.path().to_owned(), clock: clock.clone(), rng: rng.clone() };
+    Parts {
+        server_name: ruma::owned_server_name!("example.org"),
+        client_url: None,
+        registration: Registration::default(),
+        store: Store::open(options).unwrap(),
+        clock,
+        rng,
+    }
+}
+
+/// Sends one request over a connection of its own.
+pub(crate) async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: Value,
+) -> Reply {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let authorization = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{authorization}content-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await.unwrap();
+    let response = String::from_utf8(response).unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Reply { status, body: serde_json::from_str(body).unwrap_or_default() }
+}
