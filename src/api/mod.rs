@@ -4,8 +4,10 @@
 //! response. Method, paths, authentication and rate limiting follow from the request's type ([`Routes::add`]).
 //! Nothing here knows of sockets; `http` carries the answers.
 
+pub mod admin;
 pub mod caller;
 pub mod client;
+mod custom;
 pub mod endpoint;
 pub mod error;
 

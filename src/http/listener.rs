@@ -29,6 +29,8 @@ pub enum Bind {
     Tcp(SocketAddr),
     /// A Unix socket, which the group may use; a socket left by a dead process is replaced.
     Unix(PathBuf),
+    /// As above, for the owner alone: the operator's socket.
+    Private(PathBuf),
     /// The next socket that systemd passes (`LISTEN_FDS`).
     Systemd,
 }
@@ -62,7 +64,8 @@ impl Socket {
     pub(super) async fn bind(bind: &Bind, passed: &mut Passed) -> Result<Self, BindError> {
         let socket = match bind {
             Bind::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp),
-            Bind::Unix(path) => bind_unix(path).await,
+            Bind::Unix(path) => bind_unix(path, 0o660).await,
+            Bind::Private(path) => bind_unix(path, 0o600).await,
             Bind::Systemd => passed.next(),
         };
         socket.map_err(|error| BindError::Socket(bind.clone(), error))
@@ -127,7 +130,7 @@ impl Drop for SocketFile {
     }
 }
 
-async fn bind_unix(path: &Path) -> io::Result<Socket> {
+async fn bind_unix(path: &Path, mode: u32) -> io::Result<Socket> {
     let left = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     if left
         && UnixStream::connect(path)
@@ -138,7 +141,7 @@ async fn bind_unix(path: &Path) -> io::Result<Socket> {
     }
     let listener = UnixListener::bind(path)?;
     let file = SocketFile(path.to_owned());
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     Ok(Socket::Unix { listener, _file: Some(file) })
 }
 
@@ -146,7 +149,7 @@ impl fmt::Display for Bind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(formatter),
-            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+            Self::Unix(path) | Self::Private(path) => write!(formatter, "unix:{}", path.display()),
             Self::Systemd => formatter.write_str("systemd"),
         }
     }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
+mod accounts;
 mod http;
+mod rig;
 #[path = "../tidy.rs"]
 mod tidy;

@@ -1,7 +1,17 @@
 //! The client-server API: one file an endpoint or tight group, one line each in [`routes`]. The files don't import
 //! each other. <https://spec.matrix.org/v1.19/client-server-api/>
 
+mod account;
+mod account_data;
+mod capabilities;
+mod devices;
 mod discovery;
+mod filters;
+mod login;
+mod profile;
+mod register;
+mod session;
+mod shared_secret;
 
 use super::Routes;
 
@@ -9,4 +19,37 @@ use super::Routes;
 pub(crate) fn routes(routes: &mut Routes) {
     routes.add(discovery::versions);
     routes.add(discovery::well_known);
+    routes.add(capabilities::capabilities);
+
+    routes.add(register::register);
+    routes.add(register::available);
+    routes.add(register::token_validity);
+    routes.add(shared_secret::nonce);
+    routes.add(shared_secret::register);
+    routes.add(login::flows);
+    routes.add(login::login);
+    routes.add(session::whoami);
+    routes.add(session::refresh);
+    routes.add(session::logout);
+    routes.add(session::logout_all);
+    routes.add(account::password);
+    routes.add(account::deactivate);
+
+    routes.add(devices::list);
+    routes.add(devices::get);
+    routes.add(devices::rename);
+    // Password guesses, so these are limited although the specification doesn't ask for it.
+    routes.add(devices::delete).rate_limited = true;
+    routes.add(devices::delete_several).rate_limited = true;
+
+    routes.add(profile::get);
+    routes.add(profile::get_field);
+    routes.add(profile::set_field);
+    routes.add(profile::remove_field);
+    routes.add(filters::create);
+    routes.add(filters::get);
+    routes.add(account_data::get);
+    routes.add(account_data::set);
+    routes.add(account_data::get_of_room);
+    routes.add(account_data::set_of_room);
 }

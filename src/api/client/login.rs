@@ -1,0 +1,96 @@
+//! Logging in by password. <https://spec.matrix.org/v1.19/client-server-api/#legacy-login>
+
+use ruma::api::{
+    client::{
+        session::{
+            get_login_types::{
+                self,
+                v3::{LoginType, PasswordLoginType},
+            },
+            login::v3::{self, LoginInfo, Password},
+        },
+        uiaa::UserIdentifier,
+    },
+    error::ErrorKind,
+};
+
+use crate::{
+    api::{Anyone, Error, custom::Unparsed},
+    base::secret::Secret,
+    service::{
+        App,
+        accounts::{self, LogInError},
+        sessions::DeviceRequest,
+    },
+};
+
+/// `GET /_matrix/client/v3/login`
+pub(crate) async fn flows(
+    _app: App,
+    _caller: Anyone,
+    _request: get_login_types::v3::Request,
+) -> Result<get_login_types::v3::Response, Error> {
+    Ok(get_login_types::v3::Response::new(vec![LoginType::Password(PasswordLoginType::new())]))
+}
+
+/// `POST /_matrix/client/v3/login`
+pub(crate) async fn login(
+    app: App,
+    _caller: Anyone,
+    request: Unparsed<v3::Request>,
+) -> Result<v3::Response, Error> {
+    // ruma indexes the body with "type" and would panic.
+    if !request.body.contains_key("type") {
+        return Err(Error::bad_json("The type of the log-in is missing"));
+    }
+    let request = request.parse()?;
+    let given = match request.login_info {
+        LoginInfo::Password(given) => given,
+        LoginInfo::ApplicationService(_) => {
+            return Err(Error::forbidden("No application service has this token"));
+        }
+        _ => return Err(Error::bad_request(ErrorKind::Unknown, "This type of log-in is not served here")),
+    };
+    let device = DeviceRequest {
+        id: request.device_id,
+        display_name: request.initial_device_display_name,
+        refresh: request.refresh_token,
+    };
+    let user = user(&given)?.map(str::to_owned);
+    let password = Secret::new(given.password);
+    let (user_id, log_in) = accounts::log_in(&app, user.as_deref(), password, device).await?;
+    let access = log_in.tokens.access.expose().clone();
+    let mut response = v3::Response::new(user_id, access, log_in.device_id);
+    response.refresh_token = log_in.tokens.refresh.map(|token| token.expose().clone());
+    response.expires_in = log_in.tokens.lifetime;
+    Ok(response)
+}
+
+/// The user id or localpart that the log-in is for; none for a third-party identifier, since no account has any.
+fn user(given: &Password) -> Result<Option<&str>, Error> {
+    match &given.identifier {
+        Some(UserIdentifier::Matrix(identifier)) => Ok(Some(&identifier.user)),
+        Some(_) => Ok(None),
+        None => old_user(given),
+    }
+}
+
+#[expect(deprecated, reason = "clients of before 2019 name the user so")]
+fn old_user(given: &Password) -> Result<Option<&str>, Error> {
+    match (&given.user, &given.address) {
+        (Some(user), _) => Ok(Some(user)),
+        (None, Some(_)) => Ok(None),
+        (None, None) => Err(Error::missing_param("The log-in names no user")),
+    }
+}
+
+impl From<LogInError> for Error {
+    fn from(error: LogInError) -> Self {
+        match error {
+            LogInError::Wrong => Self::forbidden("Wrong user name or password"),
+            LogInError::Locked => Self::user_locked(),
+            LogInError::Device(invalid) => invalid.into(),
+            LogInError::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Requests that ruma's types don't fit: [`Json`] for endpoints that aren't the specification's, and [`Unparsed`] for
+//! those of the specification whose body the handler must look at before ruma does.
+
+use std::marker::PhantomData;
+
+use bytes::BufMut;
+use http::{HeaderValue, Method, Request, Response};
+use ruma::api::{
+    IncomingRequest, IncomingRequestExt, Metadata, OutgoingBody, OutgoingResponse,
+    auth_scheme::NoAuthentication,
+    error::{DeserializationError, Error as MatrixError, IntoHttpError},
+    path_builder::SinglePath,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+use super::Error;
+
+/// The route of an endpoint that isn't the specification's. Its body is JSON, or nothing for a `GET`.
+pub(crate) trait Route: DeserializeOwned + Send + 'static {
+    const METHOD: Method;
+    const PATH: &'static str;
+    const RATE_LIMITED: bool;
+    type Answer: Serialize + Send;
+}
+
+/// A request to a [`Route`].
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: Route> Metadata for Json<T> {
+    const METHOD: Method = T::METHOD;
+    const RATE_LIMITED: bool = T::RATE_LIMITED;
+    type Authentication = NoAuthentication;
+    type PathBuilder = SinglePath;
+    const PATH_BUILDER: SinglePath = SinglePath::new(T::PATH);
+}
+
+impl<T: Route> IncomingRequest for Json<T> {
+    type EndpointError = MatrixError;
+    type OutgoingResponse = JsonAnswer<T::Answer>;
+
+    fn try_from_http_request_inner(
+        request: Request<&[u8]>,
+        _arguments: &[&str],
+    ) -> Result<Self, DeserializationError> {
+        let body = if request.body().is_empty() { b"{}" } else { *request.body() };
+        Ok(Self(serde_json::from_slice(body)?))
+    }
+}
+
+/// What a [`Route`] answers.
+pub(crate) struct JsonAnswer<T>(pub(crate) T);
+
+impl<T: Serialize> OutgoingResponse for JsonAnswer<T> {
+    type Body = JsonBody;
+
+    fn try_into_http_response_inner(self) -> Result<Response<JsonBody>, IntoHttpError> {
+        Ok(Response::new(JsonBody(serde_json::to_vec(&self.0)?)))
+    }
+}
+
+/// Bytes that are JSON.
+pub(crate) struct JsonBody(Vec<u8>);
+
+impl OutgoingBody for JsonBody {
+    type Error = IntoHttpError;
+
+    fn content_type(&self) -> Option<HeaderValue> {
+        Some(HeaderValue::from_static("application/json"))
+    }
+
+    fn try_into_buf<B: Default + BufMut + AsRef<[u8]>>(self) -> Result<B, IntoHttpError> {
+        let mut buffer = B::default();
+        buffer.put_slice(&self.0);
+        Ok(buffer)
+    }
+}
+
+/// A request of type `Q` whose body is only known to be a JSON object.
+pub(crate) struct Unparsed<Q> {
+    /// The path's variables, in order.
+    pub(crate) arguments: Vec<String>,
+    pub(crate) body: Map<String, Value>,
+    request: Request<Vec<u8>>,
+    parsed: PhantomData<fn() -> Q>,
+}
+
+impl<Q: IncomingRequest> Unparsed<Q> {
+    /// The typed request.
+    pub(crate) fn parse(self) -> Result<Q, Error> {
+        let (head, body) = self.request.into_parts();
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        Ok(Q::try_from_http_request(Request::from_parts(head, &body[..]), &arguments)?)
+    }
+}
+
+impl<Q: Metadata> Metadata for Unparsed<Q> {
+    const METHOD: Method = Q::METHOD;
+    const RATE_LIMITED: bool = Q::RATE_LIMITED;
+    type Authentication = Q::Authentication;
+    type PathBuilder = Q::PathBuilder;
+    const PATH_BUILDER: Q::PathBuilder = Q::PATH_BUILDER;
+}
+
+impl<Q: IncomingRequest> IncomingRequest for Unparsed<Q> {
+    type EndpointError = Q::EndpointError;
+    type OutgoingResponse = Q::OutgoingResponse;
+
+    fn try_from_http_request_inner(
+        request: Request<&[u8]>,
+        arguments: &[&str],
+    ) -> Result<Self, DeserializationError> {
+        Ok(Self {
+            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            body: serde_json::from_slice(request.body())?,
+            request: request.map(<[u8]>::to_vec),
+            parsed: PhantomData,
+        })
+    }
+}

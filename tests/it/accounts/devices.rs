@@ -1,0 +1,62 @@
+//! Devices.
+
+use serde_json::{Value, json};
+
+use super::{DEVICES, LOGIN, WHOAMI, by_password};
+use crate::rig::{Member, Rig};
+
+#[tokio::test]
+async fn devices_are_listed_named_and_found() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    let mut body = by_password("alice");
+    body["device_id"] = json!("PHONE");
+    body["initial_device_display_name"] = json!("Phone");
+    rig.post(LOGIN, body).await.ok();
+
+    let list = rig.send_as(&alice, "GET", DEVICES, Value::Null).await.ok();
+    let ids: Vec<_> = list["devices"].as_array().unwrap().iter().map(|device| &device["device_id"]).collect();
+    assert_eq!(ids, [&json!(alice.device_id), &json!("PHONE")]);
+
+    let phone = format!("{DEVICES}/PHONE");
+    let renamed = rig.send_as(&alice, "PUT", &phone, json!({"display_name": "Old phone"})).await.ok();
+    assert_eq!(renamed, json!({}));
+    rig.send_as(&alice, "PUT", &phone, json!({})).await.ok();
+    let device = rig.send_as(&alice, "GET", &phone, Value::Null).await.ok();
+    assert_eq!((&device["device_id"], &device["display_name"]), (&json!("PHONE"), &json!("Old phone")));
+
+    let long = json!({"display_name": "x".repeat(256)});
+    assert_eq!(rig.send_as(&alice, "PUT", &phone, long).await.error(), (400, "M_INVALID_PARAM"));
+}
+
+#[tokio::test]
+async fn nobody_sees_or_touches_the_devices_of_others() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let of_alice = format!("{DEVICES}/{}", alice.device_id);
+    assert_eq!(rig.send_as(&bob, "GET", &of_alice, Value::Null).await.error(), (404, "M_NOT_FOUND"));
+    let name = json!({"display_name": "mine"});
+    assert_eq!(rig.send_as(&bob, "PUT", &of_alice, name).await.error(), (404, "M_NOT_FOUND"));
+    let body = json!({"auth": by_password("bob")});
+    rig.send_as(&bob, "DELETE", &of_alice, body).await.ok();
+    rig.send_as(&alice, "GET", WHOAMI, Value::Null).await.ok();
+}
+
+#[tokio::test]
+async fn a_deleted_device_takes_its_tokens_along_and_may_be_deleted_again() {
+    let rig = Rig::start().await;
+    let (alice, other) = (rig.register("alice").await, rig.log_in("alice").await);
+    let path = format!("{DEVICES}/{}", other.device_id);
+    let challenge = rig.send_as(&alice, "DELETE", &path, Value::Null).await;
+    assert_eq!(challenge.status, 401);
+    assert_eq!(challenge.body["flows"], json!([{"stages": ["m.login.password"]}]));
+    for _ in 0..2 {
+        let body = json!({"auth": by_password("alice")});
+        assert_eq!(rig.send_as(&alice, "DELETE", &path, body).await.ok(), json!({}));
+    }
+    assert_eq!(rig.send_as(&other, "GET", WHOAMI, Value::Null).await.error(), (401, "M_UNKNOWN_TOKEN"));
+
+    let mut again = by_password("alice");
+    again["device_id"] = json!(other.device_id);
+    assert_eq!(Member::of(rig.post(LOGIN, again).await).device_id, other.device_id);
+}
