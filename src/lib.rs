@@ -1,4 +1,68 @@
 //! Tayberry, a Matrix homeserver for small hardware: the map of the crate.
+//!
+//! # Layers
+//!
+//! A module imports only from modules above it in this table; those of one row don't know each other.
+//! `tests/tidy.rs` sees to it.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | [`base`] | time, randomness, bounds, identifiers, secrets, strict JSON |
+//! | [`room`], [`config`] | what events mean, as pure functions; what the operator may choose |
+//! | [`store`] | what is kept: SQLite and LMDB behind one commit point |
+//! | [`service`] | the use cases, without HTTP types |
+//! | [`api`] | every endpoint as one typed function |
+//! | [`http`] | listeners, limits, the router |
+//! | [`cli`] | the subcommands: everything is put together there |
+//!
+//! # The one idea: a log and its readers
+//!
+//! Every change goes through one writer into one durable commit and gets the next [`Position`](base::ids::Position).
+//! Whatever else happens because of it reads from a position of its own. The write path never calls a reader, so no
+//! reader can slow it down, and no queue in memory holds what must not be lost.
+//!
+//! # The life of an event
+//!
+//! 1. [`http`] reads a request within its bounds and finds the [`Endpoint`](api::Endpoint), which identifies the
+//!    caller before anybody reads the body, and parses it after.
+//! 2. The handler in [`api`] makes one call to [`service`].
+//! 3. A local event is built, judged and signed by [`room`] inside a job of the writer ([`Store::write`]), so that
+//!    its extremities, its auth events and the state before it are one state. An event from elsewhere is judged in
+//!    its room's lane ([`service::write`]), outside the writer, on a [`View`](store::View); only the append, and the
+//!    check against the state of that moment, run in the writer.
+//! 4. [`room`] answers with a decision and never fetches: [`build`](room::build) and [`auth`](room::auth) for our
+//!    own events, [`receive`](room::receive) for others, [`resolve`](room::resolve) where states differ,
+//!    [`advance`](room::advance) for where the room stands afterwards.
+//! 5. The writer commits what had queued up as one group: events, indexes, new state and records. That commit is
+//!    flushed to the device before anybody is answered.
+//! 6. Whoever watches what was touched ([`Store::watch`]) wakes, and reads on its own. A room's event is shown as
+//!    [`visibility`](room::visibility) allows, by the state at the event.
+//!
+//! How a write and a read travel through the two engines is told in [`store`].
+//!
+//! # Invariants
+//!
+//! - Acknowledged means flushed to the device. No option trades that away.
+//! - A job of the writer can run twice: it decides on what it reads and puts absolute values, nothing else.
+//! - A [`View`](store::View) is one state of both engines. None is held across an await.
+//! - Time comes from [`Clock`](base::clock::Clock), randomness from [`Rng`](base::rng::Rng), both as arguments.
+//! - Every queue, body, batch and concurrency has a bound, in [`limits`](base::limits) or as an option.
+//! - No input from outside panics. Should a handler do so all the same, that is one answer of 500.
+//! - What a client is told and what the log is told are two texts ([`api::Error`]). No token, password or message is
+//!   in either.
+//!
+//! # What a change costs
+//!
+//! | a new | is |
+//! | --- | --- |
+//! | endpoint | a handler in a file under `api`, and its line in that folder's `routes`: method, paths, authentication and rate limit come from the type of its request |
+//! | LMDB table | an entry in [`Table`](store::Table), and an accessor |
+//! | SQLite column | a migration under `store/records/migrations`, and an accessor |
+//! | bound | a constant in [`limits`](base::limits), with its relations to others beside it |
+//! | rule of style | an entry in `tests/tidy.rs`, with a sample that it must refuse |
+//!
+//! [`Store::write`]: store::Store::write
+//! [`Store::watch`]: store::Store::watch
 
 pub mod api;
 pub mod base;
