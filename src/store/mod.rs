@@ -11,10 +11,9 @@
 //!
 //! Acknowledged means fsynced. `heed` and `rusqlite` are named in this module only.
 
-#![expect(dead_code, reason = "the typed accessors over the raw calls follow")]
-
 mod checkpoint;
 mod error;
+pub mod events;
 mod ids;
 mod job;
 mod journal;

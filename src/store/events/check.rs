@@ -1,0 +1,389 @@
+//! What must be true of the event store as a whole, for `verify`.
+//!
+//! Every value decodes; every reference leads to what refers back; every state that is referred to can be read and
+//! has its name; memberships are those of the current state, and counters count them. Unreachable trie nodes and ids
+//! without their event are waste, not damage. Reads everything: takes as long as that does.
+
+use std::collections::HashSet;
+
+use ruma::UserId;
+
+use super::{
+    Item, Membership, Place, Standing,
+    codec::{
+        Damaged,
+        event::{Entry, Header},
+        open, open_v1,
+    },
+    damaged,
+    names::KEY_BY_NUMBER,
+    part,
+    state::node_key,
+    timeline,
+    trie::{Node, Nodes},
+};
+use crate::{
+    base::ids::{EventNumber, KeyNumber, Position, RoomNumber, StateRoot, UserNumber},
+    store::{StoreError, Table, View},
+};
+
+/// Something that is not as it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The table that holds it.
+    pub table: Table,
+    /// Its key there.
+    pub key: Vec<u8>,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl View<'_> {
+    /// Calls `report` with everything in the event store that breaks an invariant.
+    ///
+    /// # Errors
+    /// The store cannot be read at all.
+    pub fn check_events(&self, report: &mut dyn FnMut(Finding)) -> Result<(), StoreError> {
+        let mut check = Check { view: self, report, visited: HashSet::new() };
+        check.each(Table::Events, Check::logged)?;
+        check.each(Table::Timeline, Check::timeline)?;
+        check.each(Table::Rooms, Check::room)?;
+        check.each(Table::Stays, Check::stay)?;
+        check.each(Table::Members, Check::member)?;
+        check.each(Table::Names, Check::name)?;
+        check.each(Table::Keys, Check::key)?;
+        check.each(Table::States, Check::node)
+    }
+}
+
+struct Check<'v, 'r> {
+    view: &'v View<'v>,
+    report: &'r mut dyn FnMut(Finding),
+    /// The nodes whose whole subtrie was looked at.
+    visited: HashSet<(RoomNumber, StateRoot)>,
+}
+
+/// A table and a key in it.
+type At<'k> = (Table, &'k [u8]);
+
+impl<'v> Check<'v, '_> {
+    /// Checks every entry of a table. Whatever an entry needs and is missing or damaged is reported at the entry.
+    fn each(
+        &mut self,
+        table: Table,
+        check: impl Fn(&mut Self, At<'_>, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let view = self.view;
+        for entry in view.prefixed(table, &[]) {
+            let (key, value) = entry?;
+            match check(self, (table, &key), &value) {
+                Err(StoreError::Corrupt { table: needed, key: needed_key, what }) => {
+                    self.expect((table, &key), false, &format!("it needs {needed} {needed_key}: {what}"));
+                }
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    fn expect(&mut self, at: At<'_>, holds: bool, otherwise: &str) {
+        if !holds {
+            (self.report)(Finding { table: at.0, key: at.1.to_vec(), what: otherwise.to_owned() });
+        }
+    }
+
+    fn logged(&mut self, at: At<'_>, value: &[u8]) -> Result<(), StoreError> {
+        let number = EventNumber::from_be_bytes(number(at, 0)?);
+        match sound(at, Entry::decode(value))? {
+            Entry::Event(stored) => self.event(at, number, &stored.header),
+            Entry::Promoted(outlier) => {
+                let room = self.view.room_of(outlier)?;
+                self.stands(at, room, Place::live(Position(number.0)), outlier)
+            }
+        }
+    }
+
+    fn event(&mut self, at: At<'_>, number: EventNumber, header: &Header) -> Result<(), StoreError> {
+        let (view, room) = (self.view, header.room);
+        view.room(room)?;
+        view.user_id(header.sender)?;
+        let name = view.key_name(room, header.key)?;
+        self.expect(at, name.state_key.is_some() == header.is_state, "its flag and its key disagree");
+
+        let event = view.event(room, number)?;
+        let back = view.event_number(room, event.pdu.event_id())?;
+        self.expect(at, back == Some(number), "its id does not lead to it");
+        if let Some(transaction) = event.transaction {
+            let back =
+                view.event_of_transaction(room, transaction.device, transaction.endpoint, &transaction.id)?;
+            self.expect(at, back == Some(number), "its transaction id does not lead to it");
+        }
+
+        for other in header.prev_events.iter().chain(&header.auth_events).chain(&header.redacted_by) {
+            view.header(room, *other)?;
+        }
+        let after_its_permission = header.auth_events.iter().all(|other| *other < number);
+        self.expect(at, after_its_permission, "it is older than one of its auth_events");
+
+        let shown = matches!(header.standing, Standing::Live | Standing::Backfilled);
+        self.expect(at, header.place.is_some() == shown, "its place and its standing disagree");
+        if let Some(place) = header.place {
+            self.stands(at, room, place, number)?;
+            if place.sub == 0 && place.anchor.0 != number.0 {
+                let promotion = view.get(Table::Events, &place.anchor.to_be_bytes())?;
+                let promotion = promotion.as_deref().map(Entry::decode);
+                let right = matches!(promotion, Some(Ok(Entry::Promoted(outlier))) if outlier == number);
+                self.expect(at, right, "the log does not say when it became live");
+            }
+        }
+        header.state_before.map_or(Ok(()), |root| self.state(room, root))
+    }
+
+    fn stands(
+        &mut self,
+        at: At<'_>,
+        room: RoomNumber,
+        place: Place,
+        number: EventNumber,
+    ) -> Result<(), StoreError> {
+        let item = self.view.timeline(room, place..=place).next().transpose()?;
+        self.expect(
+            at,
+            item == Some((place, Item::Event(number))),
+            "its place in the timeline holds another",
+        );
+        Ok(())
+    }
+
+    fn timeline(&mut self, at: At<'_>, value: &[u8]) -> Result<(), StoreError> {
+        let room = RoomNumber::from_be_bytes(number(at, 0)?);
+        match sound(at, timeline::read(at.1, value))? {
+            (place, Item::Event(number)) => {
+                let header = self.view.header(room, number)?;
+                self.expect(at, header.place == Some(place), "its event has another place");
+            }
+            (place, Item::Gap(_)) => {
+                let after = self.view.timeline(room, place..=Place::live(place.anchor)).nth(1).transpose()?;
+                self.expect(at, after.is_some(), "nothing follows the gap");
+            }
+        }
+        Ok(())
+    }
+
+    fn room(&mut self, at: At<'_>, _: &[u8]) -> Result<(), StoreError> {
+        let (view, room) = (self.view, RoomNumber::from_be_bytes(number(at, 0)?));
+        let record = view.room(room)?;
+        let id = view.room_id(room)?;
+        self.expect(at, view.room_number(&id)? == Some(room), "its name does not lead to it");
+        for number in &record.extremities {
+            let live = view.header(room, *number)?.standing == Standing::Live;
+            self.expect(at, live, "an extremity is not live");
+        }
+        let newest = view.timeline(room, ..).next_back().transpose()?;
+        let newest = newest.map_or(Position(0), |(place, _)| place.anchor);
+        self.expect(at, newest == record.newest, "its newest position is not that of its timeline");
+        for (membership, counted) in [(Membership::Join, record.joined), (Membership::Invite, record.invited)]
+        {
+            let members = view.members(room, membership).count();
+            self.expect(at, members == counted as usize, "it counts its members wrong");
+        }
+        self.state(room, record.state)?;
+        for entry in view.state(room, record.state) {
+            let (key, number) = entry?;
+            let header = view.header(room, number)?;
+            let name = view.key_name(room, key)?;
+            if let Some(membership) = header.membership
+                && let Some(Ok(user)) = name.state_key.as_deref().map(<&UserId>::try_from)
+            {
+                let user = view.user_number(user)?;
+                let stay = user.map(|user| view.stay(user, room)).transpose()?.flatten();
+                let stay = stay.map(|stay| (stay.membership, stay.event));
+                self.expect(at, stay == Some((membership, number)), "its state and its members disagree");
+            }
+        }
+        Ok(())
+    }
+
+    fn stay(&mut self, at: At<'_>, _: &[u8]) -> Result<(), StoreError> {
+        let view = self.view;
+        let (user, room) =
+            (UserNumber::from_be_bytes(number(at, 0)?), RoomNumber::from_be_bytes(number(at, 4)?));
+        let Some(stay) = view.stay(user, room)? else { return Ok(()) };
+        let listed = view.is_member(room, stay.membership, user)?;
+        self.expect(at, listed, "the room's members do not have it");
+        let id = view.user_id(user)?;
+        let set = view.state_event(room, view.room(room)?.state, "m.room.member", id.as_str())?;
+        let left = set.is_none() && stay.membership == Membership::Leave;
+        self.expect(at, left || set == Some(stay.event), "the room's state says otherwise");
+        Ok(())
+    }
+
+    fn member(&mut self, at: At<'_>, value: &[u8]) -> Result<(), StoreError> {
+        sound(at, open_v1(value, |_| Ok(())))?;
+        let (room, [code]) = (RoomNumber::from_be_bytes(number(at, 0)?), number(at, 4)?);
+        let stay = self.view.stay(UserNumber::from_be_bytes(number(at, 5)?), room)?;
+        let code_of_stay = stay.map(|stay| stay.membership.code());
+        self.expect(at, code_of_stay == Some(code), "the user's stays do not have it");
+        Ok(())
+    }
+
+    fn name(&mut self, at: At<'_>, value: &[u8]) -> Result<(), StoreError> {
+        sound(at, open(value))?;
+        let paired = self.view.name_is_paired(at.1)?;
+        self.expect(at, paired, "its counterpart is another");
+        Ok(())
+    }
+
+    fn key(&mut self, at: At<'_>, value: &[u8]) -> Result<(), StoreError> {
+        sound(at, open(value))?;
+        if number::<1>(at, 4)? == [KEY_BY_NUMBER] {
+            let (room, key) = (RoomNumber::from_be_bytes(number(at, 0)?), number(at, 5)?);
+            let key = KeyNumber::from_be_bytes(key);
+            let name = self.view.key_name(room, key)?;
+            let back = self.view.key_number(room, &name.kind, name.state_key.as_deref())?;
+            self.expect(at, back == Some(key), "its name does not lead to it");
+        }
+        Ok(())
+    }
+
+    /// A node, reachable or not.
+    fn node(&mut self, at: At<'_>, value: &[u8]) -> Result<(), StoreError> {
+        sound(at, Node::decode(value))?;
+        let name = StateRoot(number(at, 4)?);
+        self.expect(at, name == Node::name(value, self.view.secret()), "its content has another name");
+        Ok(())
+    }
+
+    /// A state can be read to its last entry; what was read before is not read again.
+    fn state(&mut self, room: RoomNumber, root: StateRoot) -> Result<(), StoreError> {
+        if root == StateRoot::EMPTY || self.visited.contains(&(room, root)) {
+            return Ok(());
+        }
+        let key = node_key(room, root);
+        let at = (Table::States, &key[..]);
+        match self.view.nodes(room).fetch(root)? {
+            Node::Leaf(entries) => {
+                for (key, number) in entries {
+                    let header = self.view.header(room, number)?;
+                    self.expect(
+                        at,
+                        header.is_state && header.key == key,
+                        "one of its events has another key",
+                    );
+                }
+            }
+            Node::Branch(children) => {
+                for child in children.into_iter().flatten() {
+                    self.state(room, child.root)?;
+                    let entries = self.view.state_len(room, child.root)?;
+                    self.expect(at, entries == child.entries, "it counts the entries below it wrong");
+                }
+            }
+        }
+        self.visited.insert((room, root));
+        Ok(())
+    }
+}
+
+/// What was decoded; damage is damage of the entry itself.
+fn sound<T>(at: At<'_>, decoded: Result<T, Damaged>) -> Result<T, StoreError> {
+    decoded.map_err(|Damaged| damaged(at.0, at.1))
+}
+
+/// The bytes of a number in the entry's key.
+fn number<const N: usize>(at: At<'_>, offset: usize) -> Result<[u8; N], StoreError> {
+    sound(at, part(at.1, offset))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        base::ids::DeviceNumber,
+        room::fixture::{ALICE, BOB, World},
+        store::events::{Endpoint, RoomRecord, TransactionIdentity, fixture::Rig},
+    };
+
+    /// A room with something in every table, and no node that is not reachable.
+    fn scene() -> Rig {
+        let (mut world, last) = World::new("12");
+        let rig = Rig::of(&world);
+        let early = world.make(BOB, &[&last], "m.room.message", None, json!({ "body": "outlier" }));
+        rig.outlier(&early);
+        rig.arrive(&early);
+        world.arrive(early.clone());
+        let transaction =
+            TransactionIdentity { device: DeviceNumber(1), endpoint: Endpoint::Send, id: "t".to_owned() };
+        let event = world.make(ALICE, &[&world.id_of(&early)], "m.room.message", None, json!({}));
+        rig.arrive_by(&event, Some(transaction));
+        let room = rig.room;
+        rig.write(move |tx| {
+            let alice = tx.intern_user(ruma::user_id!("@alice:one.example"))?;
+            tx.set_alias(ruma::room_alias_id!("#a:one.example"), room, alice)
+        });
+        rig
+    }
+
+    const TABLES: [Table; 8] = [
+        Table::Events,
+        Table::Timeline,
+        Table::Rooms,
+        Table::Names,
+        Table::Keys,
+        Table::States,
+        Table::Stays,
+        Table::Members,
+    ];
+
+    #[test]
+    fn every_entry_that_is_lost_or_damaged_is_found() {
+        let rig = scene();
+        assert_eq!(rig.findings(), []);
+        for table in TABLES {
+            let entries: Vec<(Vec<u8>, Vec<u8>)> = rig.read(move |view| {
+                let entries = view.prefixed(table, &[]);
+                entries
+                    .map(|entry| entry.map(|(key, value)| (key.into_owned(), value.into_owned())))
+                    .collect()
+            });
+            assert!(!entries.is_empty(), "{table:?}");
+            for (key, value) in entries {
+                let (lost, damaged) = (key.clone(), key.clone());
+                rig.write(move |tx| {
+                    tx.delete(table, &lost);
+                    Ok(())
+                });
+                assert_ne!(rig.findings(), [], "lost: {table:?} {key:?}");
+                let mut flipped = value.clone();
+                flipped[value.len() / 2] ^= 4;
+                rig.write(move |tx| {
+                    tx.put(table, &damaged, &flipped);
+                    Ok(())
+                });
+                assert_ne!(rig.findings(), [], "damaged: {table:?} {key:?}");
+                rig.write(move |tx| {
+                    tx.put(table, &key, &value);
+                    Ok(())
+                });
+            }
+        }
+        assert_eq!(rig.findings(), []);
+    }
+
+    #[test]
+    fn a_counter_that_counts_wrong_is_found() {
+        let rig = scene();
+        let room = rig.room;
+        rig.write(move |tx| {
+            let record = tx.room(room)?;
+            tx.put_room(room, &RoomRecord { joined: record.joined + 1, ..record });
+            Ok(())
+        });
+        let findings = rig.findings();
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].what, "it counts its members wrong");
+        assert_eq!((findings[0].table, &findings[0].key[..]), (Table::Rooms, &room.to_be_bytes()[..]));
+    }
+}

@@ -1,0 +1,203 @@
+//! Events, read by room and number or by room and name.
+//!
+//! A number or a name of another room's event finds nothing here, so that nothing leaks from one room into another.
+
+use std::sync::Arc;
+
+use ruma::{EventId, OwnedEventId};
+
+use super::{
+    codec::{
+        Damaged,
+        event::{Endpoint, Entry, Header, Stored, TransactionIdentity},
+        seal,
+    },
+    damaged, missing,
+};
+use crate::{
+    base::ids::{DeviceNumber, EventNumber, RoomNumber},
+    room::pdu::Pdu,
+    store::{StoreError, Table, Transaction, View, events::Standing},
+};
+
+/// An event and what the server knows of it.
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    /// Its number.
+    pub number: EventNumber,
+    /// What is known of it without its JSON.
+    pub header: Header,
+    /// Which request sent it, if a client of this server did.
+    pub transaction: Option<TransactionIdentity>,
+    /// The event itself, as it was before any redaction.
+    pub pdu: Arc<Pdu>,
+}
+
+impl View<'_> {
+    /// The number of a room's event by its id, outliers and rejected events included.
+    pub fn event_number(&self, room: RoomNumber, id: &EventId) -> Result<Option<EventNumber>, StoreError> {
+        self.find(room, self.hash_of_event(id), |event| Ok(event.event_id()? == id.as_str()))
+    }
+
+    /// The event that this request of a device sent before, if it did.
+    pub fn event_of_transaction(
+        &self,
+        room: RoomNumber,
+        device: DeviceNumber,
+        endpoint: Endpoint,
+        id: &str,
+    ) -> Result<Option<EventNumber>, StoreError> {
+        let transaction = TransactionIdentity { device, endpoint, id: id.to_owned() };
+        self.find(room, self.hash_of_transaction(room, &transaction), |event| {
+            Ok(event.transaction()?.as_ref() == Some(&transaction))
+        })
+    }
+
+    /// A room's event.
+    pub fn event(&self, room: RoomNumber, number: EventNumber) -> Result<StoredEvent, StoreError> {
+        self.stored(room, number, |stored| {
+            let id = OwnedEventId::try_from(stored.event_id()?).map_err(|_| Damaged)?;
+            let rejected = stored.header.standing == Standing::Rejected;
+            let pdu = Pdu::stored(id, &stored.json()?, rejected).map_err(|_| Damaged)?;
+            let transaction = stored.transaction()?;
+            Ok(StoredEvent { number, header: stored.header, transaction, pdu: Arc::new(pdu) })
+        })
+    }
+
+    /// What is known of a room's event without its JSON.
+    pub fn header(&self, room: RoomNumber, number: EventNumber) -> Result<Header, StoreError> {
+        self.stored(room, number, |stored| Ok(stored.header))
+    }
+
+    /// The redactions of an event that were stored before it was.
+    pub fn early_redactions(
+        &self,
+        room: RoomNumber,
+        target: &EventId,
+    ) -> Result<Vec<EventNumber>, StoreError> {
+        let redactions = self.record(Table::Keys, &self.early_redactions_key(room, target), |reader| {
+            let mut redactions = Vec::new();
+            while !reader.is_empty() {
+                redactions.push(EventNumber(reader.varint()?));
+            }
+            Ok(redactions)
+        })?;
+        Ok(redactions.unwrap_or_default())
+    }
+
+    /// Reads an event that the room has, as some other record promises.
+    pub(super) fn stored<T>(
+        &self,
+        room: RoomNumber,
+        number: EventNumber,
+        read: impl FnOnce(Stored<'_>) -> Result<T, Damaged>,
+    ) -> Result<T, StoreError> {
+        let key = number.to_be_bytes();
+        let value = self.get(Table::Events, &key)?.ok_or_else(|| missing(Table::Events, &key))?;
+        match Entry::decode(&value) {
+            Ok(Entry::Event(stored)) if stored.header.room == room => read(stored),
+            _ => Err(Damaged),
+        }
+        .map_err(|Damaged| damaged(Table::Events, &key))
+    }
+
+    /// The room of an event that some other record promises.
+    pub(super) fn room_of(&self, number: EventNumber) -> Result<RoomNumber, StoreError> {
+        let key = number.to_be_bytes();
+        let value = self.get(Table::Events, &key)?.ok_or_else(|| missing(Table::Events, &key))?;
+        match Entry::decode(&value) {
+            Ok(Entry::Event(stored)) => Ok(stored.header.room),
+            _ => Err(damaged(Table::Events, &key)),
+        }
+    }
+
+    /// The event that a hash leads to, if it is the one looked for. One that was purged is absent.
+    fn find(
+        &self,
+        room: RoomNumber,
+        hash: [u8; 16],
+        is_it: impl FnOnce(&Stored<'_>) -> Result<bool, Damaged>,
+    ) -> Result<Option<EventNumber>, StoreError> {
+        let Some(number) = self.id(hash)? else { return Ok(None) };
+        let key = number.to_be_bytes();
+        let Some(value) = self.get(Table::Events, &key)? else { return Ok(None) };
+        let found = match Entry::decode(&value) {
+            Ok(Entry::Event(stored)) if stored.header.room == room => is_it(&stored),
+            Ok(_) => Ok(false),
+            Err(damaged) => Err(damaged),
+        };
+        let found = found.map_err(|Damaged| damaged(Table::Events, &key))?;
+        Ok(found.then_some(EventNumber(number)))
+    }
+
+    pub(super) fn hash_of_event(&self, id: &EventId) -> [u8; 16] {
+        self.hash(&[b"event", id.as_bytes()])
+    }
+
+    /// A room is part of a transaction's scope, as it is part of the endpoint's path.
+    pub(super) fn hash_of_transaction(
+        &self,
+        room: RoomNumber,
+        transaction: &TransactionIdentity,
+    ) -> [u8; 16] {
+        let TransactionIdentity { device, endpoint, id } = transaction;
+        let fixed = [&room.to_be_bytes()[..], &device.to_be_bytes(), &[*endpoint as u8]].concat();
+        self.hash(&[b"trans", &fixed, id.as_bytes()])
+    }
+
+    fn early_redactions_key(&self, room: RoomNumber, target: &EventId) -> Vec<u8> {
+        [&room.to_be_bytes()[..], &[EARLY_REDACTIONS], &self.hash_of_event(target)].concat()
+    }
+
+    /// 128 bits under the data folder's secret. All parts but the last have a fixed length for each first one.
+    fn hash(&self, parts: &[&[u8]]) -> [u8; 16] {
+        let mut hasher = blake3::Hasher::new_keyed(self.secret());
+        parts.iter().for_each(|part| _ = hasher.update(part));
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        hash
+    }
+}
+
+impl Transaction<'_> {
+    /// Marks an event as redacted by another one, which applies.
+    pub fn set_redacted(
+        &mut self,
+        room: RoomNumber,
+        target: EventNumber,
+        redaction: EventNumber,
+    ) -> Result<(), StoreError> {
+        let value = self.stored(room, target, |mut stored| {
+            stored.header.redacted_by = Some(redaction);
+            Ok(stored.encode())
+        })?;
+        self.put(Table::Events, &target.to_be_bytes(), &value);
+        Ok(())
+    }
+
+    /// Remembers a redaction whose target is not stored yet.
+    pub fn add_early_redaction(
+        &mut self,
+        room: RoomNumber,
+        target: &EventId,
+        redaction: EventNumber,
+    ) -> Result<(), StoreError> {
+        let mut redactions = self.early_redactions(room, target)?;
+        if !redactions.contains(&redaction) {
+            redactions.push(redaction);
+        }
+        let key = self.early_redactions_key(room, target);
+        let value = seal(1, |writer| redactions.iter().for_each(|number| writer.varint(number.0)));
+        self.put(Table::Keys, &key, &value);
+        Ok(())
+    }
+
+    /// Forgets the redactions that came before an event, after they were judged.
+    pub fn remove_early_redactions(&mut self, room: RoomNumber, target: &EventId) {
+        let key = self.early_redactions_key(room, target);
+        self.delete(Table::Keys, &key);
+    }
+}
+
+/// Between a room's number and the hash of an event's id, in the table of keys: beside its two own kinds of entries.
+const EARLY_REDACTIONS: u8 = 2;

@@ -1,0 +1,105 @@
+//! What a room is now: one record, read first by whatever concerns the room.
+
+use ruma::{RoomId, RoomVersionId};
+
+use super::{
+    codec::{Damaged, Reader, open_v1, seal},
+    damaged,
+    membership::Membership,
+    missing, part,
+};
+use crate::{
+    base::ids::{EventNumber, Position, RoomNumber, StateRoot},
+    room::version::Version,
+    store::{StoreError, Table, Transaction, View},
+};
+
+/// A room as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomRecord {
+    /// Its version, which never changes.
+    pub version: Version,
+    /// Where its newest live event stands; zero if it has none.
+    pub newest: Position,
+    /// The live events that no live event follows, lowest number first.
+    pub extremities: Vec<EventNumber>,
+    /// The resolved state of the forward extremities.
+    pub state: StateRoot,
+    /// How many users are joined.
+    pub joined: u32,
+    /// How many users are invited.
+    pub invited: u32,
+}
+
+impl RoomRecord {
+    /// The counter of a membership, if it is counted.
+    pub(super) fn count(&mut self, membership: Membership) -> Option<&mut u32> {
+        match membership {
+            Membership::Join => Some(&mut self.joined),
+            Membership::Invite => Some(&mut self.invited),
+            Membership::Knock | Membership::Leave | Membership::Ban => None,
+        }
+    }
+}
+
+impl View<'_> {
+    /// A room's record.
+    pub fn room(&self, room: RoomNumber) -> Result<RoomRecord, StoreError> {
+        let key = room.to_be_bytes();
+        self.record(Table::Rooms, &key, read)?.ok_or_else(|| missing(Table::Rooms, &key))
+    }
+
+    /// Every room that this server knows, in the order in which it came to know them.
+    pub fn rooms(&self) -> impl Iterator<Item = Result<(RoomNumber, RoomRecord), StoreError>> {
+        self.prefixed(Table::Rooms, &[]).map(|entry| {
+            let (key, value) = entry?;
+            let number = part(&key, 0).map(RoomNumber::from_be_bytes);
+            number
+                .and_then(|number| Ok((number, open_v1(&value, read)?)))
+                .map_err(|Damaged| damaged(Table::Rooms, &key))
+        })
+    }
+}
+
+impl Transaction<'_> {
+    /// Adds a room that has neither events nor state yet.
+    pub fn create_room(&mut self, id: &RoomId, version: Version) -> Result<RoomNumber, StoreError> {
+        let room = self.name_room(id)?;
+        let record = RoomRecord {
+            version,
+            newest: Position(0),
+            extremities: Vec::new(),
+            state: StateRoot::EMPTY,
+            joined: 0,
+            invited: 0,
+        };
+        self.put_room(room, &record);
+        Ok(room)
+    }
+
+    pub(super) fn put_room(&mut self, room: RoomNumber, record: &RoomRecord) {
+        let value = seal(1, |writer| {
+            writer.text(record.version.id().as_str());
+            writer.varint(record.newest.0);
+            writer.varint(record.extremities.len() as u64);
+            for number in &record.extremities {
+                writer.varint(number.0);
+            }
+            writer.bytes(&record.state.0);
+            writer.varint(record.joined.into());
+            writer.varint(record.invited.into());
+        });
+        self.put(Table::Rooms, &room.to_be_bytes(), &value);
+    }
+}
+
+fn read(reader: &mut Reader<'_>) -> Result<RoomRecord, Damaged> {
+    let version =
+        RoomVersionId::try_from(reader.text()?).ok().and_then(|id| Version::of(&id)).ok_or(Damaged)?;
+    let newest = Position(reader.varint()?);
+    let count = reader.count()?;
+    let extremities = (0..count).map(|_| reader.varint().map(EventNumber)).collect::<Result<_, _>>()?;
+    let state = StateRoot(reader.array()?);
+    let mut count = || u32::try_from(reader.varint()?).map_err(|_| Damaged);
+    Ok(RoomRecord { version, newest, extremities, state, joined: count()?, invited: count()? })
+}

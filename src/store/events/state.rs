@@ -1,0 +1,168 @@
+//! States of a room: tries of numbers, asked by name.
+
+use ruma::UserId;
+
+use super::{
+    Membership, RoomRecord,
+    codec::Damaged,
+    damaged, missing,
+    trie::{self, Node, Nodes, NodesMut},
+};
+use crate::{
+    base::ids::{EventNumber, KeyNumber, Position, RoomNumber, StateRoot, UserNumber},
+    room::{advance::NEW, graph::State},
+    store::{StoreError, Table, Transaction, View},
+};
+
+impl View<'_> {
+    /// The event at one key of a state. Reads a few nodes, however large the state is.
+    pub fn state_event(
+        &self,
+        room: RoomNumber,
+        root: StateRoot,
+        kind: &str,
+        state_key: &str,
+    ) -> Result<Option<EventNumber>, StoreError> {
+        match self.key_number(room, kind, Some(state_key))? {
+            Some(key) => trie::entry(&self.nodes(room), root, key),
+            None => Ok(None),
+        }
+    }
+
+    /// All entries of a state, in an order that depends on nothing but their keys.
+    pub fn state(
+        &self,
+        room: RoomNumber,
+        root: StateRoot,
+    ) -> impl Iterator<Item = Result<(KeyNumber, EventNumber), StoreError>> {
+        trie::Iter::new(self.nodes(room), root)
+    }
+
+    /// The entries of a state whose event has a number above `floor`; what holds none of these is not read.
+    pub fn state_above(
+        &self,
+        room: RoomNumber,
+        root: StateRoot,
+        floor: EventNumber,
+    ) -> impl Iterator<Item = Result<(KeyNumber, EventNumber), StoreError>> {
+        trie::above(self.nodes(room), root, floor)
+    }
+
+    /// How many entries a state has.
+    pub fn state_len(&self, room: RoomNumber, root: StateRoot) -> Result<u32, StoreError> {
+        trie::len(&self.nodes(room), root)
+    }
+
+    /// Calls `visit` with each key in which two states differ, the event in `a` and the event in `b`. Reads only what
+    /// differs.
+    pub fn state_difference(
+        &self,
+        room: RoomNumber,
+        a: StateRoot,
+        b: StateRoot,
+        mut visit: impl FnMut(KeyNumber, Option<EventNumber>, Option<EventNumber>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        trie::difference(&self.nodes(room), a, b, &mut |(key, a, b)| visit(key, a, b))
+    }
+
+    pub(super) fn nodes(&self, room: RoomNumber) -> RoomNodes<'_> {
+        RoomNodes { view: self, room }
+    }
+}
+
+impl Transaction<'_> {
+    /// Stores a state and gives its root. [`NEW`] in it becomes `number`.
+    pub(super) fn store_state(
+        &mut self,
+        room: RoomNumber,
+        state: &State,
+        number: EventNumber,
+    ) -> Result<StateRoot, StoreError> {
+        let mut changes = Vec::with_capacity(state.changes.len());
+        for ((kind, state_key), event) in &state.changes {
+            let key = self.intern_key(room, &kind.to_string(), Some(state_key))?;
+            changes.push((key, event.map(|event| if event == NEW { number } else { event })));
+        }
+        if changes.is_empty() {
+            return Ok(state.root);
+        }
+        trie::update(&mut RoomNodesMut { transaction: self, room }, state.root, changes)
+    }
+
+    /// Makes a stored state the room's current one at `position`, and memberships with it.
+    pub(super) fn set_current_state(
+        &mut self,
+        room: RoomNumber,
+        record: &mut RoomRecord,
+        root: StateRoot,
+        position: Position,
+    ) -> Result<(), StoreError> {
+        let mut changed = Vec::new();
+        self.state_difference(room, record.state, root, |key, before, after| {
+            changed.push((key, before, after));
+            Ok(())
+        })?;
+        record.state = root;
+        for (key, before, after) in changed {
+            let Some(event) = after.or(before) else { continue };
+            let header = self.header(room, event)?;
+            let Some(set) = header.membership else { continue };
+            let membership = if after.is_some() { set } else { Membership::Leave };
+            let Some(target) = self.target(room, key)? else { continue };
+            self.set_membership((room, record), target, membership, event, position)?;
+        }
+        Ok(())
+    }
+
+    /// The user whose membership a key holds; none if its state key is no user id.
+    fn target(&mut self, room: RoomNumber, key: KeyNumber) -> Result<Option<UserNumber>, StoreError> {
+        let name = self.key_name(room, key)?;
+        match <&UserId>::try_from(name.state_key.as_deref().unwrap_or_default()) {
+            Ok(user) => self.intern_user(user).map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// The nodes of one room's states.
+#[derive(Clone, Copy)]
+pub(super) struct RoomNodes<'v> {
+    view: &'v View<'v>,
+    room: RoomNumber,
+}
+
+impl Nodes for RoomNodes<'_> {
+    type Error = StoreError;
+
+    fn fetch(&self, name: StateRoot) -> Result<Node, StoreError> {
+        let key = node_key(self.room, name);
+        let value = self.view.get(Table::States, &key)?.ok_or_else(|| missing(Table::States, &key))?;
+        Node::decode(&value).map_err(|Damaged| damaged(Table::States, &key))
+    }
+}
+
+struct RoomNodesMut<'t, 'a> {
+    transaction: &'t mut Transaction<'a>,
+    room: RoomNumber,
+}
+
+impl Nodes for RoomNodesMut<'_, '_> {
+    type Error = StoreError;
+
+    fn fetch(&self, name: StateRoot) -> Result<Node, StoreError> {
+        self.transaction.nodes(self.room).fetch(name)
+    }
+}
+
+impl NodesMut for RoomNodesMut<'_, '_> {
+    fn put(&mut self, node: &Node) -> StateRoot {
+        let bytes = node.encode();
+        let name = Node::name(&bytes, self.transaction.secret());
+        self.transaction.put(Table::States, &node_key(self.room, name), &bytes);
+        name
+    }
+}
+
+pub(super) fn node_key(room: RoomNumber, name: StateRoot) -> Vec<u8> {
+    [&room.to_be_bytes()[..], &name.0].concat()
+}

@@ -1,0 +1,127 @@
+//! A room's events in the order in which clients see them, and its gaps.
+//!
+//! A live event stands at the position where it became live, sub 0; what is backfilled before it gets -1, -2 and so
+//! on, so that a gap anywhere fills in place. A gap stands before all of these until it is closed.
+
+use std::ops::{Bound, RangeBounds};
+
+use ruma::{EventId, OwnedEventId};
+
+use super::{
+    codec::{Damaged, open_v1, seal},
+    damaged, part,
+};
+use crate::{
+    base::ids::{EventNumber, Position, RoomNumber},
+    store::{StoreError, Table, Transaction, View},
+};
+
+/// A place in a room's timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The position of the live event that it leads up to.
+    pub anchor: Position,
+    /// Zero for that event itself, negative before it.
+    pub sub: i32,
+}
+
+impl Place {
+    /// The place of an event that becomes live at `position`.
+    pub const fn live(position: Position) -> Self {
+        Self { anchor: position, sub: 0 }
+    }
+
+    /// The place of the gap before a live event and all that was backfilled before it.
+    const fn gap(anchor: Position) -> Self {
+        Self { anchor, sub: i32::MIN }
+    }
+
+    fn to_key(self, room: RoomNumber) -> [u8; 16] {
+        let mut key = [0; 16];
+        key[..4].copy_from_slice(&room.to_be_bytes());
+        key[4..12].copy_from_slice(&self.anchor.to_be_bytes());
+        // With the sign bit flipped, bytes sort as numbers do.
+        key[12..].copy_from_slice(&(self.sub ^ i32::MIN).to_be_bytes());
+        key
+    }
+
+    fn from_key(key: &[u8]) -> Result<Self, Damaged> {
+        let anchor = Position::from_be_bytes(part(key, 4)?);
+        Ok(Self { anchor, sub: i32::from_be_bytes(part(key, 12)?) ^ i32::MIN })
+    }
+}
+
+/// What stands at a place in a room's timeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// An event.
+    Event(EventNumber),
+    /// Events that this server lacks: these, and whatever came before them.
+    Gap(Vec<OwnedEventId>),
+}
+
+impl View<'_> {
+    /// Part of a room's timeline in order; [`Iterator::rev`] walks it from its newest end.
+    pub fn timeline(
+        &self,
+        room: RoomNumber,
+        places: impl RangeBounds<Place>,
+    ) -> impl DoubleEndedIterator<Item = Result<(Place, Item), StoreError>> {
+        let key = |place: &Place| place.to_key(room);
+        let first = Place::gap(Position(0)).to_key(room);
+        let last = Place { anchor: Position(u64::MAX), sub: i32::MAX }.to_key(room);
+        let start = match places.start_bound().map(key) {
+            Bound::Unbounded => Bound::Included(first),
+            bound => bound,
+        };
+        let end = match places.end_bound().map(key) {
+            Bound::Unbounded => Bound::Included(last),
+            bound => bound,
+        };
+        let bounds = (start.as_ref().map(|key| &key[..]), end.as_ref().map(|key| &key[..]));
+        self.range(Table::Timeline, bounds).map(|entry| {
+            let (key, value) = entry?;
+            read(&key, &value).map_err(|Damaged| damaged(Table::Timeline, &key))
+        })
+    }
+
+    /// The place before all that leads up to the live event at `anchor`, for the next event that is backfilled there.
+    pub fn place_before(&self, room: RoomNumber, anchor: Position) -> Result<Place, StoreError> {
+        let from = Place { anchor, sub: i32::MIN + 1 };
+        let first = self.timeline(room, from..=Place::live(anchor)).next().transpose()?;
+        Ok(Place { anchor, sub: first.map_or(0, |(place, _)| place.sub) - 1 })
+    }
+}
+
+impl Transaction<'_> {
+    /// Notes that these events, which the room's event at `anchor` or what was backfilled there follows, are missing.
+    pub fn open_gap(&mut self, room: RoomNumber, anchor: Position, missing: &[&EventId]) {
+        let value = seal(1, |writer| missing.iter().for_each(|id| writer.text(id.as_str())));
+        self.put(Table::Timeline, &Place::gap(anchor).to_key(room), &value);
+    }
+
+    /// Notes that nothing is missing there any more.
+    pub fn close_gap(&mut self, room: RoomNumber, anchor: Position) {
+        self.delete(Table::Timeline, &Place::gap(anchor).to_key(room));
+    }
+
+    pub(super) fn put_place(&mut self, room: RoomNumber, place: Place, number: EventNumber) {
+        let value = seal(1, |writer| writer.varint(number.0));
+        self.put(Table::Timeline, &place.to_key(room), &value);
+    }
+}
+
+pub(super) fn read(key: &[u8], value: &[u8]) -> Result<(Place, Item), Damaged> {
+    let place = Place::from_key(key)?;
+    let item = open_v1(value, |reader| {
+        if place.sub != i32::MIN {
+            return Ok(Item::Event(EventNumber(reader.varint()?)));
+        }
+        let mut missing = Vec::new();
+        while !reader.is_empty() {
+            missing.push(OwnedEventId::try_from(reader.text()?).map_err(|_| Damaged)?);
+        }
+        Ok(Item::Gap(missing))
+    })?;
+    Ok((place, item))
+}
