@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
 mod accounts;
+mod coverage;
 mod http;
 mod rig;
 #[path = "../tidy.rs"]
