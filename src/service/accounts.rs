@@ -86,7 +86,7 @@ pub async fn register(app: &App, wanted: Registration) -> Result<Registered, Reg
             {
                 return Err(RegisterError::TokenSpent);
             }
-            let number = transaction.next_account_number()?;
+            let number = transaction.intern_user(&user_id)?;
             transaction.create_account(number, &localpart, password_hash.as_ref(), wanted.admin)?;
             if let Some(log_in) = &log_in {
                 log_in.open(transaction, number)?;

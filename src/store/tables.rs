@@ -14,9 +14,9 @@ pub enum Table {
     Timeline = 3,
     /// room -> version, extremities, state, counters.
     Rooms = 4,
-    /// Rooms and users, interned both ways.
+    /// Rooms and users, interned both ways; aliases, both ways.
     Names = 5,
-    /// A room's pairs of type and state key, interned both ways.
+    /// A room's pairs of type and state key, interned both ways; redactions that wait for their target.
     Keys = 6,
     /// (room, hash) -> node of the trie of states.
     States = 7,

@@ -46,13 +46,7 @@ impl View<'_> {
 }
 
 impl Transaction<'_> {
-    /// A number for an account that is about to be made.
-    pub fn next_account_number(&mut self) -> Result<UserNumber, StoreError> {
-        let sql = "SELECT coalesce(max(number), 0) + 1 FROM users";
-        Ok(self.sql().prepare_cached(sql)?.query_row([], |row| row.get(0))?)
-    }
-
-    /// Adds an account under a number and a localpart that have none yet.
+    /// Adds an account under the number by which rooms know its user, and a localpart, that have none yet.
     pub fn create_account(
         &mut self,
         number: UserNumber,
