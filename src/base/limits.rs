@@ -95,6 +95,8 @@ pub const REGISTRATION_TOKEN_BYTES: usize = 64;
 /// A whole profile as JSON, in bytes: it must stay below this.
 /// <https://spec.matrix.org/v1.19/client-server-api/#profiles>
 pub const PROFILE_BYTES: usize = 64 << 10;
+/// A display name and an avatar's address, in bytes each: every member event of the user carries them.
+pub const PROFILE_NAME_BYTES: usize = 1_024;
 /// The name of a profile field, in bytes.
 pub const PROFILE_KEY_BYTES: usize = 255;
 /// Accounts that the operator's list tells at once.

@@ -181,16 +181,6 @@ pub async fn set_password(
         .await
 }
 
-/// Locks an account, so that its owner can't do anything but log out, or unlocks it.
-pub async fn set_locked(app: &App, user: UserNumber, locked: bool) -> Result<(), StoreError> {
-    app.store.write(move |transaction| transaction.set_locked(user, locked)).await
-}
-
-/// Suspends an account, so that its owner can read but not act, or ends the suspension.
-pub async fn set_suspended(app: &App, user: UserNumber, suspended: bool) -> Result<(), StoreError> {
-    app.store.write(move |transaction| transaction.set_suspended(user, suspended)).await
-}
-
 /// Ends an account for good. Its name is never given out again; with `erase` all that is not an event goes.
 pub async fn deactivate(app: &App, user: UserNumber, erase: bool) -> Result<(), StoreError> {
     app.store.write(move |transaction| transaction.deactivate_account(user, erase)).await

@@ -6,6 +6,7 @@ pub mod app;
 pub mod devices;
 pub mod filters;
 pub mod localpart;
+pub mod moderation;
 pub mod operator;
 pub mod passwords;
 pub mod profile;

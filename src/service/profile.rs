@@ -16,6 +16,8 @@ pub enum ProfileError {
     KeyTooLarge,
     #[error("a profile field is named after the rules for namespaced identifiers")]
     InvalidKey,
+    #[error("a display name and an avatar's address have at most 1024 bytes")]
+    NameTooLong,
     #[error("the profile would reach 64 KiB")]
     TooLarge,
     #[error(transparent)]
@@ -43,6 +45,11 @@ pub async fn field(app: &App, user_id: &UserId, field: &str) -> Result<Option<Va
 /// Sets one field of a user's profile. The only place where a field changes to a value.
 pub async fn set_field(app: &App, user: UserNumber, field: &str, value: Value) -> Result<(), ProfileError> {
     check_key(field)?;
+    if is_in_member_events(field)
+        && value.as_str().is_some_and(|text| text.len() > limits::PROFILE_NAME_BYTES)
+    {
+        return Err(ProfileError::NameTooLong);
+    }
     let field = field.to_owned();
     app.store
         .write(move |transaction| {
@@ -76,6 +83,11 @@ fn fields(view: &View<'_>, user: UserNumber) -> Result<Map<String, Value>, Store
         .collect())
 }
 
+/// Whether the field is also told in the user's member event of each room.
+fn is_in_member_events(field: &str) -> bool {
+    matches!(field, "avatar_url" | "displayname")
+}
+
 /// The old fields, or a name with a namespace.
 /// <https://spec.matrix.org/v1.19/appendices/#common-namespaced-identifier-grammar>
 fn check_key(key: &str) -> Result<(), ProfileError> {
@@ -85,7 +97,7 @@ fn check_key(key: &str) -> Result<(), ProfileError> {
     let legal = key.starts_with(|c: char| c.is_ascii_lowercase())
         && key.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.'));
     match key {
-        "avatar_url" | "displayname" => Ok(()),
+        _ if is_in_member_events(key) => Ok(()),
         _ if legal && key.contains('.') => Ok(()),
         _ => Err(ProfileError::InvalidKey),
     }

@@ -1,27 +1,25 @@
 //! What this server can do for a user. <https://spec.matrix.org/v1.19/client-server-api/#capabilities-negotiation>
 
 use ruma::api::client::discovery::get_capabilities::v3::{
-    self, Capabilities, ProfileFieldsCapability, RoomVersionStability, RoomVersionsCapability,
-    ThirdPartyIdChangesCapability,
+    self, AccountModerationCapability, Capabilities, ProfileFieldsCapability, RoomVersionStability,
+    RoomVersionsCapability, ThirdPartyIdChangesCapability,
 };
 
 use crate::{
     api::{Error, User},
     room::version::Version,
-    service::App,
+    service::{App, moderation},
 };
 
 /// `GET /_matrix/client/v3/capabilities`
-pub(crate) async fn capabilities(
-    _app: App,
-    _user: User,
-    _request: v3::Request,
-) -> Result<v3::Response, Error> {
+pub(crate) async fn capabilities(app: App, user: User, _request: v3::Request) -> Result<v3::Response, Error> {
     let mut capabilities = Capabilities::new();
     let versions = Version::all().map(|version| (version.id().clone(), RoomVersionStability::Stable));
     capabilities.room_versions =
         RoomVersionsCapability::new(Version::DEFAULT.id().clone(), versions.collect());
     capabilities.profile_fields = Some(ProfileFieldsCapability::new(true));
     capabilities.thirdparty_id_changes = ThirdPartyIdChangesCapability::new(false);
+    let admin = moderation::is_admin(&app, user.number).await?;
+    capabilities.account_moderation = AccountModerationCapability::new(admin, admin);
     Ok(v3::Response::new(capabilities))
 }

@@ -8,6 +8,7 @@ mod devices;
 mod discovery;
 mod filters;
 mod login;
+mod moderation;
 mod profile;
 mod register;
 mod session;
@@ -41,6 +42,11 @@ pub(crate) fn routes(routes: &mut Routes) {
     // Password guesses, so these are limited although the specification doesn't ask for it.
     routes.add(devices::delete).rate_limited = true;
     routes.add(devices::delete_several).rate_limited = true;
+
+    routes.add(moderation::lock);
+    routes.add(moderation::is_locked);
+    routes.add(moderation::suspend);
+    routes.add(moderation::is_suspended);
 
     routes.add(profile::get);
     routes.add(profile::get_field);

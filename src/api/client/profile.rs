@@ -76,6 +76,9 @@ impl From<ProfileError> for Error {
                 Self::bad_request(ErrorKind::KeyTooLarge, "The name of a field has at most 255 bytes")
             }
             ProfileError::InvalidKey => Self::invalid_param("A field is called like org.example.field"),
+            ProfileError::NameTooLong => {
+                Self::invalid_param("A display name or an avatar's address has at most 1024 bytes")
+            }
             ProfileError::TooLarge => {
                 Self::bad_request(ErrorKind::ProfileTooLarge, "A profile stays below 64 KiB")
             }

@@ -1,13 +1,29 @@
 //! Locked and suspended accounts. <https://spec.matrix.org/v1.19/client-server-api/#account-moderation>
 
 use serde_json::{Value, json};
-use tayberry::service::accounts;
+use tayberry::service::operator::{self, Command};
 
 use super::{ACCOUNT_DATA, LOGIN, LOGOUT, REFRESH, WHOAMI, by_password};
-use crate::rig::{Member, Rig};
+use crate::rig::{Member, PASSWORD, Rig};
 
-async fn number(rig: &Rig, member: &Member) -> tayberry::base::ids::UserNumber {
-    accounts::find(&rig.app, &member.user_id).await.unwrap().unwrap().number
+const ALICE: &str = "@alice:example.org";
+
+/// Somebody who administers the server.
+async fn admin(rig: &Rig) -> Member {
+    let (name, password) = ("root".to_owned(), Some(PASSWORD.to_owned()));
+    operator::run(&rig.app, Command::CreateUser { name, password, admin: true }).await.unwrap();
+    rig.log_in("root").await
+}
+
+fn path(action: &str, user_id: &str) -> String {
+    format!("/_matrix/client/v1/admin/{action}/{user_id}")
+}
+
+async fn set(rig: &Rig, admin: &Member, action: &str, field: &str, value: bool) {
+    let reply = rig.send_as(admin, "PUT", &path(action, ALICE), json!({field: value})).await.ok();
+    assert_eq!(reply, json!({field: value}));
+    let reply = rig.send_as(admin, "GET", &path(action, ALICE), Value::Null).await.ok();
+    assert_eq!(reply, json!({field: value}));
 }
 
 #[tokio::test]
@@ -17,8 +33,8 @@ async fn a_locked_account_may_only_log_out() {
     let mut body = by_password("alice");
     body["refresh_token"] = json!(true);
     let refresh = rig.post(LOGIN, body).await.ok()["refresh_token"].clone();
-    let user = number(&rig, &alice).await;
-    accounts::set_locked(&rig.app, user, true).await.unwrap();
+    let root = admin(&rig).await;
+    set(&rig, &root, "lock", "locked", true).await;
 
     let data = format!("{ACCOUNT_DATA}/org.example.x");
     for (method, path) in [("GET", WHOAMI), ("PUT", &data), ("POST", "/_matrix/client/v3/account/password")] {
@@ -38,10 +54,10 @@ async fn a_locked_account_may_only_log_out() {
     assert_eq!(rig.post(REFRESH, json!({"refresh_token": refresh})).await.error(), (401, "M_USER_LOCKED"));
 
     rig.send_as(&other, "POST", LOGOUT, Value::Null).await.ok();
-    accounts::set_locked(&rig.app, user, false).await.unwrap();
+    set(&rig, &root, "lock", "locked", false).await;
     rig.send_as(&alice, "GET", WHOAMI, Value::Null).await.ok();
     assert_eq!(rig.send_as(&other, "GET", WHOAMI, Value::Null).await.error(), (401, "M_UNKNOWN_TOKEN"));
-    accounts::set_locked(&rig.app, user, true).await.unwrap();
+    set(&rig, &root, "lock", "locked", true).await;
     rig.send_as(&alice, "POST", "/_matrix/client/v3/logout/all", Value::Null).await.ok();
 }
 
@@ -49,8 +65,7 @@ async fn a_locked_account_may_only_log_out() {
 async fn a_suspended_account_reads_and_leaves_but_changes_nothing_public() {
     let rig = Rig::start().await;
     let alice = rig.register("alice").await;
-    let user = number(&rig, &alice).await;
-    accounts::set_suspended(&rig.app, user, true).await.unwrap();
+    set(&rig, &admin(&rig).await, "suspend", "suspended", true).await;
 
     rig.send_as(&alice, "GET", WHOAMI, Value::Null).await.ok();
     let name = "/_matrix/client/v3/profile/@alice:example.org/displayname";
@@ -63,4 +78,32 @@ async fn a_suspended_account_reads_and_leaves_but_changes_nothing_public() {
     rig.send_as(&other, "POST", LOGOUT, Value::Null).await.ok();
     let auth = json!({"auth": by_password("alice")});
     rig.send_as(&alice, "POST", "/_matrix/client/v3/account/deactivate", auth).await.ok();
+}
+
+#[tokio::test]
+async fn only_administrators_moderate_and_not_each_other() {
+    let rig = Rig::start().await;
+    let (alice, root) = (rig.register("alice").await, admin(&rig).await);
+    for (action, field) in [("lock", "locked"), ("suspend", "suspended")] {
+        for user_id in [ALICE, "@nobody:example.org", "@alice:elsewhere.org"] {
+            let put = rig.send_as(&alice, "PUT", &path(action, user_id), json!({field: true})).await;
+            assert_eq!(put.error(), (403, "M_FORBIDDEN"));
+            let get = rig.send_as(&alice, "GET", &path(action, user_id), Value::Null).await;
+            assert_eq!(get.error(), (403, "M_FORBIDDEN"));
+        }
+        for (user_id, error) in [
+            ("@root:example.org", (403, "M_FORBIDDEN")),
+            ("@nobody:example.org", (404, "M_NOT_FOUND")),
+            ("@alice:elsewhere.org", (400, "M_INVALID_PARAM")),
+        ] {
+            let put = rig.send_as(&root, "PUT", &path(action, user_id), json!({field: true})).await;
+            assert_eq!(put.error(), error, "{user_id}");
+        }
+    }
+    let capabilities = "/_matrix/client/v3/capabilities";
+    let of = async |member| {
+        rig.send_as(member, "GET", capabilities, Value::Null).await.ok()["capabilities"].clone()
+    };
+    assert_eq!(of(&root).await["m.account_moderation"], json!({"lock": true, "suspend": true}));
+    assert!(of(&alice).await.get("m.account_moderation").is_none());
 }

@@ -62,6 +62,8 @@ async fn keys_and_values_have_rules() {
     for (field, body, error) in [
         ("displayname", json!({"avatar_url": "x"}), (400, "M_MISSING_PARAM")),
         ("displayname", json!({"displayname": 1}), (400, "M_BAD_JSON")),
+        ("displayname", json!({"displayname": "x".repeat(1_025)}), (400, "M_INVALID_PARAM")),
+        ("avatar_url", json!({"avatar_url": "x".repeat(1_025)}), (400, "M_INVALID_PARAM")),
         ("displayname", json!("Alice"), (400, "M_BAD_JSON")),
         ("nickname", json!({"nickname": "Al"}), (400, "M_INVALID_PARAM")),
         (&long, json!({&long: 1}), (400, "M_KEY_TOO_LARGE")),
