@@ -9,6 +9,7 @@ use ruma::api::{
     error::{ErrorKind, StandardErrorBody},
 };
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::{App, localpart, registration_tokens};
 use crate::{
@@ -93,6 +94,8 @@ pub async fn authorize(
     }
     let mut info = UiaaInfo::new(vec![AuthFlow::new(flow.iter().map(Stage::auth_type).collect())]);
     info.completed = flow[..session.passed].iter().map(Stage::auth_type).collect();
+    // No stage here has parameters, but clients look for them.
+    info.params = RawValue::from_string("{}".to_owned()).ok();
     info.session = Some(id.clone());
     info.auth_error =
         refusal.map(|text| Box::new(StandardErrorBody::new(ErrorKind::Forbidden, text.to_owned())));

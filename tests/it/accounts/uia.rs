@@ -68,6 +68,7 @@ async fn another_stage_or_another_user_proves_nothing() {
         let reply = delete(&rig, &alice, &[&alice.device_id], auth.clone()).await;
         assert_eq!(reply.status, 401, "{auth}");
         assert!(reply.body["flows"].is_array() && reply.body["session"].is_string(), "{auth}");
+        assert_eq!(reply.body["params"], json!({}), "clients look for parameters even where there are none");
     }
     assert_eq!(count(&rig, &alice).await, 1);
 }
