@@ -2,11 +2,11 @@
 //! authentication schemes for which it implements [`Caller`]: a handler can't forget to authenticate.
 //! <https://spec.matrix.org/v1.19/client-server-api/#using-access-tokens>
 
-use std::future::Future;
+use std::{future::Future, ops::Deref};
 
 use http::{Method, Request};
 use ruma::{
-    OwnedDeviceId, OwnedUserId, UserId,
+    UserId,
     api::auth_scheme::{
         AccessToken, AccessTokenOptional, AppserviceTokenOptional, ExtractTokenError, NoAccessToken,
         NoAuthentication, extract_bearer_or_query_token,
@@ -15,10 +15,7 @@ use ruma::{
 
 use super::Error;
 use crate::{
-    base::{
-        ids::{DeviceNumber, UserNumber},
-        secret::TokenHash,
-    },
+    base::secret::TokenHash,
     service::{
         App,
         sessions::{self, Session, SessionError},
@@ -42,12 +39,7 @@ pub struct Anyone;
 /// A local user with a valid access token, whose account is not locked and, unless this is a `GET`, not suspended.
 /// <https://spec.matrix.org/v1.19/client-server-api/#account-moderation>
 #[derive(Clone, Debug)]
-pub struct User {
-    pub number: UserNumber,
-    pub user_id: OwnedUserId,
-    pub device: DeviceNumber,
-    pub device_id: OwnedDeviceId,
-}
+pub struct User(pub Session);
 
 /// A local user, even if the account is suspended: for what such a user may still do.
 pub struct EvenSuspended(pub User);
@@ -95,7 +87,7 @@ impl Caller<AccessToken> for User {
 impl Caller<AccessToken> for EvenSuspended {
     async fn identify(app: &App, head: &Request<()>) -> Result<Self, Error> {
         let session = session(app, head).await?;
-        if session.locked { Err(Error::user_locked()) } else { Ok(Self(session.into())) }
+        if session.locked { Err(Error::user_locked()) } else { Ok(Self(User(session))) }
     }
 
     fn user_id(&self) -> Option<&UserId> {
@@ -116,7 +108,7 @@ impl Caller<AccessTokenOptional> for EvenSuspended {
 
 impl Caller<AccessToken> for EvenLocked {
     async fn identify(app: &App, head: &Request<()>) -> Result<Self, Error> {
-        Ok(Self(session(app, head).await?.into()))
+        Ok(Self(User(session(app, head).await?)))
     }
 
     fn user_id(&self) -> Option<&UserId> {
@@ -144,10 +136,11 @@ impl User {
     }
 }
 
-impl From<Session> for User {
-    fn from(session: Session) -> Self {
-        let Session { user, user_id, device, device_id, .. } = session;
-        Self { number: user, user_id, device, device_id }
+impl Deref for User {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.0
     }
 }
 
@@ -170,7 +163,7 @@ fn active_user(session: Session, head: &Request<()>) -> Result<User, Error> {
     match session {
         Session { locked: true, .. } => Err(Error::user_locked()),
         Session { suspended: true, .. } if head.method() != Method::GET => Err(Error::user_suspended()),
-        _ => Ok(session.into()),
+        _ => Ok(User(session)),
     }
 }
 

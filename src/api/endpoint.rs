@@ -161,7 +161,7 @@ mod tests {
     use crate::api::User;
 
     async fn whoami(_: App, user: User, _: whoami::v3::Request) -> Result<whoami::v3::Response, Error> {
-        Ok(whoami::v3::Response::new(user.user_id, false))
+        Ok(whoami::v3::Response::new(user.0.user_id, false))
     }
 
     async fn state(

@@ -19,7 +19,8 @@ use crate::{
 /// One log-in of one device: what a valid access token stands for.
 #[derive(Clone, Debug)]
 pub struct Session {
-    pub user: UserNumber,
+    /// The user's number.
+    pub number: UserNumber,
     pub user_id: OwnedUserId,
     pub device: DeviceNumber,
     pub device_id: OwnedDeviceId,
@@ -58,7 +59,7 @@ pub async fn authenticate(app: &App, token: TokenHash) -> Result<Session, Sessio
         tokio::spawn(async move { store.write(move |transaction| transaction.see_device(device)).await });
     }
     Ok(Session {
-        user: bearer.user,
+        number: bearer.user,
         user_id: localpart::user_id(&bearer.localpart, &app.server_name),
         device,
         device_id: bearer.device_id.into(),

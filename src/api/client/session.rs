@@ -13,11 +13,11 @@ use crate::{
 /// `GET /_matrix/client/v3/account/whoami`
 pub(crate) async fn whoami(
     _app: App,
-    user: User,
+    User(session): User,
     _request: whoami::v3::Request,
 ) -> Result<whoami::v3::Response, Error> {
-    let mut response = whoami::v3::Response::new(user.user_id, false);
-    response.device_id = Some(user.device_id);
+    let mut response = whoami::v3::Response::new(session.user_id, false);
+    response.device_id = Some(session.device_id);
     Ok(response)
 }
 
@@ -40,7 +40,7 @@ pub(crate) async fn logout(
     EvenLocked(user): EvenLocked,
     _request: logout::v3::Request,
 ) -> Result<logout::v3::Response, Error> {
-    devices::remove(&app, user.number, vec![user.device_id]).await?;
+    devices::remove(&app, user.number, vec![user.device_id.clone()]).await?;
     Ok(logout::v3::Response::new())
 }
 

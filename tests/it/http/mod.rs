@@ -192,7 +192,7 @@ async fn waits(
 }
 
 async fn whoami(_: App, user: User, _: whoami::v3::Request) -> Result<whoami::v3::Response, Error> {
-    Ok(whoami::v3::Response::new(user.user_id, false))
+    Ok(whoami::v3::Response::new(user.0.user_id, false))
 }
 
 async fn changes(_: App, _: Anyone, request: login::v3::Request) -> Result<login::v3::Response, Error> {
