@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use lexopt::prelude::*;
 
 use crate::{
-    figures::{Figure, checkpoint, delivery, initial_sync, memory, sends, size, start, wakeups},
+    figures::{Figure, checkpoint, delivery, initial_sync, memory, sends, size, start, state_key, wakeups},
     report::Report,
     server::{Kind, Server},
 };
@@ -46,6 +46,7 @@ async fn run(options: &Options) -> Result<()> {
     measure::<initial_sync::InitialSync>(options, &mut report).await?;
     measure::<wakeups::WakeUps>(options, &mut report).await?;
     measure::<checkpoint::Checkpoint>(options, &mut report).await?;
+    measure::<state_key::StateKey>(options, &mut report).await?;
     println!("{report}");
     Ok(())
 }
@@ -73,7 +74,7 @@ fn scratch() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     size::Size::NAME,
     start::Start::NAME,
     memory::Memory::NAME,
@@ -82,6 +83,7 @@ const NAMES: [&str; 8] = [
     initial_sync::InitialSync::NAME,
     wakeups::WakeUps::NAME,
     checkpoint::Checkpoint::NAME,
+    state_key::StateKey::NAME,
 ];
 
 /// What part of the full counts a run uses.

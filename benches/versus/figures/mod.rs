@@ -7,6 +7,7 @@ pub(crate) mod memory;
 pub(crate) mod sends;
 pub(crate) mod size;
 pub(crate) mod start;
+pub(crate) mod state_key;
 pub(crate) mod wakeups;
 
 use anyhow::Result;
