@@ -80,7 +80,9 @@ async fn fill(folder: &Path, members: usize) -> Result<()> {
     for from in (0..members).step_by(JOINS_PER_JOB) {
         let joins: Result<Vec<Pdu>> = (from..members.min(from + JOINS_PER_JOB)).map(join).collect();
         let joins = joins?;
-        store.write(move |transaction| joins.iter().try_for_each(|join| append(transaction, room, join))).await?;
+        store
+            .write(move |transaction| joins.iter().try_for_each(|join| append(transaction, room, join)))
+            .await?;
     }
     store.close();
     Ok(())

@@ -31,7 +31,7 @@ pub(super) struct Rig {
     pub(super) room: RoomNumber,
     version: Version,
     keys: PublicKeyMap,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// What became of an event that arrived.
@@ -47,13 +47,12 @@ impl Rig {
     /// A store whose room holds what the world's room holds, in the same order.
     pub(super) fn of(world: &World) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let clock = Clock::manual(Timestamp(1_000));
-        let store = Store::open(Options { dir: dir.path().to_owned(), clock, rng: Rng::seeded(1) }).unwrap();
+        let store = open(&dir);
         let runtime = Builder::new_current_thread().build().unwrap();
         let (room_id, version) = (world.room_id.clone(), world.version);
         let created = store.write(move |tx| tx.create_room(&room_id, version));
         let room = runtime.block_on(created).unwrap();
-        let rig = Self { store, runtime, room, version, keys: world.keys.clone(), _dir: dir };
+        let rig = Self { store, runtime, room, version, keys: world.keys.clone(), dir };
         for id in world.ids() {
             let object = world.pdu(&id).unwrap().object();
             assert!(matches!(rig.arrive(&object), Outcome::Accepted(_)), "{id}");
@@ -73,6 +72,13 @@ impl Rig {
         read: impl FnOnce(&View<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> T {
         self.runtime.block_on(self.store.read(read)).unwrap()
+    }
+
+    /// The same folder, opened again: what was in the tail now lies in LMDB.
+    pub(super) fn reopened(self) -> Self {
+        self.store.close();
+        drop(self.store);
+        Self { store: open(&self.dir), ..self }
     }
 
     /// Judges an event as the core does and appends it in one job.
@@ -140,4 +146,9 @@ impl Rig {
             Ok(findings)
         })
     }
+}
+
+fn open(dir: &TempDir) -> Store {
+    let clock = Clock::manual(Timestamp(1_000));
+    Store::open(Options { dir: dir.path().to_owned(), clock, rng: Rng::seeded(1) }).unwrap()
 }

@@ -164,14 +164,17 @@ impl Transaction<'_> {
     }
 
     fn put_stay(&mut self, user: UserNumber, room: RoomNumber, stay: Stay) {
-        let value = seal(1, |writer| {
-            writer.byte(stay.membership.code());
-            writer.byte(stay.forgotten.into());
-            writer.varint(stay.event.0);
-            writer.varint(stay.since.0);
-        });
-        self.put(Table::Stays, &by_user(user, room), &value);
+        self.put(Table::Stays, &by_user(user, room), &encode(stay));
     }
+}
+
+fn encode(stay: Stay) -> Vec<u8> {
+    seal(1, |writer| {
+        writer.byte(stay.membership.code());
+        writer.byte(stay.forgotten.into());
+        writer.varint(stay.event.0);
+        writer.varint(stay.since.0);
+    })
 }
 
 fn by_user(user: UserNumber, room: RoomNumber) -> Vec<u8> {
@@ -191,4 +194,31 @@ fn read(reader: &mut Reader<'_>) -> Result<Stay, Damaged> {
     };
     let event = EventNumber(reader.varint()?);
     Ok(Stay { membership, forgotten, event, since: Position(reader.varint()?) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_golden_value_still_decodes() {
+        let stay = Stay {
+            membership: Membership::Ban,
+            event: EventNumber(70_000),
+            since: Position(70_001),
+            forgotten: true,
+        };
+        let golden = include_bytes!("../../../tests/data/stay-v1.bin");
+        assert_eq!(open_v1(golden, read), Ok(stay));
+        assert_eq!(open_v1(&encode(stay), read), Ok(stay));
+    }
+
+    #[test]
+    fn codes_and_names_are_of_one_membership_each() {
+        for membership in Membership::ALL {
+            assert_eq!(Membership::from_code(membership.code()), Some(membership));
+            assert_eq!(Membership::of(&MembershipState::from(membership)), Some(membership));
+        }
+        assert_eq!((Membership::from_code(0), Membership::from_code(6)), (None, None));
+    }
 }

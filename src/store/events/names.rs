@@ -6,7 +6,7 @@
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
 use super::{
-    codec::{Damaged, seal},
+    codec::{Damaged, Reader, seal},
     damaged, missing, part,
 };
 use crate::{
@@ -66,15 +66,7 @@ impl View<'_> {
     /// The type and state key that a number stands for in a room.
     pub fn key_name(&self, room: RoomNumber, number: KeyNumber) -> Result<KeyName, StoreError> {
         let key = key_by_number(room, number);
-        let name = self.record(Table::Keys, &key, |reader| {
-            let kind = reader.text()?.to_owned();
-            let state_key = match reader.is_empty() {
-                true => None,
-                false => Some(reader.text()?.to_owned()),
-            };
-            Ok(KeyName { kind, state_key })
-        })?;
-        name.ok_or_else(|| missing(Table::Keys, &key))
+        self.record(Table::Keys, &key, read_key_name)?.ok_or_else(|| missing(Table::Keys, &key))
     }
 
     /// Whether an entry of the table of names has its counterpart: a name its number, a number its name.
@@ -151,12 +143,7 @@ impl Transaction<'_> {
         let prefix = [&room.to_be_bytes()[..], &[KEY_BY_NUMBER]].concat();
         let number = KeyNumber(self.last_number(Table::Keys, &prefix)? + 1);
         let by_name = self.key_by_name(room, kind, state_key);
-        let name = seal(1, |writer| {
-            writer.text(kind);
-            if let Some(state_key) = state_key {
-                writer.text(state_key);
-            }
-        });
+        let name = encode_key_name(kind, state_key);
         self.put(Table::Keys, &by_name, &seal(1, |writer| writer.bytes(&number.to_be_bytes())));
         self.put(Table::Keys, &key_by_number(room, number), &name);
         Ok(number)
@@ -178,6 +165,21 @@ impl Transaction<'_> {
     }
 }
 
+fn encode_key_name(kind: &str, state_key: Option<&str>) -> Vec<u8> {
+    seal(1, |writer| {
+        writer.text(kind);
+        if let Some(state_key) = state_key {
+            writer.text(state_key);
+        }
+    })
+}
+
+fn read_key_name(reader: &mut Reader<'_>) -> Result<KeyName, Damaged> {
+    let kind = reader.text()?.to_owned();
+    let state_key = if reader.is_empty() { None } else { Some(reader.text()?.to_owned()) };
+    Ok(KeyName { kind, state_key })
+}
+
 const KEY_BY_NAME: u8 = 0;
 pub(super) const KEY_BY_NUMBER: u8 = 1;
 
@@ -191,4 +193,21 @@ fn by_number(prefix: u8, number: u32) -> Vec<u8> {
 
 fn key_by_number(room: RoomNumber, number: KeyNumber) -> Vec<u8> {
     [&room.to_be_bytes()[..], &[KEY_BY_NUMBER], &number.to_be_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::codec::open_v1, *};
+
+    #[test]
+    fn the_golden_value_still_decodes() {
+        let name = KeyName { kind: "m.room.member".into(), state_key: Some("@a:example.org".into()) };
+        let golden = include_bytes!("../../../tests/data/key-v1.bin");
+        assert_eq!(open_v1(golden, read_key_name), Ok(name));
+        assert_eq!(encode_key_name("m.room.member", Some("@a:example.org")), golden);
+        let message = KeyName { kind: "m.room.message".into(), state_key: None };
+        assert_eq!(open_v1(&encode_key_name("m.room.message", None), read_key_name), Ok(message));
+        let empty = KeyName { kind: "m.room.name".into(), state_key: Some(String::new()) };
+        assert_eq!(open_v1(&encode_key_name("m.room.name", Some("")), read_key_name), Ok(empty));
+    }
 }

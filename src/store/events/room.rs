@@ -78,19 +78,22 @@ impl Transaction<'_> {
     }
 
     pub(super) fn put_room(&mut self, room: RoomNumber, record: &RoomRecord) {
-        let value = seal(1, |writer| {
-            writer.text(record.version.id().as_str());
-            writer.varint(record.newest.0);
-            writer.varint(record.extremities.len() as u64);
-            for number in &record.extremities {
-                writer.varint(number.0);
-            }
-            writer.bytes(&record.state.0);
-            writer.varint(record.joined.into());
-            writer.varint(record.invited.into());
-        });
-        self.put(Table::Rooms, &room.to_be_bytes(), &value);
+        self.put(Table::Rooms, &room.to_be_bytes(), &encode(record));
     }
+}
+
+fn encode(record: &RoomRecord) -> Vec<u8> {
+    seal(1, |writer| {
+        writer.text(record.version.id().as_str());
+        writer.varint(record.newest.0);
+        writer.varint(record.extremities.len() as u64);
+        for number in &record.extremities {
+            writer.varint(number.0);
+        }
+        writer.bytes(&record.state.0);
+        writer.varint(record.joined.into());
+        writer.varint(record.invited.into());
+    })
 }
 
 fn read(reader: &mut Reader<'_>) -> Result<RoomRecord, Damaged> {
@@ -102,4 +105,24 @@ fn read(reader: &mut Reader<'_>) -> Result<RoomRecord, Damaged> {
     let state = StateRoot(reader.array()?);
     let mut count = || u32::try_from(reader.varint()?).map_err(|_| Damaged);
     Ok(RoomRecord { version, newest, extremities, state, joined: count()?, invited: count()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_golden_value_still_decodes() {
+        let record = RoomRecord {
+            version: Version::of(&RoomVersionId::V11).unwrap(),
+            newest: Position(70_000),
+            extremities: vec![EventNumber(69_990), EventNumber(70_000)],
+            state: StateRoot(*b"sixteen bytes ok"),
+            joined: 300,
+            invited: 2,
+        };
+        let golden = include_bytes!("../../../tests/data/room-v1.bin");
+        assert_eq!(open_v1(golden, read), Ok(record.clone()));
+        assert_eq!(open_v1(&encode(&record), read), Ok(record));
+    }
 }

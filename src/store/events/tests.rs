@@ -132,6 +132,26 @@ fn an_event_is_not_found_from_another_room() {
 }
 
 #[test]
+fn names_that_nobody_has_are_absent_however_long() {
+    let (_, rig, _) = scene();
+    let room = rig.room;
+    rig.read(move |view| {
+        for length in [1, 300, 1_000] {
+            let name = "x".repeat(length);
+            let (user, alias) = (format!("@{name}:one.example"), format!("#{name}:one.example"));
+            assert_eq!(view.user_number(<&UserId>::try_from(&user[..]).unwrap())?, None);
+            assert_eq!(view.alias(<&ruma::RoomAliasId>::try_from(&alias[..]).unwrap())?, None);
+            assert_eq!(view.key_number(room, &name, Some(&name))?, None);
+            assert_eq!(
+                view.event_number(room, <&ruma::EventId>::try_from(&format!("${name}")[..]).unwrap())?,
+                None
+            );
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn memberships_and_counters_follow_the_state() {
     let (mut world, rig, mut last) = scene();
     let dave = "@dave:one.example";
@@ -355,7 +375,9 @@ proptest! {
                 known.push(id);
             }
         }
-        let record = rig.record();
+        let (timeline, record) = (rig.timeline(), rig.record());
+        let rig = rig.reopened();
+        prop_assert_eq!((rig.timeline(), rig.record()), (timeline, record.clone()));
         prop_assert_eq!(rig.flat(record.state), world.flat(&world.current));
         let extremities: BTreeSet<_> = world.extremities.iter().map(|id| rig.number(id)).collect();
         prop_assert_eq!(extremities, record.extremities.iter().copied().map(Some).collect());

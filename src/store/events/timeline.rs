@@ -96,8 +96,7 @@ impl View<'_> {
 impl Transaction<'_> {
     /// Notes that these events, which the room's event at `anchor` or what was backfilled there follows, are missing.
     pub fn open_gap(&mut self, room: RoomNumber, anchor: Position, missing: &[&EventId]) {
-        let value = seal(1, |writer| missing.iter().for_each(|id| writer.text(id.as_str())));
-        self.put(Table::Timeline, &Place::gap(anchor).to_key(room), &value);
+        self.put(Table::Timeline, &Place::gap(anchor).to_key(room), &encode_gap(missing));
     }
 
     /// Notes that nothing is missing there any more.
@@ -106,9 +105,16 @@ impl Transaction<'_> {
     }
 
     pub(super) fn put_place(&mut self, room: RoomNumber, place: Place, number: EventNumber) {
-        let value = seal(1, |writer| writer.varint(number.0));
-        self.put(Table::Timeline, &place.to_key(room), &value);
+        self.put(Table::Timeline, &place.to_key(room), &encode_event(number));
     }
+}
+
+fn encode_event(number: EventNumber) -> Vec<u8> {
+    seal(1, |writer| writer.varint(number.0))
+}
+
+fn encode_gap(missing: &[&EventId]) -> Vec<u8> {
+    seal(1, |writer| missing.iter().for_each(|id| writer.text(id.as_str())))
 }
 
 pub(super) fn read(key: &[u8], value: &[u8]) -> Result<(Place, Item), Damaged> {
@@ -124,4 +130,35 @@ pub(super) fn read(key: &[u8], value: &[u8]) -> Result<(Place, Item), Damaged> {
         Ok(Item::Gap(missing))
     })?;
     Ok((place, item))
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::event_id;
+
+    use super::*;
+
+    #[test]
+    fn golden_values_still_decode() {
+        let room = RoomNumber(3);
+        let gap = Place::gap(Position(70_000));
+        let missing = [event_id!("$9tqJJNAbLVrsot3j_dGJ2DlKWLb4cuAnEjDS8vPM90w"), event_id!("$b")];
+        let item = Item::Gap(missing.map(ToOwned::to_owned).to_vec());
+        let golden = include_bytes!("../../../tests/data/gap-v1.bin");
+        assert_eq!(read(&gap.to_key(room), golden), Ok((gap, item)));
+        assert_eq!(encode_gap(&missing), golden);
+
+        let place = Place { anchor: Position(70_000), sub: -3 };
+        let golden = include_bytes!("../../../tests/data/place-v1.bin");
+        assert_eq!(read(&place.to_key(room), golden), Ok((place, Item::Event(EventNumber(70_123)))));
+        assert_eq!(encode_event(EventNumber(70_123)), golden);
+    }
+
+    #[test]
+    fn keys_sort_as_places_do() {
+        let places = [(1, i32::MIN), (1, -2), (1, -1), (1, 0), (2, i32::MIN), (2, 0), (256, -1)];
+        let keys = places.map(|(anchor, sub)| Place { anchor: Position(anchor), sub }.to_key(RoomNumber(1)));
+        assert!(keys.is_sorted());
+        assert!(keys[6] < Place::gap(Position(0)).to_key(RoomNumber(2)));
+    }
 }
