@@ -16,6 +16,13 @@ pub const AUTH_EVENTS: usize = 10;
 /// Depth of nested arrays and objects in any JSON from outside.
 pub const JSON_DEPTH: usize = 100;
 
+/// Threads that run the server's tasks, at most; fewer where there are fewer cores.
+pub const WORKER_THREADS: usize = 4;
+/// Threads for work that blocks: reading the store, hashing passwords, compressing.
+pub const BLOCKING_THREADS: usize = 12;
+/// The stack of each such thread, in bytes.
+pub const STACK_BYTES: usize = 1 << 20;
+
 /// The body of a request unless its endpoint says otherwise, in bytes: an event, with room for escapes and spaces.
 pub const BODY_BYTES: usize = 256 << 10;
 /// All bodies that are in memory at once, in bytes.
@@ -140,6 +147,7 @@ pub const EPOCH: u64 = 1 << 32;
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
 const _: () = {
+    assert!(READERS + PASSWORD_PERMITS + COMPRESSIONS <= BLOCKING_THREADS, "no permit waits for a thread");
     assert!(EVENT_BYTES * 2 < JOB_BYTES, "a job can append an event and its indexes");
     assert!(EVENT_BYTES * 2 < BODY_BYTES, "an event of the largest size fits however it is written");
     assert!(BODY_BYTES * 64 < BODIES_BYTES, "many clients can send bodies at once");

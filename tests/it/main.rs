@@ -5,6 +5,7 @@
 mod accounts;
 mod coverage;
 mod http;
+mod process;
 mod rig;
 #[path = "../tidy.rs"]
 mod tidy;

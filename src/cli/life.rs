@@ -1,0 +1,79 @@
+//! The life of a server process, from the first thread to the last flush.
+
+use std::thread::available_parallelism;
+
+use anyhow::Context;
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+    time::interval,
+};
+
+use super::systemd::{self, Notifier};
+use crate::{
+    api::Routes,
+    base::limits,
+    http::{Server, Settings},
+    service::{App, app::Parts},
+    store::StoreError,
+};
+
+/// Serves until `SIGTERM` or `SIGINT`, drains, and closes the store. `ready` is called once clients can connect.
+pub(super) fn live(
+    settings: Settings,
+    parts: Parts,
+    routes: Routes,
+    ready: impl FnOnce(),
+) -> anyhow::Result<()> {
+    let app = App::new(parts);
+    let runtime = runtime()?;
+    let result = runtime.block_on(serve(settings, app.clone(), routes, ready));
+    runtime.shutdown_timeout(limits::CLOSE_TIME);
+    app.store.close();
+    result
+}
+
+async fn serve(settings: Settings, app: App, routes: Routes, ready: impl FnOnce()) -> anyhow::Result<()> {
+    // Before anything is answered, so that a signal never finds the default, which ends the process.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let server = Server::bind(settings, app.clone(), routes).await?;
+    let notifier = Notifier::from_environment();
+    notifier.tell("READY=1");
+    ready();
+    tracing::info!(server_name = %app.server_name, "serving");
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = watch_dog(&app, &notifier) => {}
+        }
+        tracing::info!("stopping");
+        notifier.tell("STOPPING=1");
+    };
+    server.run(stop).await;
+    Ok(())
+}
+
+/// Tells systemd that the server is well, twice as often as it wants to hear it, for as long as the store can be read.
+async fn watch_dog(app: &App, notifier: &Notifier) {
+    let Some(period) = systemd::watchdog() else { return std::future::pending().await };
+    let mut ticks = interval(period / 2);
+    loop {
+        ticks.tick().await;
+        match app.store.read(|_| Ok::<_, StoreError>(())).await {
+            Ok(()) => notifier.tell("WATCHDOG=1"),
+            Err(error) => tracing::error!(%error, "the store can't be read"),
+        }
+    }
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    let cores = available_parallelism().map_or(1, usize::from);
+    Builder::new_multi_thread()
+        .worker_threads(cores.clamp(2, limits::WORKER_THREADS))
+        .max_blocking_threads(limits::BLOCKING_THREADS)
+        .thread_stack_size(limits::STACK_BYTES)
+        .enable_all()
+        .build()
+        .context("the server's threads can't be started")
+}
