@@ -10,6 +10,8 @@ pub mod client;
 mod custom;
 pub mod endpoint;
 pub mod error;
+#[cfg(feature = "test-panic")]
+mod panic;
 
 pub use caller::{Anyone, MaybeUser, User};
 pub use endpoint::{Admitted, Endpoint, Routes};
@@ -19,5 +21,7 @@ pub use error::Error;
 pub fn routes() -> Routes {
     let mut routes = Routes::default();
     client::routes(&mut routes);
+    #[cfg(feature = "test-panic")]
+    routes.add(panic::panic);
     routes
 }
