@@ -1,5 +1,8 @@
 //! A room in memory for the tests of the core: made-up servers sign, and every event arrives by the checks.
 
+#[cfg(test)]
+mod play;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     convert::Infallible,
@@ -28,6 +31,8 @@ use crate::base::{
     ids::{EventNumber, StateRoot},
     json::canonical_object,
 };
+
+pub(crate) use play::steps;
 
 pub(crate) const ALICE: &str = "@alice:one.example";
 pub(crate) const BOB: &str = "@bob:two.example";

@@ -3,9 +3,13 @@ use ruma::{EventId, RoomVersionId};
 use serde_json::json;
 
 use super::*;
-use crate::base::ids::StateRoot;
-use crate::room::fixture::{ALICE, BOB, CAROL, Outcome, World};
-use crate::room::graph::Difference;
+use crate::{
+    base::ids::StateRoot,
+    room::{
+        fixture::{ALICE, BOB, Outcome, World, steps},
+        graph::Difference,
+    },
+};
 
 /// The auth chain of some events, as the specification words it.
 fn chain(world: &World, start: impl IntoIterator<Item = OwnedEventId>) -> BTreeSet<OwnedEventId> {
@@ -140,56 +144,6 @@ fn a_failed_lookup_is_reported() {
     assert!(matches!(error, ResolveError::Graph("bad sector")));
 }
 
-/// One thing that somebody does somewhere in the room's graph.
-#[derive(Clone, Debug)]
-struct Step {
-    sender: usize,
-    prev_events: Vec<prop::sample::Index>,
-    action: usize,
-    target: usize,
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step =
-        (0..3_usize, prop::collection::vec(any::<prop::sample::Index>(), 1..4), 0..8_usize, 0..3_usize)
-            .prop_map(|(sender, prev_events, action, target)| Step { sender, prev_events, action, target });
-    prop::collection::vec(step, 1..24)
-}
-
-/// Plays the steps, whatever becomes of each, and returns the events that arrived after the room was set up.
-fn play(world: &mut World, steps: &[Step]) -> Vec<ruma::CanonicalJsonObject> {
-    let users = [ALICE, BOB, CAROL];
-    let mut log = Vec::new();
-    for (at, step) in steps.iter().enumerate() {
-        let ids: Vec<_> = world.ids().into_iter().skip(5).collect();
-        let ids: Vec<_> = ids.iter().filter(|id| !world.pdu(id).unwrap().rejected()).collect();
-        let mut prev_events: Vec<&EventId> =
-            step.prev_events.iter().map(|index| index.get(&ids).as_ref()).collect();
-        prev_events.sort();
-        prev_events.dedup();
-        let (sender, target) = (users[step.sender], users[step.target]);
-        let level = [0, 50, 100][at % 3];
-        let rule = ["public", "invite"][at % 2];
-        let mut levels = json!({ "users": { BOB: 50, CAROL: level } });
-        if !world.version.auth().explicitly_privilege_room_creators {
-            levels["users"][ALICE] = json!(100);
-        }
-        let (kind, key, content) = match step.action {
-            0 | 1 => ("m.room.topic", "", json!({ "topic": at })),
-            2 => ("m.room.power_levels", "", levels),
-            3 => ("m.room.join_rules", "", json!({ "join_rule": rule })),
-            4 => ("m.room.member", target, json!({ "membership": "ban" })),
-            5 => ("m.room.member", target, json!({ "membership": "leave" })),
-            6 => ("m.room.member", target, json!({ "membership": "invite" })),
-            _ => ("m.room.member", sender, json!({ "membership": "join" })),
-        };
-        let event = world.make(sender, &prev_events, kind, Some(key), content);
-        log.push(event.clone());
-        world.arrive(event);
-    }
-    log
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -200,7 +154,7 @@ proptest! {
         picks in prop::collection::vec(any::<prop::sample::Index>(), 2..6),
     ) {
         let (mut world, _) = World::new(version);
-        play(&mut world, &steps);
+        world.play(&steps);
         let ids = world.ids();
         let picked: Vec<&EventId> = picks.iter().map(|index| index.get(&ids).as_ref()).collect();
         let mut states = after(&world, &picked);
@@ -219,7 +173,7 @@ proptest! {
         picks in prop::collection::vec(any::<prop::sample::Index>(), 2..5),
     ) {
         let (mut world, _) = World::new("12");
-        play(&mut world, &steps);
+        world.play(&steps);
         let ids = world.ids();
         let picked: Vec<&EventId> = picks.iter().map(|index| index.get(&ids).as_ref()).collect();
         let states = after(&world, &picked);
@@ -247,7 +201,7 @@ proptest! {
         order in prop::collection::vec(any::<u32>(), 24),
     ) {
         let (mut here, _) = World::new(version);
-        let log = play(&mut here, &steps);
+        let log = here.play(&steps);
         let mut there = World::empty(Version::of(&RoomVersionId::try_from(version).unwrap()).unwrap());
         for id in here.ids().iter().take(6) {
             there.arrive(here.pdu(id).unwrap().object());
