@@ -121,6 +121,10 @@ pub const TAIL_FULL_BYTES: usize = 4 << 20;
 pub const TAIL_QUIET: Duration = Duration::from_secs(60);
 /// What one job may put into the journal, in bytes.
 pub const JOB_BYTES: usize = 256 << 10;
+/// Times that an event from elsewhere races local sends before these wait for it.
+pub const INGEST_TRIES: u32 = 3;
+/// Events that one job appends.
+pub const JOB_EVENTS: usize = 32;
 /// What one group may put into the journal, in bytes.
 pub const GROUP_BYTES: usize = 1 << 20;
 /// Jobs that may wait for the writer.

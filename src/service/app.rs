@@ -2,9 +2,9 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use ruma::OwnedServerName;
+use ruma::{OwnedServerName, signatures::Ed25519KeyPair};
 
-use super::{passwords::Passwords, shared_secret::Nonces, uia};
+use super::{passwords::Passwords, shared_secret::Nonces, signer::Signer, uia, write::lane::Lanes};
 use crate::{
     base::{clock::Clock, limits, rng::Rng},
     config::Registration,
@@ -23,6 +23,8 @@ pub struct Parts {
     pub client_url: Option<String>,
     pub registration: Registration,
     pub store: Store,
+    /// Signs what this server sends.
+    pub signing_key: Ed25519KeyPair,
     pub clock: Clock,
     pub rng: Rng,
 }
@@ -33,6 +35,7 @@ pub struct Shared {
     pub(super) passwords: Passwords,
     pub(super) uia: uia::Sessions,
     pub(super) nonces: Nonces,
+    pub(super) lanes: Lanes,
 }
 
 impl App {
@@ -41,8 +44,14 @@ impl App {
             passwords: Passwords::new(parts.rng.clone()),
             uia: uia::Sessions::new(limits::UIA_SESSIONS, limits::UIA_LIFETIME),
             nonces: Nonces::new(limits::NONCES, limits::NONCE_LIFETIME),
+            lanes: Lanes::default(),
             parts,
         }))
+    }
+
+    /// This server, as it signs.
+    pub fn signer(&self) -> Signer<'_> {
+        Signer { server_name: &self.server_name, key: &self.signing_key }
     }
 }
 

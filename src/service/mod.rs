@@ -11,8 +11,10 @@ pub mod operator;
 pub mod passwords;
 pub mod profile;
 pub mod registration_tokens;
+pub mod rooms;
 pub mod sessions;
 pub mod shared_secret;
+pub mod signer;
 pub mod uia;
 pub mod write;
 

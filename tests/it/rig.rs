@@ -9,10 +9,11 @@ use tayberry::{
     base::{
         clock::{Clock, Timestamp},
         rng::Rng,
+        secret::Secret,
     },
     config::{Registration, RegistrationMode},
     http::{Bind, Limits, Listener, Server, Settings},
-    service::{App, app::Parts},
+    service::{App, app::Parts, signer::signing_key},
     store::{Options, Store},
 };
 use tempfile::TempDir;
@@ -141,6 +142,7 @@ pub(crate) fn parts(folder: &TempDir) -> Parts {
         client_url: None,
         registration: Registration::default(),
         store: Store::open(options).unwrap(),
+        signing_key: signing_key("1", &Secret::new([7; 32])).unwrap(),
         clock,
         rng,
     }

@@ -3,6 +3,8 @@
 //! Pure: it writes drafts. Whether the creator may send each is judged as it is for any other event.
 //! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3createroom>
 
+use std::collections::BTreeSet;
+
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, Int, OwnedRoomAliasId, OwnedUserId, UserId,
     events::TimelineEventType, int,
@@ -94,7 +96,8 @@ pub fn plan(room: NewRoom, creator: &UserId, profile: &Profile) -> Result<Vec<Dr
     if let Some(topic) = topic {
         drafts.push(state("m.room.topic", topic_content(topic)));
     }
-    for user in &room.invite {
+    let mut invited = BTreeSet::from([creator]);
+    for user in room.invite.iter().filter(|user| invited.insert(user)) {
         let mut content = object([("membership", "invite".into())]);
         if room.is_direct {
             content.insert("is_direct".to_owned(), true.into());
@@ -251,7 +254,7 @@ mod tests {
         wanted.initial_state = vec![state("org.example.one", object([])), state("m.room.avatar", object([]))];
         wanted.name = Some("Pub".to_owned());
         wanted.topic = Some("Beer".to_owned());
-        wanted.invite = vec![BOB.try_into().unwrap()];
+        wanted.invite = [BOB, ALICE, BOB].map(|user| user.try_into().unwrap()).to_vec();
         wanted.is_direct = true;
         let drafts = planned(wanted);
         let kinds: Vec<_> =

@@ -1,0 +1,145 @@
+//! What users do to rooms: make them, speak in them, come and go.
+//!
+//! Each is one job of the writer, a few for a room that begins with much. An event from another server may hold them
+//! up for a moment; nothing else does.
+
+use ruma::{OwnedEventId, OwnedRoomId, RoomId, UserId};
+
+use super::{
+    App,
+    sessions::Session,
+    write::{
+        append::WriteError,
+        create::{batches, begin, proceed},
+        member::Profile,
+        membership::{self, Action},
+        plan::{NewRoom, plan},
+        send,
+    },
+};
+use crate::{
+    base::ids::RoomNumber,
+    room::build::Draft,
+    store::{
+        StoreError, Transaction, View,
+        events::{Endpoint, Membership, TransactionIdentity},
+    },
+};
+
+/// Makes a room and gives its id.
+pub async fn create(app: &App, creator: &Session, wanted: NewRoom) -> Result<OwnedRoomId, WriteError> {
+    if wanted.invite.iter().any(|user| user.server_name() != app.server_name) {
+        return Err(WriteError::Remote);
+    }
+    let user_id = creator.user_id.clone();
+    let profile = app.store.read(move |view| Profile::of(view, &user_id)).await?;
+    let (version, alias) = (wanted.version, wanted.alias.clone());
+    let mut batches = batches(plan(wanted, &creator.user_id, &profile)?).into_iter();
+    let first = batches.next().unwrap_or_default();
+    let room_id: OwnedRoomId = format!("!{}:{}", app.rng.text(18, ROOM_ID_LETTERS), app.server_name)
+        .try_into()
+        .map_err(|_| WriteError::Content("the server's name makes no room id".to_owned()))?;
+
+    let (shared, user_id) = (app.clone(), creator.user_id.clone());
+    let begun = app.store.write(move |transaction| {
+        let room = (version, room_id.clone());
+        let room = begin(transaction, shared.signer(), &user_id, room, alias.as_deref(), first.clone())?;
+        Ok::<_, WriteError>((room, transaction.room_id(room)?))
+    });
+    let (room, room_id) = begun.await?;
+    for batch in batches {
+        let (shared, user_id) = (app.clone(), creator.user_id.clone());
+        let job = move |transaction: &mut Transaction<'_>| {
+            proceed(transaction, shared.signer(), &user_id, room, batch.clone())
+        };
+        app.store.write(job).await?;
+    }
+    Ok(room_id)
+}
+
+/// Sends an event and gives its id. `request` is the endpoint and the transaction id that the client gave there.
+pub async fn send(
+    app: &App,
+    sender: &Session,
+    room_id: &RoomId,
+    draft: Draft,
+    request: Option<(Endpoint, String)>,
+) -> Result<OwnedEventId, WriteError> {
+    let request = request.map(|(endpoint, id)| TransactionIdentity { device: sender.device, endpoint, id });
+    let user_id = sender.user_id.clone();
+    in_room(app, room_id, move |transaction, app, room| {
+        send::send(transaction, app.signer(), room, &user_id, draft.clone(), request.clone())
+    })
+    .await
+}
+
+/// Changes a membership, the user's own or another's; `reason` goes with it.
+pub async fn act(
+    app: &App,
+    actor: &Session,
+    room_id: &RoomId,
+    action: Action,
+    reason: Option<String>,
+) -> Result<(), WriteError> {
+    let user_id = actor.user_id.clone();
+    in_room(app, room_id, move |transaction, app, room| {
+        membership::act(transaction, app.signer(), room, &user_id, &action, reason.as_deref())
+    })
+    .await
+}
+
+/// Makes the user hear no more of a room that they left.
+pub async fn forget(app: &App, session: &Session, room_id: &RoomId) -> Result<(), WriteError> {
+    let user_id = session.user_id.clone();
+    in_room(app, room_id, move |transaction, _, room| membership::forget(transaction, room, &user_id)).await
+}
+
+/// Shows a user's profile as it is now in every room that they are in.
+///
+/// Rooms in which they may not say so are passed over.
+pub async fn show_profile(app: &App, user_id: &UserId) -> Result<(), StoreError> {
+    let user = user_id.to_owned();
+    let rooms = app.store.read(move |view| joined(view, &user)).await?;
+    for room_id in rooms {
+        let user_id = user_id.to_owned();
+        let shown = in_room(app, &room_id, move |transaction, app, room| {
+            membership::show_profile(transaction, app.signer(), room, &user_id)
+        });
+        match shown.await {
+            Err(WriteError::Store(error)) => return Err(error),
+            Err(error) => tracing::debug!(%room_id, %error, "a profile is not shown"),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The rooms that a user is in.
+fn joined(view: &View<'_>, user: &UserId) -> Result<Vec<OwnedRoomId>, StoreError> {
+    let Some(user) = view.user_number(user)? else { return Ok(Vec::new()) };
+    let mut rooms = Vec::new();
+    for entry in view.stays(user) {
+        let (room, stay) = entry?;
+        if stay.membership == Membership::Join {
+            rooms.push(view.room_id(room)?);
+        }
+    }
+    Ok(rooms)
+}
+
+/// Runs a job on a room that this server knows.
+async fn in_room<T: Send + 'static>(
+    app: &App,
+    room_id: &RoomId,
+    mut job: impl FnMut(&mut Transaction<'_>, &App, RoomNumber) -> Result<T, WriteError> + Send + 'static,
+) -> Result<T, WriteError> {
+    let _passing = app.lanes.pass(room_id).await;
+    let (shared, room_id) = (app.clone(), room_id.to_owned());
+    let job = move |transaction: &mut Transaction<'_>| {
+        let room = transaction.room_number(&room_id)?.ok_or(WriteError::UnknownRoom)?;
+        job(transaction, &shared, room)
+    };
+    app.store.write(job).await
+}
+
+const ROOM_ID_LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

@@ -1,0 +1,204 @@
+//! Appending an event of our own: built, judged, signed and put into the log in one job.
+//!
+//! All that the event depends on is read in the job that appends it, so rooms never race. Everything a local user
+//! does to a room ends in [`append`].
+
+use std::time::Duration;
+
+use ruma::{OwnedEventId, OwnedRoomId, UserId};
+
+use super::plan::PlanError;
+use crate::{
+    base::{
+        clock::Timestamp,
+        ids::{EventNumber, RoomNumber},
+    },
+    room::{
+        advance::{Advanced, NEW},
+        auth::{Denied, Rule},
+        build::{BuildError, Draft, Tip, build},
+        graph::State,
+        pdu::{FormatError, Pdu},
+        redact,
+        sign::{CheckedEvent, sign},
+        version::Version,
+    },
+    service::signer::Signer,
+    store::{
+        StoreError, Transaction,
+        events::{Admission, NewEvent, TransactionIdentity},
+    },
+};
+
+/// Why nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// This server knows no such room.
+    #[error("this server is in no such room")]
+    UnknownRoom,
+    /// The room has no such event.
+    #[error("the room has no such event")]
+    UnknownEvent,
+    /// The room's rules forbid it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The event would be larger than an event may be.
+    #[error("the event is too large")]
+    TooLarge,
+    /// The content is not what events of that type hold.
+    #[error("{0}")]
+    Content(String),
+    /// The alias names a room already.
+    #[error("the alias is taken")]
+    AliasTaken,
+    /// It concerns a user of another server.
+    #[error("users of other servers cannot be reached")]
+    Remote,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl WriteError {
+    /// A refusal that is not one of the room version's rules but the server's own.
+    pub(super) fn forbidden(reason: &str) -> Self {
+        Self::Denied(Denied { rule: Rule::Member, reason: reason.to_owned() })
+    }
+}
+
+impl From<PlanError> for WriteError {
+    fn from(error: PlanError) -> Self {
+        Self::Content(error.to_string())
+    }
+}
+
+impl From<BuildError<StoreError>> for WriteError {
+    fn from(error: BuildError<StoreError>) -> Self {
+        match error {
+            BuildError::Graph(error) => Self::Store(error),
+            BuildError::Format(error) => error.into(),
+            BuildError::Content(reason) => Self::Content(reason),
+        }
+    }
+}
+
+impl From<FormatError> for WriteError {
+    fn from(error: FormatError) -> Self {
+        match error {
+            FormatError::Large | FormatError::Long(_) => Self::TooLarge,
+            other => Self::Content(other.to_string()),
+        }
+    }
+}
+
+/// An event that was appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Its number.
+    pub number: EventNumber,
+    /// Its id.
+    pub event_id: OwnedEventId,
+}
+
+/// Appends an event of a local user to a room, after all its forward extremities.
+///
+/// A redaction is applied with it.
+pub fn append(
+    transaction: &mut Transaction<'_>,
+    signer: Signer<'_>,
+    room: RoomNumber,
+    sender: &UserId,
+    draft: Draft,
+    request: Option<TransactionIdentity>,
+) -> Result<Appended, WriteError> {
+    let record = transaction.room(room)?;
+    let mut prev_events = Vec::with_capacity(record.extremities.len());
+    for number in &record.extremities {
+        let event = transaction.event(room, *number)?;
+        prev_events.push((event.pdu.event_id().to_owned(), event.pdu.depth()));
+    }
+    let tip = Tip {
+        room_id: Some(transaction.room_id(room)?),
+        version: record.version,
+        prev_events,
+        state: State::stored(record.state),
+    };
+    let redacted = match &draft.redacts {
+        Some(target) => Some(transaction.event_number(room, target)?.ok_or(WriteError::UnknownEvent)?),
+        None => None,
+    };
+    let pdu = make(transaction, signer, (room, &tip), (sender, transaction.now()), draft)?;
+    if let Some(target) = redacted {
+        let graph = transaction.graph(room);
+        let target = transaction.event(room, target)?.pdu;
+        if !redact::applies(&pdu, &target, &tip.state, &graph, tip.version)? {
+            return Err(WriteError::forbidden("you may not redact that event"));
+        }
+    }
+    let appended = store(transaction, room, &pdu, &tip.state, request)?;
+    if let Some(target) = redacted {
+        transaction.set_redacted(room, target, appended.number)?;
+    }
+    Ok(appended)
+}
+
+/// Appends the first event of a room, which makes the room; gives the room's number too.
+///
+/// `room_id` is the new room's, for versions that do not derive it from the event.
+pub fn append_create(
+    transaction: &mut Transaction<'_>,
+    signer: Signer<'_>,
+    version: Version,
+    room_id: Option<OwnedRoomId>,
+    creator: &UserId,
+    draft: Draft,
+) -> Result<RoomNumber, WriteError> {
+    let tip = Tip { room_id, version, prev_events: Vec::new(), state: State::default() };
+    let mut now = transaction.now();
+    let pdu = loop {
+        // No room has the number zero; the first event of a room asks nothing of it.
+        let room = RoomNumber::default();
+        let pdu = make(transaction, signer, (room, &tip), (creator, now), draft.clone())?;
+        if transaction.room_number(pdu.room_id())?.is_none() {
+            break pdu;
+        }
+        if !version.room_id_is_hash() {
+            return Err(WriteError::forbidden("that room exists"));
+        }
+        // The same words of the same user at the same time would be the same room.
+        now = now.plus(Duration::from_millis(1));
+    };
+    let room = transaction.create_room(pdu.room_id(), version)?;
+    store(transaction, room, &pdu, &tip.state, None)?;
+    Ok(room)
+}
+
+fn make(
+    transaction: &Transaction<'_>,
+    signer: Signer<'_>,
+    (room, tip): (RoomNumber, &Tip),
+    (sender, now): (&UserId, Timestamp),
+    draft: Draft,
+) -> Result<Pdu, WriteError> {
+    let graph = transaction.graph(room);
+    let unsigned = build(draft, sender.to_owned(), now.into(), tip, &graph)?;
+    let checked = CheckedEvent::check(unsigned, &tip.state, &graph, tip.version)??;
+    Ok(sign(checked, signer.server_name, signer.key)?)
+}
+
+fn store(
+    transaction: &mut Transaction<'_>,
+    room: RoomNumber,
+    pdu: &Pdu,
+    before: &State,
+    request: Option<TransactionIdentity>,
+) -> Result<Appended, WriteError> {
+    let mut current = before.clone();
+    if let Some(key) = pdu.key() {
+        current.set(key, NEW);
+    }
+    let advanced = Advanced { beside: Vec::new(), current };
+    let admission = Admission::Live { before, advanced: &advanced };
+    let number = transaction.append_event(room, &NewEvent { pdu, transaction: request, admission })?;
+    Ok(Appended { number, event_id: pdu.event_id().to_owned() })
+}
