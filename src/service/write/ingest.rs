@@ -1,0 +1,200 @@
+//! Events from other servers: judged outside the writer, one a room at a time, and appended by it.
+//!
+//! What takes long (signatures, the state before the event, resolution) depends on the event's own past alone and is
+//! worked out once, on a view. Only how it meets the room's present is worked out again if local sends moved the
+//! room on meanwhile; the writer just looks whether they did.
+//! <https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu>
+
+use std::sync::Arc;
+
+use ruma::{CanonicalJsonObject, OwnedRoomId, signatures::PublicKeyMap};
+
+use super::{lane::Lanes, redactions};
+use crate::{
+    base::{
+        ids::{EventNumber, RoomNumber, StateRoot},
+        limits,
+    },
+    room::{
+        advance::{Advanced, advance},
+        graph::State,
+        pdu::Pdu,
+        receive::{self, Dropped, Judgement, Missing, soft_failure},
+        resolve::ResolveError,
+    },
+    store::{
+        Store, StoreError, Transaction, View,
+        events::{Admission, NewEvent, Standing},
+    },
+};
+
+/// What became of an event.
+#[derive(Debug)]
+pub enum Ingested {
+    /// It is stored, and stands like this.
+    As(Standing),
+    /// It can be judged when these are known.
+    Needs(Missing),
+    /// It is as if it had never come.
+    Dropped(Dropped),
+}
+
+/// Why an event could not be judged; its sender is not to blame.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// This server knows no such room.
+    #[error("this server is in no such room")]
+    UnknownRoom,
+    /// The states that the event follows could not be resolved.
+    #[error("{0}")]
+    Unresolvable(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Takes an event of a room from another server; `keys` holds its servers' keys as they were when it was sent.
+pub async fn ingest(
+    store: &Store,
+    lanes: &Lanes,
+    room_id: OwnedRoomId,
+    object: CanonicalJsonObject,
+    keys: Arc<PublicKeyMap>,
+) -> Result<Ingested, IngestError> {
+    let turn = lanes.enter(&room_id).await;
+    let judged = store.read(move |view| {
+        let room = view.room_number(&room_id)?.ok_or(IngestError::UnknownRoom)?;
+        judge(view, room, object, &keys)
+    });
+    let mut judged = match judged.await? {
+        Step::Done(ingested) => return Ok(ingested),
+        Step::Judged(judged) => Arc::new(*judged),
+    };
+    let mut gate = None;
+    let mut tries = 0;
+    loop {
+        let job = judged.clone();
+        if let Some(standing) = store.write(move |transaction| append(transaction, &job)).await? {
+            return Ok(Ingested::As(standing));
+        }
+        tries += 1;
+        if tries == limits::INGEST_TRIES && gate.is_none() {
+            gate = Some(turn.close_gate().await);
+        }
+        judged =
+            store.read(move |view| Ok::<_, IngestError>(Arc::new(meet(view, (*judged).clone())?))).await?;
+    }
+}
+
+/// How far an event got.
+#[derive(Debug)]
+pub enum Step {
+    /// There is nothing to append.
+    Done(Ingested),
+    /// It may be appended.
+    Judged(Box<Judged>),
+}
+
+/// An event that was judged by its past, and how it meets the room's present.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    room: RoomNumber,
+    pdu: Arc<Pdu>,
+    /// The state before it.
+    before: State,
+    present: Present,
+    meeting: Meeting,
+}
+
+/// What the present of a room is known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Present {
+    extremities: Vec<EventNumber>,
+    state: StateRoot,
+}
+
+#[derive(Clone, Debug)]
+enum Meeting {
+    /// The past condemned it, whatever the present.
+    Rejected,
+    /// The present does.
+    SoftFailed,
+    /// It moves the room on.
+    Live(Advanced),
+}
+
+/// Judges an event of a room by all that can be seen now.
+pub fn judge(
+    view: &View<'_>,
+    room: RoomNumber,
+    object: CanonicalJsonObject,
+    keys: &PublicKeyMap,
+) -> Result<Step, IngestError> {
+    let version = view.room(room)?.version;
+    let pdu = match receive::verify(object, keys, version) {
+        Ok(pdu) => pdu,
+        Err(dropped) => return Ok(Step::Done(Ingested::Dropped(dropped))),
+    };
+    if let Some(number) = view.event_number(room, pdu.event_id())? {
+        let standing = view.header(room, number)?.standing;
+        if standing != Standing::Outlier {
+            return Ok(Step::Done(Ingested::As(standing)));
+        }
+    }
+    let (pdu, before) = match receive::judge(pdu, &view.graph(room), version)? {
+        Judgement::Needs(missing) => return Ok(Step::Done(Ingested::Needs(missing))),
+        Judgement::Rejected { pdu, before, .. } | Judgement::Accepted { pdu, before } => (pdu, before),
+    };
+    let present = Present { extremities: Vec::new(), state: StateRoot::EMPTY };
+    let judged = Judged { room, pdu: Arc::new(pdu), before, present, meeting: Meeting::Rejected };
+    Ok(Step::Judged(Box::new(meet(view, judged)?)))
+}
+
+/// Works out how an event that its past permits meets the room as it is now.
+pub fn meet(view: &View<'_>, judged: Judged) -> Result<Judged, IngestError> {
+    if judged.pdu.rejected() {
+        return Ok(judged);
+    }
+    let record = view.room(judged.room)?;
+    let graph = view.graph(judged.room);
+    let current = State::stored(record.state);
+    let meeting = match soft_failure(&judged.pdu, &current, &graph, record.version)? {
+        Some(_) => Meeting::SoftFailed,
+        None => {
+            let Judged { pdu, before, .. } = &judged;
+            Meeting::Live(advance(pdu, before, &record.extremities, &graph, record.version)?)
+        }
+    };
+    let present = Present { extremities: record.extremities, state: record.state };
+    Ok(Judged { present, meeting, ..judged })
+}
+
+/// Appends a judged event and says how it stands; none if the room moved on since it was judged.
+pub fn append(transaction: &mut Transaction<'_>, judged: &Judged) -> Result<Option<Standing>, IngestError> {
+    let Judged { room, pdu, before, present, meeting } = judged;
+    let record = transaction.room(*room)?;
+    let moved = (&record.extremities, &record.state) != (&present.extremities, &present.state);
+    let (admission, standing) = match meeting {
+        Meeting::Rejected => (Admission::Rejected { before: Some(before) }, Standing::Rejected),
+        _ if moved => return Ok(None),
+        Meeting::SoftFailed => (Admission::SoftFailed { before }, Standing::SoftFailed),
+        Meeting::Live(advanced) => (Admission::Live { before, advanced }, Standing::Live),
+    };
+    let number = transaction.append_event(*room, &NewEvent { pdu, transaction: None, admission })?;
+    if standing == Standing::Live {
+        redactions::apply(transaction, *room, number, pdu)?;
+    }
+    Ok(Some(standing))
+}
+
+impl From<ResolveError<StoreError>> for IngestError {
+    fn from(error: ResolveError<StoreError>) -> Self {
+        match error {
+            ResolveError::Graph(error) => Self::Store(error),
+            ResolveError::Broken(error) => Self::Unresolvable(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,48 @@
+//! Redactions meet their targets, whichever of the two came first.
+//! <https://spec.matrix.org/v1.19/rooms/v3/#handling-redactions>
+
+use crate::{
+    base::ids::{EventNumber, RoomNumber},
+    room::{graph::State, pdu::Pdu, redact},
+    store::{StoreError, Transaction},
+};
+
+/// Applies what an event that was just appended redacts, and what came before it to redact it.
+pub(super) fn apply(
+    transaction: &mut Transaction<'_>,
+    room: RoomNumber,
+    number: EventNumber,
+    pdu: &Pdu,
+) -> Result<(), StoreError> {
+    let version = transaction.room(room)?.version;
+    if let Some(target) = redact::target(pdu, version) {
+        match transaction.event_number(room, &target)? {
+            Some(target) => apply_one(transaction, room, number, target)?,
+            None => transaction.add_early_redaction(room, &target, number)?,
+        }
+    }
+    let early = transaction.early_redactions(room, pdu.event_id())?;
+    for redaction in &early {
+        apply_one(transaction, room, *redaction, number)?;
+    }
+    if !early.is_empty() {
+        transaction.remove_early_redactions(room, pdu.event_id());
+    }
+    Ok(())
+}
+
+fn apply_one(
+    transaction: &mut Transaction<'_>,
+    room: RoomNumber,
+    redaction: EventNumber,
+    target: EventNumber,
+) -> Result<(), StoreError> {
+    let version = transaction.room(room)?.version;
+    let by = transaction.event(room, redaction)?;
+    let Some(before) = by.header.state_before.map(State::stored) else { return Ok(()) };
+    let of = transaction.event(room, target)?.pdu;
+    if redact::applies(&by.pdu, &of, &before, &transaction.graph(room), version)? {
+        transaction.set_redacted(room, target, redaction)?;
+    }
+    Ok(())
+}
