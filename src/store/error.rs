@@ -56,7 +56,7 @@ pub enum OpenError {
 
 impl StoreError {
     /// A value that can't be read, found under `key`.
-    pub(in crate::store) fn corrupt(table: &'static str, key: &[u8], what: &'static str) -> Self {
+    pub fn corrupt(table: &'static str, key: &[u8], what: &'static str) -> Self {
         let key = key.iter().map(|byte| format!("{byte:02x}")).collect();
         Self::Corrupt { table, key, what }
     }

@@ -90,12 +90,18 @@ impl Transaction<'_> {
             Admission::Backfilled { place, .. } => Some(place),
             _ => None,
         };
-        let header = Header { redacted_by, ..self.header_of(room, event, before, place)? };
+        let room_state = match event.admission {
+            Admission::Live { advanced, .. } => Some(self.store_state(room, &advanced.current, number)?),
+            _ => None,
+        };
+        let mut header = self.header_of(room, event, before, place)?;
+        header.redacted_by = redacted_by;
+        header.room_state = room_state.filter(|root| before != Some(*root));
         self.put_event(number, event, &header);
         if let Some(place) = place {
             self.put_place(room, place, number);
         }
-        if let Admission::Live { advanced, .. } = event.admission {
+        if let (Admission::Live { advanced, .. }, Some(root)) = (event.admission, room_state) {
             if known.is_some() {
                 self.put(Table::Events, &position.to_be_bytes(), &Entry::encode_promoted(number));
             }
@@ -104,7 +110,6 @@ impl Transaction<'_> {
             record.extremities.clone_from(&advanced.beside);
             record.extremities.push(number);
             record.extremities.sort_unstable();
-            let root = self.store_state(room, &advanced.current, number)?;
             self.set_current_state(room, &mut record, root, position)?;
             self.put_room(room, &record);
             self.touch(Topic::Room(room));
@@ -134,6 +139,7 @@ impl Transaction<'_> {
             origin_server_ts: Timestamp::from(pdu.origin_server_ts()),
             place,
             state_before,
+            room_state: None,
             redacted_by: None,
             prev_events: numbers(self, pdu.prev_events())?,
             auth_events: numbers(self, pdu.auth_events())?,

@@ -76,6 +76,8 @@ pub struct Stay {
     pub event: EventNumber,
     /// Where the log stood when it began; a joined user's new name or picture begins nothing.
     pub since: Position,
+    /// Where the log stood when the user was last joined no more; none if they are joined or never were.
+    pub joined_until: Option<Position>,
     /// Whether the user forgot the room after leaving.
     pub forgotten: bool,
 }
@@ -144,7 +146,12 @@ impl Transaction<'_> {
         let stayed =
             before.filter(|stay| (stay.membership, membership) == (Membership::Join, Membership::Join));
         let since = stayed.map_or(position, |stay| stay.since);
-        self.put_stay(user, room, Stay { membership, event, since, forgotten: false });
+        let joined_until = match before.map(|stay| stay.membership) {
+            _ if membership == Membership::Join => None,
+            Some(Membership::Join) => Some(position),
+            _ => before.and_then(|stay| stay.joined_until),
+        };
+        self.put_stay(user, room, Stay { membership, event, since, joined_until, forgotten: false });
         let before = before.map(|stay| stay.membership);
         if before == Some(membership) {
             return Ok(());
@@ -174,6 +181,7 @@ fn encode(stay: Stay) -> Vec<u8> {
         writer.byte(stay.forgotten.into());
         writer.varint(stay.event.0);
         writer.varint(stay.since.0);
+        writer.varint(stay.joined_until.map_or(0, |position| position.0));
     })
 }
 
@@ -193,7 +201,9 @@ fn read(reader: &mut Reader<'_>) -> Result<Stay, Damaged> {
         _ => return Err(Damaged),
     };
     let event = EventNumber(reader.varint()?);
-    Ok(Stay { membership, forgotten, event, since: Position(reader.varint()?) })
+    let since = Position(reader.varint()?);
+    let joined_until = Some(Position(reader.varint()?)).filter(|position| position.0 != 0);
+    Ok(Stay { membership, forgotten, event, since, joined_until })
 }
 
 #[cfg(test)]
@@ -206,6 +216,7 @@ mod tests {
             membership: Membership::Ban,
             event: EventNumber(70_000),
             since: Position(70_001),
+            joined_until: Some(Position(69_000)),
             forgotten: true,
         };
         let golden = include_bytes!("../../../tests/data/stay-v1.bin");

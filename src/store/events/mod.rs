@@ -12,6 +12,7 @@ mod event;
 #[cfg(test)]
 mod fixture;
 mod graph;
+mod history;
 mod membership;
 mod names;
 mod room;

@@ -24,9 +24,19 @@ impl View<'_> {
         state_key: &str,
     ) -> Result<Option<EventNumber>, StoreError> {
         match self.key_number(room, kind, Some(state_key))? {
-            Some(key) => trie::entry(&self.nodes(room), root, key),
+            Some(key) => self.state_entry(room, root, key),
             None => Ok(None),
         }
+    }
+
+    /// The event at one key of a state, by the key's number.
+    pub fn state_entry(
+        &self,
+        room: RoomNumber,
+        root: StateRoot,
+        key: KeyNumber,
+    ) -> Result<Option<EventNumber>, StoreError> {
+        trie::entry(&self.nodes(room), root, key)
     }
 
     /// All entries of a state, in an order that depends on nothing but their keys.

@@ -51,6 +51,9 @@ pub struct Header {
     pub place: Option<Place>,
     /// The room's state before it; none if that is not known, as with an outlier.
     pub state_before: Option<StateRoot>,
+    /// The room's resolved state right after it became live, where that is not [`Self::state_before`]. See
+    /// [`View::room_state_at`](crate::store::View::room_state_at).
+    pub room_state: Option<StateRoot>,
     /// The redaction that was applied to it.
     pub redacted_by: Option<EventNumber>,
     /// Those of its `prev_events` that were stored when it was given its place.
@@ -179,6 +182,7 @@ const IS_STATE: u8 = 1;
 const HAS_PLACE: u8 = 2;
 const HAS_STATE_BEFORE: u8 = 4;
 const IS_REDACTED: u8 = 8;
+const HAS_ROOM_STATE: u8 = 16;
 
 fn write_header(header: &Header, writer: &mut Writer) {
     let place = header.place.unwrap_or(Place::live(Position(0)));
@@ -190,7 +194,8 @@ fn write_header(header: &Header, writer: &mut Writer) {
         flag(header.is_state, IS_STATE)
             | flag(header.place.is_some(), HAS_PLACE)
             | flag(header.state_before.is_some(), HAS_STATE_BEFORE)
-            | flag(header.redacted_by.is_some(), IS_REDACTED),
+            | flag(header.redacted_by.is_some(), IS_REDACTED)
+            | flag(header.room_state.is_some(), HAS_ROOM_STATE),
     );
     writer.byte(header.standing as u8);
     writer.byte(header.membership.map_or(0, Membership::code));
@@ -200,6 +205,9 @@ fn write_header(header: &Header, writer: &mut Writer) {
     writer.bytes(&place.sub.to_be_bytes());
     writer.bytes(&header.state_before.unwrap_or_default().0);
     writer.bytes(&header.redacted_by.unwrap_or_default().to_be_bytes());
+    if let Some(root) = header.room_state {
+        writer.bytes(&root.0);
+    }
     for numbers in [&header.prev_events, &header.auth_events] {
         writer.varint(numbers.len() as u64);
         for number in numbers {
@@ -230,6 +238,10 @@ fn read_header(reader: &mut Reader<'_>) -> Result<Header, Damaged> {
     let place = Place { anchor: Position(reader.long()?), sub: i32::from_be_bytes(reader.array()?) };
     let state_before = StateRoot(reader.array()?);
     let redacted_by = EventNumber(reader.long()?);
+    let room_state = match flags & HAS_ROOM_STATE {
+        0 => None,
+        _ => Some(StateRoot(reader.array()?)),
+    };
     let mut numbers = || -> Result<Vec<EventNumber>, Damaged> {
         let count = reader.count()?;
         (0..count).map(|_| reader.varint().map(EventNumber)).collect()
@@ -245,6 +257,7 @@ fn read_header(reader: &mut Reader<'_>) -> Result<Header, Damaged> {
         origin_server_ts,
         place: (flags & HAS_PLACE != 0).then_some(place),
         state_before: (flags & HAS_STATE_BEFORE != 0).then_some(state_before),
+        room_state,
         redacted_by: (flags & IS_REDACTED != 0).then_some(redacted_by),
         prev_events: numbers()?,
         auth_events: numbers()?,
@@ -324,6 +337,7 @@ mod tests {
             origin_server_ts: Timestamp(1_701_767_155_033),
             place: Some(Place { anchor: Position(70_000), sub: -2 }),
             state_before: Some(StateRoot(*b"sixteen bytes ok")),
+            room_state: Some(StateRoot(*b"sixteen and more")),
             redacted_by: Some(EventNumber(70_003)),
             prev_events: vec![EventNumber(69_990)],
             auth_events: vec![EventNumber(1), EventNumber(300), EventNumber(69_000)],
@@ -354,7 +368,8 @@ mod tests {
     fn golden_values_still_decode() {
         let transaction = transaction();
         let body = Body { event_id: HASH_ID, transaction: Some(&transaction), json: JSON.trim_end() };
-        check(include_bytes!("../../../../tests/data/event-v1.bin"), &header(), &body);
+        let golden = Header { room_state: None, ..header() };
+        check(include_bytes!("../../../../tests/data/event-v1.bin"), &golden, &body);
         let promoted = Entry::decode(include_bytes!("../../../../tests/data/promoted-v1.bin")).unwrap();
         assert!(matches!(promoted, Entry::Promoted(EventNumber(69_000))));
         assert_eq!(
