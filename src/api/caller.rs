@@ -18,6 +18,7 @@ use crate::{
     base::secret::TokenHash,
     service::{
         App,
+        read::reader::Onlooker,
         sessions::{self, Session, SessionError},
     },
 };
@@ -40,6 +41,18 @@ pub struct Anyone;
 /// <https://spec.matrix.org/v1.19/client-server-api/#account-moderation>
 #[derive(Clone, Debug)]
 pub struct User(pub Session);
+
+impl User {
+    /// The user as one who reads rooms now.
+    pub fn onlooker(&self, app: &App) -> Onlooker {
+        Onlooker {
+            user: self.number,
+            user_id: self.user_id.clone(),
+            device: self.device,
+            now: app.clock.now(),
+        }
+    }
+}
 
 /// A local user, even if the account is suspended: for what such a user may still do.
 pub struct EvenSuspended(pub User);

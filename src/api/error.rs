@@ -17,7 +17,11 @@ use ruma::api::{
     },
 };
 
-use crate::{base::unambiguous::Fault, service::uia::UiaError, store::StoreError};
+use crate::{
+    base::unambiguous::Fault,
+    service::{read::access::ReadError, uia::UiaError, write::append::WriteError},
+    store::StoreError,
+};
 
 /// A refusal or a failure of a request.
 pub struct Error {
@@ -203,6 +207,34 @@ impl From<Fault> for Error {
         match error {
             Fault::Malformed => Self::bad_request(ErrorKind::NotJson, "The body is not valid JSON"),
             Fault::Refused => Self::bad_json("The JSON has duplicate keys or is nested too deeply"),
+        }
+    }
+}
+
+impl From<WriteError> for Error {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::UnknownRoom => Self::forbidden("You are not in this room"),
+            WriteError::UnknownEvent => Self::not_found("The room has no such event"),
+            WriteError::Denied(denied) => Self::forbidden(denied.reason),
+            WriteError::TooLarge => Self::too_large("An event has at most 65536 bytes, its type and key 255"),
+            WriteError::Content(reason) => Self::bad_json(reason),
+            WriteError::AliasTaken => {
+                Self::bad_request(ErrorKind::RoomInUse, "The alias names a room already")
+            }
+            WriteError::Remote => Self::forbidden("Users of other servers can't be reached from here"),
+            WriteError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Forbidden => Self::forbidden("You are not in this room"),
+            ReadError::NotFound => Self::not_found("There is no such thing, or you may not see it"),
+            ReadError::Token => Self::invalid_param("The token is not one of this server's"),
+            ReadError::Store(error) => error.into(),
         }
     }
 }

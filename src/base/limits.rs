@@ -150,6 +150,19 @@ pub const EPOCH: u64 = 1 << 32;
 /// The largest integer that canonical JSON carries.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
+/// Events of one page of a room's timeline, whatever the client asks for.
+pub const PAGE_EVENTS: usize = 1_000;
+/// Events of one page if the client does not say.
+pub const PAGE_EVENTS_DEFAULT: usize = 10;
+/// Places that one walk through a timeline visits, whatever it finds there.
+pub const WALK_STEPS: usize = 2_000;
+/// Events of a room's timeline in `/sync` if the client does not say.
+pub const SYNC_TIMELINE: usize = 10;
+/// Others that a room's summary names. <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync>
+pub const HEROES: usize = 5;
+/// How long `/sync` waits for news at most, whatever the client asks for.
+pub const SYNC_WAIT: Duration = Duration::from_secs(120);
+
 const _: () = {
     assert!(READERS + PASSWORD_PERMITS + COMPRESSIONS <= BLOCKING_THREADS, "no permit waits for a thread");
     assert!(EVENT_BYTES * 2 < JOB_BYTES, "a job can append an event and its indexes");
@@ -159,5 +172,6 @@ const _: () = {
     assert!(DRAIN_TIME.as_millis() + CLOSE_TIME.as_millis() < 5_000, "a stop takes less than 5 s");
     assert!(JOB_BYTES <= GROUP_BYTES && GROUP_BYTES <= TAIL_BYTES);
     assert!(TAIL_BYTES * 2 <= TAIL_FULL_BYTES);
+    assert!(PAGE_EVENTS <= WALK_STEPS && PAGE_EVENTS_DEFAULT <= PAGE_EVENTS && SYNC_TIMELINE <= PAGE_EVENTS);
     assert!(EPOCH < MAX_INTEGER);
 };

@@ -44,6 +44,12 @@ pub fn client_in_room<T>(event: &VisibleEvent, version: Version, unsigned: &Unsi
     raw(&Client::of(event.pdu(), version, unsigned))
 }
 
+/// Writes the redaction of an event, for whoever sees what is left of that event.
+pub fn redaction<T>(redaction: &Pdu, version: Version) -> Raw<T> {
+    let unsigned = Unsigned::default();
+    raw(&Client { room_id: Some(redaction.room_id()), ..Client::of(redaction, version, &unsigned) })
+}
+
 /// Writes a state event for somebody who is not in the room.
 ///
 /// The specification lists what such a reader may get, so no [`VisibleEvent`] is asked for; none if it is no state

@@ -2,6 +2,7 @@
 
 pub mod account_data;
 pub mod accounts;
+pub mod aliases;
 pub mod app;
 pub mod devices;
 pub mod filters;
@@ -10,11 +11,13 @@ pub mod moderation;
 pub mod operator;
 pub mod passwords;
 pub mod profile;
+pub mod read;
 pub mod registration_tokens;
 pub mod rooms;
 pub mod sessions;
 pub mod shared_secret;
 pub mod signer;
+pub mod sync;
 pub mod uia;
 pub mod write;
 

@@ -1,0 +1,171 @@
+//! Paging through a room's past. <https://spec.matrix.org/v1.19/client-server-api/#getting-events-for-a-room>
+
+use ruma::{
+    OwnedEventId, OwnedRoomId,
+    api::{Direction, client::filter::RoomEventFilter},
+    events::{AnyStateEvent, AnyTimelineEvent},
+    serde::Raw,
+};
+
+use super::{
+    access::ReadError,
+    look::{Look, look},
+    page::{self, Walk, walk},
+    reader::Onlooker,
+    token::PageToken,
+};
+use crate::service::App;
+use crate::{
+    base::{
+        ids::{Position, StateRoot},
+        limits,
+    },
+    room::{filter, visibility::VisibleEvent},
+    store::events::Place,
+};
+
+/// What part of a room's past to tell.
+#[derive(Clone, Debug)]
+pub struct Span {
+    pub direction: Direction,
+    pub from: Option<String>,
+    pub to: Option<String>,
+    pub limit: usize,
+    pub filter: RoomEventFilter,
+}
+
+/// A part of a room's past.
+#[derive(Debug)]
+pub struct Chunk {
+    pub start: String,
+    /// Where to go on; none if there is nothing more.
+    pub end: Option<String>,
+    pub events: Vec<Raw<AnyTimelineEvent>>,
+    /// Member events of those who sent them, if members are loaded lazily.
+    pub state: Vec<Raw<AnyStateEvent>>,
+}
+
+/// Tells a part of a room's past.
+///
+/// # Errors
+/// The user may not see the room, or a token is none of ours.
+pub async fn messages(
+    app: &App,
+    onlooker: Onlooker,
+    room_id: OwnedRoomId,
+    span: Span,
+) -> Result<Chunk, ReadError> {
+    let token = |text: &Option<String>| text.as_deref().map(str::parse::<PageToken>).transpose();
+    let (from, to) = (token(&span.from)?, token(&span.to)?);
+    look(app, onlooker, room_id, move |look| {
+        let limit = span.limit.clamp(1, limits::PAGE_EVENTS);
+        let steps = Walk { direction: span.direction, from, to, limit };
+        let page = walk(look.view, look.access, &mut look.reader, &span.filter, steps)?;
+        let root = match page.events.first() {
+            Some((place, _)) => state_at(look, *place)?,
+            None => StateRoot::EMPTY,
+        };
+        let events: Vec<VisibleEvent> = page.events.into_iter().map(|(_, event)| event).collect();
+        Ok(Chunk {
+            start: page.start.to_string(),
+            end: page.end.map(|end| end.to_string()),
+            state: senders(look, &span.filter, root, &events)?,
+            events: write(look, &events)?,
+        })
+    })
+    .await
+}
+
+/// An event with what stands around it.
+#[derive(Debug)]
+pub struct Context {
+    pub event: Raw<AnyTimelineEvent>,
+    /// The nearest first.
+    pub before: Vec<Raw<AnyTimelineEvent>>,
+    /// The nearest first.
+    pub after: Vec<Raw<AnyTimelineEvent>>,
+    pub start: String,
+    pub end: String,
+    /// The state at the last of the events.
+    pub state: Vec<Raw<AnyStateEvent>>,
+}
+
+/// Tells what stands around an event, at most `limit` events in all.
+///
+/// # Errors
+/// The user may not see the room or the event.
+pub async fn context(
+    app: &App,
+    onlooker: Onlooker,
+    room_id: OwnedRoomId,
+    (event_id, limit, filter): (OwnedEventId, usize, RoomEventFilter),
+) -> Result<Context, ReadError> {
+    look(app, onlooker, room_id, move |look| {
+        let event = look.event(&event_id)?;
+        let limit = limit.min(limits::PAGE_EVENTS);
+        let around = page::context(look.view, look.access, &mut look.reader, &filter, (event, limit))?;
+        let last = around.after.last().unwrap_or(&around.event);
+        let place = look.view.header(look.room(), last.number())?.place;
+        let root = match place {
+            Some(place) => state_at(look, place)?,
+            None => look.access.state(look.view)?,
+        };
+        let lazy = filter::lazy_loads_members(&filter);
+        let state = if lazy {
+            let all: Vec<_> =
+                around.before.iter().chain([&around.event]).chain(&around.after).cloned().collect();
+            senders(look, &filter, root, &all)?
+        } else {
+            whole_state(look, &filter, root)?
+        };
+        Ok(Context {
+            event: look.reader.write(&around.event)?,
+            before: write(look, &around.before)?,
+            after: write(look, &around.after)?,
+            start: around.start.to_string(),
+            end: around.end.to_string(),
+            state,
+        })
+    })
+    .await
+}
+
+/// The room's state when the event at a place had just come.
+fn state_at(look: &Look<'_>, place: Place) -> Result<StateRoot, ReadError> {
+    let Place { anchor: Position(anchor), sub } = place;
+    let position = if sub == 0 { anchor } else { anchor.saturating_sub(1) };
+    Ok(look.view.room_state_at(look.room(), Position(position))?)
+}
+
+fn senders(
+    look: &Look<'_>,
+    filter: &RoomEventFilter,
+    root: StateRoot,
+    events: &[VisibleEvent],
+) -> Result<Vec<Raw<AnyStateEvent>>, ReadError> {
+    if !filter::lazy_loads_members(filter) {
+        return Ok(Vec::new());
+    }
+    write(look, &page::members_of(look.view, (look.room(), root), &look.reader, events.iter())?)
+}
+
+fn whole_state(
+    look: &Look<'_>,
+    filter: &RoomEventFilter,
+    root: StateRoot,
+) -> Result<Vec<Raw<AnyStateEvent>>, ReadError> {
+    let Some(right) = look.reader.state_access(root)? else { return Ok(Vec::new()) };
+    let mut state = Vec::new();
+    for entry in look.view.state(look.room(), root) {
+        let (_, number) = entry?;
+        let event = right.event(number, look.view.event(look.room(), number)?.pdu);
+        if page::admits(filter, event.pdu()) {
+            state.push(event);
+        }
+    }
+    write(look, &state)
+}
+
+fn write<T>(look: &Look<'_>, events: &[VisibleEvent]) -> Result<Vec<Raw<T>>, ReadError> {
+    events.iter().map(|event| Ok(look.reader.write(event)?)).collect()
+}

@@ -1,0 +1,11 @@
+//! Reading rooms: what a user may see of them, in the shapes that endpoints ask for.
+//!
+//! Everything here runs on one [`View`](crate::store::View). An event leaves only as what room core found visible.
+
+pub mod access;
+pub mod history;
+pub mod look;
+pub mod page;
+pub mod reader;
+pub mod state;
+pub mod token;

@@ -1,0 +1,179 @@
+//! Walking a room's timeline: what a user may see of it, as far as their filter lets it through.
+//! <https://spec.matrix.org/v1.19/client-server-api/#getting-events-for-a-room>
+
+use std::collections::BTreeSet;
+
+use ruma::{
+    OwnedUserId,
+    api::{Direction, client::filter::RoomEventFilter},
+};
+use serde::Deserialize;
+
+use super::{
+    access::{Access, Span},
+    reader::Reader,
+    token::PageToken,
+};
+use crate::{
+    base::{
+        ids::{Position, RoomNumber, StateRoot},
+        limits,
+    },
+    room::{
+        filter::{self, Subject},
+        pdu::Pdu,
+        visibility::VisibleEvent,
+    },
+    store::{
+        StoreError, View,
+        events::{Item, Place},
+    },
+};
+
+/// Which part of a timeline to walk.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk {
+    /// Which way.
+    pub direction: Direction,
+    /// From which gap; none means the end where the direction begins.
+    pub from: Option<PageToken>,
+    /// No further than this gap.
+    pub to: Option<PageToken>,
+    /// How many events at most.
+    pub limit: usize,
+}
+
+/// What a walk met.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Events in the order in which they were met.
+    pub events: Vec<(Place, VisibleEvent)>,
+    /// Where the walk began.
+    pub start: PageToken,
+    /// Where to go on; none if there is nothing more.
+    pub end: Option<PageToken>,
+}
+
+/// Walks a room's timeline. What the user may not see or did not ask for is passed over.
+pub fn walk(
+    view: &View<'_>,
+    access: &Access,
+    reader: &mut Reader<'_>,
+    filter: &RoomEventFilter,
+    walk: Walk,
+) -> Result<Page, StoreError> {
+    let backward = walk.direction == Direction::Backward;
+    let newest = match access.span {
+        Span::Until(position) => position,
+        Span::Joined | Span::World => access.record.newest,
+    };
+    let first = PageToken(Place { anchor: Position(0), sub: i32::MIN });
+    let last = PageToken::after(Place::live(newest));
+    let start = walk.from.unwrap_or(if backward { last } else { first });
+    let (low, high) = match backward {
+        true => (walk.to.unwrap_or(first), start.min_of(last)),
+        false => (start, walk.to.map_or(last, |to| to.min_of(last))),
+    };
+    let mut page = Page { events: Vec::new(), start, end: None };
+    if low.0 >= high.0 {
+        return Ok(page);
+    }
+    let mut items = view.timeline(access.room, low.0..high.0);
+    let mut steps = 0;
+    while let Some(item) = if backward { items.next_back() } else { items.next() } {
+        let (place, item) = item?;
+        if page.events.len() >= walk.limit || steps >= limits::WALK_STEPS {
+            page.end = Some(match backward {
+                true => PageToken::after(place),
+                false => PageToken(place),
+            });
+            break;
+        }
+        steps += 1;
+        let Item::Event(number) = item else { continue };
+        if let Some(event) = reader.visible(number)?
+            && admits(filter, event.pdu())
+        {
+            page.events.push((place, event));
+        }
+    }
+    Ok(page)
+}
+
+impl PageToken {
+    fn min_of(self, other: Self) -> Self {
+        if self.0 <= other.0 { self } else { other }
+    }
+}
+
+/// Tells whether a filter lets an event through.
+pub fn admits(filter: &RoomEventFilter, event: &Pdu) -> bool {
+    let kind = event.kind().to_string();
+    let has_url = filter.url_filter.is_some() && has_url(event);
+    filter::admits_event(filter, Subject { event_type: &kind, sender: Some(event.sender()), has_url })
+}
+
+/// The member events of the users who sent these, as far as the state has them: for clients that load members lazily.
+/// <https://spec.matrix.org/v1.19/client-server-api/#lazy-loading-room-members>
+pub fn members_of<'e>(
+    view: &View<'_>,
+    (room, root): (RoomNumber, StateRoot),
+    reader: &Reader<'_>,
+    events: impl Iterator<Item = &'e VisibleEvent>,
+) -> Result<Vec<VisibleEvent>, StoreError> {
+    let senders: BTreeSet<OwnedUserId> = events.map(|event| event.pdu().sender().to_owned()).collect();
+    let Some(access) = reader.state_access(root)? else { return Ok(Vec::new()) };
+    let mut members = Vec::with_capacity(senders.len());
+    for sender in senders {
+        if let Some(number) = view.state_event(room, root, "m.room.member", sender.as_str())? {
+            members.push(access.event(number, view.event(room, number)?.pdu));
+        }
+    }
+    Ok(members)
+}
+
+/// Everything around one event, for showing it in its place.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The event.
+    pub event: VisibleEvent,
+    /// Those before it, the nearest first.
+    pub before: Vec<VisibleEvent>,
+    /// Those after it, the nearest first.
+    pub after: Vec<VisibleEvent>,
+    /// Where to go on backwards.
+    pub start: PageToken,
+    /// Where to go on forwards.
+    pub end: PageToken,
+}
+
+/// Finds what stands around an event that the user may see: half of `limit` on each side.
+/// <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidcontexteventid>
+pub fn context(
+    view: &View<'_>,
+    access: &Access,
+    reader: &mut Reader<'_>,
+    filter: &RoomEventFilter,
+    (event, limit): (VisibleEvent, usize),
+) -> Result<Context, StoreError> {
+    let place = view.header(access.room, event.number())?.place.unwrap_or(Place::live(access.record.newest));
+    let (here, beyond) = (PageToken(place), PageToken::after(place));
+    let side = |direction, from, limit| Walk { direction, from: Some(from), to: None, limit };
+    let before = walk(view, access, reader, filter, side(Direction::Backward, here, limit / 2))?;
+    let after = walk(view, access, reader, filter, side(Direction::Forward, beyond, limit - limit / 2))?;
+    Ok(Context {
+        event,
+        start: before.end.or(before.events.last().map(|(place, _)| PageToken(*place))).unwrap_or(here),
+        end: after.end.or(after.events.last().map(|(place, _)| PageToken::after(*place))).unwrap_or(beyond),
+        before: before.events.into_iter().map(|(_, event)| event).collect(),
+        after: after.events.into_iter().map(|(_, event)| event).collect(),
+    })
+}
+
+fn has_url(event: &Pdu) -> bool {
+    #[derive(Deserialize)]
+    struct Content {
+        url: Option<serde::de::IgnoredAny>,
+    }
+    event.content_as::<Content>().is_some_and(|content| content.url.is_some())
+}

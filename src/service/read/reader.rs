@@ -1,0 +1,142 @@
+//! One user's eyes on one room in one view: finds events visible, and writes them out for that user.
+
+use ruma::{OwnedTransactionId, OwnedUserId, serde::Raw};
+use serde_json::value::RawValue;
+
+use super::access::{Access, Span};
+use crate::{
+    base::{
+        clock::Timestamp,
+        ids::{DeviceNumber, EventNumber, Position, RoomNumber, StateRoot, UserNumber},
+    },
+    room::{
+        format::{self, Unsigned},
+        graph::State,
+        version::Version,
+        visibility::{Eyes, StateAccess, VisibleEvent},
+    },
+    store::{
+        StoreError, View,
+        events::{RoomGraph, StoredEvent},
+    },
+};
+
+/// Who reads.
+#[derive(Clone, Debug)]
+pub struct Onlooker {
+    pub user: UserNumber,
+    pub user_id: OwnedUserId,
+    pub device: DeviceNumber,
+    pub now: Timestamp,
+}
+
+/// A user's eyes on a room.
+pub struct Reader<'v> {
+    view: &'v View<'v>,
+    room: RoomNumber,
+    version: Version,
+    span: Span,
+    eyes: Eyes<'v, RoomGraph<'v>>,
+    onlooker: &'v Onlooker,
+}
+
+impl<'v> Reader<'v> {
+    /// `graph` is the same room in the same view.
+    pub fn new(
+        view: &'v View<'v>,
+        graph: &'v RoomGraph<'v>,
+        access: &Access,
+        onlooker: &'v Onlooker,
+    ) -> Self {
+        Self {
+            view,
+            room: access.room,
+            version: access.record.version,
+            span: access.span,
+            eyes: Eyes::new(graph, &onlooker.user_id),
+            onlooker,
+        }
+    }
+
+    /// The event, if it is the user's to see.
+    pub fn visible(&mut self, number: EventNumber) -> Result<Option<VisibleEvent>, StoreError> {
+        let header = self.view.header(self.room, number)?;
+        let Some(place) = header.place else { return Ok(None) };
+        self.eyes.event(number, self.span.joined_after(place.anchor))
+    }
+
+    /// The right to read a whole state of the room. Whoever was joined has it for the state that they left behind.
+    pub fn state_access(&self, root: StateRoot) -> Result<Option<StateAccess>, StoreError> {
+        let root = match self.span {
+            Span::Until(end) => self.view.room_state_at(self.room, Position(end.0 - 1))?,
+            Span::Joined | Span::World => root,
+        };
+        self.eyes.state(&State::stored(root))
+    }
+
+    /// Writes an event with its `room_id`.
+    pub fn write<T>(&self, event: &VisibleEvent) -> Result<Raw<T>, StoreError> {
+        self.with_unsigned(event, format::client)
+    }
+
+    /// Writes an event without its `room_id`, as `/sync` does.
+    pub fn write_in_room<T>(&self, event: &VisibleEvent) -> Result<Raw<T>, StoreError> {
+        self.with_unsigned(event, format::client_in_room)
+    }
+
+    /// Writes the content of an event alone, redacted if it is.
+    pub fn write_content(&self, event: &VisibleEvent) -> Result<Box<RawValue>, StoreError> {
+        #[derive(serde::Deserialize)]
+        struct Content {
+            content: Box<RawValue>,
+        }
+        let written: Raw<Content> = self.write_in_room(event)?;
+        let content = written.deserialize().map(|event| event.content);
+        Ok(content.unwrap_or_else(|_| event.pdu().content().to_owned()))
+    }
+
+    fn with_unsigned<T>(
+        &self,
+        event: &VisibleEvent,
+        write: impl FnOnce(&VisibleEvent, Version, &Unsigned<'_>) -> Raw<T>,
+    ) -> Result<Raw<T>, StoreError> {
+        let stored = self.view.event(self.room, event.number())?;
+        let replaced = self.replaced_content(&stored)?;
+        let transaction_id = self.transaction_id(&stored);
+        let unsigned = Unsigned {
+            age: Some(self.onlooker.now.since(stored.header.origin_server_ts).as_millis() as u64),
+            membership: None,
+            prev_content: replaced.as_deref(),
+            redacted_because: self.redacted_because(&stored)?,
+            transaction_id: transaction_id.as_deref(),
+        };
+        Ok(write(event, self.version, &unsigned))
+    }
+
+    /// The transaction id with which the user's own device sent the event.
+    /// <https://spec.matrix.org/v1.19/client-server-api/#transaction-identifiers>
+    fn transaction_id(&self, stored: &StoredEvent) -> Option<OwnedTransactionId> {
+        let transaction = stored.transaction.as_ref()?;
+        (transaction.device == self.onlooker.device).then(|| transaction.id.as_str().into())
+    }
+
+    /// The content of the event in whose place a state event came, unless that was redacted.
+    fn replaced_content(&self, stored: &StoredEvent) -> Result<Option<Box<RawValue>>, StoreError> {
+        let (true, Some(root)) = (stored.header.is_state, stored.header.state_before) else {
+            return Ok(None);
+        };
+        let Some(number) = self.view.state_entry(self.room, root, stored.header.key)? else {
+            return Ok(None);
+        };
+        let replaced = self.view.event(self.room, number)?;
+        let redacted = replaced.header.redacted_by.is_some();
+        Ok((!redacted).then(|| replaced.pdu.content().to_owned()))
+    }
+
+    fn redacted_because(&self, stored: &StoredEvent) -> Result<Option<Box<RawValue>>, StoreError> {
+        let Some(number) = stored.header.redacted_by else { return Ok(None) };
+        let redaction = self.view.event(self.room, number)?.pdu;
+        let written: Raw<serde::de::IgnoredAny> = format::redaction(&redaction, self.version);
+        Ok(Some(written.into_json()))
+    }
+}

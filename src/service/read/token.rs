@@ -1,0 +1,111 @@
+//! Tokens that clients hand back: where they are in the log, and between which events of a room.
+//!
+//! Every token stands for a moment or for a gap between two places, so one kind serves where the other is expected: a
+//! `/sync` token also pages through a room. <https://spec.matrix.org/v1.19/client-server-api/#syncing>
+
+use std::{fmt, str::FromStr};
+
+use super::access::ReadError;
+use crate::{
+    base::{ids::Position, limits},
+    store::events::Place,
+};
+
+/// A moment of the log: all up to this position has been told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncToken(pub Position);
+
+/// A gap in a room's timeline, by the place that follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageToken(pub Place);
+
+impl PageToken {
+    /// The gap right after an event at a place.
+    pub fn after(place: Place) -> Self {
+        match place.sub.checked_add(1) {
+            Some(sub) => Self(Place { sub, ..place }),
+            None => SyncToken(place.anchor).into(),
+        }
+    }
+}
+
+impl From<SyncToken> for PageToken {
+    fn from(SyncToken(Position(position)): SyncToken) -> Self {
+        Self(Place { anchor: Position(position + 1), sub: i32::MIN })
+    }
+}
+
+impl fmt::Display for SyncToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}", self.0.0)
+    }
+}
+
+impl fmt::Display for PageToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.sub {
+            // The form that sync gives, where it says the same.
+            i32::MIN if self.0.anchor.0 > 0 => SyncToken(Position(self.0.anchor.0 - 1)).fmt(f),
+            sub => write!(f, "t{}_{sub}", self.0.anchor.0),
+        }
+    }
+}
+
+impl FromStr for SyncToken {
+    type Err = ReadError;
+
+    fn from_str(text: &str) -> Result<Self, ReadError> {
+        text.strip_prefix('s').and_then(position).map(Self).ok_or(ReadError::Token)
+    }
+}
+
+impl FromStr for PageToken {
+    type Err = ReadError;
+
+    fn from_str(text: &str) -> Result<Self, ReadError> {
+        if let Ok(token) = SyncToken::from_str(text) {
+            return Ok(token.into());
+        }
+        let (anchor, sub) =
+            text.strip_prefix('t').and_then(|rest| rest.split_once('_')).ok_or(ReadError::Token)?;
+        let anchor = position(anchor).ok_or(ReadError::Token)?;
+        Ok(Self(Place { anchor, sub: sub.parse().map_err(|_| ReadError::Token)? }))
+    }
+}
+
+fn position(text: &str) -> Option<Position> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number: u64 = text.parse().ok().filter(|_| digits)?;
+    (number <= limits::MAX_INTEGER).then_some(Position(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_come_back_as_they_went() {
+        for place in [
+            Place { anchor: Position(7), sub: 0 },
+            Place { anchor: Position(7), sub: -3 },
+            Place { anchor: Position(8), sub: i32::MIN },
+        ] {
+            let token = PageToken(place);
+            assert_eq!(token.to_string().parse::<PageToken>().unwrap(), token);
+        }
+        let token = SyncToken(Position(7));
+        assert_eq!(token.to_string().parse::<SyncToken>().unwrap(), token);
+        assert_eq!("s7".parse::<PageToken>().unwrap(), token.into());
+        assert!(PageToken::from(token).0 > Place { anchor: Position(7), sub: 0 });
+        assert!(PageToken::from(token).0 < Place { anchor: Position(8), sub: -9 });
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused() {
+        for text in ["", "s", "7", "s-1", "s+1", "s9007199254740993", "t7", "t7_", "t7_x", "t_1", "s1_2", "ü"]
+        {
+            assert!(text.parse::<PageToken>().is_err(), "{text}");
+        }
+        assert!("t7_0".parse::<SyncToken>().is_err());
+    }
+}

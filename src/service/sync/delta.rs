@@ -1,0 +1,168 @@
+//! What changed in one room between two positions.
+
+use std::collections::HashSet;
+
+use ruma::api::{Direction, client::filter::RoomFilter};
+
+use super::{
+    plan::Query,
+    summary::{self, Summary},
+};
+use crate::{
+    base::{
+        ids::{EventNumber, KeyNumber, Position, StateRoot},
+        limits,
+    },
+    room::{
+        filter::{self},
+        visibility::VisibleEvent,
+    },
+    service::read::{
+        access::{Access, Span},
+        page::{self, Walk, walk},
+        reader::Reader,
+        token::{PageToken, SyncToken},
+    },
+    store::{StoreError, View, events::Place},
+};
+
+/// What changed in a room, for one user.
+#[derive(Clone, Debug)]
+pub struct RoomDelta {
+    /// The newest events, oldest first.
+    pub timeline: Vec<VisibleEvent>,
+    /// Whether there are more that the user was not told of.
+    pub limited: bool,
+    /// The gap before the timeline.
+    pub prev_batch: PageToken,
+    /// What brings the state that the client knows to that at the timeline's start, or its end.
+    pub state: Vec<VisibleEvent>,
+    /// Who is in the room, if that changed.
+    pub summary: Option<Summary>,
+}
+
+/// Finds what changed in a room since a position; all of it if that is none.
+pub fn delta(
+    view: &View<'_>,
+    access: &Access,
+    reader: &mut Reader<'_>,
+    query: &Query,
+    since: Option<Position>,
+) -> Result<RoomDelta, StoreError> {
+    let filter = &query.filter.room;
+    let room = access.room;
+    let until = match access.span {
+        Span::Until(position) => position,
+        Span::Joined | Span::World => view.position(),
+    };
+    let (timeline, limited) = timeline(view, access, reader, filter, since)?;
+    let start = timeline.first().map(|(place, _)| *place);
+    let prev_batch = match (start, since) {
+        (Some(place), _) => PageToken(place),
+        (None, since) => SyncToken(since.unwrap_or(until)).into(),
+    };
+    let told = match since {
+        Some(since) if !query.full_state => view.room_state_at(room, since)?,
+        _ => StateRoot::EMPTY,
+    };
+    let end = view.room_state_at(room, until)?;
+    let wanted = match start {
+        Some(Place { anchor, .. }) if !query.state_after => {
+            view.room_state_at(room, Position(anchor.0.saturating_sub(1)))?
+        }
+        _ => end,
+    };
+    let timeline: Vec<VisibleEvent> = timeline.into_iter().map(|(_, event)| event).collect();
+    let summary = summary::summary(view, access, query.onlooker.user, (told, end))?;
+    let state = State { view, access, reader, query, timeline: &timeline, told, end }.upto(wanted)?;
+    Ok(RoomDelta { timeline, limited, prev_batch, state, summary })
+}
+
+/// The newest events since a position, oldest first, and whether there are more.
+fn timeline(
+    view: &View<'_>,
+    access: &Access,
+    reader: &mut Reader<'_>,
+    filter: &RoomFilter,
+    since: Option<Position>,
+) -> Result<(Vec<(Place, VisibleEvent)>, bool), StoreError> {
+    let room_id = view.room_id(access.room)?;
+    let asked = filter.timeline.limit.map_or(limits::SYNC_TIMELINE, |limit| u64::from(limit) as usize);
+    let limit = match filter::admits_events_of(&filter.timeline, &room_id) {
+        true => asked.min(limits::PAGE_EVENTS),
+        false => 0,
+    };
+    let to = since.map(|since| SyncToken(since).into());
+    let steps = Walk { direction: Direction::Backward, from: None, to, limit };
+    let mut page = walk(view, access, reader, &filter.timeline, steps)?;
+    page.events.reverse();
+    // Whoever asks for no events is not missing any.
+    Ok((page.events, page.end.is_some() && limit > 0))
+}
+
+/// Collects the state events to tell.
+struct State<'a, 'v> {
+    view: &'a View<'v>,
+    access: &'a Access,
+    reader: &'a Reader<'a>,
+    query: &'a Query,
+    timeline: &'a [VisibleEvent],
+    /// The state that the client knows.
+    told: StateRoot,
+    /// The state at the end of the timeline.
+    end: StateRoot,
+}
+
+impl State<'_, '_> {
+    fn upto(self, wanted: StateRoot) -> Result<Vec<VisibleEvent>, StoreError> {
+        let Self { view, access, query, .. } = self;
+        let room = access.room;
+        let filter = &query.filter.room.state;
+        if !filter::admits_events_of(filter, &view.room_id(room)?) {
+            return Ok(Vec::new());
+        }
+        let Some(right) = self.reader.state_access(self.end)? else { return Ok(Vec::new()) };
+        let in_timeline: HashSet<EventNumber> = self.timeline.iter().map(VisibleEvent::number).collect();
+        let lazy = filter::lazy_loads_members(filter);
+        let mut state = Vec::new();
+        for (key, number) in self.changed(wanted)? {
+            let repeats = in_timeline.contains(&number) && !query.state_after;
+            if repeats || (lazy && self.told == StateRoot::EMPTY && self.is_others_membership(key)?) {
+                continue;
+            }
+            let pdu = view.event(room, number)?.pdu;
+            if page::admits(filter, &pdu) {
+                state.push(right.event(number, pdu));
+            }
+        }
+        if lazy {
+            let known: HashSet<EventNumber> = state.iter().map(VisibleEvent::number).collect();
+            let senders = page::members_of(view, (room, wanted), self.reader, self.timeline.iter())?;
+            state.extend(senders.into_iter().filter(|event| {
+                let number = event.number();
+                !known.contains(&number) && (query.state_after || !in_timeline.contains(&number))
+            }));
+        }
+        Ok(state)
+    }
+
+    /// The entries in which the wanted state differs from what the client knows.
+    fn changed(&self, wanted: StateRoot) -> Result<Vec<(KeyNumber, EventNumber)>, StoreError> {
+        let room = self.access.room;
+        if self.told == StateRoot::EMPTY {
+            return self.view.state(room, wanted).collect();
+        }
+        let mut changed = Vec::new();
+        self.view.state_difference(room, self.told, wanted, |key, _, after| {
+            changed.extend(after.map(|number| (key, number)));
+            Ok(())
+        })?;
+        Ok(changed)
+    }
+
+    fn is_others_membership(&self, key: KeyNumber) -> Result<bool, StoreError> {
+        let name = self.view.key_name(self.access.room, key)?;
+        let own = self.query.onlooker.user_id.as_str();
+        Ok(name.kind == "m.room.member" && name.state_key.as_deref() != Some(own))
+    }
+}

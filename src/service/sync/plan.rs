@@ -1,0 +1,115 @@
+//! Which rooms have something to tell. Reads one small record a room, and nothing of rooms that did not move.
+
+use std::collections::HashSet;
+
+use ruma::api::client::filter::FilterDefinition;
+
+use crate::{
+    base::ids::{Position, RoomNumber},
+    room::filter,
+    service::read::{
+        access::{Access, Span},
+        reader::Onlooker,
+    },
+    store::{
+        StoreError, Topic, View,
+        events::{Membership, RoomRecord, Stay},
+    },
+};
+
+/// What a client asks.
+#[derive(Clone, Debug)]
+pub struct Query {
+    pub onlooker: Onlooker,
+    /// What it was told up to; none if it knows nothing.
+    pub since: Option<Position>,
+    pub filter: FilterDefinition,
+    /// Tell the whole state of every room, whatever was told before.
+    pub full_state: bool,
+    /// Tell state as of the end of the timeline instead of its start.
+    pub state_after: bool,
+}
+
+/// A room that has something to tell.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub access: Access,
+    pub kind: Kind,
+}
+
+/// In which section of the answer a room belongs, with what it takes to write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The user is joined; what changed since then, or everything.
+    Joined { since: Option<Position> },
+    /// The user left.
+    Left { since: Option<Position> },
+    /// The user is invited or knocks, by this event.
+    Pending(Stay),
+}
+
+/// The rooms to tell of, and what to watch while there is nothing to tell.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub changes: Vec<Change>,
+    pub topics: Vec<Topic>,
+}
+
+/// Looks through the user's rooms. `touched` are those with changes that are not events.
+pub fn plan(view: &View<'_>, query: &Query, touched: &HashSet<RoomNumber>) -> Result<Plan, StoreError> {
+    let user = query.onlooker.user;
+    let mut plan = Plan { changes: Vec::new(), topics: vec![Topic::User(user)] };
+    for stay in view.stays(user) {
+        let (room, stay) = stay?;
+        if stay.forgotten {
+            continue;
+        }
+        let joined = stay.membership == Membership::Join;
+        if joined {
+            plan.topics.push(Topic::Room(room));
+        }
+        let is_new = query.since.is_none_or(|since| stay.since > since);
+        if !is_new && !joined {
+            continue;
+        }
+        let record = view.room(room)?;
+        let kind = match stay.membership {
+            Membership::Join => joined_kind(query, &record, is_new, touched.contains(&room)),
+            Membership::Invite | Membership::Knock => Some(Kind::Pending(stay)),
+            Membership::Leave | Membership::Ban => left_kind(view, query, room, stay)?,
+        };
+        let Some(kind) = kind else { continue };
+        if !filter::admits_room(&query.filter.room, &view.room_id(room)?) {
+            continue;
+        }
+        let span = Span::of(stay).unwrap_or(Span::World);
+        plan.changes.push(Change { access: Access { room, record, span }, kind });
+    }
+    Ok(plan)
+}
+
+fn joined_kind(query: &Query, record: &RoomRecord, is_new: bool, touched: bool) -> Option<Kind> {
+    // Whoever left and came back between two requests is told everything again.
+    let since = query.since.filter(|_| !is_new);
+    let moved = since.is_none_or(|since| record.newest > since);
+    (moved || touched || query.full_state).then_some(Kind::Joined { since })
+}
+
+fn left_kind(
+    view: &View<'_>,
+    query: &Query,
+    room: RoomNumber,
+    stay: Stay,
+) -> Result<Option<Kind>, StoreError> {
+    let Some(since) = query.since else {
+        return Ok(query.filter.room.include_leave.then_some(Kind::Left { since: None }));
+    };
+    let then = view.room_state_at(room, since)?;
+    let key = view.header(room, stay.event)?.key;
+    let membership = match view.state_entry(room, then, key)? {
+        Some(event) => view.header(room, event)?.membership,
+        None => None,
+    };
+    let was_joined = membership == Some(Membership::Join);
+    Ok(Some(Kind::Left { since: Some(since).filter(|_| was_joined || stay.joined_until <= Some(since)) }))
+}

@@ -1,0 +1,46 @@
+//! Long-polling: answering when there is something to tell, or when the client has waited long enough.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    plan::Query,
+    v3::{self, Answer},
+};
+use crate::{
+    base::limits,
+    service::App,
+    store::{StoreError, Watch},
+};
+
+/// Answers a query at once if it asks for everything or there is something to tell, else when there is, or after
+/// `timeout` without.
+pub async fn sync(app: &App, query: Query, timeout: Duration) -> Result<Answer, StoreError> {
+    let at_once = query.since.is_none() || query.full_state || timeout.is_zero();
+    let query = Arc::new(query);
+    let mut answer = read(app, &query).await?;
+    if at_once {
+        return Ok(answer);
+    }
+    let deadline = tokio::time::sleep(timeout.min(limits::SYNC_WAIT));
+    tokio::pin!(deadline);
+    let mut watching: Option<(Vec<_>, Watch)> = None;
+    while answer.is_empty {
+        match &watching {
+            Some((topics, watch)) if *topics == answer.topics => {
+                tokio::select! {
+                    () = watch.changed() => {}
+                    () = &mut deadline => break,
+                }
+            }
+            // What happened between the read and this watch is found by reading once more.
+            _ => watching = Some((answer.topics.clone(), app.store.watch(answer.topics.clone()))),
+        }
+        answer = read(app, &query).await?;
+    }
+    Ok(answer)
+}
+
+async fn read(app: &App, query: &Arc<Query>) -> Result<Answer, StoreError> {
+    let query = query.clone();
+    app.store.read(move |view| v3::answer(view, &query)).await
+}
