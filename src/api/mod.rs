@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod caller;
 pub mod client;
+mod content;
 mod custom;
 pub mod endpoint;
 pub mod error;

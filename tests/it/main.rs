@@ -7,5 +7,6 @@ mod coverage;
 mod http;
 mod process;
 mod rig;
+mod rooms;
 #[path = "../tidy.rs"]
 mod tidy;

@@ -3,16 +3,23 @@
 
 mod account;
 mod account_data;
+mod aliases;
 mod capabilities;
+mod create_room;
 mod devices;
 mod discovery;
 mod filters;
+mod history;
 mod login;
+mod membership;
 mod moderation;
 mod profile;
 mod register;
+mod send;
 mod session;
 mod shared_secret;
+mod state;
+mod sync;
 
 use super::Routes;
 
@@ -58,4 +65,32 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(account_data::set);
     routes.add(account_data::get_of_room);
     routes.add(account_data::set_of_room);
+
+    routes.add(sync::sync);
+    routes.add(state::rooms);
+    routes.add(state::all);
+    routes.add(state::one);
+    routes.add(state::members);
+    routes.add(state::joined);
+    routes.add(history::messages);
+    routes.add(history::context);
+    routes.add(history::event);
+
+    routes.add(create_room::create_room);
+    routes.add(membership::invite);
+    routes.add(membership::join);
+    routes.add(membership::join_by_name);
+    routes.add(membership::knock);
+    routes.add(membership::leave);
+    routes.add(membership::forget);
+    routes.add(membership::kick);
+    routes.add(membership::ban);
+    routes.add(membership::unban);
+    routes.add(send::message);
+    routes.add(send::state);
+    routes.add(send::redact);
+    routes.add(aliases::get);
+    routes.add(aliases::create);
+    routes.add(aliases::delete);
+    routes.add(aliases::list);
 }

@@ -1,0 +1,65 @@
+//! A room's past. <https://spec.matrix.org/v1.19/client-server-api/#getting-events-for-a-room>
+
+use ruma::api::client::{context::get_context, message::get_message_events, room::get_room_event};
+
+use crate::{
+    api::{Error, User},
+    service::{
+        App,
+        read::{history, look},
+    },
+};
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/messages`
+pub(crate) async fn messages(
+    app: App,
+    user: User,
+    request: get_message_events::v3::Request,
+) -> Result<get_message_events::v3::Response, Error> {
+    let span = history::Span {
+        direction: request.dir,
+        from: request.from,
+        to: request.to,
+        limit: size(request.limit),
+        filter: request.filter,
+    };
+    let chunk = history::messages(&app, user.onlooker(&app), request.room_id, span).await?;
+    let mut response = get_message_events::v3::Response::new();
+    response.start = chunk.start;
+    response.end = chunk.end;
+    response.chunk = chunk.events;
+    response.state = chunk.state;
+    Ok(response)
+}
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/context/{eventId}`
+pub(crate) async fn context(
+    app: App,
+    user: User,
+    request: get_context::v3::Request,
+) -> Result<get_context::v3::Response, Error> {
+    let what = (request.event_id, size(request.limit), request.filter);
+    let context = history::context(&app, user.onlooker(&app), request.room_id, what).await?;
+    let mut response = get_context::v3::Response::new();
+    response.start = Some(context.start);
+    response.end = Some(context.end);
+    response.events_before = context.before;
+    response.event = Some(context.event);
+    response.events_after = context.after;
+    response.state = context.state;
+    Ok(response)
+}
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/event/{eventId}`
+pub(crate) async fn event(
+    app: App,
+    user: User,
+    request: get_room_event::v3::Request,
+) -> Result<get_room_event::v3::Response, Error> {
+    let event = look::event(&app, user.onlooker(&app), request.room_id, request.event_id).await?;
+    Ok(get_room_event::v3::Response::new(event))
+}
+
+fn size(limit: ruma::UInt) -> usize {
+    u64::from(limit).try_into().unwrap_or(usize::MAX)
+}

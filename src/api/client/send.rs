@@ -1,0 +1,62 @@
+//! Saying something in a room. <https://spec.matrix.org/v1.19/client-server-api/#sending-events-to-a-room>
+
+use ruma::{
+    CanonicalJsonObject,
+    api::client::{message::send_message_event, redact::redact_event, state::send_state_event},
+    events::TimelineEventType,
+};
+
+use crate::{
+    api::{Error, User, content},
+    room::build::Draft,
+    service::{App, rooms},
+    store::events::Endpoint,
+};
+
+/// `PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}`
+pub(crate) async fn message(
+    app: App,
+    user: User,
+    request: send_message_event::v3::Request,
+) -> Result<send_message_event::v3::Response, Error> {
+    let draft = Draft {
+        kind: TimelineEventType::from(request.event_type),
+        state_key: None,
+        content: content::canonical(&request.body)?,
+        redacts: None,
+    };
+    let by = Some((Endpoint::Send, request.txn_id.to_string()));
+    let event_id = rooms::send(&app, &user, &request.room_id, draft, by).await?;
+    Ok(send_message_event::v3::Response::new(event_id))
+}
+
+/// `PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}`
+pub(crate) async fn state(
+    app: App,
+    user: User,
+    request: send_state_event::v3::Request,
+) -> Result<send_state_event::v3::Response, Error> {
+    let draft = Draft {
+        kind: TimelineEventType::from(request.event_type),
+        state_key: Some(request.state_key),
+        content: content::canonical(&request.body)?,
+        redacts: None,
+    };
+    let event_id = rooms::send(&app, &user, &request.room_id, draft, None).await?;
+    Ok(send_state_event::v3::Response::new(event_id))
+}
+
+/// `PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}`
+pub(crate) async fn redact(
+    app: App,
+    user: User,
+    request: redact_event::v3::Request,
+) -> Result<redact_event::v3::Response, Error> {
+    let mut content = CanonicalJsonObject::new();
+    content.extend(request.reason.map(|reason| ("reason".to_owned(), reason.into())));
+    let kind = TimelineEventType::RoomRedaction;
+    let draft = Draft { kind, state_key: None, content, redacts: Some(request.event_id) };
+    let by = Some((Endpoint::Redact, request.txn_id.to_string()));
+    let event_id = rooms::send(&app, &user, &request.room_id, draft, by).await?;
+    Ok(redact_event::v3::Response::new(event_id))
+}

@@ -1,0 +1,45 @@
+//! `GET /_matrix/client/v3/sync`. <https://spec.matrix.org/v1.19/client-server-api/#syncing>
+
+use std::time::Duration;
+
+use ruma::api::client::{
+    filter::FilterDefinition,
+    sync::sync_events::v3::{Filter, Request, Response},
+};
+
+use crate::{
+    api::{Error, User},
+    base::ids::Position,
+    service::{
+        App, filters,
+        read::token::SyncToken,
+        sync::{plan::Query, wait},
+    },
+};
+
+pub(crate) async fn sync(app: App, user: User, request: Request) -> Result<Response, Error> {
+    let since = request.since.as_deref().map(str::parse::<SyncToken>).transpose()?;
+    let query = Query {
+        // What is from the future was given out by a server that knew more than this one does now.
+        since: since
+            .map(|SyncToken(position)| position)
+            .filter(|since: &Position| *since <= app.store.position()),
+        filter: filter(&app, &user, request.filter).await?,
+        full_state: request.full_state,
+        state_after: request.use_state_after,
+        onlooker: user.onlooker(&app),
+    };
+    Ok(wait::sync(&app, query, request.timeout.unwrap_or(Duration::ZERO)).await?.response)
+}
+
+async fn filter(app: &App, user: &User, filter: Option<Filter>) -> Result<FilterDefinition, Error> {
+    match filter {
+        None => Ok(FilterDefinition::default()),
+        Some(Filter::FilterDefinition(definition)) => Ok(definition),
+        Some(Filter::FilterId(id)) => {
+            let kept = filters::find(app, user.number, id).await?;
+            kept.ok_or_else(|| Error::invalid_param("You keep no such filter"))
+        }
+        Some(_) => Err(Error::invalid_param("The filter is neither an id nor a definition")),
+    }
+}

@@ -1,0 +1,64 @@
+//! Two people make a room and talk. <https://spec.matrix.org/v1.19/client-server-api/#rooms-1>
+
+use serde_json::{Value, json};
+
+use crate::rig::{Member, Rig};
+
+/// Sends a text message and gives its event id.
+async fn say(rig: &Rig, who: &Member, room: &str, text: &str, transaction: &str) -> String {
+    let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/{transaction}");
+    let content = json!({"msgtype": "m.text", "body": text});
+    rig.send_as(who, "PUT", &path, content).await.ok()["event_id"].as_str().unwrap().to_owned()
+}
+
+async fn read(rig: &Rig, who: &Member, path: &str) -> Value {
+    rig.send_as(who, "GET", &format!("/_matrix/client/v3/{path}"), Value::Null).await.ok()
+}
+
+async fn sync(rig: &Rig, who: &Member, query: &str) -> Value {
+    read(rig, who, &format!("sync?{query}")).await
+}
+
+async fn create(rig: &Rig, who: &Member, body: Value) -> String {
+    let made = rig.send_as(who, "POST", "/_matrix/client/v3/createRoom", body).await.ok();
+    made["room_id"].as_str().unwrap().to_owned()
+}
+
+fn texts(timeline: &Value) -> Vec<&str> {
+    let events = timeline["events"].as_array().unwrap();
+    events.iter().filter_map(|event| event["content"]["body"].as_str()).collect()
+}
+
+#[tokio::test]
+async fn two_people_talk() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let room = create(&rig, &alice, json!({"name": "Tea", "invite": [bob.user_id]})).await;
+
+    let first = sync(&rig, &bob, "").await;
+    let invited = &first["rooms"]["invite"][&room]["invite_state"]["events"];
+    let kinds: Vec<_> = invited.as_array().unwrap().iter().map(|e| e["type"].as_str().unwrap()).collect();
+    assert!(kinds.contains(&"m.room.create") && kinds.contains(&"m.room.name"), "{kinds:?}");
+
+    rig.send_as(&bob, "POST", &format!("/_matrix/client/v3/join/{room}"), json!({})).await.ok();
+    let since = first["next_batch"].as_str().unwrap();
+    let joined = sync(&rig, &bob, &format!("since={since}")).await;
+    let told = &joined["rooms"]["join"][&room];
+    assert_eq!(told["summary"]["m.joined_member_count"], 2);
+    assert_eq!(told["summary"]["m.heroes"], json!([alice.user_id]));
+
+    let sent = say(&rig, &alice, &room, "hello", "t1").await;
+    assert_eq!(say(&rig, &alice, &room, "hello", "t1").await, sent, "the same request gives the same event");
+    say(&rig, &bob, &room, "hello to you", "t1").await;
+    let since = joined["next_batch"].as_str().unwrap();
+    let news = sync(&rig, &bob, &format!("since={since}")).await;
+    assert_eq!(texts(&news["rooms"]["join"][&room]["timeline"]), ["hello", "hello to you"]);
+    let own = &news["rooms"]["join"][&room]["timeline"]["events"][1];
+    assert_eq!(own["unsigned"]["transaction_id"], "t1");
+    assert!(own.get("room_id").is_none());
+
+    let past = read(&rig, &alice, &format!("rooms/{room}/messages?dir=b")).await;
+    assert_eq!(texts(&json!({"events": past["chunk"]})), ["hello to you", "hello"]);
+    let event = read(&rig, &bob, &format!("rooms/{room}/event/{sent}")).await;
+    assert_eq!((&event["content"]["body"], &event["room_id"]), (&json!("hello"), &json!(room)));
+}

@@ -1,0 +1,3 @@
+//! Rooms on a whole server, over HTTP.
+
+mod conversation;
