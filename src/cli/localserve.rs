@@ -14,9 +14,9 @@ use super::{Command, Failure, life, log};
 use crate::{
     api,
     base::{clock::Clock, rng::Rng},
-    config::{Registration, RegistrationMode},
+    config::{Registration, RegistrationMode, SigningKey},
     http::{Bind, BindError, Limits, Listener, Settings},
-    service::app::Parts,
+    service::{app::Parts, signer::signing_key},
     store::{Options, Store},
 };
 
@@ -56,7 +56,9 @@ fn serve(port: u16, dir: PathBuf) -> anyhow::Result<()> {
     let (clock, rng) = (Clock::system(), Rng::system());
     let url = format!("http://localhost:{port}");
     let shown = dir.display().to_string();
+    let key_file = dir.join("signing.key");
     let store = Store::open(Options { dir, clock: clock.clone(), rng: rng.clone() })?;
+    let key = SigningKey::read_or_make(&key_file, &rng)?;
     let server_name =
         ServerName::parse(format!("localhost:{port}")).context("the port makes no server name")?;
     let parts = Parts {
@@ -64,6 +66,7 @@ fn serve(port: u16, dir: PathBuf) -> anyhow::Result<()> {
         client_url: Some(url.clone()),
         registration: Registration { mode: RegistrationMode::Open, shared_secret: None },
         store,
+        signing_key: signing_key(&key.version, &key.seed)?,
         clock,
         rng,
     };
