@@ -60,10 +60,11 @@ impl Source {
         Self { path: path.to_owned(), text: text.to_owned(), module, tokens, paths }
     }
 
-    /// Whether the whole file is test code: by its place, or by its name (`tests.rs`, `fixture.rs`).
+    /// Whether the whole file is test code: by its place, or by its name (`tests.rs`, `fixture.rs`, and what lies in
+    /// folders of these names).
     pub(crate) fn is_test(&self) -> bool {
-        let last = self.module.last().map(String::as_str);
-        !self.path.starts_with("src/") || matches!(last, Some("tests" | "fixture"))
+        let is_test = |part: &String| part == "tests" || part == "fixture";
+        !self.path.starts_with("src/") || self.module.iter().any(is_test)
     }
 }
 
