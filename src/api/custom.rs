@@ -60,7 +60,7 @@ impl<T: Serialize> OutgoingResponse for JsonAnswer<T> {
 }
 
 /// Bytes that are JSON.
-pub(crate) struct JsonBody(Vec<u8>);
+pub(crate) struct JsonBody(pub(super) Vec<u8>);
 
 impl OutgoingBody for JsonBody {
     type Error = IntoHttpError;

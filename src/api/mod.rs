@@ -13,6 +13,7 @@ pub mod endpoint;
 pub mod error;
 #[cfg(feature = "test-panic")]
 mod panic;
+mod unstable;
 
 pub use caller::{Anyone, MaybeUser, User};
 pub use endpoint::{Admitted, Endpoint, Routes};

@@ -20,9 +20,9 @@ pub struct Unsigned<'a> {
     /// Milliseconds since it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age: Option<u64>,
-    /// The reader's own membership at the event.
+    /// The reader's own membership at the event. <https://spec.matrix.org/v1.19/client-server-api/#room-event-format>
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub membership: Option<MembershipState>,
+    pub membership: Option<&'a MembershipState>,
     /// The content that this state event replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prev_content: Option<&'a RawValue>,

@@ -27,6 +27,7 @@ use crate::base::ids::{EventNumber, StateRoot};
 pub struct VisibleEvent {
     number: EventNumber,
     pdu: Arc<Pdu>,
+    membership: Option<MembershipState>,
 }
 
 impl VisibleEvent {
@@ -38,6 +39,11 @@ impl VisibleEvent {
     /// The event.
     pub fn pdu(&self) -> &Arc<Pdu> {
         &self.pdu
+    }
+
+    /// The membership of whoever sees it when it had just happened; none if it was read as part of a state.
+    pub fn membership(&self) -> Option<&MembershipState> {
+        self.membership.as_ref()
     }
 }
 
@@ -82,7 +88,7 @@ impl<'g, G: Graph> Eyes<'g, G> {
             after.membership = membership_set(&pdu).unwrap_or(MembershipState::Leave);
         }
         let visible = before.allows(joined_later) || after.allows(joined_later);
-        Ok(visible.then_some(VisibleEvent { number, pdu }))
+        Ok(visible.then_some(VisibleEvent { number, pdu, membership: Some(after.membership) }))
     }
 
     /// The right to read a whole state: the user is joined in it, or it lets everybody read.
@@ -120,7 +126,7 @@ pub struct StateAccess(());
 impl StateAccess {
     /// An event of that state. Soft-failed ones belong to it as others do.
     pub fn event(self, number: EventNumber, pdu: Arc<Pdu>) -> VisibleEvent {
-        VisibleEvent { number, pdu }
+        VisibleEvent { number, pdu, membership: None }
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use ruma::api::client::{
-    filter::FilterDefinition,
-    sync::sync_events::v3::{Filter, Request, Response},
-};
+use ruma::api::client::{filter::FilterDefinition, sync::sync_events::v3::Filter};
 
 use crate::{
-    api::{Error, User},
-    base::ids::Position,
+    api::{
+        Error, User,
+        unstable::{Sync, Synced},
+    },
     service::{
         App, filters,
         read::token::SyncToken,
@@ -17,19 +16,21 @@ use crate::{
     },
 };
 
-pub(crate) async fn sync(app: App, user: User, request: Request) -> Result<Response, Error> {
-    let since = request.since.as_deref().map(str::parse::<SyncToken>).transpose()?;
+pub(crate) async fn sync(app: App, user: User, request: Sync) -> Result<Synced, Error> {
+    let Sync { request, by_older_name } = request;
+    let given = request.since.as_deref().map(str::parse::<SyncToken>).transpose()?;
+    // What is from the future was given out by a server that knew more than this one does now.
+    let since = given.map(|SyncToken(position)| position).filter(|since| *since <= app.store.position());
     let query = Query {
-        // What is from the future was given out by a server that knew more than this one does now.
-        since: since
-            .map(|SyncToken(position)| position)
-            .filter(|since: &Position| *since <= app.store.position()),
+        since,
+        lost: since.is_none() && given.is_some(),
         filter: filter(&app, &user, request.filter).await?,
         full_state: request.full_state,
         state_after: request.use_state_after,
         onlooker: user.onlooker(&app),
     };
-    Ok(wait::sync(&app, query, request.timeout.unwrap_or(Duration::ZERO)).await?.response)
+    let answer = wait::sync(&app, query, request.timeout.unwrap_or(Duration::ZERO)).await?;
+    Ok(Synced { response: answer.response, by_older_name })
 }
 
 async fn filter(app: &App, user: &User, filter: Option<Filter>) -> Result<FilterDefinition, Error> {

@@ -105,7 +105,7 @@ impl<'v> Reader<'v> {
         let transaction_id = self.transaction_id(&stored);
         let unsigned = Unsigned {
             age: Some(self.onlooker.now.since(stored.header.origin_server_ts).as_millis() as u64),
-            membership: None,
+            membership: event.membership(),
             prev_content: replaced.as_deref(),
             redacted_because: self.redacted_because(&stored)?,
             transaction_id: transaction_id.as_deref(),

@@ -1,6 +1,6 @@
 //! What changed in one room between two positions.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use ruma::api::{Direction, client::filter::RoomFilter};
 
@@ -66,16 +66,14 @@ pub fn delta(
         _ => StateRoot::EMPTY,
     };
     let end = view.room_state_at(room, until)?;
-    let wanted = match start {
-        Some(Place { anchor, .. }) if !query.state_after => {
-            view.room_state_at(room, Position(anchor.0.saturating_sub(1)))?
-        }
-        _ => end,
+    let start = match start {
+        Some(Place { anchor, .. }) => view.room_state_at(room, Position(anchor.0.saturating_sub(1)))?,
+        None => end,
     };
     let timeline: Vec<VisibleEvent> = timeline.into_iter().map(|(_, event)| event).collect();
     let summary = summary::summary(view, access, query.onlooker.user, (told, end))?;
-    let state = State { view, access, reader, query, timeline: &timeline, told, end }.upto(wanted)?;
-    Ok(RoomDelta { timeline, limited, prev_batch, state, summary })
+    let state = State { view, access, reader, query, timeline: &timeline, told, start, end }.events()?;
+    Ok(RoomDelta { timeline, limited: limited || query.lost, prev_batch, state, summary })
 }
 
 /// The newest events since a position, oldest first, and whether there are more.
@@ -101,6 +99,10 @@ fn timeline(
 }
 
 /// Collects the state events to tell.
+///
+/// A client sets the state that it is told and then plays the timeline over it. So a key that the timeline sets is told
+/// as of the timeline's start, and any other as of its end: between the two it changed by an event that the filter or
+/// the history visibility keeps from this timeline, or by a merge.
 struct State<'a, 'v> {
     view: &'a View<'v>,
     access: &'a Access,
@@ -109,12 +111,14 @@ struct State<'a, 'v> {
     timeline: &'a [VisibleEvent],
     /// The state that the client knows.
     told: StateRoot,
-    /// The state at the end of the timeline.
+    /// The state at the start of the timeline.
+    start: StateRoot,
+    /// The state at its end.
     end: StateRoot,
 }
 
 impl State<'_, '_> {
-    fn upto(self, wanted: StateRoot) -> Result<Vec<VisibleEvent>, StoreError> {
+    fn events(self) -> Result<Vec<VisibleEvent>, StoreError> {
         let Self { view, access, query, .. } = self;
         let room = access.room;
         let filter = &query.filter.room.state;
@@ -122,12 +126,10 @@ impl State<'_, '_> {
             return Ok(Vec::new());
         }
         let Some(right) = self.reader.state_access(self.end)? else { return Ok(Vec::new()) };
-        let in_timeline: HashSet<EventNumber> = self.timeline.iter().map(VisibleEvent::number).collect();
         let lazy = filter::lazy_loads_members(filter);
         let mut state = Vec::new();
-        for (key, number) in self.changed(wanted)? {
-            let repeats = in_timeline.contains(&number) && !query.state_after;
-            if repeats || (lazy && self.told == StateRoot::EMPTY && self.is_others_membership(key)?) {
+        for (key, number) in self.changed()? {
+            if lazy && self.told == StateRoot::EMPTY && self.is_others_membership(key)? {
                 continue;
             }
             let pdu = view.event(room, number)?.pdu;
@@ -136,28 +138,63 @@ impl State<'_, '_> {
             }
         }
         if lazy {
-            let known: HashSet<EventNumber> = state.iter().map(VisibleEvent::number).collect();
-            let senders = page::members_of(view, (room, wanted), self.reader, self.timeline.iter())?;
-            state.extend(senders.into_iter().filter(|event| {
-                let number = event.number();
-                !known.contains(&number) && (query.state_after || !in_timeline.contains(&number))
-            }));
+            let known: HashSet<EventNumber> =
+                state.iter().chain(self.repeated()).map(VisibleEvent::number).collect();
+            let root = if query.state_after { self.end } else { self.start };
+            let senders = page::members_of(view, (room, root), self.reader, self.timeline.iter())?;
+            state.extend(senders.into_iter().filter(|event| !known.contains(&event.number())));
         }
         Ok(state)
     }
 
-    /// The entries in which the wanted state differs from what the client knows.
-    fn changed(&self, wanted: StateRoot) -> Result<Vec<(KeyNumber, EventNumber)>, StoreError> {
-        let room = self.access.room;
-        if self.told == StateRoot::EMPTY {
-            return self.view.state(room, wanted).collect();
-        }
+    /// The entries to tell: the state that is wanted, where it differs from what the client knows.
+    fn changed(&self) -> Result<Vec<(KeyNumber, EventNumber)>, StoreError> {
+        let Self { view, access, told, start, end, .. } = *self;
+        let room = access.room;
+        let set_in_timeline = self.set_in_timeline()?;
         let mut changed = Vec::new();
-        self.view.state_difference(room, self.told, wanted, |key, _, after| {
-            changed.extend(after.map(|number| (key, number)));
-            Ok(())
-        })?;
+        let mut tell = |key, number| {
+            if !set_in_timeline.contains(&key) {
+                changed.push((key, number));
+            }
+        };
+        if told == StateRoot::EMPTY {
+            for entry in view.state(room, end) {
+                let (key, number) = entry?;
+                tell(key, number);
+            }
+        } else {
+            view.state_difference(room, told, end, |key, _, after| {
+                if let Some(number) = after {
+                    tell(key, number);
+                }
+                Ok(())
+            })?;
+        }
+        for key in set_in_timeline {
+            let number = view.state_entry(room, start, key)?;
+            if number != view.state_entry(room, told, key)? {
+                changed.extend(number.map(|number| (key, number)));
+            }
+        }
         Ok(changed)
+    }
+
+    /// The keys that the client sets when it plays the timeline.
+    fn set_in_timeline(&self) -> Result<BTreeSet<KeyNumber>, StoreError> {
+        let mut keys = BTreeSet::new();
+        for event in self.repeated() {
+            let header = self.view.header(self.access.room, event.number())?;
+            if header.is_state {
+                keys.insert(header.key);
+            }
+        }
+        Ok(keys)
+    }
+
+    /// The events that the client takes into its state from the timeline.
+    fn repeated(&self) -> &[VisibleEvent] {
+        if self.query.state_after { &[] } else { self.timeline }
     }
 
     fn is_others_membership(&self, key: KeyNumber) -> Result<bool, StoreError> {

@@ -1,33 +1,9 @@
 //! Two people make a room and talk. <https://spec.matrix.org/v1.19/client-server-api/#rooms-1>
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::rig::{Member, Rig};
-
-/// Sends a text message and gives its event id.
-async fn say(rig: &Rig, who: &Member, room: &str, text: &str, transaction: &str) -> String {
-    let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/{transaction}");
-    let content = json!({"msgtype": "m.text", "body": text});
-    rig.send_as(who, "PUT", &path, content).await.ok()["event_id"].as_str().unwrap().to_owned()
-}
-
-async fn read(rig: &Rig, who: &Member, path: &str) -> Value {
-    rig.send_as(who, "GET", &format!("/_matrix/client/v3/{path}"), Value::Null).await.ok()
-}
-
-async fn sync(rig: &Rig, who: &Member, query: &str) -> Value {
-    read(rig, who, &format!("sync?{query}")).await
-}
-
-async fn create(rig: &Rig, who: &Member, body: Value) -> String {
-    let made = rig.send_as(who, "POST", "/_matrix/client/v3/createRoom", body).await.ok();
-    made["room_id"].as_str().unwrap().to_owned()
-}
-
-fn texts(timeline: &Value) -> Vec<&str> {
-    let events = timeline["events"].as_array().unwrap();
-    events.iter().filter_map(|event| event["content"]["body"].as_str()).collect()
-}
+use super::{create, read, say, sync, texts};
+use crate::rig::Rig;
 
 #[tokio::test]
 async fn two_people_talk() {

@@ -1,3 +1,48 @@
 //! Rooms on a whole server, over HTTP.
 
 mod conversation;
+mod sync;
+
+use serde_json::{Value, json};
+
+use crate::rig::{Member, Rig};
+
+/// Sends a text message and gives its event id.
+pub(crate) async fn say(rig: &Rig, who: &Member, room: &str, text: &str, transaction: &str) -> String {
+    let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/{transaction}");
+    let content = json!({"msgtype": "m.text", "body": text});
+    rig.send_as(who, "PUT", &path, content).await.ok()["event_id"].as_str().unwrap().to_owned()
+}
+
+/// Reads a path below `/_matrix/client/v3`.
+pub(crate) async fn read(rig: &Rig, who: &Member, path: &str) -> Value {
+    rig.send_as(who, "GET", &format!("/_matrix/client/v3/{path}"), Value::Null).await.ok()
+}
+
+/// Syncs with this query.
+pub(crate) async fn sync(rig: &Rig, who: &Member, query: &str) -> Value {
+    read(rig, who, &format!("sync?{query}")).await
+}
+
+/// Makes a room and gives its id.
+pub(crate) async fn create(rig: &Rig, who: &Member, body: Value) -> String {
+    let made = rig.send_as(who, "POST", "/_matrix/client/v3/createRoom", body).await.ok();
+    made["room_id"].as_str().unwrap().to_owned()
+}
+
+/// The bodies of the messages of a timeline.
+pub(crate) fn texts(timeline: &Value) -> Vec<&str> {
+    let events = timeline["events"].as_array().unwrap();
+    events.iter().filter_map(|event| event["content"]["body"].as_str()).collect()
+}
+
+/// Sets a piece of a room's state.
+pub(crate) async fn set(rig: &Rig, who: &Member, room: &str, kind: &str, content: Value) -> String {
+    let path = format!("/_matrix/client/v3/rooms/{room}/state/{kind}/");
+    rig.send_as(who, "PUT", &path, content).await.ok()["event_id"].as_str().unwrap().to_owned()
+}
+
+/// Does one of the things that change memberships: `join`, `leave`, `invite`, ...
+pub(crate) async fn act(rig: &Rig, who: &Member, room: &str, action: &str, body: Value) {
+    rig.send_as(who, "POST", &format!("/_matrix/client/v3/rooms/{room}/{action}"), body).await.ok();
+}
