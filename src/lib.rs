@@ -58,6 +58,7 @@
 //! | endpoint | a handler in a file under `api`, and its line in that folder's `routes`: method, paths, authentication and rate limit come from the type of its request |
 //! | LMDB table | an entry in [`Table`](store::Table), and an accessor |
 //! | SQLite column | a migration under `store/records/migrations`, and an accessor |
+//! | option | a field of its section under `config`: its doc comment is the manual, its type says how it is read. The test of the example writes `src/config/tayberry.toml` anew |
 //! | bound | a constant in [`limits`](base::limits), with its relations to others beside it |
 //! | rule of style | an entry in `tests/tidy.rs`, with a sample that it must refuse |
 //!

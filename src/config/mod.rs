@@ -1,9 +1,85 @@
-//! What an operator decides, one file a section.
+//! What an operator decides: one file a section, whose doc comments are the manual.
+//!
+//! A section is a struct declared with `section!`. The macro reads its fields from TOML or the environment, prints
+//! them, and hands their doc comments to [`example`]: an option is documented and tested where it is declared. Every
+//! problem of a file is told at once, each with its line.
 
+mod errors;
+mod federation;
+mod listener;
+mod log;
+mod rate_limit;
+mod reader;
 mod registration;
+mod section;
 mod signing_key;
+#[cfg(test)]
+mod tests;
+mod value;
+mod well_known;
+
+use std::path::{Path, PathBuf};
+
+use ruma::OwnedServerName;
 
 pub use self::{
+    errors::ConfigErrors,
+    federation::Federation,
+    listener::{Bind, Listener, Tls},
+    log::{Log, LogFormat, LogLevel},
+    rate_limit::RateLimit,
     registration::{Registration, RegistrationMode},
     signing_key::{SigningKey, SigningKeyError},
+    well_known::{HttpUrl, WellKnown},
 };
+use self::{
+    reader::{Environment, Source},
+    section::{Section, section},
+};
+
+section! {
+    /// The configuration of a Tayberry server.
+    ///
+    /// Relative paths begin at the folder of this file. A `#` right before a key hides what holds anyway, or an example
+    /// where nothing holds. The environment goes before this file: `TAYBERRY_SERVER_NAME` sets `server_name`, and
+    /// `TAYBERRY_LOG_LEVEL` the `level` of `[log]`. `tayberry config --check` finds mistakes.
+    pub struct Config {
+        /// The name in this server's user and room ids. It can't change once there is an account: what other servers
+        /// know of this one hangs on it.
+        server_name: OwnedServerName => "\"example.org\"",
+        /// The folder that holds everything the server keeps, its signing key included. One server at a time uses it.
+        data_dir: PathBuf => "\"tayberry-data\"",
+        listener: Vec<Listener> = vec![Listener { bind: Bind::Tcp(([127, 0, 0, 1], 8008).into()), tls: None }],
+        registration: Registration,
+        rate_limit: RateLimit,
+        federation: Federation,
+        well_known: WellKnown,
+        log: Log,
+    }
+}
+
+impl Config {
+    /// Reads the configuration from a file and the environment of this process.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        Source::read(path, Environment::of_process())?.parse()
+    }
+
+    /// The file that holds the server's signing key.
+    pub fn signing_key_file(&self) -> PathBuf {
+        self.data_dir.join("signing.key")
+    }
+
+    /// The effective configuration as TOML, with secrets masked.
+    pub fn to_toml(&self) -> String {
+        self.print().to_string()
+    }
+}
+
+/// The commented example of a configuration, for a server of this name.
+pub fn example(server_name: &ruma::ServerName) -> String {
+    let example = Config::MANUAL.to_toml();
+    example.replacen("\"example.org\"", &toml::Value::from(server_name.as_str()).to_string(), 1)
+}

@@ -1,14 +1,18 @@
 //! `[registration]`: who may make an account.
 
+use super::{section::section, value::choice};
 use crate::base::secret::Secret;
 
-/// Who may make an account.
-#[derive(Clone, Default)]
-pub struct Registration {
-    /// Who may make an account through the client API.
-    pub mode: RegistrationMode,
-    /// Enables `POST /_synapse/admin/v1/register`: a tool that knows this secret makes accounts, whatever the mode.
-    pub shared_secret: Option<Secret<String>>,
+section! {
+    /// Who may make an account.
+    pub struct Registration {
+        /// Who may make an account with a client: `closed` is nobody, `token` whoever has a registration token, `open`
+        /// anybody.
+        mode: RegistrationMode = RegistrationMode::Token,
+        /// Enables `POST /_synapse/admin/v1/register`: a tool that knows this secret makes accounts, whatever the mode.
+        /// The secret may be the content of a file instead, also of one of systemd's credentials.
+        shared_secret: Option<Secret<String>> = None => "\"\"",
+    }
 }
 
 /// Who may make an account through the client API.
@@ -22,3 +26,5 @@ pub enum RegistrationMode {
     /// Anybody.
     Open,
 }
+
+choice! { RegistrationMode: Closed = "closed", Token = "token", Open = "open" }

@@ -140,7 +140,7 @@ pub(crate) fn parts(folder: &TempDir) -> Parts {
     Parts {
         server_name: ruma::owned_server_name!("example.org"),
         client_url: None,
-        registration: Registration::default(),
+        registration: Registration { mode: RegistrationMode::Token, shared_secret: None },
         store: Store::open(options).unwrap(),
         signing_key: signing_key("1", &Secret::new([7; 32])).unwrap(),
         clock,

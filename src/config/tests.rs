@@ -1,0 +1,219 @@
+//! The configuration as a whole: what is read, what is refused and where, and that the example is the manual.
+
+use std::path::Path;
+
+use ruma::server_name;
+
+use super::{
+    Bind, Config, LogFormat, RegistrationMode, example,
+    reader::{Environment, Source},
+};
+
+#[test]
+fn what_must_be_set_is_enough() {
+    let config = read(LEAST, &[]).unwrap();
+    assert_eq!(config.server_name, "example.org");
+    assert_eq!(config.data_dir, Path::new("/etc/tayberry/data"));
+    assert_eq!(config.listener[0].bind, Bind::Tcp(([127, 0, 0, 1], 8008).into()));
+    assert_eq!(config.registration.mode, RegistrationMode::Token);
+    assert!(config.registration.shared_secret.is_none() && config.well_known.client_url.is_none());
+    assert!(config.rate_limit.enabled && config.federation.enabled);
+    assert!(!config.federation.allow_private_addresses);
+}
+
+#[test]
+fn every_key_of_the_contract_is_read() {
+    let text = r#"
+        server_name = "example.org:8448"
+        data_dir = "/var/lib/tayberry"
+        [[listener]]
+        bind = "unix:/run/tayberry/client.sock"
+        [[listener]]
+        bind = "[::]:8448"
+        tls = { certificate = "cert.pem", key = "/key.pem" }
+        [[listener]]
+        bind = "systemd"
+        [registration]
+        mode = "open"
+        shared_secret = "s3cret"
+        [rate_limit]
+        enabled = false
+        [federation]
+        enabled = false
+        allow_private_addresses = true
+        trusted_ca_files = ["/ca.pem"]
+        [well_known]
+        client_url = "https://matrix.example.org/"
+        [log]
+        level = "warn"
+        format = "json"
+    "#;
+    let config = read(text, &[]).unwrap();
+    assert_eq!(config.data_dir, Path::new("/var/lib/tayberry"));
+    let binds: Vec<_> = config.listener.iter().map(|listener| listener.bind.clone()).collect();
+    let tcp = Bind::Tcp("[::]:8448".parse().unwrap());
+    assert_eq!(binds, [Bind::Unix("/run/tayberry/client.sock".into()), tcp, Bind::Systemd]);
+    let tls = config.listener[1].tls.as_ref().unwrap();
+    assert_eq!((&*tls.certificate, &*tls.key), (Path::new("/etc/tayberry/cert.pem"), Path::new("/key.pem")));
+    assert_eq!(config.registration.mode, RegistrationMode::Open);
+    assert_eq!(config.registration.shared_secret.as_ref().unwrap().expose(), "s3cret");
+    assert!(!config.rate_limit.enabled && !config.federation.enabled);
+    assert!(config.federation.allow_private_addresses);
+    assert_eq!(config.federation.trusted_ca_files, [Path::new("/ca.pem")]);
+    assert_eq!(config.well_known.client_url.as_ref().unwrap().as_str(), "https://matrix.example.org");
+    assert_eq!(config.log.format, LogFormat::Json);
+
+    let printed = config.to_toml();
+    assert!(!printed.contains("s3cret"), "{printed}");
+    assert_eq!(read(&printed, &[]).unwrap().to_toml(), printed);
+}
+
+#[test]
+fn every_mistake_is_told_with_its_line() {
+    let text = r#"server_name = "not a name"
+[[listener]]
+bind = "localhost:8008"
+[[listener]]
+tls = { certificate = "cert.pem" }
+[registration]
+mode = "maybe"
+shared_secret = 5
+[rate_limit]
+enabled = "yes"
+burst = 3
+[federation]
+trusted_ca_files = ["", 7]
+[well_known]
+client_url = "matrix.example.org"
+[log]
+level = "loud"
+[colour]
+"#;
+    let lines = refused(text, &[]);
+    let places: Vec<_> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
+    let numbers = [1, 1, 3, 4, 5, 7, 8, 10, 11, 13, 13, 15, 17, 18];
+    assert_eq!(places, numbers.map(|line| format!("/etc/tayberry/tayberry.toml:{line}:")), "{lines:#?}");
+    for text in [
+        "`data_dir` is missing",
+        "`server_name` must be a host name",
+        "`bind` must be an IP address",
+        "`bind` is missing",
+        "`key` is missing",
+        "`mode` must be one of closed, token, open",
+        "`shared_secret` must be a string",
+        "`enabled` must be true or false",
+        "unknown key `burst`; known here: enabled",
+        "`client_url` must be a URL",
+        "unknown key `colour`",
+    ] {
+        assert!(lines.iter().any(|line| line.contains(text)), "{text}: {lines:#?}");
+    }
+}
+
+#[test]
+fn every_mistake_of_form_is_told_with_its_line() {
+    let lines = refused("server_name = \n\n[log\n[log]\nlevel = \"info\"\nlevel = \"warn\"\n", &[]);
+    assert!(lines.len() >= 3, "{lines:#?}");
+    for place in ["tayberry.toml:1: ", "tayberry.toml:3: ", "tayberry.toml:6: "] {
+        assert!(lines.iter().any(|line| line.contains(place)), "{place}: {lines:#?}");
+    }
+}
+
+#[test]
+fn the_environment_goes_before_the_file() {
+    let text = format!("{LEAST}[registration]\nmode = \"closed\"\nshared_secret = \"a\"\n");
+    let variables = [
+        ("TAYBERRY_SERVER_NAME", "example.com"),
+        ("TAYBERRY_LISTENER", r#"[{ bind = "[::1]:1" }]"#),
+        ("TAYBERRY_REGISTRATION_MODE", "open"),
+        ("TAYBERRY_REGISTRATION_SHARED_SECRET", ""),
+        ("TAYBERRY_RATE_LIMIT_ENABLED", "false"),
+        ("TAYBERRY_FEDERATION_TRUSTED_CA_FILES", r#"["/a", "/b"]"#),
+        ("TAYBERRY_PORT", "tcp://10.0.0.1:80"),
+    ];
+    let config = read(&text, &variables).unwrap();
+    assert_eq!(config.server_name, "example.com");
+    assert_eq!(config.listener[0].bind, Bind::Tcp("[::1]:1".parse().unwrap()));
+    assert_eq!(config.registration.mode, RegistrationMode::Open);
+    assert!(config.registration.shared_secret.is_none() && !config.rate_limit.enabled);
+    assert_eq!(config.federation.trusted_ca_files, [Path::new("/a"), Path::new("/b")]);
+
+    let wrong = [("TAYBERRY_LOG_LEVEL", "loud"), ("TAYBERRY_LOG_COLOUR", "1"), ("TAYBERRY_LISTENER", "1")];
+    let lines = refused(LEAST, &wrong);
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    for text in ["TAYBERRY_LOG_LEVEL: `level` must", "TAYBERRY_LOG_COLOUR: unknown", "TAYBERRY_LISTENER: "] {
+        assert!(lines.iter().any(|line| line.starts_with(text)), "{text}: {lines:#?}");
+    }
+}
+
+#[test]
+fn a_secret_may_lie_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let credentials = folder.path().join("credentials");
+    std::fs::create_dir(&credentials).unwrap();
+    std::fs::write(folder.path().join("secret"), "from the folder\n").unwrap();
+    let path = folder.path().join("tayberry.toml");
+    let secret = |lines: &str, variables: &[(&str, &str)]| {
+        let text = format!("{LEAST}[registration]\n{lines}");
+        source(&path, &text, variables)
+            .parse()
+            .map(|config| config.registration.shared_secret.unwrap().expose().clone())
+    };
+    let by_file = "shared_secret_file = \"secret\"";
+    let there = ("CREDENTIALS_DIRECTORY", credentials.to_str().unwrap());
+    assert_eq!(secret(by_file, &[there]).unwrap(), "from the folder");
+    std::fs::write(credentials.join("secret"), "from systemd").unwrap();
+    assert_eq!(secret(by_file, &[there]).unwrap(), "from systemd");
+    assert_eq!(secret(by_file, &[]).unwrap(), "from the folder");
+    let variable = "TAYBERRY_REGISTRATION_SHARED_SECRET";
+    assert_eq!(secret(by_file, &[(variable, "direct")]).unwrap(), "direct");
+    let variable = format!("{variable}_FILE");
+    assert_eq!(secret("shared_secret = \"a\"", &[(&variable, "secret")]).unwrap(), "from the folder");
+
+    let both = secret(&format!("shared_secret = \"a\"\n{by_file}"), &[]).unwrap_err();
+    assert!(both.to_string().contains("only one of shared_secret and shared_secret_file"), "{both}");
+    let missing = secret("shared_secret_file = \"none\"", &[]).unwrap_err();
+    assert!(missing.to_string().contains("toml:4: `shared_secret_file` can't be read"), "{missing}");
+}
+
+#[test]
+fn the_example_says_what_holds_without_it() {
+    let text = example(server_name!("example.org"));
+    let set = read(&text, &[]).unwrap().to_toml();
+    let absent = read("server_name = \"example.org\"\ndata_dir = \"tayberry-data\"", &[]).unwrap().to_toml();
+    assert_eq!(set, absent);
+    let lines = text.lines().map(|line| match line.strip_prefix('#') {
+        Some(setting) if setting.starts_with(char::is_alphabetic) && !setting.contains("_file") => setting,
+        _ => line,
+    });
+    let everything: String = lines.map(|line| format!("{line}\n")).collect();
+    let config = read(&everything, &[]).unwrap_or_else(|errors| panic!("{:#?}", errors.lines()));
+    assert!(config.listener[0].tls.is_some() && config.well_known.client_url.is_some());
+}
+
+/// Writes the example anew if it is out of date, and fails.
+#[test]
+fn the_example_in_the_tree_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/tayberry.toml");
+    let current = example(server_name!("example.org"));
+    if std::fs::read_to_string(path).unwrap_or_default() != current {
+        std::fs::write(path, current).unwrap();
+        panic!("{path} was out of date and is written anew: look at it and commit it");
+    }
+}
+
+fn source(path: &Path, text: &str, variables: &[(&str, &str)]) -> Source {
+    let environment: Environment =
+        variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+    Source { path: path.to_owned(), text: text.to_owned(), environment }
+}
+
+fn read(text: &str, variables: &[(&str, &str)]) -> Result<Config, super::ConfigErrors> {
+    source(Path::new("/etc/tayberry/tayberry.toml"), text, variables).parse()
+}
+
+fn refused(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    read(text, variables).err().unwrap().lines().to_vec()
+}
+
+const LEAST: &str = "server_name = \"example.org\"\ndata_dir = \"data\"\n";

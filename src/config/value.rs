@@ -1,0 +1,148 @@
+//! The types that fields of the configuration have: how each reads itself and prints itself as TOML.
+
+use std::path::PathBuf;
+
+use ruma::{OwnedServerName, ServerName};
+use toml::{Spanned, de::DeValue};
+
+use super::{
+    reader::Reader,
+    section::{Section, Shape},
+};
+use crate::base::secret::Secret;
+
+/// What a field can hold.
+pub(super) trait Value: Sized {
+    const SHAPE: Shape = Shape::Value;
+
+    /// Reads the value; none is a problem that the reader remembers.
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self>;
+
+    /// The value as TOML, masked if it is a secret; none if there is nothing to print.
+    fn print(&self) -> Option<toml::Value>;
+}
+
+impl<T: Section> Value for T {
+    const SHAPE: Shape = Shape::Table(T::MANUAL);
+
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        let Some(table) = value.get_ref().as_table() else {
+            reader.refuse_value(value, "must be a table");
+            return None;
+        };
+        T::read_fields(table, value.span(), reader)
+    }
+
+    fn print(&self) -> Option<toml::Value> {
+        Some(Section::print(self).into())
+    }
+}
+
+impl<T: Value> Value for Vec<T> {
+    const SHAPE: Shape = match T::SHAPE {
+        Shape::Table(manual) => Shape::Tables(manual),
+        _ => Shape::Value,
+    };
+
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        let Some(values) = value.get_ref().as_array() else {
+            reader.refuse_value(value, "must be a list");
+            return None;
+        };
+        reader.elements(values)
+    }
+
+    fn print(&self) -> Option<toml::Value> {
+        Some(self.iter().filter_map(Value::print).collect::<toml::value::Array>().into())
+    }
+}
+
+/// The empty string is none, so that the environment can take back what the file sets.
+impl<T: Value> Value for Option<T> {
+    const SHAPE: Shape = match T::SHAPE {
+        // Inside of one line, because its header alone would set it.
+        Shape::Table(_) => Shape::Value,
+        shape => shape,
+    };
+
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        if value.get_ref().as_str() == Some("") { Some(None) } else { T::read(value, reader).map(Some) }
+    }
+
+    fn print(&self) -> Option<toml::Value> {
+        self.as_ref()?.print()
+    }
+}
+
+impl Value for bool {
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        let read = value.get_ref().as_bool();
+        if read.is_none() {
+            reader.refuse_value(value, "must be true or false");
+        }
+        read
+    }
+
+    fn print(&self) -> Option<toml::Value> {
+        Some((*self).into())
+    }
+}
+
+impl Value for Secret<String> {
+    const SHAPE: Shape = Shape::Secret;
+
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        reader.text(value, |text| Ok(Self::new(text.to_owned())))
+    }
+
+    fn print(&self) -> Option<toml::Value> {
+        Some("(hidden)".into())
+    }
+}
+
+impl Value for PathBuf {
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        let folder = reader.folder();
+        reader.text(value, |path| match path {
+            "" => Err("must be a path".into()),
+            path => Ok(folder.join(path)),
+        })
+    }
+
+    fn print(&self) -> Option<toml::Value> {
+        Some(self.display().to_string().into())
+    }
+}
+
+impl Value for OwnedServerName {
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        let problem = "must be a host name or an IP address, with a port if need be";
+        reader.text(value, |name| ServerName::parse(name).map_err(|_| problem.into()))
+    }
+
+    fn print(&self) -> Option<toml::Value> {
+        Some(self.as_str().into())
+    }
+}
+
+/// Implements [`Value`] for an enumeration, each variant of which has a name.
+macro_rules! choice {
+    ($type:ident: $($variant:ident = $name:literal),*) => {
+        impl $crate::config::value::Value for $type {
+            fn read(
+                value: &toml::Spanned<toml::de::DeValue<'_>>,
+                reader: &mut $crate::config::reader::Reader<'_>,
+            ) -> Option<Self> {
+                reader.text(value, |name| match name {
+                    $($name => Ok(Self::$variant),)*
+                    _ => Err(format!("must be one of {}", [$($name),*].join(", "))),
+                })
+            }
+
+            fn print(&self) -> Option<toml::Value> {
+                Some(match self { $(Self::$variant => $name),* }.into())
+            }
+        }
+    };
+}
+pub(super) use choice;
