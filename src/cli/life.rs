@@ -9,34 +9,34 @@ use tokio::{
     time::interval,
 };
 
-use super::systemd::{self, Notifier};
+use super::{
+    open,
+    systemd::{self, Notifier},
+};
 use crate::{
-    api::Routes,
+    api,
     base::limits,
-    http::{Server, Settings},
-    service::{App, app::Parts},
+    config::{self, Config},
+    http::{Bind, Limits, Listener, Server, Settings, TlsFiles},
+    service::App,
     store::StoreError,
 };
 
 /// Serves until `SIGTERM` or `SIGINT`, drains, and closes the store. `ready` is called once clients can connect.
-pub(super) fn live(
-    settings: Settings,
-    parts: Parts,
-    routes: Routes,
-    ready: impl FnOnce(),
-) -> anyhow::Result<()> {
-    let app = App::new(parts);
+pub(super) fn live(config: Config, ready: impl FnOnce()) -> anyhow::Result<()> {
+    let settings = settings(&config);
+    let app = App::new(open::parts(config)?);
     let runtime = runtime()?;
-    let result = runtime.block_on(serve(settings, app.clone(), routes, ready));
+    let result = runtime.block_on(serve(settings, app.clone(), ready));
     runtime.shutdown_timeout(limits::CLOSE_TIME);
     app.store.close();
     result
 }
 
-async fn serve(settings: Settings, app: App, routes: Routes, ready: impl FnOnce()) -> anyhow::Result<()> {
+async fn serve(settings: Settings, app: App, ready: impl FnOnce()) -> anyhow::Result<()> {
     // Before anything is answered, so that a signal never finds the default, which ends the process.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let server = Server::bind(settings, app.clone(), routes).await?;
+    let server = Server::bind(settings, app.clone(), api::routes()).await?;
     let notifier = Notifier::from_environment();
     notifier.tell("READY=1");
     ready();
@@ -64,6 +64,25 @@ async fn watch_dog(app: &App, notifier: &Notifier) {
             Ok(()) => notifier.tell("WATCHDOG=1"),
             Err(error) => tracing::error!(%error, "the store can't be read"),
         }
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let listeners = config.listener.iter().map(|listener| Listener {
+        bind: match &listener.bind {
+            config::Bind::Tcp(address) => Bind::Tcp(*address),
+            config::Bind::Unix(path) => Bind::Unix(path.clone()),
+            config::Bind::Systemd => Bind::Systemd,
+        },
+        tls: listener
+            .tls
+            .as_ref()
+            .map(|tls| TlsFiles { certificate: tls.certificate.clone(), key: tls.key.clone() }),
+    });
+    Settings {
+        listeners: listeners.collect(),
+        rate_limit: config.rate_limit.enabled,
+        limits: Limits::default(),
     }
 }
 

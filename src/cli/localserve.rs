@@ -1,10 +1,7 @@
 //! `tayberry localserve`: a server for trying out and for tests, without any configuration. It listens on this machine
 //! only, and anybody on it may register.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-};
+use std::{net::Ipv4Addr, path::PathBuf};
 
 use anyhow::{Context, anyhow};
 use lexopt::prelude::*;
@@ -12,12 +9,11 @@ use ruma::ServerName;
 
 use super::{Command, Failure, life, log};
 use crate::{
-    api,
-    base::{clock::Clock, rng::Rng},
-    config::{Registration, RegistrationMode, SigningKey},
-    http::{Bind, BindError, Limits, Listener, Settings},
-    service::{app::Parts, signer::signing_key},
-    store::{Options, Store},
+    config::{
+        Bind, Config, Federation, HttpUrl, Listener, Log, LogFormat, LogLevel, RateLimit, Registration,
+        RegistrationMode, WellKnown,
+    },
+    http::BindError,
 };
 
 pub(super) const COMMAND: Command = Command {
@@ -43,8 +39,17 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     if port == 0 {
         return Err(Failure::Usage("the port is part of the server's name, so it can't be 0".into()));
     }
-    log::start(tracing::level_filters::LevelFilter::INFO);
-    match serve(port, dir) {
+    let shown = dir.display().to_string();
+    let config = config(port, dir)?;
+    log::start(&config.log);
+    let ready = || {
+        println!("Tayberry answers at http://localhost:{port} and keeps its data in {shown}.");
+        println!(
+            "Enter that address as the homeserver in a Matrix client on this machine and make an account."
+        );
+        println!("Ctrl-C stops it; nothing that was acknowledged is lost.");
+    };
+    match life::live(config, ready) {
         Err(error) if error.is::<BindError>() => {
             Err(anyhow!("{error}; choose another port with --port").into())
         }
@@ -52,35 +57,23 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     }
 }
 
-fn serve(port: u16, dir: PathBuf) -> anyhow::Result<()> {
-    let (clock, rng) = (Clock::system(), Rng::system());
+/// The configuration of a server that nobody configured.
+fn config(port: u16, data_dir: PathBuf) -> anyhow::Result<Config> {
     let url = format!("http://localhost:{port}");
-    let shown = dir.display().to_string();
-    let key_file = dir.join("signing.key");
-    let store = Store::open(Options { dir, clock: clock.clone(), rng: rng.clone() })?;
-    let key = SigningKey::read_or_make(&key_file, &rng)?;
-    let server_name =
-        ServerName::parse(format!("localhost:{port}")).context("the port makes no server name")?;
-    let parts = Parts {
-        server_name,
-        client_url: Some(url.clone()),
+    let bind = Bind::Tcp((Ipv4Addr::LOCALHOST, port).into());
+    Ok(Config {
+        server_name: ServerName::parse(format!("localhost:{port}"))
+            .context("the port makes no server name")?,
+        data_dir,
+        listener: vec![Listener { bind, tls: None }],
         registration: Registration { mode: RegistrationMode::Open, shared_secret: None },
-        store,
-        signing_key: signing_key(&key.version, &key.seed)?,
-        clock,
-        rng,
-    };
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let settings = Settings {
-        listeners: vec![Listener { bind: Bind::Tcp(address), tls: None }],
-        rate_limit: false,
-        limits: Limits::default(),
-    };
-    life::live(settings, parts, api::routes(), || {
-        println!("Tayberry answers at {url} and keeps its data in {shown}.");
-        println!(
-            "Enter {url} as the homeserver in a Matrix client on this machine and make an account there."
-        );
-        println!("Ctrl-C stops it; nothing that was acknowledged is lost.");
+        rate_limit: RateLimit { enabled: false },
+        federation: Federation {
+            enabled: false,
+            allow_private_addresses: false,
+            trusted_ca_files: Vec::new(),
+        },
+        well_known: WellKnown { client_url: HttpUrl::parse(&url) },
+        log: Log { level: LogLevel::Info, format: LogFormat::Auto },
     })
 }

@@ -5,10 +5,14 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "here the program talks to people")]
 
+mod config;
+mod init;
 mod life;
 mod localserve;
 mod log;
+mod open;
 mod routes;
+mod serve;
 mod systemd;
 
 use std::process::ExitCode;
@@ -23,7 +27,8 @@ struct Command {
     run: fn(lexopt::Parser) -> Result<(), Failure>,
 }
 
-const COMMANDS: &[Command] = &[localserve::COMMAND, routes::COMMAND];
+const COMMANDS: &[Command] =
+    &[localserve::COMMAND, init::COMMAND, serve::COMMAND, config::COMMAND, routes::COMMAND];
 
 /// Why a command did not do its work.
 enum Failure {

@@ -18,7 +18,10 @@ mod tests;
 mod value;
 mod well_known;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use ruma::OwnedServerName;
 
@@ -64,7 +67,16 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        Source::read(path, Environment::of_process())?.parse()
+        let failed = |error| ConfigErrors::new([format!("{} can't be read: {error}", path.display())]);
+        Self::parse(path, &fs::read_to_string(path).map_err(failed)?)
+    }
+
+    /// Reads the configuration from the text of a file and the environment of this process.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigErrors> {
+        Source { path, text, environment: &Environment::of_process() }.parse()
     }
 
     /// The file that holds the server's signing key.

@@ -38,19 +38,13 @@ impl FromIterator<(String, String)> for Environment {
 }
 
 /// A configuration file and what overrides it.
-pub(super) struct Source {
-    pub(super) path: PathBuf,
-    pub(super) text: String,
-    pub(super) environment: Environment,
+pub(super) struct Source<'a> {
+    pub(super) path: &'a Path,
+    pub(super) text: &'a str,
+    pub(super) environment: &'a Environment,
 }
 
-impl Source {
-    pub(super) fn read(path: &Path, environment: Environment) -> Result<Self, ConfigErrors> {
-        let failed = |error| ConfigErrors::new([format!("{} can't be read: {error}", path.display())]);
-        let text = fs::read_to_string(path).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), text, environment })
-    }
-
+impl Source<'_> {
     pub(super) fn parse(&self) -> Result<Config, ConfigErrors> {
         let mut reader = Reader {
             source: self,
@@ -59,7 +53,7 @@ impl Source {
             variable: None,
             problems: Vec::new(),
         };
-        let (table, errors) = DeTable::parse_recoverable(&self.text);
+        let (table, errors) = DeTable::parse_recoverable(self.text);
         for error in &errors {
             reader.refuse(error.span().unwrap_or_default(), error.message());
         }
@@ -77,7 +71,7 @@ impl Source {
 
 /// Reads one configuration.
 pub(super) struct Reader<'a> {
-    source: &'a Source,
+    source: &'a Source<'a>,
     /// The variable that overrides the table that is being read; none inside of a list.
     scope: Option<String>,
     /// The key of the value that is being read.

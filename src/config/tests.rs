@@ -155,8 +155,7 @@ fn a_secret_may_lie_in_a_file() {
     let path = folder.path().join("tayberry.toml");
     let secret = |lines: &str, variables: &[(&str, &str)]| {
         let text = format!("{LEAST}[registration]\n{lines}");
-        source(&path, &text, variables)
-            .parse()
+        read_at(&path, &text, variables)
             .map(|config| config.registration.shared_secret.unwrap().expose().clone())
     };
     let by_file = "shared_secret_file = \"secret\"";
@@ -202,14 +201,13 @@ fn the_example_in_the_tree_is_current() {
     }
 }
 
-fn source(path: &Path, text: &str, variables: &[(&str, &str)]) -> Source {
-    let environment: Environment =
-        variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-    Source { path: path.to_owned(), text: text.to_owned(), environment }
+fn read_at(path: &Path, text: &str, variables: &[(&str, &str)]) -> Result<Config, super::ConfigErrors> {
+    let variables = variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    Source { path, text, environment: &variables.collect::<Environment>() }.parse()
 }
 
 fn read(text: &str, variables: &[(&str, &str)]) -> Result<Config, super::ConfigErrors> {
-    source(Path::new("/etc/tayberry/tayberry.toml"), text, variables).parse()
+    read_at(Path::new("/etc/tayberry/tayberry.toml"), text, variables)
 }
 
 fn refused(text: &str, variables: &[(&str, &str)]) -> Vec<String> {

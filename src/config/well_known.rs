@@ -22,7 +22,8 @@ impl HttpUrl {
         &self.0
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads a URL; none if it is of another form.
+    pub fn parse(text: &str) -> Option<Self> {
         let url: Uri = text.parse().ok()?;
         let proper = matches!(url.scheme_str()?, "http" | "https") && url.query().is_none();
         proper.then(|| Self(text.trim_end_matches('/').to_owned()))

@@ -1,19 +1,19 @@
-//! The built binary as a process: what it prints, how it ends, what it tells systemd.
+//! `localserve`: starts without any configuration.
 
 use std::{
     io::{BufRead, BufReader},
     net::TcpListener,
     os::unix::net::UnixDatagram,
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
 use serde_json::Value;
-use tayberry::base::clock::Clock;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
+use super::{BINARY, Process, end, free_port, lines, run};
 use crate::rig::exchange;
 
 #[tokio::test]
@@ -74,38 +74,6 @@ fn systemd_hears_of_the_start_the_stop_and_signs_of_life() {
     assert_eq!(last.as_deref(), Some("STOPPING=1"));
 }
 
-#[test]
-fn a_command_line_is_understood_or_explained() {
-    for (arguments, code, text) in [
-        (&["--help"][..], 0, "localserve"),
-        (&["--version"], 0, env!("CARGO_PKG_VERSION")),
-        (&["localserve", "--help"], 0, "--data-dir"),
-        (&["routes"], 0, "GET /_matrix/client/versions\n"),
-        (&[], 2, "a command is missing"),
-        (&["dance"], 2, "there is no command 'dance'"),
-        (&["localserve", "--dance"], 2, "'--dance'"),
-        (&["localserve", "--port", "many"], 2, "many"),
-        (&["localserve", "--port", "0"], 2, "can't be 0"),
-        (&["routes", "all"], 2, "all"),
-    ] {
-        let Output { status, stdout, stderr } = run(arguments);
-        let (told, silent) = if code == 0 { (stdout, stderr) } else { (stderr, stdout) };
-        assert_eq!(status.code(), Some(code), "{arguments:?}");
-        assert!(String::from_utf8_lossy(&told).contains(text), "{arguments:?}");
-        assert!(silent.is_empty() && (code == 0 || lines(&told) == 1), "{arguments:?}");
-    }
-}
-
-/// A process that doesn't outlive its test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        _ = self.0.kill();
-        _ = self.0.wait();
-    }
-}
-
 /// Starts `localserve` on a free port and waits until it says that it answers.
 fn serve(dir: &Path, variables: &[(&str, &str)]) -> (Process, u16) {
     let port = free_port();
@@ -118,27 +86,3 @@ fn serve(dir: &Path, variables: &[(&str, &str)]) -> (Process, u16) {
     assert!(line.contains(&format!("http://localhost:{port}")), "{line}");
     (server, port)
 }
-
-/// Sends `SIGTERM`; the process has five seconds.
-fn end(Process(server): &mut Process) -> std::process::ExitStatus {
-    let clock = Clock::system();
-    let started = clock.monotonic();
-    assert!(Command::new("kill").arg(server.id().to_string()).status().unwrap().success());
-    let status = server.wait().unwrap();
-    assert!(clock.monotonic() - started < Duration::from_secs(5));
-    status
-}
-
-fn run(arguments: &[&str]) -> Output {
-    Command::new(BINARY).args(arguments).output().unwrap()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn lines(text: &[u8]) -> usize {
-    String::from_utf8_lossy(text).lines().count()
-}
-
-const BINARY: &str = env!("CARGO_BIN_EXE_tayberry");

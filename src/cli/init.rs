@@ -1,0 +1,71 @@
+//! `tayberry init`: what a new server needs before its first start. Nothing that is there is touched.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use lexopt::prelude::*;
+use ruma::{OwnedServerName, ServerName};
+
+use super::{Command, Failure};
+use crate::{
+    base::rng::Rng,
+    config::{self, Config, SigningKey},
+};
+
+pub(super) const COMMAND: Command = Command {
+    name: "init",
+    help: "--server-name NAME [--dir .]
+    Writes the configuration of a new server, and makes its data folder and signing key.
+
+    --server-name NAME   what stands behind the colon in its user ids; it can't change later
+    --dir DIR            where to; made if it isn't there",
+    run,
+};
+
+fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
+    let mut server_name: Option<OwnedServerName> = None;
+    let mut dir = PathBuf::from(".");
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("server-name") => server_name = Some(arguments.value()?.parse()?),
+            Long("dir") => dir = arguments.value()?.into(),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let server_name = server_name.ok_or_else(|| Failure::Usage("--server-name NAME is missing".into()))?;
+    Ok(init(&server_name, &dir)?)
+}
+
+fn init(server_name: &ServerName, dir: &Path) -> anyhow::Result<()> {
+    let file = dir.join("tayberry.toml");
+    let text = config::example(server_name);
+    let config = Config::parse(&file, &text)?;
+    // Before anything is written, so that a refusal leaves nothing behind.
+    let used = fs::read_dir(&config.data_dir).is_ok_and(|mut entries| entries.next().is_some());
+    for (path, there) in [(&file, fs::symlink_metadata(&file).is_ok()), (&config.data_dir, used)] {
+        if there {
+            bail!("{} is there already and stays as it is; choose another --dir", path.display());
+        }
+    }
+    let failed = |path: &Path| format!("{} can't be written", path.display());
+    fs::create_dir_all(dir).with_context(|| failed(dir))?;
+    write(&file, &text).with_context(|| failed(&file))?;
+    let private = DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir);
+    private.with_context(|| failed(&config.data_dir))?;
+    SigningKey::make(&config.signing_key_file(), &Rng::system())?;
+    println!("Written: {} to look through, {} for data.", file.display(), config.data_dir.display());
+    println!("Next: tayberry serve --config {}", file.display());
+    Ok(())
+}
+
+/// Writes a new file for its owner alone, since secrets may come to stand in it.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}

@@ -1,0 +1,85 @@
+//! The built binary as a process: what it prints, how it ends, what it tells systemd.
+
+mod config;
+mod localserve;
+mod serve;
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Output},
+    time::Duration,
+};
+
+use tayberry::base::clock::Clock;
+
+#[test]
+fn a_command_line_is_understood_or_explained() {
+    for (arguments, code, text) in [
+        (&["--help"][..], 0, "localserve"),
+        (&["--version"], 0, env!("CARGO_PKG_VERSION")),
+        (&["localserve", "--help"], 0, "--data-dir"),
+        (&["init", "--help"], 0, "--server-name"),
+        (&["serve", "--help"], 0, "--config"),
+        (&["config", "--help"], 0, "--check"),
+        (&["routes"], 0, "GET /_matrix/client/versions\n"),
+        (&[], 2, "a command is missing"),
+        (&["dance"], 2, "there is no command 'dance'"),
+        (&["localserve", "--dance"], 2, "'--dance'"),
+        (&["localserve", "--port", "many"], 2, "many"),
+        (&["localserve", "--port", "0"], 2, "can't be 0"),
+        (&["init"], 2, "--server-name NAME is missing"),
+        (&["init", "--server-name", "not a name"], 2, "not a name"),
+        (&["serve"], 2, "--config FILE is missing"),
+        (&["serve", "--config"], 2, "--config"),
+        (&["config"], 2, "--config FILE is missing"),
+        (&["config", "--config", "nowhere.toml"], 1, "nowhere.toml can't be read"),
+        (&["routes", "all"], 2, "all"),
+    ] {
+        let Output { status, stdout, stderr } = run(arguments);
+        let (told, silent) = if code == 0 { (stdout, stderr) } else { (stderr, stdout) };
+        assert_eq!(status.code(), Some(code), "{arguments:?}");
+        assert!(String::from_utf8_lossy(&told).contains(text), "{arguments:?}");
+        assert!(silent.is_empty() && (code == 0 || lines(&told) == 1), "{arguments:?}");
+    }
+}
+
+/// A process that doesn't outlive its test.
+pub(crate) struct Process(pub(crate) Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+/// Sends `SIGTERM`; the process has five seconds.
+pub(crate) fn end(Process(server): &mut Process) -> std::process::ExitStatus {
+    let clock = Clock::system();
+    let started = clock.monotonic();
+    assert!(Command::new("kill").arg(server.id().to_string()).status().unwrap().success());
+    let status = server.wait().unwrap();
+    assert!(clock.monotonic() - started < Duration::from_secs(5));
+    status
+}
+
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+/// The binary with these arguments.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(arguments);
+    command
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+pub(crate) fn lines(text: &[u8]) -> usize {
+    String::from_utf8_lossy(text).lines().count()
+}
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tayberry");

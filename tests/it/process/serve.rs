@@ -1,0 +1,131 @@
+//! `serve`: from `init` to the end of the process.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::{TcpStream, UnixStream};
+
+use super::{BINARY, Process, command, end, free_port, lines, run};
+use crate::rig::exchange;
+
+#[tokio::test]
+async fn a_server_starts_from_what_init_wrote_and_stops_when_asked_to() {
+    let place = Place::init();
+    let mut server = place.serve(|command| command.env("TAYBERRY_REGISTRATION_MODE", "open"));
+    let body = json!({"username": "anna", "password": "correct horse", "auth": {"type": "m.login.dummy"}});
+    let registered = place.ask("POST", "/_matrix/client/v3/register", body).await;
+    assert_eq!(registered["user_id"], "@anna:a.example");
+    assert!(end(&mut server).success());
+
+    let mut server = place.serve(|command| command);
+    let body = json!({"type": "m.login.password", "password": "correct horse",
+        "identifier": {"type": "m.id.user", "user": "anna"}});
+    let session = place.ask("POST", "/_matrix/client/v3/login", body).await;
+    assert_eq!(session["user_id"], "@anna:a.example");
+    assert!(end(&mut server).success());
+}
+
+#[test]
+fn a_data_folder_has_one_server() {
+    let place = Place::init();
+    let mut server = place.serve(|command| command);
+    let second = run(&["serve", "--config", &place.file()]);
+    assert_eq!(second.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&second.stderr);
+    assert!(told.contains("another server is running") && lines(&second.stderr) == 1, "{told}");
+    assert!(end(&mut server).success());
+}
+
+#[test]
+fn a_place_that_is_taken_is_named() {
+    let place = Place::init();
+    let taken = TcpListener::bind(("127.0.0.1", place.port)).unwrap();
+    let refused = run(&["serve", "--config", &place.file()]);
+    assert_eq!(refused.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        told.contains(&taken.local_addr().unwrap().to_string()) && told.contains("[[listener]]"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn it_listens_where_the_configuration_says() {
+    let place = Place::init();
+    let socket = place.folder.path().join("client.sock");
+    let listener = format!(r#"[{{ bind = "127.0.0.1:{}" }}, {{ bind = "unix:client.sock" }}]"#, place.port);
+    let mut server = place.serve(|command| command.env("TAYBERRY_LISTENER", listener));
+    let stream = UnixStream::connect(&socket).await.unwrap();
+    exchange(stream, "GET", "/_matrix/client/versions", None, Value::Null).await.ok();
+    place.ask("GET", "/_matrix/client/versions", Value::Null).await;
+    assert!(end(&mut server).success());
+    assert!(!socket.exists());
+}
+
+#[tokio::test]
+async fn it_takes_the_socket_that_systemd_passes() {
+    let place = Place::init();
+    let socket = TcpListener::bind(("127.0.0.1", place.port)).unwrap();
+    let passing = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" serve --config \"$1\"";
+    let mut server = Process(
+        Command::new("sh")
+            .args(["-c", passing, BINARY, &place.file()])
+            .env("TAYBERRY_LISTENER", r#"[{ bind = "systemd" }]"#)
+            .stdin(Stdio::from(OwnedFd::from(socket)))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    // Who connects early waits in the socket's queue.
+    place.ask("GET", "/_matrix/client/versions", Value::Null).await;
+    assert!(end(&mut server).success());
+}
+
+/// What `init` wrote for a server on a free port.
+struct Place {
+    folder: TempDir,
+    port: u16,
+}
+
+impl Place {
+    fn init() -> Self {
+        let place = Self { folder: TempDir::new().unwrap(), port: free_port() };
+        let dir = place.folder.path().to_str().unwrap();
+        assert!(run(&["init", "--server-name", "a.example", "--dir", dir]).status.success());
+        let text = fs::read_to_string(place.file()).unwrap();
+        let bind = format!("127.0.0.1:{}", place.port);
+        fs::write(place.file(), text.replace("127.0.0.1:8008", &bind)).unwrap();
+        place
+    }
+
+    fn file(&self) -> String {
+        self.folder.path().join("tayberry.toml").to_str().unwrap().to_owned()
+    }
+
+    /// Starts the server, and waits until it says that it is ready.
+    fn serve(&self, change: impl FnOnce(&mut Command) -> &mut Command) -> Process {
+        let path = self.folder.path().join("notify");
+        _ = fs::remove_file(&path);
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut command = command(&["serve", "--config", &self.file()]);
+        change(command.env("NOTIFY_SOCKET", &path).stderr(Stdio::null()));
+        let server = Process(command.spawn().unwrap());
+        let mut buffer = [0; 64];
+        let length = socket.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"READY=1");
+        server
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Value) -> Value {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        exchange(stream, method, path, None, body).await.ok()
+    }
+}
