@@ -3,7 +3,8 @@
 use std::{
     collections::VecDeque,
     fs::{self, File},
-    os::unix::fs::DirBuilderExt,
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
     sync::{Arc, Mutex, mpsc},
     thread::{self, JoinHandle},
@@ -32,6 +33,7 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
     private(&dir.join(EVENTS)).map_err(|error| failed(error.into()))?;
     let lock = lock(&dir)?;
     let records = dir.join(RECORDS);
+    private_file(&records).map_err(|error| failed(error.into()))?;
     let mut sql = connection::open_writer(&records).map_err(failed)?;
     let new = migrations::run(&mut sql)?;
     if new {
@@ -90,14 +92,17 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
 }
 
 fn lock(dir: &Path) -> Result<File, OpenError> {
-    let path = dir.join(LOCK);
-    let opened = File::options().create(true).truncate(false).write(true).open(path);
-    let file = opened.map_err(StoreError::from)?;
+    let file = private_file(&dir.join(LOCK)).map_err(StoreError::from)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
         Err(fs::TryLockError::Error(error)) => Err(StoreError::from(error).into()),
     }
+}
+
+/// Opens a file, which is made for its owner alone if it isn't there: the folder may let others in.
+fn private_file(path: &Path) -> io::Result<File> {
+    File::options().create(true).truncate(false).write(true).mode(0o600).open(path)
 }
 
 /// Gives a new database its id, its secret, and the journal's first row.

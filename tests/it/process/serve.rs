@@ -3,7 +3,10 @@
 use std::{
     fs,
     net::TcpListener,
-    os::{fd::OwnedFd, unix::net::UnixDatagram},
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt, net::UnixDatagram},
+    },
     process::{Command, Stdio},
     time::Duration,
 };
@@ -29,6 +32,20 @@ async fn a_server_starts_from_what_init_wrote_and_stops_when_asked_to() {
         "identifier": {"type": "m.id.user", "user": "anna"}});
     let session = place.ask("POST", "/_matrix/client/v3/login", body).await;
     assert_eq!(session["user_id"], "@anna:a.example");
+    assert!(end(&mut server).success());
+}
+
+#[test]
+fn what_it_keeps_is_for_its_owner_alone() {
+    let place = Place::init();
+    let data = place.folder.path().join("tayberry-data");
+    // As a mounted volume may come.
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut server = place.serve(|command| command);
+    for entry in fs::read_dir(&data).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
+    }
     assert!(end(&mut server).success());
 }
 
