@@ -149,7 +149,8 @@ impl Reader<'_> {
 
     /// Where relative paths begin: the folder of the file.
     pub(super) fn folder(&self) -> PathBuf {
-        self.source.path.parent().unwrap_or(Path::new("")).to_owned()
+        let folder = Path::new(".").join(self.source.path.parent().unwrap_or(Path::new("")));
+        std::path::absolute(&folder).unwrap_or(folder)
     }
 
     /// Remembers what is wrong with the value that is being read, as what follows its key in a sentence.
