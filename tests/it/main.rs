@@ -5,6 +5,7 @@
 mod accounts;
 mod coverage;
 mod http;
+mod log;
 mod process;
 mod rig;
 mod rooms;

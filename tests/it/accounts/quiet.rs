@@ -1,42 +1,16 @@
 //! No password and no token reaches the log, whatever happens to the request that carries it.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
-
 use serde_json::{Value, json};
-use tracing::level_filters::LevelFilter;
 
 use super::{DEVICES, LOGIN, REFRESH, REGISTER, WHOAMI, by_password, by_this_password};
-use crate::rig::{PASSWORD, Rig};
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::{
+    log::Log,
+    rig::{PASSWORD, Rig},
+};
 
 #[tokio::test]
 async fn the_log_has_no_secrets() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    // As long as there is only one subscriber, tracing asks whichever thread comes first whether a line is wanted.
-    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
-    let _guard = tracing::subscriber::set_default(subscriber);
-
+    let log = Log::capture();
     let rig = Rig::start().await;
     let alice = rig.register("alice").await;
     let mut body = by_password("alice");
@@ -55,7 +29,7 @@ async fn the_log_has_no_secrets() {
     let path = format!("{DEVICES}/{}", alice.device_id);
     rig.send_as(&alice, "DELETE", &path, json!({"auth": by_this_password("alice", "uia-secret")})).await;
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     assert!(log.contains("/_matrix/client/v3/login"), "requests are logged");
     for secret in [PASSWORD, "-secret", &alice.token, &access, &refresh] {
         assert!(!log.contains(secret), "{secret}");

@@ -5,6 +5,7 @@ use std::io::Read;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::log::Log;
 
 #[tokio::test]
 async fn every_response_carries_cors_and_an_id() {
@@ -186,12 +187,7 @@ async fn a_change_that_panics_is_an_answer() {
 
 #[tokio::test]
 async fn the_log_names_requests_and_tells_no_secret() {
-    let log = Log::default();
-    let guard = {
-        let log = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
-        tracing::subscriber::set_default(subscriber.with_writer(move || log.clone()).finish())
-    };
+    let log = Log::capture();
     let server = Running::start(plain()).await;
     let mut ids = Vec::new();
     for response in [
@@ -203,26 +199,11 @@ async fn the_log_names_requests_and_tells_no_secret() {
     ] {
         ids.push(header(&response, "x-request-id").unwrap().to_owned());
     }
-    drop(guard);
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     let ours: String = log.lines().filter(|line| line.contains("tayberry::")).collect();
     for id in ids {
         assert!(ours.contains(&id), "request {id} is in the log");
     }
     assert!(ours.contains(WHOAMI) && ours.contains("panic number 1"), "{ours}");
     assert!(!log.contains("secret-"), "{log}");
-}
-
-/// A log in memory.
-#[derive(Clone, Default)]
-struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        std::io::Write::write(&mut *self.0.lock().unwrap(), bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
