@@ -20,6 +20,7 @@ use crate::{
         App,
         read::reader::Onlooker,
         sessions::{self, Session, SessionError},
+        turn::Turn,
     },
 };
 
@@ -52,6 +53,12 @@ impl User {
             now: app.clock.now(),
         }
     }
+}
+
+/// A user whose request may wait for news, with the turn to give back meanwhile.
+pub struct Waiting {
+    pub user: User,
+    pub turn: Turn,
 }
 
 /// A local user, even if the account is suspended: for what such a user may still do.
@@ -94,6 +101,18 @@ impl Caller<AccessToken> for User {
 
     fn user_id(&self) -> Option<&UserId> {
         Some(&self.user_id)
+    }
+}
+
+impl Caller<AccessToken> for Waiting {
+    async fn identify(app: &App, head: &Request<()>) -> Result<Self, Error> {
+        let user = User::identify(app, head).await?;
+        let turn = head.extensions().get::<Turn>().expect("the router gives every request a turn");
+        Ok(Self { user, turn: turn.clone() })
+    }
+
+    fn user_id(&self) -> Option<&UserId> {
+        Some(&self.user.user_id)
     }
 }
 

@@ -15,7 +15,7 @@ pub mod error;
 mod panic;
 mod unstable;
 
-pub use caller::{Anyone, MaybeUser, User};
+pub use caller::{Anyone, MaybeUser, User, Waiting};
 pub use endpoint::{Admitted, Endpoint, Routes};
 pub use error::Error;
 

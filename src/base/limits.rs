@@ -39,6 +39,8 @@ pub const CONNECTIONS_PER_ADDRESS: usize = 128;
 pub const REQUESTS: usize = 4_096;
 /// Requests in flight from one address, as for connections.
 pub const REQUESTS_PER_ADDRESS: usize = 256;
+/// Requests of one client that are worked on at once: one of the store's readers is left for others.
+pub const TURNS: usize = READERS - 1;
 /// Concurrent streams of one HTTP/2 connection.
 pub const STREAMS: u32 = 100;
 /// A client has so long to send the head of a request, and so long may a connection be kept alive without one.

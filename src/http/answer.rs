@@ -1,5 +1,5 @@
-//! What happens to a request, in order: its head is measured, it is counted, routed, authenticated and rate-limited; its
-//! body is read; the handler runs; the answer gets the headers that every answer has.
+//! What happens to a request, in order: its head is measured, it is counted and waits for its turn; it is routed,
+//! authenticated and rate-limited; its body is read; the handler runs; the answer gets the headers that every answer has.
 
 use std::{
     any::Any,
@@ -20,13 +20,7 @@ use ruma::api::error::ErrorKind;
 use tokio::time::sleep;
 use tracing::{Instrument, Span, field};
 
-use super::{
-    body,
-    clients::Connected,
-    cors, gzip, panic,
-    server::Shared,
-    turns::{InTurn, Turns},
-};
+use super::{body, clients::Connected, cors, gzip, panic, server::Shared};
 use crate::{
     api::{Error, endpoint::Answer},
     base::limits,
@@ -89,12 +83,14 @@ async fn handle(
     check_head(&request)?;
     let busy = || Error::unavailable("The server is busy", limits::BUSY_TIME);
     let in_flight = shared.requests.clone().try_acquire_owned().map_err(|_| busy())?;
-    let of_client = client.request().ok_or_else(busy)?;
+    let of_client = client.request(request.headers()).ok_or_else(busy)?;
+    let turn = of_client.turns().begin().await;
 
     let route = shared.router.find(request.method(), request.uri().path())?;
     Span::current().record("path", route.pattern);
     let (head, incoming) = request.into_parts();
-    let head = Request::from_parts(head, ());
+    let mut head = Request::from_parts(head, ());
+    head.extensions_mut().insert(turn.clone());
     let admitted = route.endpoint.admit(&shared.app, &head).await?;
     if let Some(rates) = shared.rates.as_ref().filter(|_| route.endpoint.rate_limited) {
         let now = shared.app.clock.monotonic();
@@ -108,23 +104,19 @@ async fn handle(
     let expect = head.headers().contains_key(EXPECT);
     let time = shared.limits.body_time;
     let limit = route.endpoint.body_limit;
-    let (bytes, memory) = body::read(incoming, limit, time, &shared.bodies, expect).await?;
+    let (bytes, memory) = turn.pause(body::read(incoming, limit, time, &shared.bodies, expect)).await?;
     let answer = admitted.answer(shared.app.clone(), head.map(|()| bytes), route.arguments);
-    to_the_end(answer, (in_flight, of_client, memory), client.turns()).await
+    to_the_end(answer, (in_flight, of_client, turn, memory)).await
 }
 
 /// Runs a handler that changes something to its end, even if the client does not wait for it: half of a room is worse
 /// than a room nobody asked for twice. What the request holds of the bounds, it holds until then.
-async fn to_the_end(
-    answer: Answer,
-    held: impl Send + 'static,
-    turns: Option<Arc<Turns>>,
-) -> Result<Response<Bytes>, Error> {
+async fn to_the_end(answer: Answer, held: impl Send + 'static) -> Result<Response<Bytes>, Error> {
     let handler = async move {
         let _held = held;
         answer.await
     };
-    match tokio::spawn(InTurn::new(handler.in_current_span(), turns)).await {
+    match tokio::spawn(handler.in_current_span()).await {
         Ok(outcome) => outcome,
         Err(error) => match error.try_into_panic() {
             Ok(payload) => resume_unwind(payload),

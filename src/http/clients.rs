@@ -1,22 +1,35 @@
-//! What each client address holds at the moment: connections and requests, both bounded, so that one client can't take
-//! what others need.
+//! What each client holds at the moment: connections and requests, both bounded, and its turns, so that one client can't
+//! take what others need.
 //!
-//! An IPv6 client is its /64, which is what one subscriber gets. A Unix socket and this machine's own address speak for
-//! many (a reverse proxy) and have no bounds of their own.
+//! A client is an address; of IPv6 a /64, which is what one subscriber gets. A Unix socket and this machine's own address
+//! speak for many (a reverse proxy): there a client is an access token, which tells whose turn a request takes, and there
+//! are no bounds. The token is not checked for that: a wrong one takes nobody's turn.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::RandomState},
+    hash::BuildHasher,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::turns::Turns;
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
-/// What all clients hold that have a connection.
+use crate::service::turn::Turns;
+
+/// What all clients hold that hold anything.
 pub(super) struct Clients {
     connections: usize,
     requests: usize,
-    held: Mutex<HashMap<IpAddr, Held>>,
+    held: Mutex<HashMap<Client, Held>>,
+    /// Of tokens.
+    hasher: RandomState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Client {
+    Address(IpAddr),
+    /// The hash of a token, or of none, from an address that speaks for many.
+    Token(u64),
 }
 
 /// What one client holds.
@@ -24,47 +37,45 @@ pub(super) struct Clients {
 struct Held {
     connections: usize,
     requests: usize,
-    turns: Arc<Turns>,
+    turns: Turns,
 }
 
 /// A client's connection, counted until it is dropped.
 pub(super) struct Connected {
     clients: Arc<Clients>,
     address: IpAddr,
-    /// None where there is no bound.
-    turns: Option<Arc<Turns>>,
 }
 
 /// A client's request in flight, counted until it is dropped.
-pub(super) struct InFlight(Arc<Connected>);
+pub(super) struct InFlight {
+    clients: Arc<Clients>,
+    client: Client,
+    turns: Turns,
+}
 
 impl Clients {
     /// Bounds every client to so many connections and requests in flight.
     pub(super) fn new(connections: usize, requests: usize) -> Self {
-        Self { connections, requests, held: Mutex::default() }
+        Self { connections, requests, held: Mutex::default(), hasher: RandomState::new() }
     }
 
     /// Counts a connection from `address`, unspecified for a Unix socket; none if the client has too many.
     pub(super) fn connect(self: &Arc<Self>, address: IpAddr) -> Option<Connected> {
         let address = subscriber(address);
-        let turns = if unbounded(address) {
-            None
-        } else {
-            Some(self.with(address, |held| {
-                let room = held.connections < self.connections;
-                held.connections += usize::from(room);
-                room.then(|| held.turns.clone())
-            })?)
-        };
-        Some(Connected { clients: self.clone(), address, turns })
+        let counted = self.with(Client::Address(address), |held| {
+            let room = speaks_for_many(address) || held.connections < self.connections;
+            held.connections += usize::from(room);
+            room
+        });
+        counted.then(|| Connected { clients: self.clone(), address })
     }
 
-    fn with<T>(&self, address: IpAddr, change: impl FnOnce(&mut Held) -> T) -> T {
+    fn with<T>(&self, client: Client, change: impl FnOnce(&mut Held) -> T) -> T {
         let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = all.entry(address).or_default();
+        let held = all.entry(client).or_default();
         let result = change(held);
-        if held.connections == 0 {
-            all.remove(&address);
+        if held.connections == 0 && held.requests == 0 {
+            all.remove(&client);
         }
         result
     }
@@ -76,41 +87,43 @@ impl Connected {
         self.address
     }
 
-    /// The turns that the client's connections take; none where there is no bound.
-    pub(super) fn turns(&self) -> Option<Arc<Turns>> {
-        self.turns.clone()
-    }
-
     /// Counts a request in flight; none if the client has too many.
-    pub(super) fn request(self: &Arc<Self>) -> Option<InFlight> {
-        let counted = self.turns.is_none()
-            || self.clients.with(self.address, |held| {
-                let room = held.requests < self.clients.requests;
-                held.requests += usize::from(room);
-                room
-            });
-        counted.then(|| InFlight(self.clone()))
+    pub(super) fn request(&self, headers: &HeaderMap) -> Option<InFlight> {
+        let clients = &self.clients;
+        let client = if speaks_for_many(self.address) {
+            Client::Token(clients.hasher.hash_one(headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)))
+        } else {
+            Client::Address(self.address)
+        };
+        let turns = clients.with(client, |held| {
+            let room = matches!(client, Client::Token(_)) || held.requests < clients.requests;
+            held.requests += usize::from(room);
+            room.then(|| held.turns.clone())
+        })?;
+        Some(InFlight { clients: clients.clone(), client, turns })
+    }
+}
+
+impl InFlight {
+    /// The client's turns.
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
     }
 }
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        if self.turns.is_some() {
-            self.clients.with(self.address, |held| held.connections -= 1);
-        }
+        self.clients.with(Client::Address(self.address), |held| held.connections -= 1);
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let Self(connected) = self;
-        if connected.turns.is_some() {
-            connected.clients.with(connected.address, |held| held.requests -= 1);
-        }
+        self.clients.with(self.client, |held| held.requests -= 1);
     }
 }
 
-fn unbounded(address: IpAddr) -> bool {
+fn speaks_for_many(address: IpAddr) -> bool {
     address.is_unspecified() || address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST
 }
 
@@ -138,10 +151,10 @@ mod tests {
         let second = connect("::ffff:203.0.113.1").unwrap();
         assert!(connect("203.0.113.1").is_none());
         assert!(connect("203.0.113.2").is_some());
-        let request = first.request().unwrap();
-        assert!(second.request().is_none());
+        let request = first.request(&HeaderMap::new()).unwrap();
+        assert!(second.request(&HeaderMap::new()).is_none());
         drop(request);
-        assert!(second.request().is_some());
+        assert!(second.request(&HeaderMap::new()).is_some());
         drop(first);
         assert!(connect("203.0.113.1").is_some());
         drop(second);
@@ -164,7 +177,22 @@ mod tests {
         for address in ["127.0.0.1", "::1", "0.0.0.0"] {
             let held: Vec<_> =
                 (0..9).map(|_| Arc::new(clients.connect(address.parse().unwrap()).unwrap())).collect();
-            assert!(held.iter().all(|connection| connection.request().is_some()));
+            let requests = held.iter().map(|connection| connection.request(&HeaderMap::new()));
+            assert!(requests.collect::<Option<Vec<_>>>().is_some());
         }
+        assert!(clients.held.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn on_this_machine_a_token_tells_whose_turn_it_is() {
+        let clients = clients();
+        let client = |token: Option<&'static str>| {
+            let connection = clients.connect(Ipv4Addr::LOCALHOST.into()).unwrap();
+            let headers = token.map(|token| (AUTHORIZATION, HeaderValue::from_static(token)));
+            connection.request(&HeaderMap::from_iter(headers)).unwrap().client
+        };
+        let (a, b, nobody) = (client(Some("Bearer a")), client(Some("Bearer b")), client(None));
+        assert!(a == client(Some("Bearer a")) && nobody == client(None));
+        assert!(a != b && a != nobody);
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use hyper::service::service_fn;
 use hyper_util::{
-    rt::{TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
 use tokio::{
@@ -22,9 +22,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{
-    answer::answer, clients::Connected, listener::Stream, server::Shared, tls::Tls, turns::Executor,
-};
+use super::{answer::answer, clients::Connected, listener::Stream, server::Shared, tls::Tls};
 use crate::base::{clock::Clock, limits};
 
 /// Serves a connection until either side is done with it.
@@ -52,7 +50,7 @@ pub(super) async fn serve(
             Ok::<_, Infallible>(answer(&shared, &client, request).await)
         })
     });
-    let builder = builder(&shared, Executor(client.turns()));
+    let builder = builder(&shared);
     let mut connection = pin!(builder.serve_connection(io, service));
     tokio::select! {
         // Whatever ended the connection, nobody is left to be told.
@@ -66,8 +64,8 @@ pub(super) async fn serve(
     _ = timeout(limits::CLOSE_TIME, connection).await;
 }
 
-fn builder(shared: &Shared, executor: Executor) -> Builder<Executor> {
-    let mut builder = Builder::new(executor);
+fn builder(shared: &Shared) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())

@@ -17,7 +17,6 @@ mod rate;
 mod router;
 mod server;
 mod tls;
-mod turns;
 
 pub use listener::{Bind, BindError, Listener};
 pub use router::Router;

@@ -23,7 +23,6 @@ use super::{
     listener::{BindError, Listener, Passed, Socket},
     rate::Rates,
     tls::Tls,
-    turns::InTurn,
 };
 use crate::{api::Routes, base::limits, service::App};
 
@@ -169,8 +168,7 @@ async fn accept(socket: Socket, tls: Option<Arc<Tls>>, shared: Arc<Shared>) {
             tracing::debug!(%address, "a client has too many connections");
             continue;
         };
-        let turns = client.turns();
-        let serving = InTurn::new(connection::serve(shared.clone(), stream, tls.clone(), client), turns);
+        let serving = connection::serve(shared.clone(), stream, tls.clone(), client);
         tokio::spawn(async move {
             serving.await;
             drop(permit);

@@ -18,6 +18,7 @@ pub mod sessions;
 pub mod shared_secret;
 pub mod signer;
 pub mod sync;
+pub mod turn;
 pub mod uia;
 pub mod write;
 

@@ -6,7 +6,7 @@ use ruma::api::client::{filter::FilterDefinition, sync::sync_events::v3::Filter}
 
 use crate::{
     api::{
-        Error, User,
+        Error, User, Waiting,
         unstable::{Sync, Synced},
     },
     service::{
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-pub(crate) async fn sync(app: App, user: User, request: Sync) -> Result<Synced, Error> {
+pub(crate) async fn sync(app: App, Waiting { user, turn }: Waiting, request: Sync) -> Result<Synced, Error> {
     let Sync { request, by_older_name } = request;
     let given = request.since.as_deref().map(str::parse::<SyncToken>).transpose()?;
     // What is from the future was given out by a server that knew more than this one does now.
@@ -29,7 +29,7 @@ pub(crate) async fn sync(app: App, user: User, request: Sync) -> Result<Synced, 
         state_after: request.use_state_after,
         onlooker: user.onlooker(&app),
     };
-    let answer = wait::sync(&app, query, request.timeout.unwrap_or(Duration::ZERO)).await?;
+    let answer = wait::sync(&app, &turn, query, request.timeout.unwrap_or(Duration::ZERO)).await?;
     Ok(Synced { response: answer.response, by_older_name })
 }
 

@@ -8,13 +8,13 @@ use super::{
 };
 use crate::{
     base::limits,
-    service::App,
+    service::{App, turn::Turn},
     store::{StoreError, Watch},
 };
 
 /// Answers a query at once if it asks for everything or there is something to tell, else when there is, or after
-/// `timeout` without.
-pub async fn sync(app: &App, query: Query, timeout: Duration) -> Result<Answer, StoreError> {
+/// `timeout` without. While it waits, the turn is not held.
+pub async fn sync(app: &App, turn: &Turn, query: Query, timeout: Duration) -> Result<Answer, StoreError> {
     let at_once = query.since.is_none() || query.full_state || timeout.is_zero();
     let query = Arc::new(query);
     let mut answer = read(app, &query).await?;
@@ -27,9 +27,14 @@ pub async fn sync(app: &App, query: Query, timeout: Duration) -> Result<Answer, 
     while answer.is_empty {
         match &watching {
             Some((topics, watch)) if *topics == answer.topics => {
-                tokio::select! {
-                    () = watch.changed() => {}
-                    () = &mut deadline => break,
+                let news = async {
+                    tokio::select! {
+                        () = watch.changed() => true,
+                        () = &mut deadline => false,
+                    }
+                };
+                if !turn.pause(news).await {
+                    break;
                 }
             }
             // What happened between the read and this watch is found by reading once more.

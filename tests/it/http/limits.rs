@@ -147,6 +147,28 @@ async fn one_address_does_not_take_what_others_need() {
 }
 
 #[tokio::test]
+async fn a_client_waits_for_its_own_requests_only() {
+    let server = Running::start(plain()).await;
+    let ask = async |source, path| {
+        let mut stream = connect_from(source, server.address).await;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    };
+    let mut held = Vec::new();
+    for _ in 0..limits::TURNS {
+        held.push(ask([127, 0, 0, 2], WAIT).await);
+    }
+    sleep(Duration::from_millis(100)).await;
+    let mut late = ask([127, 0, 0, 2], BIG).await;
+    let mut other = ask([127, 0, 0, 3], BIG).await;
+    assert_eq!(status(&read_all(&mut other).await), 200);
+    assert!(tokio::time::timeout(Duration::from_millis(200), late.peek(&mut [0])).await.is_err());
+    held.pop();
+    assert_eq!(status(&read_all(&mut late).await), 200);
+}
+
+#[tokio::test]
 async fn flagged_endpoints_are_rate_limited() {
     let server = Running::start(Settings { rate_limit: true, ..plain() }).await;
     let mut refused = None;

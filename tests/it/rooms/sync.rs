@@ -306,6 +306,23 @@ async fn a_waiting_client_hears_at_once() {
 }
 
 #[tokio::test]
+async fn waiting_clients_take_nobody_s_turn() {
+    let (rig, _, bob, _, token) = two().await;
+    let query = format!("since={token}&timeout=60000");
+    let other = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        timeout(Duration::from_secs(20), sync(&rig, &bob, "")).await.expect("it has its turn")
+    };
+    tokio::select! {
+        _ = sync(&rig, &bob, &query) => panic!("nothing happened"),
+        _ = sync(&rig, &bob, &query) => panic!("nothing happened"),
+        _ = sync(&rig, &bob, &query) => panic!("nothing happened"),
+        _ = sync(&rig, &bob, &query) => panic!("nothing happened"),
+        _ = other => {}
+    }
+}
+
+#[tokio::test]
 async fn a_token_of_another_time_loses_nothing() {
     let (rig, alice, bob, room, _) = two().await;
     say(&rig, &alice, &room, "hello", "t1").await;
