@@ -78,6 +78,7 @@ fn settings(config: &Config) -> Settings {
             .tls
             .as_ref()
             .map(|tls| TlsFiles { certificate: tls.certificate.clone(), key: tls.key.clone() }),
+        forwarded_for: listener.forwarded_for,
     });
     Settings {
         listeners: listeners.collect(),

@@ -65,7 +65,7 @@ fn config(port: u16, data_dir: PathBuf) -> anyhow::Result<Config> {
         server_name: ServerName::parse(format!("localhost:{port}"))
             .context("the port makes no server name")?,
         data_dir,
-        listener: vec![Listener { bind, tls: None }],
+        listener: vec![Listener::plain(bind)],
         registration: Registration { mode: RegistrationMode::Open, shared_secret: None },
         rate_limit: RateLimit { enabled: false },
         federation: Federation {

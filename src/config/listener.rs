@@ -15,6 +15,16 @@ section! {
         /// Certificate chain and private key as PEM files, which are read again when they change. Without them this is
         /// plain HTTP, for a reverse proxy on the same machine.
         tls: Option<Tls> = None => "{ certificate = \"cert.pem\", key = \"key.pem\" }",
+        /// Whether a reverse proxy tells the address of each client, as the last in `X-Forwarded-For`, so that limits hold
+        /// for each client and not for all together. Only where everybody has to come through that proxy.
+        forwarded_for: bool = false,
+    }
+}
+
+impl Listener {
+    /// Plain HTTP, straight from the clients.
+    pub fn plain(bind: Bind) -> Self {
+        Self { bind, tls: None, forwarded_for: false }
     }
 }
 

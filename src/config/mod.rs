@@ -52,7 +52,7 @@ section! {
         server_name: OwnedServerName => "\"example.org\"",
         /// The folder that holds everything the server keeps, its signing key included. One server at a time uses it.
         data_dir: PathBuf => "\"tayberry-data\"",
-        listener: Vec<Listener> = vec![Listener { bind: Bind::Tcp(([127, 0, 0, 1], 8008).into()), tls: None }],
+        listener: Vec<Listener> = vec![Listener::plain(Bind::Tcp(([127, 0, 0, 1], 8008).into()))],
         registration: Registration,
         rate_limit: RateLimit,
         federation: Federation,

@@ -28,6 +28,7 @@ fn every_key_of_the_contract_is_read() {
         data_dir = "/var/lib/tayberry"
         [[listener]]
         bind = "unix:/run/tayberry/client.sock"
+        forwarded_for = true
         [[listener]]
         bind = "[::]:8448"
         tls = { certificate = "cert.pem", key = "/key.pem" }
@@ -53,6 +54,7 @@ fn every_key_of_the_contract_is_read() {
     let binds: Vec<_> = config.listener.iter().map(|listener| listener.bind.clone()).collect();
     let tcp = Bind::Tcp("[::]:8448".parse().unwrap());
     assert_eq!(binds, [Bind::Unix("/run/tayberry/client.sock".into()), tcp, Bind::Systemd]);
+    assert!(config.listener[0].forwarded_for && !config.listener[1].forwarded_for);
     let tls = config.listener[1].tls.as_ref().unwrap();
     assert_eq!((&*tls.certificate, &*tls.key), (Path::new("/etc/tayberry/cert.pem"), Path::new("/key.pem")));
     assert_eq!(config.registration.mode, RegistrationMode::Open);

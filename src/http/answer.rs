@@ -94,7 +94,8 @@ async fn handle(
     let admitted = route.endpoint.admit(&shared.app, &head).await?;
     if let Some(rates) = shared.rates.as_ref().filter(|_| route.endpoint.rate_limited) {
         let now = shared.app.clock.monotonic();
-        rates.take(admitted.user_id.as_deref(), client.address(), now).map_err(Error::limit_exceeded)?;
+        let sender = client.sender(head.headers());
+        rates.take(admitted.user_id.as_deref(), sender, now).map_err(Error::limit_exceeded)?;
     }
 
     if route.endpoint.method == Method::GET {

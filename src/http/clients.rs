@@ -1,7 +1,7 @@
 //! What each client holds at the moment: connections and requests, both bounded, and its turns, so that one client can't
 //! take what others need.
 //!
-//! A client is an address; of IPv6 a /64, which is what one subscriber gets. A Unix socket and this machine's own address
+//! A client is an address; of IPv6 a /64, which is what one subscriber gets. A reverse proxy may tell it. Otherwise a Unix socket and this machine's own address
 //! speak for many (a reverse proxy): there a client is an access token, which tells whose turn a request takes, and there
 //! are no bounds. The token is not checked for that: a wrong one takes nobody's turn.
 
@@ -44,6 +44,7 @@ struct Held {
 pub(super) struct Connected {
     clients: Arc<Clients>,
     address: IpAddr,
+    forwarded_for: bool,
 }
 
 /// A client's request in flight, counted until it is dropped.
@@ -59,15 +60,16 @@ impl Clients {
         Self { connections, requests, held: Mutex::default(), hasher: RandomState::new() }
     }
 
-    /// Counts a connection from `address`, unspecified for a Unix socket; none if the client has too many.
-    pub(super) fn connect(self: &Arc<Self>, address: IpAddr) -> Option<Connected> {
+    /// Counts a connection from `address`, unspecified for a Unix socket; none if the client has too many. If it is a
+    /// reverse proxy's, which tells whom each request is forwarded for, it has no bound.
+    pub(super) fn connect(self: &Arc<Self>, address: IpAddr, forwarded_for: bool) -> Option<Connected> {
         let address = subscriber(address);
         let counted = self.with(Client::Address(address), |held| {
-            let room = speaks_for_many(address) || held.connections < self.connections;
+            let room = forwarded_for || speaks_for_many(address) || held.connections < self.connections;
             held.connections += usize::from(room);
             room
         });
-        counted.then(|| Connected { clients: self.clone(), address })
+        counted.then(|| Connected { clients: self.clone(), address, forwarded_for })
     }
 
     fn with<T>(&self, client: Client, change: impl FnOnce(&mut Held) -> T) -> T {
@@ -82,18 +84,20 @@ impl Clients {
 }
 
 impl Connected {
-    /// The client's address; of IPv6 the /64.
-    pub(super) fn address(&self) -> IpAddr {
-        self.address
+    /// The address of whoever sent a request; of IPv6 the /64.
+    pub(super) fn sender(&self, headers: &HeaderMap) -> IpAddr {
+        let forwarded = if self.forwarded_for { forwarded_for(headers) } else { None };
+        forwarded.map_or(self.address, subscriber)
     }
 
     /// Counts a request in flight; none if the client has too many.
     pub(super) fn request(&self, headers: &HeaderMap) -> Option<InFlight> {
         let clients = &self.clients;
-        let client = if speaks_for_many(self.address) {
+        let sender = self.sender(headers);
+        let client = if speaks_for_many(sender) {
             Client::Token(clients.hasher.hash_one(headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)))
         } else {
-            Client::Address(self.address)
+            Client::Address(sender)
         };
         let turns = clients.with(client, |held| {
             let room = matches!(client, Client::Token(_)) || held.requests < clients.requests;
@@ -123,6 +127,12 @@ impl Drop for InFlight {
     }
 }
 
+/// Whom a reverse proxy forwards for: the last address, because it writes that itself. What stands before may be made up.
+fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
+    let addresses = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
+    addresses.rsplit(',').next()?.trim().parse().ok()
+}
+
 fn speaks_for_many(address: IpAddr) -> bool {
     address.is_unspecified() || address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST
 }
@@ -137,6 +147,8 @@ fn subscriber(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     fn clients() -> Arc<Clients> {
@@ -146,7 +158,7 @@ mod tests {
     #[test]
     fn a_client_holds_no_more_than_its_share() {
         let clients = clients();
-        let connect = |address: &str| clients.connect(address.parse().unwrap()).map(Arc::new);
+        let connect = |address: &str| clients.connect(address.parse().unwrap(), false).map(Arc::new);
         let first = connect("203.0.113.1").unwrap();
         let second = connect("::ffff:203.0.113.1").unwrap();
         assert!(connect("203.0.113.1").is_none());
@@ -164,11 +176,12 @@ mod tests {
     #[test]
     fn an_ipv6_client_is_its_network() {
         let clients = clients();
-        let connect = |address: &str| clients.connect(address.parse().unwrap());
+        let connect = |address: &str| clients.connect(address.parse().unwrap(), false);
         let held = [connect("2001:db8::1").unwrap(), connect("2001:db8::ffff:0:0:2").unwrap()];
         assert!(connect("2001:db8::3").is_none());
         assert!(connect("2001:db8:0:1::1").is_some());
-        assert_eq!(held[0].address(), held[1].address());
+        let [one, other] = held.map(|connection| connection.sender(&HeaderMap::new()));
+        assert_eq!(one, other);
     }
 
     #[test]
@@ -176,7 +189,7 @@ mod tests {
         let clients = clients();
         for address in ["127.0.0.1", "::1", "0.0.0.0"] {
             let held: Vec<_> =
-                (0..9).map(|_| Arc::new(clients.connect(address.parse().unwrap()).unwrap())).collect();
+                (0..9).map(|_| Arc::new(clients.connect(address.parse().unwrap(), false).unwrap())).collect();
             let requests = held.iter().map(|connection| connection.request(&HeaderMap::new()));
             assert!(requests.collect::<Option<Vec<_>>>().is_some());
         }
@@ -184,10 +197,37 @@ mod tests {
     }
 
     #[test]
+    fn a_reverse_proxy_tells_who_sends() {
+        let clients = clients();
+        let sender = |proxy: bool, told: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in told {
+                headers.append("x-forwarded-for", HeaderValue::from_static(value));
+            }
+            let connection = clients.connect(Ipv4Addr::LOCALHOST.into(), proxy).unwrap();
+            connection.sender(&headers).to_string()
+        };
+        assert_eq!(sender(true, &["203.0.113.1"]), "203.0.113.1");
+        assert_eq!(sender(true, &["198.51.100.9", "198.51.100.7, 2001:db8::1"]), "2001:db8::");
+        assert_eq!(sender(true, &[]), "127.0.0.1");
+        assert_eq!(sender(true, &["203.0.113.1, unknown"]), "127.0.0.1");
+        assert_eq!(sender(false, &["203.0.113.1"]), "127.0.0.1");
+
+        let proxies = (0..9).map(|_| clients.connect(Ipv4Addr::new(203, 0, 113, 2).into(), true));
+        let proxies = proxies.collect::<Option<Vec<_>>>().unwrap();
+        let headers = HeaderMap::from_iter([(
+            HeaderName::from_static("x-forwarded-for"),
+            HeaderValue::from_static("203.0.113.1"),
+        )]);
+        let _first = proxies[0].request(&headers).unwrap();
+        assert!(proxies[1].request(&headers).is_none());
+    }
+
+    #[test]
     fn on_this_machine_a_token_tells_whose_turn_it_is() {
         let clients = clients();
         let client = |token: Option<&'static str>| {
-            let connection = clients.connect(Ipv4Addr::LOCALHOST.into()).unwrap();
+            let connection = clients.connect(Ipv4Addr::LOCALHOST.into(), false).unwrap();
             let headers = token.map(|token| (AUTHORIZATION, HeaderValue::from_static(token)));
             connection.request(&HeaderMap::from_iter(headers)).unwrap().client
         };

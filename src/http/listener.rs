@@ -21,6 +21,15 @@ pub struct Listener {
     pub bind: Bind,
     /// TLS with this certificate and key; none means plain HTTP, for a reverse proxy or this machine.
     pub tls: Option<TlsFiles>,
+    /// Whether a reverse proxy tells the address of each request's sender, as the last in `X-Forwarded-For`.
+    pub forwarded_for: bool,
+}
+
+impl Listener {
+    /// Plain HTTP, straight from the clients.
+    pub fn plain(bind: Bind) -> Self {
+        Self { bind, tls: None, forwarded_for: false }
+    }
 }
 
 /// What to listen on.

@@ -65,9 +65,16 @@ impl Default for Limits {
 
 /// A server that is bound and does not accept yet.
 pub struct Server {
-    sockets: Vec<(Socket, Option<Arc<Tls>>)>,
+    places: Vec<Place>,
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
+}
+
+/// A bound socket, and what holds for its connections.
+struct Place {
+    socket: Socket,
+    tls: Option<Arc<Tls>>,
+    forwarded_for: bool,
 }
 
 /// What all connections share.
@@ -103,10 +110,10 @@ impl Server {
     /// Binds every listener; nothing is accepted before [`Server::run`].
     pub async fn bind(settings: Settings, app: App, routes: Routes) -> Result<Self, BindError> {
         let mut passed = Passed::from_environment();
-        let mut sockets = Vec::new();
-        for Listener { bind, tls } in settings.listeners {
-            let tls = tls.map(|files| Tls::load(files, app.clock.clone())).transpose()?;
-            sockets.push((Socket::bind(&bind, &mut passed).await?, tls.map(Arc::new)));
+        let mut places = Vec::new();
+        for Listener { bind, tls, forwarded_for } in settings.listeners {
+            let tls = tls.map(|files| Tls::load(files, app.clock.clone())).transpose()?.map(Arc::new);
+            places.push(Place { socket: Socket::bind(&bind, &mut passed).await?, tls, forwarded_for });
         }
         let (stop, stopping) = watch::channel(false);
         let limits = settings.limits;
@@ -124,21 +131,21 @@ impl Server {
             panics: AtomicU64::new(0),
             app,
         });
-        Ok(Self { sockets, shared, stop })
+        Ok(Self { places, shared, stop })
     }
 
     /// The TCP addresses that it listens on.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.sockets.iter().filter_map(|(socket, _)| socket.address()).collect()
+        self.places.iter().filter_map(|place| place.socket.address()).collect()
     }
 
     /// Serves until `stop` resolves, then drains: new connections are refused, requests in flight have
     /// [`Limits::drain_time`] to be answered, and what is left is cut.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { sockets, shared, stop: stopping } = self;
+        let Self { places, shared, stop: stopping } = self;
         let mut listeners = JoinSet::new();
-        for (socket, tls) in sockets {
-            listeners.spawn(accept(socket, tls, shared.clone()));
+        for place in places {
+            listeners.spawn(accept(place, shared.clone()));
         }
         stop.await;
         listeners.shutdown().await;
@@ -152,7 +159,8 @@ impl Server {
 }
 
 /// Accepts connections for ever. When all are taken, newcomers wait in the kernel's queue.
-async fn accept(socket: Socket, tls: Option<Arc<Tls>>, shared: Arc<Shared>) {
+async fn accept(place: Place, shared: Arc<Shared>) {
+    let Place { socket, tls, forwarded_for } = place;
     loop {
         let permit = shared.connections.clone().acquire_owned().await.expect("the semaphore is never closed");
         let (stream, address) = match socket.accept().await {
@@ -164,7 +172,7 @@ async fn accept(socket: Socket, tls: Option<Arc<Tls>>, shared: Arc<Shared>) {
                 continue;
             }
         };
-        let Some(client) = shared.clients.connect(address) else {
+        let Some(client) = shared.clients.connect(address, forwarded_for) else {
             tracing::debug!(%address, "a client has too many connections");
             continue;
         };

@@ -58,7 +58,7 @@ impl Rig {
     pub(crate) async fn with(registration: Registration) -> Self {
         let folder = TempDir::new().unwrap();
         let app = App::new(Parts { registration, ..parts(&folder) });
-        let listeners = vec![Listener { bind: Bind::Tcp(([127, 0, 0, 1], 0).into()), tls: None }];
+        let listeners = vec![Listener::plain(Bind::Tcp(([127, 0, 0, 1], 0).into()))];
         let settings = Settings { listeners, rate_limit: false, limits: Limits::default() };
         let server = Server::bind(settings, app.clone(), api::routes()).await.unwrap();
         let address = server.addresses()[0];

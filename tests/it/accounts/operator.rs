@@ -24,7 +24,7 @@ impl Operated {
     async fn start() -> Self {
         let (rig, folder) = (Rig::start().await, TempDir::new().unwrap());
         let socket = folder.path().join("admin.sock");
-        let listeners = vec![Listener { bind: Bind::Private(socket.clone()), tls: None }];
+        let listeners = vec![Listener::plain(Bind::Private(socket.clone()))];
         let settings = Settings { listeners, rate_limit: false, limits: Limits::default() };
         let server = Server::bind(settings, rig.app.clone(), admin::routes()).await.unwrap();
         tokio::spawn(server.run(std::future::pending()));

@@ -196,6 +196,27 @@ async fn flagged_endpoints_are_rate_limited() {
     assert_eq!(status(&read_all(&mut other).await), 200);
 }
 
+#[tokio::test]
+async fn behind_a_reverse_proxy_everybody_has_limits_of_their_own() {
+    let mut settings = Settings { rate_limit: true, ..plain() };
+    settings.listeners[0].forwarded_for = true;
+    let server = Running::start(settings).await;
+    let body = r#"{"refresh_token":"abc"}"#;
+    let post = async |sender: &str| {
+        let request = format!(
+            "POST {ECHO} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-forwarded-for: {sender}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        status(&server.exchange(request.into_bytes()).await)
+    };
+    let mut answers = Vec::new();
+    while answers.len() <= limits::ADDRESS_BURST as usize * 2 && !answers.contains(&429) {
+        answers.push(post(&format!("198.51.100.{}, 203.0.113.1", answers.len())).await);
+    }
+    assert!(answers.contains(&429), "a made-up address before the proxy's is no way around the limit");
+    assert_eq!(post("203.0.113.2").await, 200);
+}
+
 /// Repeats a request until it has the status: the other side of a socket is never in step.
 async fn until<F: Future<Output = String>>(expected: u16, request: impl Fn() -> F) -> String {
     for _ in 0..100 {

@@ -94,7 +94,7 @@ fn app(folder: &TempDir) -> App {
 }
 
 fn plain() -> Settings {
-    let listeners = vec![Listener { bind: Bind::Tcp(([127, 0, 0, 1], 0).into()), tls: None }];
+    let listeners = vec![Listener::plain(Bind::Tcp(([127, 0, 0, 1], 0).into()))];
     Settings { listeners, rate_limit: false, limits: Limits::default() }
 }
 

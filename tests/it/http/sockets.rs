@@ -19,7 +19,7 @@ async fn a_unix_socket_serves_and_is_replaced() {
     let path = folder.path().join("client.sock");
     // What a process that died leaves behind.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let listeners = vec![Listener { bind: Bind::Unix(path.clone()), tls: None }];
+    let listeners = vec![Listener::plain(Bind::Unix(path.clone()))];
     let mut server = Running::start(Settings { listeners, ..plain() }).await;
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o660);
 
@@ -40,7 +40,7 @@ async fn a_socket_in_use_is_an_error_that_names_it() {
     let server = Running::start(plain()).await;
     let folder = TempDir::new().unwrap();
     let app = app(&folder);
-    let listeners = vec![Listener { bind: Bind::Tcp(server.address), tls: None }];
+    let listeners = vec![Listener::plain(Bind::Tcp(server.address))];
     let error = Server::bind(Settings { listeners, ..plain() }, app, routes()).await.err().unwrap();
     assert!(error.to_string().contains(&server.address.to_string()), "{error}");
 }
@@ -72,13 +72,13 @@ async fn a_socket_of_systemd_is_served() {
 
 /// What the test is when it has started itself as systemd would, until it is killed.
 async fn serve_what_systemd_passes() {
-    let listeners = vec![Listener { bind: Bind::Systemd, tls: None }];
+    let listeners = vec![Listener::plain(Bind::Systemd)];
     Running::start(Settings { listeners, ..plain() }).await.task.await.unwrap();
 }
 
 #[tokio::test]
 async fn a_socket_that_systemd_did_not_pass_is_an_error() {
-    let listeners = vec![Listener { bind: Bind::Systemd, tls: None }];
+    let listeners = vec![Listener::plain(Bind::Systemd)];
     let folder = TempDir::new().unwrap();
     let error = Server::bind(Settings { listeners, ..plain() }, app(&folder), routes()).await.err().unwrap();
     assert_eq!(error.to_string(), "cannot listen on systemd: systemd passed no such socket");
