@@ -152,6 +152,8 @@ impl Writer {
                 // What was written meanwhile is little; with it gone the log starts over instead of growing on.
                 self.wal.checkpointing = false;
                 checkpoint_log(&self.sql);
+                // The next commit counts again; until then there is nothing to do.
+                self.wal.frames.store(0, Ordering::Relaxed);
             }
         }
     }
