@@ -1,5 +1,7 @@
 //! The engine as a whole: real SQLite and LMDB in a temporary folder.
 
+mod model;
+
 use std::ops::Bound::Unbounded;
 
 use super::{tables::Table, *};

@@ -35,6 +35,9 @@ pub(in crate::store) enum Message {
     Done(Done),
     /// No job comes any more.
     Close,
+    /// Everything there is to move is to be moved, as if its time had come.
+    #[cfg(test)]
+    Checkpoint,
 }
 
 /// A write, asked for by somebody who waits.
@@ -140,6 +143,11 @@ impl Writer {
             Message::Job(job) if self.closing => job.finish(Err(StoreError::Closed)),
             Message::Job(job) => self.pending.push_back(job),
             Message::Close => self.closing = true,
+            #[cfg(test)]
+            Message::Checkpoint => {
+                self.freeze();
+                self.wal.frames.store(u32::MAX, Ordering::Relaxed);
+            }
             Message::Done(Done::Events { position, base }) => {
                 self.prune = Some(position);
                 self.pointer.frozen = None;
