@@ -1,9 +1,9 @@
 //! What each client holds at the moment: connections and requests, both bounded, and its turns, so that one client can't
 //! take what others need.
 //!
-//! A client is an address; of IPv6 a /64, which is what one subscriber gets. A reverse proxy may tell it. Otherwise a Unix socket and this machine's own address
-//! speak for many (a reverse proxy): there a client is an access token, which tells whose turn a request takes, and there
-//! are no bounds. The token is not checked for that: a wrong one takes nobody's turn.
+//! A client is an address; of IPv6 a /64, which is what one subscriber gets. A reverse proxy may tell it. If none does, a
+//! Unix socket and this machine's own address speak for many: there a client is an access token, which tells whose turn a
+//! request takes, and there are no bounds. The token is not checked for that: a wrong one takes nobody's turn.
 
 use std::{
     collections::{HashMap, hash_map::RandomState},
