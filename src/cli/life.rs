@@ -36,6 +36,7 @@ pub(super) fn live(config: Config, ready: impl FnOnce()) -> anyhow::Result<()> {
 async fn serve(settings: Settings, app: App, ready: impl FnOnce()) -> anyhow::Result<()> {
     // Before anything is answered, so that a signal never finds the default, which ends the process.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    app.claim_store().await?;
     let server = Server::bind(settings, app.clone(), api::routes()).await?;
     let notifier = Notifier::from_environment();
     notifier.tell("READY=1");

@@ -8,7 +8,7 @@ use super::{passwords::Passwords, shared_secret::Nonces, signer::Signer, uia, wr
 use crate::{
     base::{clock::Clock, limits, rng::Rng},
     config::Registration,
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// The running server, as handlers and workers see it.
@@ -29,6 +29,17 @@ pub struct Parts {
     pub rng: Rng,
 }
 
+/// Why a store is not for this server.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimStoreError {
+    #[error(
+        "the data folder belongs to the server {owner}, not to {own}: choose another folder, or that name"
+    )]
+    Owned { owner: String, own: OwnedServerName },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// The parts, and what use cases keep in memory.
 pub struct Shared {
     parts: Parts,
@@ -47,6 +58,21 @@ impl App {
             lanes: Lanes::default(),
             parts,
         }))
+    }
+
+    /// Takes a new store for this server, or checks that an old one is this server's.
+    ///
+    /// # Errors
+    /// The store is another server's: its accounts would get other ids, and its rooms strangers as members.
+    pub async fn claim_store(&self) -> Result<(), ClaimStoreError> {
+        let own = self.server_name.clone();
+        match self.store.read(|view| view.server_name()).await? {
+            None => {
+                Ok(self.store.write(move |transaction| transaction.set_server_name(own.as_str())).await?)
+            }
+            Some(owner) if own == owner => Ok(()),
+            Some(owner) => Err(ClaimStoreError::Owned { owner, own }),
+        }
     }
 
     /// This server, as it signs.

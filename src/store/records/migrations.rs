@@ -5,8 +5,11 @@ use rusqlite::Connection;
 use crate::store::{OpenError, StoreError};
 
 /// Every migration, in order; the first has number 1. What was released once is never changed.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_store.sql"), include_str!("migrations/0002_accounts.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_store.sql"),
+    include_str!("migrations/0002_accounts.sql"),
+    include_str!("migrations/0003_server_name.sql"),
+];
 
 /// Brings the database up to date; returns whether it was empty before.
 ///

@@ -9,6 +9,7 @@ mod devices;
 mod filters;
 mod profiles;
 mod registration_tokens;
+mod server_name;
 mod tokens;
 mod users;
 mod values;

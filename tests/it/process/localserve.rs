@@ -44,6 +44,23 @@ fn a_data_folder_has_one_server() {
 }
 
 #[test]
+fn a_data_folder_is_one_servers_for_good() {
+    let folder = TempDir::new().unwrap();
+    let (mut server, port) = serve(folder.path(), &[]);
+    end(&mut server);
+    let other = run(&[
+        "localserve",
+        "--port",
+        &free_port().to_string(),
+        "--data-dir",
+        folder.path().to_str().unwrap(),
+    ]);
+    assert_eq!(other.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&other.stderr);
+    assert!(told.contains(&format!("belongs to the server localhost:{port}")), "{told}");
+}
+
+#[test]
 fn a_port_that_is_taken_is_named() {
     let (folder, taken) = (TempDir::new().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let port = taken.local_addr().unwrap().port().to_string();
