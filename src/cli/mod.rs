@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "here the program talks to people")]
 
 mod config;
+mod heap;
 mod init;
 mod life;
 mod localserve;
@@ -52,6 +53,7 @@ impl From<anyhow::Error> for Failure {
 
 /// Runs the subcommand that the arguments name.
 pub fn main() -> ExitCode {
+    heap::configure();
     let mut arguments = lexopt::Parser::from_env();
     let first = match arguments.next() {
         Ok(Some(Value(name))) => name.to_string_lossy().into_owned(),

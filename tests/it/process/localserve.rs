@@ -1,6 +1,7 @@
 //! `localserve`: starts without any configuration.
 
 use std::{
+    fs,
     io::{BufRead, BufReader},
     net::TcpListener,
     os::unix::net::UnixDatagram,
@@ -9,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tayberry::base::limits;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -24,6 +26,27 @@ async fn localserve_answers_and_stops_when_asked_to() {
     exchange(stream, "GET", "/_matrix/client/versions", None, Value::Null).await.ok();
     let status = end(&mut server);
     assert!(status.success(), "{status}");
+}
+
+#[tokio::test]
+async fn memory_that_passwords_took_is_given_back() {
+    let folder = TempDir::new().unwrap();
+    let (mut server, port) = serve(folder.path(), &[]);
+    let registered = (0..8).map(async |number| {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let name = format!("user{number}");
+        let body =
+            json!({"username": name, "password": "a long pass phrase", "auth": {"type": "m.login.dummy"}});
+        exchange(stream, "POST", "/_matrix/client/v3/register", None, body).await.ok()
+    });
+    for registering in registered {
+        registering.await;
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", server.0.id())).unwrap();
+    let own = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    let kilobytes: u32 = own.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kilobytes < limits::PASSWORD_MEMORY_KIB, "{kilobytes} KB");
+    end(&mut server);
 }
 
 #[test]
