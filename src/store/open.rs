@@ -41,6 +41,10 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
     }
     let (identity, secret) = read_identity(&sql).map_err(failed)?;
     let lmdb = Lmdb::open(&dir.join(EVENTS)).map_err(failed)?;
+    // Syncing a new file keeps its content, not its name. SQLite sees to its own, LMDB does not.
+    for folder in [dir.join(EVENTS), dir.clone()] {
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| failed(error.into()))?;
+    }
     let pointer = match_engines(&sql, &lmdb, &identity)?;
     checkpoint::delete_unlisted_runs(&lmdb).map_err(failed)?;
 
