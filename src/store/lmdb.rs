@@ -87,11 +87,14 @@ fn open_env(dir: &Path) -> Result<Env<WithoutTls>, StoreError> {
     loop {
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.map_size(size).max_dbs(Table::ALL.len() as u32).max_readers(MAX_READERS);
+        let flags = EnvFlags::NO_READ_AHEAD;
+        #[cfg(test)]
+        let flags = flags | super::tests::power::weakened_flags();
         #[expect(
             unsafe_code,
             reason = "LMDB maps a file; the data folder's lock keeps every other process away from it"
         )]
-        let opened = unsafe { options.flags(EnvFlags::NO_READ_AHEAD).open(dir) };
+        let opened = unsafe { options.flags(flags).open(dir) };
         match opened {
             // A small address space may have no such hole: take a smaller one.
             Err(heed::Error::Io(error))

@@ -1,6 +1,7 @@
 //! The engine as a whole: real SQLite and LMDB in a temporary folder.
 
 mod model;
+pub(in crate::store) mod power;
 
 use std::ops::Bound::Unbounded;
 

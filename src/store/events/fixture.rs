@@ -25,10 +25,10 @@ use crate::{
 };
 
 /// A store in a folder of its own with one room in it.
-pub(super) struct Rig {
-    store: Store,
+pub(in crate::store) struct Rig {
+    pub(in crate::store) store: Store,
     runtime: Runtime,
-    pub(super) room: RoomNumber,
+    pub(in crate::store) room: RoomNumber,
     version: Version,
     keys: PublicKeyMap,
     dir: TempDir,
@@ -36,7 +36,7 @@ pub(super) struct Rig {
 
 /// What became of an event that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(in crate::store) enum Outcome {
     Needs,
     Rejected(EventNumber),
     SoftFailed(EventNumber),
@@ -45,7 +45,7 @@ pub(super) enum Outcome {
 
 impl Rig {
     /// A store whose room holds what the world's room holds, in the same order.
-    pub(super) fn of(world: &World) -> Self {
+    pub(in crate::store) fn of(world: &World) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = open(&dir);
         let runtime = Builder::new_current_thread().build().unwrap();
@@ -60,14 +60,14 @@ impl Rig {
         rig
     }
 
-    pub(super) fn write<T: Send + 'static>(
+    pub(in crate::store) fn write<T: Send + 'static>(
         &self,
         job: impl FnMut(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> T {
         self.runtime.block_on(self.store.write(job)).unwrap()
     }
 
-    pub(super) fn read<T: Send + 'static>(
+    pub(in crate::store) fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&View<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> T {
@@ -75,18 +75,18 @@ impl Rig {
     }
 
     /// The same folder, opened again: what was in the tail now lies in LMDB.
-    pub(super) fn reopened(self) -> Self {
+    pub(in crate::store) fn reopened(self) -> Self {
         self.store.close();
         drop(self.store);
         Self { store: open(&self.dir), ..self }
     }
 
     /// Judges an event as the core does and appends it in one job.
-    pub(super) fn arrive(&self, object: &CanonicalJsonObject) -> Outcome {
+    pub(in crate::store) fn arrive(&self, object: &CanonicalJsonObject) -> Outcome {
         self.arrive_by(object, None)
     }
 
-    pub(super) fn arrive_by(
+    pub(in crate::store) fn arrive_by(
         &self,
         object: &CanonicalJsonObject,
         transaction: Option<TransactionIdentity>,
@@ -119,7 +119,7 @@ impl Rig {
     }
 
     /// Appends an event without judging it.
-    pub(super) fn outlier(&self, object: &CanonicalJsonObject) -> EventNumber {
+    pub(in crate::store) fn outlier(&self, object: &CanonicalJsonObject) -> EventNumber {
         let pdu = Pdu::parse(object, self.version).unwrap();
         let room = self.room;
         self.write(move |tx| {
@@ -128,18 +128,18 @@ impl Rig {
         })
     }
 
-    pub(super) fn number(&self, id: &EventId) -> Option<EventNumber> {
+    pub(in crate::store) fn number(&self, id: &EventId) -> Option<EventNumber> {
         let (room, id) = (self.room, id.to_owned());
         self.read(move |view| view.event_number(room, &id))
     }
 
-    pub(super) fn record(&self) -> RoomRecord {
+    pub(in crate::store) fn record(&self) -> RoomRecord {
         let room = self.room;
         self.read(move |view| view.room(room))
     }
 
     /// Everything that breaks an invariant.
-    pub(super) fn findings(&self) -> Vec<Finding> {
+    pub(in crate::store) fn findings(&self) -> Vec<Finding> {
         self.read(|view| {
             let mut findings = Vec::new();
             view.check_events(&mut |finding| findings.push(finding))?;

@@ -10,7 +10,7 @@ mod check;
 pub(in crate::store) mod codec;
 mod event;
 #[cfg(test)]
-mod fixture;
+pub(in crate::store) mod fixture;
 mod graph;
 mod history;
 mod membership;

@@ -12,6 +12,8 @@ pub(in crate::store) fn open_writer(path: &Path) -> Result<Connection, StoreErro
     sql.pragma_update(None, "journal_mode", "wal")?;
     // A commit is on the disk before anybody is told of it.
     sql.pragma_update(None, "synchronous", "full")?;
+    #[cfg(test)]
+    crate::store::tests::power::weaken(&sql)?;
     sql.pragma_update(None, "foreign_keys", true)?;
     // The checkpoint thread does that, off the path of writes.
     sql.pragma_update(None, "wal_autocheckpoint", 0)?;
