@@ -4,6 +4,7 @@
 
 mod accounts;
 mod coverage;
+mod crash;
 mod http;
 mod log;
 mod process;

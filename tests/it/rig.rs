@@ -1,7 +1,7 @@
 //! The rig: whole servers on loopback, each in a folder of its own, and a client that speaks JSON to them. Time stands
 //! still unless a test moves it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use serde_json::{Value, json};
 use tayberry::{
@@ -150,23 +150,38 @@ pub(crate) fn parts(folder: &TempDir) -> Parts {
 
 /// Sends one request over a connection of its own.
 pub(crate) async fn exchange(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     method: &str,
     path: &str,
     token: Option<&str>,
     body: Value,
 ) -> Reply {
+    try_exchange(stream, method, path, token, body).await.unwrap()
+}
+
+/// The same with a server that may die meanwhile.
+pub(crate) async fn try_exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: Value,
+) -> io::Result<Reply> {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let authorization = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
     let length = body.len();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{authorization}content-length: {length}\r\n\r\n{body}"
     );
-    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.write_all(request.as_bytes()).await?;
     let mut response = Vec::new();
-    stream.read_to_end(&mut response).await.unwrap();
+    stream.read_to_end(&mut response).await?;
     let response = String::from_utf8(response).unwrap();
-    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let declared = head.split("\r\n").find_map(|line| line.strip_prefix("content-length: "));
+    if declared.is_some_and(|length| length != body.len().to_string()) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Reply { status, body: serde_json::from_str(body).unwrap_or_default() }
+    Ok(Reply { status, body: serde_json::from_str(body).unwrap_or_default() })
 }

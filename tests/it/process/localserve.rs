@@ -114,9 +114,14 @@ fn systemd_hears_of_the_start_the_stop_and_signs_of_life() {
     assert_eq!(last.as_deref(), Some("STOPPING=1"));
 }
 
-/// Starts `localserve` on a free port and waits until it says that it answers.
+/// Starts `localserve` on a free port.
 fn serve(dir: &Path, variables: &[(&str, &str)]) -> (Process, u16) {
     let port = free_port();
+    (serve_on(port, dir, variables), port)
+}
+
+/// Starts `localserve` and waits until it says that it answers.
+pub(crate) fn serve_on(port: u16, dir: &Path, variables: &[(&str, &str)]) -> Process {
     let mut command = Command::new(BINARY);
     command.args(["localserve", "--port", &port.to_string(), "--data-dir"]).arg(dir);
     command.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -124,5 +129,5 @@ fn serve(dir: &Path, variables: &[(&str, &str)]) -> (Process, u16) {
     let mut line = String::new();
     BufReader::new(server.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains(&format!("http://localhost:{port}")), "{line}");
-    (server, port)
+    server
 }

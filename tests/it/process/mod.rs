@@ -12,6 +12,8 @@ use std::{
 
 use tayberry::base::clock::Clock;
 
+pub(crate) use localserve::serve_on;
+
 #[test]
 fn a_command_line_is_understood_or_explained() {
     for (arguments, code, text) in [
