@@ -226,13 +226,13 @@ fn read_file<T: Value>(path: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> 
     let name = reader.text(path, |path| Ok(path.to_owned()))?;
     let credential = reader.source.environment.0.get(CREDENTIALS).map(|folder| Path::new(folder).join(&name));
     let file = credential.filter(|file| file.exists()).unwrap_or_else(|| reader.folder().join(&name));
-    match fs::read_to_string(&file) {
-        Ok(text) => T::read(&string(text.trim_end(), path.span()), reader),
-        Err(error) => {
-            reader.refuse_value(path, &format!("can't be read from {}: {error}", file.display()));
-            None
-        }
-    }
+    let problem = match fs::read_to_string(&file) {
+        Ok(text) if text.trim_end().is_empty() => format!("names {}, which is empty", file.display()),
+        Ok(text) => return T::read(&string(text.trim_end(), path.span()), reader),
+        Err(error) => format!("can't be read from {}: {error}", file.display()),
+    };
+    reader.refuse_value(path, &problem);
+    None
 }
 
 /// The keys that set a field.

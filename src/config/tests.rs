@@ -173,6 +173,12 @@ fn a_secret_may_lie_in_a_file() {
 
     let both = secret(&format!("shared_secret = \"a\"\n{by_file}"), &[]).unwrap_err();
     assert!(both.to_string().contains("only one of shared_secret and shared_secret_file"), "{both}");
+    std::fs::write(folder.path().join("empty"), "\n").unwrap();
+    let empty = secret("shared_secret_file = \"empty\"", &[]).unwrap_err();
+    assert!(
+        empty.to_string().contains("`shared_secret_file` names")
+            && empty.to_string().contains("which is empty")
+    );
     let missing = secret("shared_secret_file = \"none\"", &[]).unwrap_err();
     assert!(missing.to_string().contains("toml:4: `shared_secret_file` can't be read"), "{missing}");
 }

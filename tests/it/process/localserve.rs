@@ -15,7 +15,7 @@ use tayberry::base::limits;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use super::{BINARY, Process, end, free_port, lines, run};
+use super::{BINARY, Process, end, end_with, free_port, lines, run};
 use crate::rig::exchange;
 
 #[tokio::test]
@@ -24,7 +24,7 @@ async fn localserve_answers_and_stops_when_asked_to() {
     let (mut server, port) = serve(folder.path(), &[]);
     let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     exchange(stream, "GET", "/_matrix/client/versions", None, Value::Null).await.ok();
-    let status = end(&mut server);
+    let status = end_with("INT", &mut server);
     assert!(status.success(), "{status}");
 }
 

@@ -56,10 +56,15 @@ impl Drop for Process {
 }
 
 /// Sends `SIGTERM`; the process has five seconds.
-pub(crate) fn end(Process(server): &mut Process) -> std::process::ExitStatus {
+pub(crate) fn end(server: &mut Process) -> std::process::ExitStatus {
+    end_with("TERM", server)
+}
+
+/// Sends a signal that asks the process to end; it has five seconds.
+pub(crate) fn end_with(signal: &str, Process(server): &mut Process) -> std::process::ExitStatus {
     let clock = Clock::system();
     let started = clock.monotonic();
-    assert!(Command::new("kill").arg(server.id().to_string()).status().unwrap().success());
+    assert!(Command::new("kill").args(["-s", signal, &server.id().to_string()]).status().unwrap().success());
     let status = server.wait().unwrap();
     assert!(clock.monotonic() - started < Duration::from_secs(5));
     status
