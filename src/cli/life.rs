@@ -55,15 +55,20 @@ async fn serve(settings: Settings, app: App, ready: impl FnOnce()) -> anyhow::Re
     Ok(())
 }
 
-/// Tells systemd that the server is well, twice as often as it wants to hear it, for as long as the store can be read.
+/// Tells systemd that the server is well, twice as often as it wants to hear it, for as long as the store reads and its
+/// writer gets on.
 async fn watch_dog(app: &App, notifier: &Notifier) {
     let Some(period) = systemd::watchdog() else { return std::future::pending().await };
     let mut ticks = interval(period / 2);
     loop {
         ticks.tick().await;
-        match app.store.read(|_| Ok::<_, StoreError>(())).await {
+        let well = async {
+            app.store.read(|_| Ok::<_, StoreError>(())).await?;
+            app.store.progress().await
+        };
+        match well.await {
             Ok(()) => notifier.tell("WATCHDOG=1"),
-            Err(error) => tracing::error!(%error, "the store can't be read"),
+            Err(error) => tracing::error!(%error, "the store doesn't get on"),
         }
     }
 }

@@ -147,6 +147,16 @@ impl Store {
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// Resolves once the writer looks at its queue, as it does between two groups; it writes nothing for that.
+    ///
+    /// # Errors
+    /// The store is closed.
+    pub async fn progress(&self) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.queue.send(Message::Call(reply)).map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)
+    }
+
     /// The position that was published last.
     pub fn position(&self) -> Position {
         self.0.published.load().position

@@ -129,6 +129,34 @@ async fn only_one_server_opens_a_folder() {
 }
 
 #[tokio::test]
+async fn progress_is_the_writers() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let position = store.position();
+    store.progress().await.unwrap();
+    assert_eq!(store.position(), position);
+
+    let ((go_on, held), (begin, mut begun)) = (mpsc::channel(), tokio::sync::mpsc::unbounded_channel());
+    let job = move |_: &mut Transaction<'_>| {
+        begin.send(()).unwrap();
+        held.recv().map_err(|_| StoreError::Closed)
+    };
+    let writing = tokio::spawn({
+        let store = store.clone();
+        async move { store.write(job).await }
+    });
+    begun.recv().await.unwrap();
+    let mut progress = Box::pin(store.progress());
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(100), &mut progress).await.is_err());
+    go_on.send(()).unwrap();
+    progress.await.unwrap();
+    writing.await.unwrap().unwrap();
+
+    store.close();
+    assert!(matches!(store.progress().await, Err(StoreError::Closed)));
+}
+
+#[tokio::test]
 async fn ids_are_found_wherever_they_have_got_to() {
     let dir = tempfile::tempdir().unwrap();
     let hash =

@@ -16,6 +16,7 @@ use std::{
 };
 
 use rusqlite::Connection;
+use tokio::sync::oneshot;
 
 use super::{
     StoreError, Transaction, View,
@@ -33,6 +34,8 @@ pub(in crate::store) enum Message {
     Job(Box<dyn Job>),
     /// The checkpoint thread did its work.
     Done(Done),
+    /// Somebody wants to know whether the writer still gets round to its queue.
+    Call(oneshot::Sender<()>),
     /// No job comes any more.
     Close,
     /// Everything there is to move is to be moved, as if its time had come.
@@ -142,6 +145,8 @@ impl Writer {
         match message {
             Message::Job(job) if self.closing => job.finish(Err(StoreError::Closed)),
             Message::Job(job) => self.pending.push_back(job),
+            // Whoever called may have given up.
+            Message::Call(answer) => _ = answer.send(()),
             Message::Close => self.closing = true,
             #[cfg(test)]
             Message::Checkpoint => {
