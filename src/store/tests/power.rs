@@ -119,14 +119,17 @@ fn first_loss(weakened: &str, cuts: usize) -> Option<String> {
     None
 }
 
-/// Half of the points anywhere, half spread over all kinds of steps, so that rare ones are struck too.
+/// A quarter of the points anywhere, the others spread over all kinds of steps, so that rare ones are struck too.
 fn cut_points(steps: &[Step<'_>], cuts: usize, rng: &Rng) -> BTreeSet<usize> {
     let mut kinds: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (index, step) in steps.iter().enumerate().filter(|(_, step)| step.path != ACKNOWLEDGED) {
+    let matters =
+        |step: &Step<'_>| [ACKNOWLEDGED, "-shm", "lock.mdb"].iter().all(|end| !step.path.ends_with(end));
+    for (index, step) in steps.iter().enumerate().filter(|(_, step)| matters(step)) {
         kinds.entry(step.name()).or_default().push(index);
     }
     let draw = |from: &[usize]| from[rng.below(from.len() as u64) as usize];
-    let mut points: BTreeSet<usize> = kinds.values().cycle().take(cuts / 2).map(|kind| draw(kind)).collect();
+    let mut points: BTreeSet<usize> =
+        kinds.values().cycle().take(cuts * 3 / 4).map(|kind| draw(kind)).collect();
     while points.len() < cuts {
         points.insert(rng.below(steps.len() as u64) as usize);
     }
