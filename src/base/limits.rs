@@ -121,6 +121,8 @@ pub const TAIL_BYTES: usize = 2 << 20;
 pub const TAIL_FULL_BYTES: usize = 4 << 20;
 /// The tail is frozen after so long without a write.
 pub const TAIL_QUIET: Duration = Duration::from_secs(60);
+/// A key of the event store, in bytes: LMDB takes no longer one, and none that is empty.
+pub const KEY_BYTES: usize = 511;
 /// What one job may put into the journal, in bytes.
 pub const JOB_BYTES: usize = 256 << 10;
 /// Times that an event from elsewhere races local sends before these wait for it.

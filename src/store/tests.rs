@@ -119,6 +119,21 @@ async fn a_job_that_puts_too_much_is_refused() {
 }
 
 #[tokio::test]
+async fn a_key_that_lmdb_cannot_hold_does_not_reach_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for (length, fits) in [(0, false), (511, true), (512, false)] {
+        let job = move |tx: &mut Transaction<'_>| {
+            tx.put(Table::Names, &vec![7; length], b"value");
+            Ok::<_, StoreError>(())
+        };
+        assert_eq!(store.write(job).await.is_ok(), fits, "{length}");
+    }
+    drop(store);
+    assert_eq!(all(&open(dir.path())).await, entries(&[(&[7; 511], b"value")]));
+}
+
+#[tokio::test]
 async fn only_one_server_opens_a_folder() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

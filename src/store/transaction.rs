@@ -54,6 +54,10 @@ impl Transaction<'_> {
     }
 
     fn record(&mut self, table: Table, key: &[u8], value: super::tail::Value) {
+        assert!(
+            (1..=limits::KEY_BYTES).contains(&key.len()),
+            "what LMDB can't hold would stop all checkpoints"
+        );
         self.put_bytes += key.len() + value.as_ref().map_or(0, |value| value.len());
         self.puts.push(table, key, &value);
         self.view.pointer.tail.put(table, key, value);
