@@ -54,7 +54,7 @@ impl Checkpointer {
         while let Ok(work) = self.work.recv() {
             let done = match work {
                 Work::Log => {
-                    checkpoint_log(&self.sql);
+                    self.shorten_log();
                     Done::Log
                 }
                 Work::Events { tail, position } => match self.write_until_done(&tail, position) {
@@ -67,6 +67,19 @@ impl Checkpointer {
             }
             let merged = merge_runs(&self.lmdb);
             merged.unwrap_or_else(|error| tracing::warn!(%error, "runs of ids were not merged"));
+        }
+    }
+
+    /// Moves SQLite's log, and then what was written meanwhile, until little is left: the writer does the rest, and
+    /// nobody's write is done while it does.
+    fn shorten_log(&self) {
+        let mut moved = 0;
+        for _ in 0..LOG_PASSES {
+            let now = checkpoint_log(&self.sql);
+            if now < moved + LOG_REST_FRAMES {
+                return;
+            }
+            moved = now;
         }
     }
 
@@ -238,6 +251,10 @@ impl<'a> Slice<'a> {
     }
 }
 
+/// Passes over SQLite's log: each finds what was written during the one before, a fraction of that.
+const LOG_PASSES: usize = 4;
+/// What is little, in frames.
+const LOG_REST_FRAMES: u32 = 32;
 /// How long a checkpoint waits for space on the disk.
 const RETRY: Duration = Duration::from_secs(2);
 /// Entries of ids that one slice of a merge moves: a few dozen pages.

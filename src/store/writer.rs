@@ -315,10 +315,14 @@ impl Writer {
     }
 }
 
-/// Moves what no reader needs any more from SQLite's log into the database; waits for nobody.
-pub(in crate::store) fn checkpoint_log(sql: &Connection) {
-    let moved = sql.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-    moved.unwrap_or_else(|error| tracing::warn!(%error, "the write-ahead log was not checkpointed"));
+/// Moves what no reader needs any more from SQLite's log into the database; waits for nobody. Returns how many of the
+/// log's frames are moved by now.
+pub(in crate::store) fn checkpoint_log(sql: &Connection) -> u32 {
+    let moved = sql.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2));
+    moved.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the write-ahead log was not checkpointed");
+        0
+    })
 }
 
 fn fail(jobs: Vec<Box<dyn Job>>, error: &StoreError) {
