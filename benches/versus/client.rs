@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 /// A connection that opens itself again when the server closed it.
 pub(crate) struct Connection {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     sender: SendRequest<Full<Bytes>>,
 }
 

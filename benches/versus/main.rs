@@ -19,7 +19,9 @@ use anyhow::{Context, Result, bail};
 use lexopt::prelude::*;
 
 use crate::{
-    figures::{Figure, checkpoint, delivery, initial_sync, memory, sends, size, start, state_key, wakeups},
+    figures::{
+        Figure, checkpoint, delivery, flood, initial_sync, memory, sends, size, start, state_key, wakeups,
+    },
     report::Report,
     server::{Kind, Server},
 };
@@ -43,6 +45,7 @@ async fn run(options: &Options) -> Result<()> {
     measure::<memory::Memory>(options, &mut report).await?;
     measure::<sends::Sends>(options, &mut report).await?;
     measure::<delivery::Delivery>(options, &mut report).await?;
+    measure::<flood::Flood>(options, &mut report).await?;
     measure::<initial_sync::InitialSync>(options, &mut report).await?;
     measure::<wakeups::WakeUps>(options, &mut report).await?;
     measure::<checkpoint::Checkpoint>(options, &mut report).await?;
@@ -74,12 +77,13 @@ fn scratch() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     size::Size::NAME,
     start::Start::NAME,
     memory::Memory::NAME,
     sends::Sends::NAME,
     delivery::Delivery::NAME,
+    flood::Flood::NAME,
     initial_sync::InitialSync::NAME,
     wakeups::WakeUps::NAME,
     checkpoint::Checkpoint::NAME,

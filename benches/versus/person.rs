@@ -1,5 +1,7 @@
 //! A user with a token and one connection, and the calls that the figures are made of.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::Method;
@@ -12,7 +14,6 @@ use crate::{client::Connection, server::Server};
 pub(crate) struct Person {
     connection: Connection,
     token: String,
-    sent: u64,
 }
 
 impl Person {
@@ -27,7 +28,7 @@ impl Person {
         let body =
             connection.request(Method::POST, "/_matrix/client/v3/register", None, encode(&body)).await?;
         let Registered { access_token: token } = serde_json::from_slice(&body)?;
-        Ok(Self { connection, token, sent: 0 })
+        Ok(Self { connection, token })
     }
 
     /// Registers `count` users, called `{prefix}0` and so on.
@@ -40,8 +41,8 @@ impl Person {
     }
 
     /// Opens a further connection of the same session, as a client does for its long-poll.
-    pub(crate) async fn split(&self, server: &Server) -> Result<Self> {
-        Ok(Self { connection: Connection::open(server.address).await?, token: self.token.clone(), sent: 0 })
+    pub(crate) async fn split(&self) -> Result<Self> {
+        Ok(Self { connection: Connection::open(self.connection.address).await?, token: self.token.clone() })
     }
 
     /// Creates a public room and returns its id.
@@ -62,9 +63,14 @@ impl Person {
 
     /// Sends a text message with a new transaction id; returns when it is acknowledged.
     pub(crate) async fn send(&mut self, room: &str, text: &str) -> Result<()> {
-        self.sent += 1;
-        let path = format!("rooms/{room}/send/m.room.message/txn{}", self.sent);
+        let path = format!("rooms/{room}/send/m.room.message/txn{}", SENT.fetch_add(1, Relaxed));
         self.call(Method::PUT, &path, &json!({ "msgtype": "m.text", "body": text })).await.map(drop)
+    }
+
+    /// Reads the newest `limit` messages of a room.
+    pub(crate) async fn messages(&mut self, room: &str, limit: usize) -> Result<()> {
+        let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit={limit}");
+        self.connection.get(&path, Some(&self.token)).await.map(drop)
     }
 
     /// The initial sync: the whole answer.
@@ -93,6 +99,9 @@ impl Person {
         self.connection.request(method, &path, Some(&self.token), encode(body)).await
     }
 }
+
+/// Numbers transactions; connections of one session must not repeat each other's.
+static SENT: AtomicU64 = AtomicU64::new(0);
 
 /// An answered sync.
 pub(crate) struct Synced {

@@ -29,7 +29,7 @@ impl Figure for Delivery {
         let mut people = Person::register_many(server, "user", clients).await?;
         let room = room_of(&mut people).await?;
         let (arrived, mut arrivals) = mpsc::unbounded_channel();
-        let polls = Polls::open(server, &people, |_| {
+        let polls = Polls::open(&people, |_| {
             let arrived = arrived.clone();
             let mut expected = 0;
             move |body: &[u8]| {

@@ -46,7 +46,7 @@ impl Figure for InitialSync {
             server.stop()?;
             cold &= drop_caches()?;
             server.start().await?;
-            let mut person = people[0].split(server).await?;
+            let mut person = people[0].split().await?;
             let stopwatch = Stopwatch::start();
             size = person.sync().await?.body.len();
             times.push(stopwatch.elapsed_ms());

@@ -34,7 +34,7 @@ impl Figure for Memory {
 
         let mut people = Person::register_many(server, "user", USERS).await?;
         let room = room_of(&mut people).await?;
-        let polls = Polls::open(server, &people, |_| |_: &[u8]| ()).await?;
+        let polls = Polls::open(&people, |_| |_: &[u8]| ()).await?;
         let load = Load::start(server)?;
         let sends = scale.of(10_000 / USERS);
         let mut tasks = tokio::task::JoinSet::new();

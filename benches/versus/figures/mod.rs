@@ -2,6 +2,7 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod delivery;
+pub(crate) mod flood;
 pub(crate) mod initial_sync;
 pub(crate) mod memory;
 pub(crate) mod sends;
@@ -45,13 +46,13 @@ struct Polls(Vec<JoinHandle<Result<()>>>);
 
 impl Polls {
     /// Opens one long-poll for each of `people` and hands every answer to `seen`, with the person's index.
-    async fn open<F>(server: &Server, people: &[Person], mut seen: impl FnMut(usize) -> F) -> Result<Self>
+    async fn open<F>(people: &[Person], mut seen: impl FnMut(usize) -> F) -> Result<Self>
     where
         F: FnMut(&[u8]) + Send + 'static,
     {
         let mut tasks = Vec::with_capacity(people.len());
         for (index, person) in people.iter().enumerate() {
-            let mut poller = person.split(server).await?;
+            let mut poller = person.split().await?;
             let mut since = poller.sync().await?.next_batch;
             let mut seen = seen(index);
             tasks.push(tokio::spawn(async move {

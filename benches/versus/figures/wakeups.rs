@@ -24,7 +24,7 @@ impl Figure for WakeUps {
         server.start().await?;
         let mut people = Person::register_many(server, "user", 20).await?;
         room_of(&mut people).await?;
-        let polls = Polls::open(server, &people, |_| |_: &[u8]| ()).await?;
+        let polls = Polls::open(&people, |_| |_: &[u8]| ()).await?;
         // Their other connections, which would end one after the other.
         drop(people);
         tokio::time::sleep(Duration::from_secs(5)).await;
