@@ -15,6 +15,7 @@ use rusqlite::Connection;
 
 use super::{
     StoreError, ids,
+    journal::Half,
     lmdb::Lmdb,
     tables::Table,
     tail::Tail,
@@ -24,16 +25,16 @@ use crate::base::{ids::Position, limits};
 
 /// What the checkpoint thread is to do.
 pub(in crate::store) enum Work {
-    /// Write a tail, which ends at a position.
-    Events { tail: Tail, position: Position },
+    /// Write a tail, which ends at a position, and after which nothing is in this half of the journal.
+    Events { tail: Tail, position: Position, half: Half },
     /// Shorten SQLite's log.
     Log,
 }
 
 /// What it did.
 pub(in crate::store) enum Done {
-    /// All up to this position is in LMDB, as of a transaction.
-    Events { position: Position, base: usize },
+    /// The tail is in LMDB, as of a transaction.
+    Events { half: Half, base: usize },
     /// A tail could not be written; it is tried again.
     EventsFailed,
     /// SQLite's log was shortened.
@@ -57,8 +58,8 @@ impl Checkpointer {
                     self.shorten_log();
                     Done::Log
                 }
-                Work::Events { tail, position } => match self.write_until_done(&tail, position) {
-                    Some(base) => Done::Events { position, base },
+                Work::Events { tail, position, half } => match self.write_until_done(&tail, position) {
+                    Some(base) => Done::Events { half, base },
                     None => return,
                 },
             };

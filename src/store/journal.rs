@@ -3,10 +3,14 @@
 //! A row carries the position of its group and that of the one before it. Replaying rows from any point on is
 //! harmless: a put is absolute. The bytes of a row are a version byte and the compressed puts, in order, each as
 //! table code, flags and lengths as 32-bit words, key, value; a CRC-32 ends them.
+//!
+//! The rows lie in two tables, of which one takes those of the tail while the other holds those of the frozen tail. So
+//! a checkpoint that is done leaves a whole table to empty, which writes a page or two; to delete its rows one by one
+//! would write nearly all of its pages once more.
 
 use std::{io::Read, sync::Arc};
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::{
     StoreError,
@@ -14,6 +18,23 @@ use super::{
     tail::{Tail, Value},
 };
 use crate::base::{ids::Position, limits};
+
+/// One of the journal's two tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Half {
+    First,
+    Second,
+}
+
+impl Half {
+    /// The one whose turn is next.
+    pub(in crate::store) fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
 
 /// The puts of one group, as they will be written.
 #[derive(Default)]
@@ -44,29 +65,43 @@ impl Puts {
 /// Writes the row of a group.
 pub(in crate::store) fn append(
     sql: &Connection,
+    half: Half,
     position: Position,
     previous: Position,
     puts: &Puts,
 ) -> Result<(), StoreError> {
     let row = encode(&puts.0)?;
-    sql.prepare_cached("INSERT INTO journal (position, previous, puts) VALUES (?1, ?2, ?3)")?
-        .execute((position.0, previous.0, row))?;
+    let insert = match half {
+        Half::First => "INSERT INTO journal_0 (position, previous, puts) VALUES (?1, ?2, ?3)",
+        Half::Second => "INSERT INTO journal_1 (position, previous, puts) VALUES (?1, ?2, ?3)",
+    };
+    sql.prepare_cached(insert)?.execute((position.0, previous.0, row))?;
     Ok(())
 }
 
 /// The position of the last group; none in a journal that was never written.
 pub(in crate::store) fn last_position(sql: &Connection) -> Result<Option<Position>, StoreError> {
-    let mut statement = sql.prepare_cached("SELECT max(position) FROM journal")?;
-    let position: Option<u64> = statement.query_row([], |row| row.get(0)).optional()?.flatten();
-    Ok(position.map(Position))
+    Ok(newest(sql)?.map(|(position, _)| position))
 }
 
-/// Removes rows up to a position that LMDB has reached; never the newest.
-pub(in crate::store) fn prune(sql: &Connection, reached: Position) -> Result<(), StoreError> {
-    sql.prepare_cached(
-        "DELETE FROM journal WHERE position <= ?1 AND position < (SELECT max(position) FROM journal)",
-    )?
-    .execute([reached.0])?;
+/// The position of the last group, and the table that holds its row.
+pub(in crate::store) fn newest(sql: &Connection) -> Result<Option<(Position, Half)>, StoreError> {
+    let mut statement = sql.prepare_cached(
+        "SELECT (SELECT max(position) FROM journal_0), (SELECT max(position) FROM journal_1)",
+    )?;
+    let (first, second): (Option<u64>, Option<u64>) =
+        statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let half = if first > second { Half::First } else { Half::Second };
+    Ok(first.max(second).map(|position| (Position(position), half)))
+}
+
+/// Empties a table whose rows LMDB has reached, in the transaction that appends to the other one.
+pub(in crate::store) fn clear(sql: &Connection, half: Half) -> Result<(), StoreError> {
+    let delete = match half {
+        Half::First => "DELETE FROM journal_0",
+        Half::Second => "DELETE FROM journal_1",
+    };
+    sql.prepare_cached(delete)?.execute([])?;
     Ok(())
 }
 
@@ -76,8 +111,11 @@ pub(in crate::store) fn prune(sql: &Connection, reached: Position) -> Result<(),
 /// A row is damaged, or one is missing.
 pub(in crate::store) fn replay(sql: &Connection, reached: Position) -> Result<Tail, StoreError> {
     let mut tail = Tail::default();
-    let mut statement = sql.prepare("SELECT position, previous, puts FROM journal ORDER BY position")?;
-    let mut rows = statement.query([])?;
+    let mut statement = sql.prepare(
+        "SELECT position, previous, puts FROM journal_0 WHERE position > ?1
+         UNION ALL SELECT position, previous, puts FROM journal_1 WHERE position > ?1 ORDER BY position",
+    )?;
+    let mut rows = statement.query([reached.0])?;
     let mut before: Option<u64> = None;
     while let Some(row) = rows.next()? {
         let (position, previous): (u64, u64) = (row.get(0)?, row.get(1)?);
@@ -86,10 +124,8 @@ pub(in crate::store) fn replay(sql: &Connection, reached: Position) -> Result<Ta
             return Err(corrupt(position, "the row before it is missing"));
         }
         before = Some(position);
-        if position > reached.0 {
-            read_row(row.get_ref(2)?.as_blob().unwrap_or_default(), &mut tail)
-                .ok_or_else(|| corrupt(position, "its content can't be read"))?;
-        }
+        read_row(row.get_ref(2)?.as_blob().unwrap_or_default(), &mut tail)
+            .ok_or_else(|| corrupt(position, "its content can't be read"))?;
     }
     Ok(tail)
 }

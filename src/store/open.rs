@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use super::{
     Inner, OpenError, Options, Store, StoreError,
     checkpoint::{self, Checkpointer},
-    journal::{self, Puts},
+    journal::{self, Half, Puts},
     lmdb::Lmdb,
     notify::Waiters,
     records::{connection, migrations},
@@ -45,7 +45,7 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
     for folder in [dir.join(EVENTS), dir.clone()] {
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| failed(error.into()))?;
     }
-    let pointer = match_engines(&sql, &lmdb, &identity)?;
+    let (pointer, half, prune) = match_engines(&sql, &lmdb, &identity)?;
     checkpoint::delete_unlisted_runs(&lmdb).map_err(failed)?;
 
     let readers: Result<Vec<_>, _> =
@@ -73,7 +73,8 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
         checkpoints,
         pointer,
         pending: VecDeque::new(),
-        prune: None,
+        half,
+        prune,
         wal,
         closing: false,
     };
@@ -116,7 +117,7 @@ fn initialise(sql: &mut Connection, rng: &Rng) -> Result<(), StoreError> {
         "INSERT INTO identity (only, database_id, epoch, secret) VALUES (1, ?1, 1, ?2)",
         (rng.bytes::<16>(), rng.bytes::<32>()),
     )?;
-    journal::append(&transaction, Position(0), Position(0), &Puts::default())?;
+    journal::append(&transaction, Half::First, Position(0), Position(0), &Puts::default())?;
     Ok(transaction.commit()?)
 }
 
@@ -129,12 +130,17 @@ fn read_identity(sql: &Connection) -> Result<(Vec<u8>, [u8; 32]), StoreError> {
     })?)
 }
 
-/// Checks that both engines belong together, and replays what LMDB lacks.
-fn match_engines(sql: &Connection, lmdb: &Lmdb, identity: &[u8]) -> Result<Pointer, OpenError> {
+/// Checks that both engines belong together, and replays what LMDB lacks. Says too where the journal goes on, and what
+/// of it is to be pruned.
+fn match_engines(
+    sql: &Connection,
+    lmdb: &Lmdb,
+    identity: &[u8],
+) -> Result<(Pointer, Half, Option<Half>), OpenError> {
     let txn = lmdb.read()?;
     let (found, reached) = (lmdb.identity(&txn)?, lmdb.position(&txn)?);
     drop(txn);
-    let last = journal::last_position(sql)?.ok_or(OpenError::Inconsistent("its journal is empty"))?;
+    let (last, newest) = journal::newest(sql)?.ok_or(OpenError::Inconsistent("its journal is empty"))?;
     let reached = match (found, reached) {
         (Some(found), _) if found != identity => {
             return Err(OpenError::Inconsistent("its two stores are of different databases"));
@@ -154,7 +160,9 @@ fn match_engines(sql: &Connection, lmdb: &Lmdb, identity: &[u8]) -> Result<Point
         return Err(OpenError::Inconsistent("its event store is ahead of its journal"));
     }
     let tail = journal::replay(sql, reached)?;
-    Ok(Pointer { position: last, base: 0, tail, frozen: None })
+    let pointer = Pointer { position: last, base: 0, tail, frozen: None };
+    // Both tables may hold what LMDB lacks; where it lacks nothing, the turn is the other's.
+    Ok(if reached == last { (pointer, newest.other(), Some(newest)) } else { (pointer, newest, None) })
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {

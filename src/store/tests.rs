@@ -119,6 +119,29 @@ async fn a_job_that_puts_too_much_is_refused() {
 }
 
 #[tokio::test]
+async fn the_journal_holds_what_lmdb_lacks_and_the_newest_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = |view: &View<'_>| {
+        let count = "SELECT (SELECT count(*) FROM journal_0) + (SELECT count(*) FROM journal_1)";
+        Ok::<u64, StoreError>(view.sql().query_row(count, [], |row| row.get(0))?)
+    };
+    for _ in 0..3 {
+        let store = open(dir.path());
+        for _ in 0..3 {
+            put(&store, b"a", b"1").await;
+            assert_eq!(store.read(rows).await.unwrap(), 1);
+            put(&store, b"b", b"2").await;
+            assert_eq!(store.read(rows).await.unwrap(), 2);
+            store.0.queue.send(Message::Checkpoint).unwrap();
+            let all_moved = |pointer: &view::Pointer| pointer.tail.is_empty() && pointer.frozen.is_none();
+            while !all_moved(&store.0.published.load()) {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_lmdb_cannot_hold_does_not_reach_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

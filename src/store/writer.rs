@@ -21,13 +21,13 @@ use tokio::sync::oneshot;
 use super::{
     StoreError, Transaction, View,
     checkpoint::{Done, Work},
-    journal::{self, Puts},
+    journal::{self, Half, Puts},
     lmdb::Lmdb,
     notify::{Topic, Waiters},
     tail::Tail,
     view::{Pointer, Published, Shared},
 };
-use crate::base::{clock::Clock, ids::Position, limits};
+use crate::base::{clock::Clock, limits};
 
 /// What the writer is told.
 pub(in crate::store) enum Message {
@@ -64,8 +64,10 @@ pub(in crate::store) struct Writer {
     /// What was published last.
     pub(in crate::store) pointer: Pointer,
     pub(in crate::store) pending: VecDeque<Box<dyn Job>>,
-    /// The journal is to be pruned up to here, with the next group.
-    pub(in crate::store) prune: Option<Position>,
+    /// The table of the journal that takes the groups' rows.
+    pub(in crate::store) half: Half,
+    /// The table of the journal to empty, with the next group.
+    pub(in crate::store) prune: Option<Half>,
     pub(in crate::store) wal: Wal,
     pub(in crate::store) closing: bool,
 }
@@ -115,10 +117,6 @@ impl Writer {
             }
             self.look_after_log();
         }
-        if let Some(reached) = self.prune.take() {
-            let pruned = journal::prune(&self.sql, reached);
-            pruned.unwrap_or_else(|error| tracing::warn!(%error, "the journal was not pruned"));
-        }
     }
 
     fn is_finished(&mut self) -> bool {
@@ -153,8 +151,9 @@ impl Writer {
                 self.freeze();
                 self.wal.frames.store(u32::MAX, Ordering::Relaxed);
             }
-            Message::Done(Done::Events { position, base }) => {
-                self.prune = Some(position);
+            Message::Done(Done::Events { half, base }) => {
+                // It could be at work again, if a checkpoint was given up meanwhile.
+                self.prune = (half != self.half).then_some(half);
                 self.pointer.frozen = None;
                 self.pointer.base = base;
                 self.published.store(self.pointer.clone());
@@ -263,10 +262,10 @@ impl Writer {
         if pointer.position == self.pointer.position {
             pointer.position.0 += 1;
         }
-        if let Some(reached) = self.prune {
-            journal::prune(sql, reached)?;
+        if let Some(half) = self.prune {
+            journal::clear(sql, half)?;
         }
-        journal::append(sql, pointer.position, self.pointer.position, &puts)?;
+        journal::append(sql, self.half, pointer.position, self.pointer.position, &puts)?;
         execute("COMMIT").map_err(|error| {
             if is_failed_sync(&error) {
                 die("what is on the disk is unknown", &error);
@@ -295,10 +294,13 @@ impl Writer {
         if self.pointer.frozen.is_some() || self.pointer.tail.is_empty() {
             return;
         }
+        // Rows of what comes next are kept apart from those that this checkpoint makes needless.
+        let half = self.half;
+        self.half = half.other();
         let frozen = mem::take(&mut self.pointer.tail);
         self.pointer.frozen = Some(frozen.clone());
         self.published.store(self.pointer.clone());
-        let work = Work::Events { tail: frozen, position: self.pointer.position };
+        let work = Work::Events { tail: frozen, position: self.pointer.position, half };
         if self.checkpoints.send(work).is_err() {
             tracing::error!("the checkpoint thread has ended");
             self.closing = true;

@@ -8,8 +8,15 @@ CREATE TABLE identity (
     secret      BLOB NOT NULL CHECK (length(secret) = 32)
 ) STRICT;
 
--- One row a group of jobs. The newest is the counter of positions and is never pruned.
-CREATE TABLE journal (
+-- The journal: one row a group of jobs, in two tables that take turns. The newest row of both is the counter of
+-- positions and is never pruned.
+CREATE TABLE journal_0 (
+    position INTEGER PRIMARY KEY,
+    previous INTEGER NOT NULL,
+    puts     BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE journal_1 (
     position INTEGER PRIMARY KEY,
     previous INTEGER NOT NULL,
     puts     BLOB NOT NULL
