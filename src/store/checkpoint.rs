@@ -15,7 +15,6 @@ use rusqlite::Connection;
 
 use super::{
     StoreError, ids,
-    journal::Half,
     lmdb::Lmdb,
     tables::Table,
     tail::Tail,
@@ -25,8 +24,8 @@ use crate::base::{ids::Position, limits};
 
 /// What the checkpoint thread is to do.
 pub(in crate::store) enum Work {
-    /// Write a tail, which ends at a position, and after which nothing is in this half of the journal.
-    Events { tail: Tail, position: Position, half: Half },
+    /// Write a tail, which ends at a position.
+    Events { tail: Tail, position: Position },
     /// Shorten SQLite's log.
     Log,
 }
@@ -34,7 +33,7 @@ pub(in crate::store) enum Work {
 /// What it did.
 pub(in crate::store) enum Done {
     /// The tail is in LMDB, as of a transaction.
-    Events { half: Half, base: usize },
+    Events { base: usize },
     /// A tail could not be written; it is tried again.
     EventsFailed,
     /// SQLite's log was shortened.
@@ -58,8 +57,8 @@ impl Checkpointer {
                     self.shorten_log();
                     Done::Log
                 }
-                Work::Events { tail, position, half } => match self.write_until_done(&tail, position) {
-                    Some(base) => Done::Events { half, base },
+                Work::Events { tail, position } => match self.write_until_done(&tail, position) {
+                    Some(base) => Done::Events { base },
                     None => return,
                 },
             };

@@ -77,6 +77,7 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
         prune,
         wal,
         closing: false,
+        gave_up: false,
     };
     let threads = vec![
         spawn("writer", move || writer.run()).map_err(failed)?,

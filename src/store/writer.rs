@@ -70,6 +70,8 @@ pub(in crate::store) struct Writer {
     pub(in crate::store) prune: Option<Half>,
     pub(in crate::store) wal: Wal,
     pub(in crate::store) closing: bool,
+    /// A checkpoint failed while the store was closing; the journal keeps what it was to move for the next start.
+    pub(in crate::store) gave_up: bool,
 }
 
 /// How far SQLite's write-ahead log has grown, and who is at it.
@@ -124,7 +126,7 @@ impl Writer {
             return false;
         }
         self.freeze();
-        self.pointer.frozen.is_none()
+        self.pointer.frozen.is_none() || self.gave_up
     }
 
     /// The next message; none once nothing was written for so long that the tail may as well be frozen.
@@ -151,15 +153,14 @@ impl Writer {
                 self.freeze();
                 self.wal.frames.store(u32::MAX, Ordering::Relaxed);
             }
-            Message::Done(Done::Events { half, base }) => {
-                // It could be at work again, if a checkpoint was given up meanwhile.
-                self.prune = (half != self.half).then_some(half);
+            Message::Done(Done::Events { base }) => {
+                self.gave_up = false;
+                self.prune = Some(self.half.other());
                 self.pointer.frozen = None;
                 self.pointer.base = base;
                 self.published.store(self.pointer.clone());
             }
-            Message::Done(Done::EventsFailed) if self.closing => self.pointer.frozen = None,
-            Message::Done(Done::EventsFailed) => {}
+            Message::Done(Done::EventsFailed) => self.gave_up = self.closing,
             Message::Done(Done::Log) => {
                 // What was written meanwhile is little; with it gone the log starts over instead of growing on.
                 self.wal.checkpointing = false;
@@ -173,7 +174,8 @@ impl Writer {
     /// Whether memory is full of what the checkpoint has not written yet.
     fn must_wait(&self) -> bool {
         let frozen = self.pointer.frozen.as_ref().map(Tail::bytes);
-        frozen.is_some_and(|bytes| bytes + self.pointer.tail.bytes() >= limits::TAIL_FULL_BYTES)
+        !self.gave_up
+            && frozen.is_some_and(|bytes| bytes + self.pointer.tail.bytes() >= limits::TAIL_FULL_BYTES)
     }
 
     fn write_group(&mut self) {
@@ -295,12 +297,11 @@ impl Writer {
             return;
         }
         // Rows of what comes next are kept apart from those that this checkpoint makes needless.
-        let half = self.half;
-        self.half = half.other();
+        self.half = self.half.other();
         let frozen = mem::take(&mut self.pointer.tail);
         self.pointer.frozen = Some(frozen.clone());
         self.published.store(self.pointer.clone());
-        let work = Work::Events { tail: frozen, position: self.pointer.position, half };
+        let work = Work::Events { tail: frozen, position: self.pointer.position };
         if self.checkpoints.send(work).is_err() {
             tracing::error!("the checkpoint thread has ended");
             self.closing = true;
