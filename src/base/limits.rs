@@ -110,6 +110,12 @@ pub const PROFILE_NAME_BYTES: usize = 1_024;
 pub const PROFILE_KEY_BYTES: usize = 255;
 /// Accounts that the operator's list tells at once.
 pub const LISTED_USERS: usize = 1_000;
+/// What the operator's socket answers to one command, in bytes.
+pub const OPERATOR_ANSWER_BYTES: u64 = 16 << 20;
+/// The operator's command line waits so long for a running server.
+pub const OPERATOR_TIME: Duration = Duration::from_secs(60);
+/// Connections to the operator's socket.
+pub const OPERATOR_CONNECTIONS: usize = 4;
 /// Filters that one user may keep.
 pub const FILTERS: usize = 256;
 

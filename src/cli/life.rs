@@ -1,16 +1,17 @@
 //! The life of a server process, from the first thread to the last flush.
 
-use std::thread::available_parallelism;
+use std::{path::PathBuf, thread::available_parallelism};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
+    sync::oneshot,
     time::interval,
 };
 
 use super::{
-    open,
+    open, operator,
     systemd::{self, Notifier},
 };
 use crate::{
@@ -25,19 +26,21 @@ use crate::{
 /// Serves until `SIGTERM` or `SIGINT`, drains, and closes the store. `ready` is called once clients can connect.
 pub(super) fn live(config: Config, ready: impl FnOnce()) -> anyhow::Result<()> {
     let settings = settings(&config);
+    let socket = operator::socket(&config.data_dir);
     let app = App::new(open::parts(config)?);
     let runtime = runtime()?;
-    let result = runtime.block_on(serve(settings, app.clone(), ready));
+    let result = runtime.block_on(serve(settings, socket, app.clone(), ready));
     runtime.shutdown_timeout(limits::CLOSE_TIME);
     app.store.close();
     result
 }
 
-async fn serve(settings: Settings, app: App, ready: impl FnOnce()) -> anyhow::Result<()> {
+async fn serve(settings: Settings, socket: PathBuf, app: App, ready: impl FnOnce()) -> anyhow::Result<()> {
     // Before anything is answered, so that a signal never finds the default, which ends the process.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     app.claim_store().await?;
     let server = Server::bind(settings, app.clone(), api::routes()).await?;
+    let operated = bind_operator(socket, app.clone()).await?;
     let notifier = Notifier::from_environment();
     notifier.tell("READY=1");
     ready();
@@ -51,8 +54,30 @@ async fn serve(settings: Settings, app: App, ready: impl FnOnce()) -> anyhow::Re
         tracing::info!("stopping");
         notifier.tell("STOPPING=1");
     };
-    server.run(stop).await;
+    let (running, ended) = oneshot::channel::<()>();
+    let stop = async move {
+        stop.await;
+        drop(running);
+    };
+    let stop_operated = async {
+        // The other half is dropped, never used.
+        _ = ended.await;
+    };
+    tokio::join!(server.run(stop), operated.run(stop_operated));
     Ok(())
+}
+
+/// Binds the operator's socket.
+async fn bind_operator(socket: PathBuf, app: App) -> anyhow::Result<Server> {
+    let limits = Limits {
+        connections: limits::OPERATOR_CONNECTIONS,
+        connections_per_address: limits::OPERATOR_CONNECTIONS,
+        ..Limits::default()
+    };
+    let listeners = vec![Listener::plain(Bind::Private(socket))];
+    let settings = Settings { listeners, rate_limit: false, limits };
+    // Not as a `BindError`, which would be told as one of the listeners of the configuration.
+    Server::bind(settings, app, api::admin::routes()).await.map_err(|error| anyhow!("{error}"))
 }
 
 /// Tells systemd that the server is well, twice as often as it wants to hear it, for as long as the store reads and its

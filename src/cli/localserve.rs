@@ -58,7 +58,7 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
 }
 
 /// The configuration of a server that nobody configured.
-fn config(port: u16, data_dir: PathBuf) -> anyhow::Result<Config> {
+pub(super) fn config(port: u16, data_dir: PathBuf) -> anyhow::Result<Config> {
     let url = format!("http://localhost:{port}");
     let bind = Bind::Tcp((Ipv4Addr::LOCALHOST, port).into());
     Ok(Config {

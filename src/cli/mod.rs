@@ -12,9 +12,12 @@ mod life;
 mod localserve;
 mod log;
 mod open;
+mod operator;
+mod registration_token;
 mod routes;
 mod serve;
 mod systemd;
+mod user;
 
 use std::process::ExitCode;
 
@@ -28,8 +31,15 @@ struct Command {
     run: fn(lexopt::Parser) -> Result<(), Failure>,
 }
 
-const COMMANDS: &[Command] =
-    &[localserve::COMMAND, init::COMMAND, serve::COMMAND, config::COMMAND, routes::COMMAND];
+const COMMANDS: &[Command] = &[
+    localserve::COMMAND,
+    init::COMMAND,
+    serve::COMMAND,
+    config::COMMAND,
+    user::COMMAND,
+    registration_token::COMMAND,
+    routes::COMMAND,
+];
 
 /// Why a command did not do its work.
 enum Failure {

@@ -2,6 +2,7 @@
 
 mod config;
 mod localserve;
+mod operator;
 mod serve;
 
 use std::{
@@ -36,6 +37,18 @@ fn a_command_line_is_understood_or_explained() {
         (&["config"], 2, "--config FILE is missing"),
         (&["config", "--config", "nowhere.toml"], 1, "nowhere.toml can't be read"),
         (&["routes", "all"], 2, "all"),
+        (&["user", "--help"], 0, "--password-stdin"),
+        (&["user"], 2, "create, list, password or deactivate"),
+        (&["user", "dance"], 2, "there is no 'dance'"),
+        (&["user", "list"], 2, "--config FILE or --data-dir DIR"),
+        (&["user", "list", "--config", "a", "--data-dir", "b"], 2, "--config FILE or --data-dir DIR"),
+        (&["user", "list", "--admin", "--data-dir", "b"], 2, "'--admin'"),
+        (&["user", "create", "--data-dir", "b"], 2, "NAME is missing"),
+        (&["user", "deactivate", "--data-dir", "b"], 2, "NAME is missing"),
+        (&["user", "list", "--config", "nowhere.toml"], 1, "nowhere.toml can't be read"),
+        (&["registration-token", "--help"], 0, "--expires"),
+        (&["registration-token", "create", "--expires", "soon"], 2, "30m, 12h or 7d"),
+        (&["registration-token", "delete", "--data-dir", "b"], 2, "TOKEN is missing"),
     ] {
         let Output { status, stdout, stderr } = run(arguments);
         let (told, silent) = if code == 0 { (stdout, stderr) } else { (stderr, stdout) };

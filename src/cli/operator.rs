@@ -1,0 +1,124 @@
+//! Takes the operator's commands to a data folder: through the socket of the server that runs on it, or by opening the
+//! store, under the lock that a server would hold.
+
+use std::{
+    io::{self, Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, anyhow, bail};
+use tokio::runtime::{Builder, Runtime};
+
+use super::{Failure, localserve, open};
+use crate::{
+    base::limits,
+    config::Config,
+    service::{
+        App,
+        operator::{self, Command, Outcome},
+    },
+    store::View,
+};
+
+/// The operator's socket of the server that runs on a data folder.
+pub(super) fn socket(data_dir: &Path) -> PathBuf {
+    data_dir.join("admin.sock")
+}
+
+/// Which data folder a command line means: that of a configuration, or one of `localserve`.
+#[derive(Default)]
+pub(super) struct Place {
+    pub config: Option<PathBuf>,
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Where the commands go.
+pub(super) enum Operator {
+    /// To the server that listens here.
+    Running(PathBuf),
+    /// To the store, which is this process's alone.
+    Stopped(Runtime, App),
+}
+
+impl Operator {
+    /// Finds the server, or opens the store where none runs.
+    pub(super) fn at(place: Place) -> Result<Self, Failure> {
+        let (config, configured) = match place {
+            Place { config: file @ Some(_), data_dir: None } => (open::load(file)?, true),
+            Place { config: None, data_dir: Some(dir) } => (localserve::config(8008, dir)?, false),
+            _ => return Err(Failure::Usage("either --config FILE or --data-dir DIR must be given".into())),
+        };
+        let socket = socket(&config.data_dir);
+        match UnixStream::connect(&socket) {
+            Ok(_) => Ok(Self::Running(socket)),
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
+            {
+                Ok(Self::stopped(config, configured)?)
+            }
+            Err(error) => {
+                Err(anyhow!("the server's socket {} can't be used: {error}", socket.display()).into())
+            }
+        }
+    }
+
+    fn stopped(config: Config, configured: bool) -> anyhow::Result<Self> {
+        if !config.signing_key_file().exists() {
+            bail!("{} is not a server's data folder", config.data_dir.display());
+        }
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let mut parts = open::parts(config)?;
+        if !configured {
+            let name = runtime.block_on(parts.store.read(|view: &View<'_>| view.server_name()))?;
+            parts.server_name = name.context("no server has run on the data folder yet")?.parse()?;
+        }
+        let app = App::new(parts);
+        runtime.block_on(app.claim_store())?;
+        Ok(Self::Stopped(runtime, app))
+    }
+
+    /// Has a command done.
+    pub(super) fn run(&self, command: Command) -> anyhow::Result<Outcome> {
+        match self {
+            Self::Running(socket) => ask(socket, &command),
+            Self::Stopped(runtime, app) => Ok(runtime.block_on(operator::run(app, command))?),
+        }
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        if let Self::Stopped(_, app) = self {
+            app.store.close();
+        }
+    }
+}
+
+/// Sends a command to a running server: one request, of the version of HTTP in which an answer ends with its connection.
+fn ask(socket: &Path, command: &Command) -> anyhow::Result<Outcome> {
+    let failed = || format!("the server doesn't answer at {}", socket.display());
+    let body = serde_json::to_vec(command)?;
+    let answer = exchange(socket, &body).with_context(failed)?;
+    let (head, body) = answer.split_once("\r\n\r\n").with_context(failed)?;
+    if head.split(' ').nth(1) == Some("200") {
+        return serde_json::from_str(body).with_context(failed);
+    }
+    let refusal: serde_json::Value = serde_json::from_str(body).with_context(failed)?;
+    Err(anyhow!("{}", refusal["error"].as_str().unwrap_or("the server failed")))
+}
+
+fn exchange(socket: &Path, body: &[u8]) -> io::Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(limits::OPERATOR_TIME))?;
+    stream.set_write_timeout(Some(limits::OPERATOR_TIME))?;
+    let length = body.len();
+    write!(
+        stream,
+        "POST /command HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    )?;
+    stream.write_all(body)?;
+    let mut answer = String::new();
+    stream.take(limits::OPERATOR_ANSWER_BYTES).read_to_string(&mut answer)?;
+    Ok(answer)
+}

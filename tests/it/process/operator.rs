@@ -1,0 +1,142 @@
+//! The operator's commands, on a server that runs and on one that doesn't.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::{fs::PermissionsExt, net::UnixListener},
+    process::Stdio,
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use super::{command, end, free_port, lines, run, serve_on};
+use crate::rig::exchange;
+
+/// The data folder of a server that `localserve` runs now and then.
+struct Folder(TempDir);
+
+impl Folder {
+    fn path(&self) -> &str {
+        self.0.path().to_str().unwrap()
+    }
+
+    /// Runs a command, which must end with `code`, and returns its output or, after a failure, what it complains of.
+    fn run(&self, words: &[&str], stdin: &str, code: i32) -> String {
+        let words = [words, &["--data-dir", self.path()]].concat();
+        let mut command = command(&words);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A command that needs no password may be over before it takes one.
+        _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let (told, silent) =
+            if code == 0 { (output.stdout, output.stderr) } else { (output.stderr, output.stdout) };
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {}", String::from_utf8_lossy(&told));
+        assert!(silent.is_empty() && (code == 0 || lines(&told) == 1), "{words:?}");
+        String::from_utf8(told).unwrap().trim_end().to_owned()
+    }
+
+    fn json(&self, words: &[&str]) -> Value {
+        serde_json::from_str(&self.run(words, "", 0)).unwrap()
+    }
+
+    /// Everything that the commands do, and what they refuse; `who` is a name that is free.
+    fn operate(&self, port: u16, who: &str) {
+        let id = format!("@{who}:localhost:{port}");
+        let made = self.run(&["user", "create", who, "--admin", "--password-stdin"], "first\n", 0);
+        assert_eq!(made, id);
+        let again = self.run(&["user", "create", who, "--password-stdin"], "first\n", 1);
+        assert!(again.contains("taken"), "{again}");
+        let none = self.run(&["user", "create", "nobody", "--password-stdin"], "", 1);
+        assert!(none.contains("no password"), "{none}");
+        let long = "x".repeat(600);
+        self.run(&["user", "create", "nobody", "--password-stdin"], &long, 1);
+
+        let guest = format!("{who}-guest");
+        let made = self.run(&["user", "create", &guest], "", 0);
+        let password = made.lines().nth(1).unwrap();
+        assert_eq!(password.len(), 20, "{made}");
+        self.run(&["user", "deactivate", &guest], "", 0);
+        let gone = self.run(&["user", "password", &guest, "--password-stdin"], "x\n", 1);
+        assert!(gone.contains("deactivated"), "{gone}");
+        let unknown = self.run(&["user", "deactivate", "carol"], "", 1);
+        assert!(unknown.contains("no such user"), "{unknown}");
+
+        let listed = self.run(&["user", "list"], "", 0);
+        assert!(listed.lines().any(|line| line == format!("{id} admin")), "{listed}");
+        let users = self.json(&["user", "list", "--json"]);
+        let ended =
+            users.as_array().unwrap().iter().find(|user| user["localpart"] == guest.as_str()).unwrap();
+        assert_eq!((&ended["deactivated"], &ended["admin"]), (&json!(true), &json!(false)));
+        self.run(&["user", "password", who, "--password-stdin"], "second\n", 0);
+
+        let create = ["registration-token", "create", "family", "--uses", "3", "--expires", "7d"];
+        assert_eq!(self.run(&create, "", 0), "family");
+        self.run(&create, "", 1);
+        let token = &self.json(&["registration-token", "list", "--json"])[0];
+        assert_eq!(
+            (&token["token"], &token["uses_allowed"], &token["valid"]),
+            (&json!("family"), &json!(3), &json!(true))
+        );
+        assert!(token["expires_at"].as_u64().is_some());
+        assert!(
+            self.run(&["registration-token", "list"], "", 0).starts_with("family used 0 of 3, good for 16")
+        );
+        self.run(&["registration-token", "delete", "family"], "", 0);
+        self.run(&["registration-token", "delete", "family"], "", 1);
+        assert_eq!(self.run(&["registration-token", "list"], "", 0), "");
+        assert_eq!(self.run(&["registration-token", "create"], "", 0).len(), 16);
+    }
+}
+
+#[tokio::test]
+async fn commands_work_on_a_server_that_runs_and_on_one_that_does_not() {
+    let (folder, port) = (Folder(TempDir::new().unwrap()), free_port());
+    let socket = folder.0.path().join("admin.sock");
+    let mut server = serve_on(port, folder.0.path(), &[]);
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    folder.operate(port, "anna");
+    log_in(port, "anna").await;
+    end(&mut server);
+    assert!(!socket.exists(), "it is removed at the stop");
+
+    for token in folder.json(&["registration-token", "list", "--json"]).as_array().unwrap() {
+        folder.run(&["registration-token", "delete", token["token"].as_str().unwrap()], "", 0);
+    }
+    folder.operate(port, "ben");
+
+    // What a process that was killed leaves behind.
+    drop(UnixListener::bind(&socket).unwrap());
+    assert_eq!(folder.json(&["user", "list", "--json"]).as_array().unwrap().len(), 4);
+    let mut server = serve_on(port, folder.0.path(), &[]);
+    log_in(port, "ben").await;
+    assert_eq!(folder.json(&["user", "list", "--json"]).as_array().unwrap().len(), 4);
+    end(&mut server);
+}
+
+#[test]
+fn a_configured_server_is_found_before_its_first_start() {
+    let folder = TempDir::new().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    assert!(run(&["init", "--server-name", "a.example", "--dir", dir]).status.success());
+    let file = folder.path().join("tayberry.toml");
+    let made = run(&["user", "create", "anna", "--config", file.to_str().unwrap()]);
+    assert!(String::from_utf8(made.stdout).unwrap().starts_with("@anna:a.example\n"));
+}
+
+#[test]
+fn a_folder_without_a_server_stays_as_it_is() {
+    let folder = Folder(TempDir::new().unwrap());
+    let told = folder.run(&["user", "list"], "", 1);
+    assert!(told.contains("is not a server's data folder"), "{told}");
+    assert_eq!(fs::read_dir(folder.0.path()).unwrap().count(), 0);
+}
+
+async fn log_in(port: u16, name: &str) {
+    let body = json!({"type": "m.login.password", "password": "second",
+        "identifier": {"type": "m.id.user", "user": name}});
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    exchange(stream, "POST", "/_matrix/client/v3/login", None, body).await.ok();
+}
