@@ -1,0 +1,48 @@
+"""Every test runs twice: against Synapse, so that the test is known to be right, and against Tayberry."""
+
+import pytest
+from person import Person
+from servers import SERVERS
+
+
+@pytest.fixture(scope="session", params=list(SERVERS))
+def server(request, tmp_path_factory):
+    """A running server that the whole session shares; tests keep apart by using people of their own."""
+    yield from running(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(params=list(SERVERS))
+def own_server(request, tmp_path):
+    """A running server that the test may stop and kill."""
+    yield from running(request.param, tmp_path)
+
+
+def running(kind, folder):
+    server = SERVERS[kind](folder)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def new_person(server):
+    """Registers a person on the shared server: `await new_person()`."""
+    known = []
+
+    async def register(localpart=None):
+        known.append(await Person.register(server, localpart))
+        return known[-1]
+
+    yield register
+    for person in known:
+        await person.close()
+
+
+@pytest.fixture
+async def alice(new_person):
+    return await new_person()
+
+
+@pytest.fixture
+async def bob(new_person):
+    return await new_person()

@@ -1,0 +1,121 @@
+"""A person with a matrix-nio client, and plain HTTP with the same token for the calls that nio has not."""
+
+import asyncio
+import itertools
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import aiohttp
+import nio
+
+CLIENT = "/_matrix/client/v3"
+PASSWORD = "correct horse battery staple"
+numbers = itertools.count(1)
+
+
+@dataclass
+class Answer:
+    """A plain answer: status and JSON."""
+
+    status: int
+    body: dict
+
+    @property
+    def errcode(self) -> str | None:
+        return self.body.get("errcode")
+
+
+async def request(server, method: str, path: str, body=None, token: str | None = None, **query) -> Answer:
+    """Sends one request; `path` starts after `/_matrix/client/v3`, or is whole if it begins with `/_matrix`."""
+    url = server.url + (path if path.startswith("/_matrix") else CLIENT + path)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with aiohttp.ClientSession() as session:
+        async with session.request(method, url, json=body, headers=headers, params=query) as answer:
+            return Answer(answer.status, await answer.json(content_type=None))
+
+
+def part(text: str) -> str:
+    """One path segment."""
+    return quote(text, safe="")
+
+
+def expect(response, kind: type):
+    """The response, if nio understood it as `kind`; nio answers errors of server and schema alike as other types."""
+    assert isinstance(response, kind), repr(response)
+    return response
+
+
+class Person:
+    """One login of one user."""
+
+    def __init__(self, server, client: nio.AsyncClient, localpart: str, password: str = PASSWORD):
+        self.server = server
+        self.client = client
+        self.localpart = localpart
+        self.password = password
+
+    @classmethod
+    async def register(cls, server, localpart: str | None = None) -> "Person":
+        localpart = localpart or f"person{next(numbers)}"
+        person = cls(server, new_client(server), localpart)
+        expect(await person.client.register(localpart, PASSWORD, "first device"), nio.RegisterResponse)
+        return person
+
+    async def another_login(self, name: str = "another device") -> "Person":
+        """The same user on a further device."""
+        other = Person(self.server, new_client(self.server, self.user_id), self.localpart, self.password)
+        expect(await other.client.login(self.password, name), nio.LoginResponse)
+        return other
+
+    @property
+    def user_id(self) -> str:
+        return self.client.user_id
+
+    @property
+    def device_id(self) -> str:
+        return self.client.device_id
+
+    @property
+    def token(self) -> str:
+        return self.client.access_token
+
+    async def call(self, method: str, path: str, body=None, **query) -> Answer:
+        return await request(self.server, method, path, body, self.token, **query)
+
+    async def get(self, path: str, **query) -> dict:
+        """The body of a GET that must succeed."""
+        answer = await self.call("GET", path, **query)
+        assert answer.status == 200, answer
+        return answer.body
+
+    async def do(self, method: str, path: str, body=None, **query) -> dict:
+        """The body of a call that must succeed."""
+        answer = await self.call(method, path, {} if body is None else body, **query)
+        assert answer.status == 200, answer
+        return answer.body
+
+    def password_auth(self, session: str, password: str | None = None) -> dict:
+        """The password stage of user-interactive authentication."""
+        return {
+            "type": "m.login.password",
+            "identifier": {"type": "m.id.user", "user": self.user_id},
+            "password": password or self.password,
+            "session": session,
+        }
+
+    async def close(self) -> None:
+        await self.client.close()
+
+
+def new_client(server, user: str = "") -> nio.AsyncClient:
+    """A client that retries soon after its server went away, for as long as the test runs."""
+    config = nio.AsyncClientConfig(backoff_factor=0.05, max_timeout_retry_wait_time=0.5)
+    return nio.AsyncClient(server.url, user, config=config)
+
+
+async def until(condition, timeout_s: float = 20):
+    """Waits until `condition()` is true, and returns what it gave."""
+    async with asyncio.timeout(timeout_s):
+        while not (result := condition()):
+            await asyncio.sleep(0.02)
+        return result
