@@ -103,6 +103,39 @@ class Person:
             "session": session,
         }
 
+    async def create_room(self, *guests: "Person", **options) -> str:
+        """A new room that the guests are invited to and have joined."""
+        options.setdefault("preset", nio.RoomPreset.private_chat)
+        invite = [guest.user_id for guest in guests]
+        made = expect(await self.client.room_create(invite=invite, **options), nio.RoomCreateResponse)
+        for guest in guests:
+            await guest.join(made.room_id)
+        return made.room_id
+
+    async def join(self, room: str) -> None:
+        expect(await self.client.join(room), nio.JoinResponse)
+
+    async def say(self, room_id: str, text: str, txn_id: str | None = None) -> str:
+        """Sends a text message and returns its event id."""
+        content = {"msgtype": "m.text", "body": text}
+        sent = await self.client.room_send(room_id, "m.room.message", content, txn_id)
+        return expect(sent, nio.RoomSendResponse).event_id
+
+    async def put_state(self, room_id: str, event_type: str, content: dict, state_key: str = "") -> str:
+        put = await self.client.room_put_state(room_id, event_type, content, state_key)
+        return expect(put, nio.RoomPutStateResponse).event_id
+
+    async def state(self, room_id: str, event_type: str, state_key: str = "") -> dict:
+        """The content of one entry of the room's state."""
+        got = await self.client.room_get_state_event(room_id, event_type, state_key)
+        return expect(got, nio.RoomGetStateEventResponse).content
+
+    async def membership(self, room_id: str, of: "Person") -> str:
+        return (await self.state(room_id, "m.room.member", of.user_id))["membership"]
+
+    async def joined_rooms(self) -> list[str]:
+        return expect(await self.client.joined_rooms(), nio.JoinedRoomsResponse).rooms
+
     async def close(self) -> None:
         await self.client.close()
 
