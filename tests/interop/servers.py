@@ -126,6 +126,7 @@ enable_registration: true
 enable_registration_without_verification: true
 bcrypt_rounds: 4
 presence: {{enabled: false}}
+experimental_features: {{msc4222_enabled: true}}
 rc_message: &unlimited {{per_second: 100000, burst_count: 100000}}
 rc_registration: *unlimited
 rc_login: {{address: *unlimited, account: *unlimited, failed_attempts: *unlimited}}
