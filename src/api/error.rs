@@ -216,6 +216,9 @@ impl From<WriteError> for Error {
         match error {
             WriteError::UnknownRoom => Self::forbidden("You are not in this room"),
             WriteError::UnknownEvent => Self::not_found("The room has no such event"),
+            WriteError::NotLeft => {
+                Self::bad_request(ErrorKind::Unknown, "Leave the room before you forget it")
+            }
             WriteError::Denied(denied) => Self::forbidden(denied.reason),
             WriteError::TooLarge => Self::too_large("An event has at most 65536 bytes, its type and key 255"),
             WriteError::Content(reason) => Self::bad_json(reason),

@@ -42,6 +42,9 @@ pub enum WriteError {
     /// The room's rules forbid it.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// Only a room that was left can be forgotten.
+    #[error("the user has not left the room")]
+    NotLeft,
     /// The event would be larger than an event may be.
     #[error("the event is too large")]
     TooLarge,

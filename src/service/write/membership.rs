@@ -91,7 +91,7 @@ pub fn forget(transaction: &mut Transaction<'_>, room: RoomNumber, user: &UserId
             let user = transaction.intern_user(user)?;
             Ok(transaction.forget(user, room)?)
         }
-        Some(_) => Err(WriteError::forbidden("leave the room before you forget it")),
+        Some(_) => Err(WriteError::NotLeft),
         None => Err(WriteError::UnknownRoom),
     }
 }
