@@ -46,6 +46,16 @@ pub fn applies<G: Graph>(
     if redaction.sender().server_name() == target.sender().server_name() {
         return Ok(true);
     }
+    has_level(redaction, before, graph, version)
+}
+
+/// Whether a redaction's sender has the level to redact the events of others, by the state before it.
+pub fn has_level<G: Graph>(
+    redaction: &Pdu,
+    before: &State,
+    graph: &G,
+    version: Version,
+) -> Result<bool, G::Error> {
     let power = Power::of(before, graph, version)?;
     Ok(power.is_some_and(|power| power.may(redaction.sender(), Action::Redact)))
 }

@@ -185,6 +185,12 @@ fn a_redaction_takes_effect_with_the_level_or_for_ones_own() {
         server.send(room, ALICE, in_content, None).unwrap();
         assert!(server.event(room, &of_alice).header.redacted_by.is_some());
 
+        // Other servers would let one user of a server redact what another said.
+        assert_eq!(denied(server.send(room, BOB, redaction(&of_alice), None)), Rule::Member);
+        let own = server.say(room, BOB, "mine");
+        server.send(room, BOB, redaction(&own), None).unwrap();
+        assert!(server.event(room, &own).header.redacted_by.is_some());
+
         let unknown = redaction(&"$unknown".try_into().unwrap());
         assert!(matches!(server.send(room, ALICE, unknown, None), Err(WriteError::UnknownEvent)));
         let nothing = draft("m.room.redaction", None, json!({}));
