@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(crate) async fn sync(app: App, Waiting { user, turn }: Waiting, request: Sync) -> Result<Synced, Error> {
-    let Sync { request, by_older_name } = request;
+    let Sync { request, state } = request;
     let given = request.since.as_deref().map(str::parse::<SyncToken>).transpose()?;
     // What is from the future was given out by a server that knew more than this one does now.
     let since = given.map(|SyncToken(position)| position).filter(|since| *since <= app.store.position());
@@ -26,11 +26,11 @@ pub(crate) async fn sync(app: App, Waiting { user, turn }: Waiting, request: Syn
         lost: since.is_none() && given.is_some(),
         filter: filter(&app, &user, request.filter).await?,
         full_state: request.full_state,
-        state_after: request.use_state_after,
+        state,
         onlooker: user.onlooker(&app),
     };
     let answer = wait::sync(&app, &turn, query, request.timeout.unwrap_or(Duration::ZERO)).await?;
-    Ok(Synced { response: answer.response, by_older_name })
+    Ok(Synced(answer.response))
 }
 
 async fn filter(app: &App, user: &User, filter: Option<Filter>) -> Result<FilterDefinition, Error> {

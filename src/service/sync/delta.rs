@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use ruma::api::{Direction, client::filter::RoomFilter};
 
 use super::{
-    plan::Query,
+    plan::{Query, StateAs},
     summary::{self, Summary},
 };
 use crate::{
@@ -140,7 +140,7 @@ impl State<'_, '_> {
         if lazy {
             let known: HashSet<EventNumber> =
                 state.iter().chain(self.repeated()).map(VisibleEvent::number).collect();
-            let root = if query.state_after { self.end } else { self.start };
+            let root = if query.state == StateAs::Before { self.start } else { self.end };
             let senders = page::members_of(view, (room, root), self.reader, self.timeline.iter())?;
             state.extend(senders.into_iter().filter(|event| !known.contains(&event.number())));
         }
@@ -194,7 +194,7 @@ impl State<'_, '_> {
 
     /// The events that the client takes into its state from the timeline.
     fn repeated(&self) -> &[VisibleEvent] {
-        if self.query.state_after { &[] } else { self.timeline }
+        if self.query.state == StateAs::Before { self.timeline } else { &[] }
     }
 
     fn is_others_membership(&self, key: KeyNumber) -> Result<bool, StoreError> {

@@ -4,6 +4,7 @@
 //! newest position is not above the token costs one look-up. Nothing is remembered between two requests.
 //! <https://spec.matrix.org/v1.19/client-server-api/#syncing>
 
+pub mod answer;
 pub mod delta;
 pub mod plan;
 mod summary;

@@ -28,8 +28,18 @@ pub struct Query {
     pub filter: FilterDefinition,
     /// Tell the whole state of every room, whatever was told before.
     pub full_state: bool,
-    /// Tell state as of the end of the timeline instead of its start.
-    pub state_after: bool,
+    pub state: StateAs,
+}
+
+/// Which state of a room to tell, and by what name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateAs {
+    /// As of the start of the timeline.
+    Before,
+    /// As of its end.
+    After,
+    /// As of its end, by the name from before the specification had it.
+    AfterByOlderName,
 }
 
 /// A room that has something to tell.

@@ -1,13 +1,11 @@
-//! The answer of `/sync` in the specification's shape.
+//! Writes what changed as an answer of `/sync`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ruma::{
     OwnedRoomId, RoomId,
-    api::client::sync::sync_events::v3::{
-        InvitedRoom, JoinedRoom, KnockedRoom, LeftRoom, Response, State, StateEvents,
-    },
-    events::AnyStrippedStateEvent,
+    api::client::sync::sync_events::v3::RoomSummary,
+    events::{AnyStrippedStateEvent, AnySyncTimelineEvent},
     serde::Raw,
 };
 use serde_json::{
@@ -16,8 +14,9 @@ use serde_json::{
 };
 
 use super::{
+    answer::{Events, InvitedRoom, JoinedRoom, KnockedRoom, LeftRoom, Response, State, Timeline},
     delta::{RoomDelta, delta},
-    plan::{Change, Kind, Plan, Query, plan},
+    plan::{Change, Kind, Plan, Query, StateAs, plan},
 };
 use crate::{
     base::ids::Position,
@@ -54,7 +53,8 @@ pub fn answer(view: &View<'_>, query: &Query) -> Result<Answer, StoreError> {
     }
     let Plan { changes, topics } = plan(view, query, &touched)?;
 
-    let mut response = Response::new(SyncToken(view.position()).to_string());
+    let next_batch = SyncToken(view.position()).to_string();
+    let mut response = Response { next_batch, ..Response::default() };
     response.account_data.events = global
         .into_iter()
         .filter(|data| {
@@ -86,13 +86,9 @@ pub fn answer(view: &View<'_>, query: &Query) -> Result<Answer, StoreError> {
             Kind::Pending(stay) => {
                 let events = stripped_state(view, &change, stay)?;
                 if stay.membership == Membership::Invite {
-                    let mut room = InvitedRoom::new();
-                    room.invite_state.events = events;
-                    section.invite.insert(room_id, room);
+                    section.invite.insert(room_id, InvitedRoom { invite_state: events });
                 } else {
-                    let mut room = KnockedRoom::new();
-                    room.knock_state.events = events;
-                    section.knock.insert(room_id, room);
+                    section.knock.insert(room_id, KnockedRoom { knock_state: events });
                 }
             }
         }
@@ -111,20 +107,16 @@ fn joined(
     let mut reader = Reader::new(view, &graph, &change.access, &query.onlooker);
     let delta = delta(view, &change.access, &mut reader, query, since)?;
     let writer = Writer { reader: &reader, query };
-    let mut room = JoinedRoom::new();
-    if let Some(summary) = &delta.summary {
-        room.summary.heroes.clone_from(&summary.heroes);
-        room.summary.joined_member_count = Some(summary.joined.into());
-        room.summary.invited_member_count = Some(summary.invited.into());
+    let mut summary = RoomSummary::new();
+    if let Some(counted) = &delta.summary {
+        summary.heroes.clone_from(&counted.heroes);
+        summary.joined_member_count = Some(counted.joined.into());
+        summary.invited_member_count = Some(counted.invited.into());
     }
-    room.state = writer.state(&delta)?;
     // A room in which only something else changed has no timeline to tell of.
-    if since.is_none() || !delta.timeline.is_empty() || delta.limited {
-        room.timeline.limited = delta.limited;
-        room.timeline.prev_batch = Some(delta.prev_batch.to_string());
-        room.timeline.events = writer.events(&delta.timeline)?;
-    }
-    Ok(room)
+    let is_still = since.is_some() && delta.timeline.is_empty() && !delta.limited;
+    let timeline = if is_still { Timeline::default() } else { writer.timeline(&delta)? };
+    Ok(JoinedRoom { summary, state: writer.state(&delta)?, timeline, account_data: Events::default() })
 }
 
 fn left(
@@ -137,31 +129,26 @@ fn left(
     let mut reader = Reader::new(view, &graph, &change.access, &query.onlooker);
     let delta = delta(view, &change.access, &mut reader, query, since)?;
     let writer = Writer { reader: &reader, query };
-    let mut room = LeftRoom::new();
-    room.state = writer.state(&delta)?;
-    room.timeline.limited = delta.limited;
-    room.timeline.prev_batch = Some(delta.prev_batch.to_string());
-    room.timeline.events = writer.events(&delta.timeline)?;
-    Ok(room)
+    Ok(LeftRoom { state: writer.state(&delta)?, timeline: writer.timeline(&delta)? })
 }
 
 /// The state that shows somebody what they are invited to or knock at.
 /// <https://spec.matrix.org/v1.19/client-server-api/#stripped-state>
-fn stripped_state(
-    view: &View<'_>,
-    change: &Change,
-    stay: Stay,
-) -> Result<Vec<Raw<AnyStrippedStateEvent>>, StoreError> {
+fn stripped_state(view: &View<'_>, change: &Change, stay: Stay) -> Result<Events, StoreError> {
     let room = change.access.room;
     let root = view.header(room, stay.event)?.state_before.unwrap_or_default();
     let mut events = Vec::new();
     for kind in format::STRIPPED_STATE {
         if let Some(number) = view.state_event(room, root, kind, "")? {
-            events.extend(format::stripped(&view.event(room, number)?.pdu));
+            events.extend(
+                format::stripped::<AnyStrippedStateEvent>(&view.event(room, number)?.pdu).map(Raw::into_json),
+            );
         }
     }
-    events.extend(format::stripped(&view.event(room, stay.event)?.pdu));
-    Ok(events)
+    events.extend(
+        format::stripped::<AnyStrippedStateEvent>(&view.event(room, stay.event)?.pdu).map(Raw::into_json),
+    );
+    Ok(Events { events })
 }
 
 /// Writes events as the query wants them.
@@ -172,19 +159,29 @@ struct Writer<'a, 'v> {
 
 impl Writer<'_, '_> {
     fn state(&self, delta: &RoomDelta) -> Result<State, StoreError> {
-        let events = StateEvents::with_events(self.events(&delta.state)?);
-        Ok(if self.query.state_after { State::After(events) } else { State::Before(events) })
+        let events = Events { events: self.events(&delta.state)? };
+        Ok(match self.query.state {
+            StateAs::Before => State::Before(events),
+            StateAs::After => State::After(events),
+            StateAs::AfterByOlderName => State::AfterByOlderName(events),
+        })
     }
 
-    fn events<T>(&self, events: &[VisibleEvent]) -> Result<Vec<Raw<T>>, StoreError> {
-        events.iter().map(|event| Ok(self.selected(self.reader.write_in_room(event)?))).collect()
+    fn timeline(&self, delta: &RoomDelta) -> Result<Timeline, StoreError> {
+        let events = self.events(&delta.timeline)?;
+        Ok(Timeline { events, limited: delta.limited, prev_batch: Some(delta.prev_batch.to_string()) })
+    }
+
+    fn events(&self, events: &[VisibleEvent]) -> Result<Vec<Box<RawValue>>, StoreError> {
+        let write = |event| self.reader.write_in_room::<AnySyncTimelineEvent>(event);
+        events.iter().map(|event| Ok(self.selected(write(event)?.into_json()))).collect()
     }
 
     /// Leaves only the fields that the filter asks for.
-    fn selected<T>(&self, event: Raw<T>) -> Raw<T> {
+    fn selected(&self, event: Box<RawValue>) -> Box<RawValue> {
         let Some(fields) = &self.query.filter.event_fields else { return event };
-        let whole: Value = event.deserialize_as_unchecked().unwrap_or_default();
-        Raw::from_json(to_raw_value(&filter::select_fields(&whole, fields)).expect("JSON has a text"))
+        let whole: Value = serde_json::from_str(event.get()).unwrap_or_default();
+        to_raw_value(&filter::select_fields(&whole, fields)).expect("JSON has a text")
     }
 }
 
@@ -195,7 +192,7 @@ struct Data {
 }
 
 impl Data {
-    fn write<T>(self) -> Raw<T> {
+    fn write(self) -> Box<RawValue> {
         #[derive(serde::Serialize)]
         struct Event {
             #[serde(rename = "type")]
@@ -203,7 +200,7 @@ impl Data {
             content: Box<RawValue>,
         }
         let event = Event { kind: self.kind, content: self.content };
-        Raw::from_json(to_raw_value(&event).expect("a text and JSON have a JSON text"))
+        to_raw_value(&event).expect("a text and JSON have a JSON text")
     }
 }
 
