@@ -147,7 +147,7 @@ pub(in crate::store) fn merge_runs(lmdb: &Lmdb) -> Result<(), StoreError> {
         after = Some(*last);
         entries += batch.len() as u64;
         for (hash, value) in &batch {
-            lmdb.tree(Table::Ids).put(&mut txn, &ids::key(number, hash), value)?;
+            lmdb.put(&mut txn, Table::Ids, &ids::key(number, hash), value)?;
         }
         txn.commit()?;
     }
@@ -232,7 +232,7 @@ impl<'a> Slice<'a> {
     }
 
     fn put(mut self, table: Table, key: &[u8], value: &[u8]) -> Result<Self, StoreError> {
-        self.lmdb.tree(table).put(&mut self.txn, key, value)?;
+        self.lmdb.put(&mut self.txn, table, key, value)?;
         self.count(value.len())
     }
 

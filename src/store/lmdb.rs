@@ -2,7 +2,9 @@
 
 use std::{io, path::Path};
 
-use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls, types::Bytes};
+use heed::{
+    CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, RwTxn, WithoutTls, types::Bytes,
+};
 
 use super::{StoreError, tables::Table};
 use crate::base::{ids::Position, limits};
@@ -49,6 +51,21 @@ impl Lmdb {
     /// Begins the write transaction; only the checkpoint thread does.
     pub(in crate::store) fn write(&self) -> Result<RwTxn<'_>, StoreError> {
         Ok(self.env.write_txn()?)
+    }
+
+    /// Puts an entry. One behind all others is appended, which fills pages: LMDB would split the last one and leave
+    /// it an entry short, a fifth of its room where four events fit.
+    pub(in crate::store) fn put(
+        &self,
+        txn: &mut RwTxn<'_>,
+        table: Table,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), StoreError> {
+        let tree = self.tree(table);
+        let is_behind = tree.last(txn)?.is_none_or(|(last, _)| last < key);
+        let flags = if is_behind { PutFlags::APPEND } else { PutFlags::empty() };
+        Ok(tree.put_with_flags(txn, flags, key, value)?)
     }
 
     /// The position up to which the journal's content is here; none in a new environment.

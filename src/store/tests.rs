@@ -238,3 +238,20 @@ async fn a_watch_is_woken_by_what_it_watches() {
     store.write(touch).await.unwrap();
     watch.changed().await;
 }
+
+#[tokio::test]
+async fn events_fill_their_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for from in (0..1_000_u64).step_by(100) {
+        let job = move |transaction: &mut Transaction<'_>| {
+            (from..from + 100).for_each(|n| transaction.put(Table::Events, &n.to_be_bytes(), &[7; 780]));
+            Ok::<_, StoreError>(transaction.next_position())
+        };
+        store.write(job).await.unwrap();
+        store.0.queue.send(Message::Checkpoint).unwrap();
+    }
+    store.close();
+    let txn = store.0.lmdb.read().unwrap();
+    assert_eq!(store.0.lmdb.tree(Table::Events).stat(&txn).unwrap().leaf_pages, 200);
+}
