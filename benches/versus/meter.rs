@@ -1,6 +1,8 @@
 //! What is measured with: a stopwatch, percentiles, and the kernel's accounts of a process and of the disk.
 
 use std::{
+    collections::HashMap,
+    ffi::OsString,
     fs,
     io::Write,
     path::Path,
@@ -56,15 +58,25 @@ impl Resident {
     }
 }
 
-/// How often the threads of a process went to sleep by themselves, that is, had been woken.
-pub(crate) fn voluntary_switches(pid: u32) -> Result<f64> {
-    let mut sum = 0.0;
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread may end between the listing and the look.
-        let Ok(status) = fs::read_to_string(thread?.path().join("status")) else { continue };
-        sum += field(&status, "voluntary_ctxt_switches:")?;
+/// How often each thread of a process went to sleep by itself, that is, had been woken.
+pub(crate) struct Switches(HashMap<OsString, f64>);
+
+impl Switches {
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let mut threads = HashMap::new();
+        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let thread = thread?;
+            // A thread may end between the listing and the look.
+            let Ok(status) = fs::read_to_string(thread.path().join("status")) else { continue };
+            threads.insert(thread.file_name(), field(&status, "voluntary_ctxt_switches:")?);
+        }
+        Ok(Self(threads))
     }
-    Ok(sum)
+
+    /// How many there were since `before`, but for threads that have ended, whose counts ended with them.
+    pub(crate) fn since(&self, before: &Self) -> f64 {
+        self.0.iter().map(|(thread, count)| count - before.0.get(thread).unwrap_or(&0.0)).sum()
+    }
 }
 
 /// Measures how much of the machine's processors client and server used over a stretch of work.

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{Figure, Polls, room_of};
 use crate::{
     Scale,
-    meter::{Stopwatch, voluntary_switches},
+    meter::{Stopwatch, Switches},
     person::Person,
     report::{Goal, Measured, Row},
     server::Server,
@@ -27,13 +27,14 @@ impl Figure for WakeUps {
         let polls = Polls::open(&people, |_| |_: &[u8]| ()).await?;
         // Their other connections, which would end one after the other.
         drop(people);
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        // By then the threads that the set-up needed have ended as well.
+        tokio::time::sleep(Duration::from_secs(15)).await;
 
         // Shorter than a long-poll, so that none ends meanwhile.
         let stretch = Duration::from_secs(scale.of(40) as u64);
-        let (stopwatch, before) = (Stopwatch::start(), voluntary_switches(server.pid()?)?);
+        let (stopwatch, before) = (Stopwatch::start(), Switches::of(server.pid()?)?);
         tokio::time::sleep(stretch).await;
-        let wakeups = voluntary_switches(server.pid()?)? - before;
+        let wakeups = Switches::of(server.pid()?)?.since(&before);
         let a_second = wakeups / stopwatch.elapsed().as_secs_f64();
         polls.check().await?;
         Ok([a_second].into())
