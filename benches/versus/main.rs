@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench reports on the terminal")]
 
 mod client;
+mod disk;
 mod figures;
 mod meter;
 mod person;
@@ -21,6 +22,7 @@ use lexopt::prelude::*;
 use crate::{
     figures::{
         Figure, checkpoint, delivery, flood, initial_sync, memory, sends, size, start, state_key, wakeups,
+        writes,
     },
     report::Report,
     server::{Kind, Server},
@@ -50,6 +52,7 @@ async fn run(options: &Options) -> Result<()> {
     measure::<wakeups::WakeUps>(options, &mut report).await?;
     measure::<checkpoint::Checkpoint>(options, &mut report).await?;
     measure::<state_key::StateKey>(options, &mut report).await?;
+    measure::<writes::Writes>(options, &mut report).await?;
     println!("{report}");
     Ok(())
 }
@@ -77,7 +80,7 @@ fn scratch() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     size::Size::NAME,
     start::Start::NAME,
     memory::Memory::NAME,
@@ -88,6 +91,7 @@ const NAMES: [&str; 10] = [
     wakeups::WakeUps::NAME,
     checkpoint::Checkpoint::NAME,
     state_key::StateKey::NAME,
+    writes::Writes::NAME,
 ];
 
 /// What part of the full counts a run uses.

@@ -61,6 +61,10 @@ impl Person {
         self.call(Method::POST, &format!("join/{room}"), &json!({})).await.map(drop)
     }
 
+    pub(crate) async fn leave(&mut self, room: &str) -> Result<()> {
+        self.call(Method::POST, &format!("rooms/{room}/leave"), &json!({})).await.map(drop)
+    }
+
     /// Sends a text message with a new transaction id; returns when it is acknowledged.
     pub(crate) async fn send(&mut self, room: &str, text: &str) -> Result<()> {
         let path = format!("rooms/{room}/send/m.room.message/txn{}", SENT.fetch_add(1, Relaxed));

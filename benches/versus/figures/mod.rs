@@ -10,6 +10,7 @@ pub(crate) mod size;
 pub(crate) mod start;
 pub(crate) mod state_key;
 pub(crate) mod wakeups;
+pub(crate) mod writes;
 
 use anyhow::Result;
 use tokio::task::JoinHandle;

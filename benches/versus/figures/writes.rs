@@ -1,0 +1,136 @@
+//! What an event costs the disk: bytes written to the device, journals and checkpoints included, and bytes kept.
+//!
+//! Needs the rights of root, to mount a disk of its own; without them the figures are left out.
+
+use std::path::Path;
+
+use anyhow::Result;
+use heed::{CompactionOption, EnvOpenOptions};
+
+use super::{Figure, room_of};
+use crate::{
+    Scale,
+    disk::Disk,
+    person::Person,
+    report::{Goal, Measured, Row},
+    server::{Kind, Server},
+};
+
+pub(crate) struct Writes;
+
+impl Figure for Writes {
+    const NAME: &'static str = "writes";
+    const ROWS: &'static [Row] = &[
+        Row { what: "bytes kept an event of 1 KB, 100,000 stored", goal: Goal::AtMost(1024.0) },
+        Row { what: "bytes written an event of 1 KB, alone, KB", goal: Goal::AtMost(16.0) },
+        Row { what: "the same, 16 at once, KB", goal: Goal::AtMost(6.0) },
+        Row { what: "the same, 256 at once, KB", goal: Goal::AtMost(4.0) },
+        Row { what: "bytes written a change of membership, alone, KB", goal: Goal::None },
+    ];
+
+    async fn measure(server: &mut Server, scale: Scale) -> Result<Measured> {
+        if server.kind == Kind::Synapse {
+            return Ok(Measured::default());
+        }
+        let disk = match Disk::mount(&server.folder) {
+            Ok(disk) => disk,
+            Err(error) => {
+                let values = vec![None; Self::ROWS.len()];
+                return Ok(Measured { values, notes: Vec::new() }.note(format!("writes: {error:#}")));
+            }
+        };
+        let mut server = Server::install(server.kind, &disk.folder)?;
+        let data = server.folder.join("data");
+
+        server.start().await?;
+        let mut people = Person::register_many(&server, "user", AT_ONCE).await?;
+        let room = room_of(&mut people).await?;
+        server.stop()?;
+        let empty = kept(&data)?;
+        server.start().await?;
+        work(&people, 64, scale.of(STORED), Work::Send(&room)).await?;
+        server.stop()?;
+        let mut values = vec![(kept(&data)? - empty) / scale.of(STORED) as f64];
+
+        for (at_once, count, work_on) in [
+            (1, 12_000, Work::Send(&room)),
+            (16, 16_000, Work::Send(&room)),
+            (AT_ONCE, 32_768, Work::Send(&room)),
+            (1, 3_000, Work::Membership(&room)),
+        ] {
+            let count = scale.of(count).max(2 * at_once);
+            server.start().await?;
+            let before = disk.written()?;
+            work(&people, at_once, count, work_on).await?;
+            // What the journal holds still goes into the event store before the end.
+            server.stop()?;
+            values.push((disk.written()? - before) as f64 / 1024.0 / count as f64);
+        }
+        Ok(Measured { values: values.into_iter().map(Some).collect(), notes: Vec::new() })
+    }
+}
+
+/// What people do.
+#[derive(Clone, Copy)]
+enum Work<'a> {
+    /// Send events of about 1 KB to a room.
+    Send(&'a str),
+    /// Leave a public room and join it again.
+    Membership(&'a str),
+}
+
+/// Lets `at_once` of the people do `count` things in all, over new connections.
+async fn work(people: &[Person], at_once: usize, count: usize, work: Work<'_>) -> Result<()> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for (index, person) in people[..at_once].iter().enumerate() {
+        let mut person = person.split().await?;
+        let (Work::Send(room) | Work::Membership(room)) = work;
+        let (room, sends) = (room.to_owned(), matches!(work, Work::Send(_)));
+        tasks.spawn(async move {
+            let mut text = Text(index as u64 + 1);
+            for turn in 0..count / at_once {
+                match (sends, turn % 2) {
+                    (true, _) => person.send(&room, &text.next()).await?,
+                    (false, 0) => person.leave(&room).await?,
+                    (false, _) => person.join(&room).await?,
+                }
+            }
+            Ok::<_, anyhow::Error>(())
+        });
+    }
+    tasks.join_all().await.into_iter().collect::<Result<()>>()
+}
+
+/// Letters as often as they are in English, of which the least can be compressed that text can.
+struct Text(u64);
+
+impl Text {
+    fn next(&mut self) -> String {
+        let letter = || {
+            // Knuth's generator for MMIX, of which only the high bits are used.
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(LETTERS[(self.0 >> 33) as usize % LETTERS.len()])
+        };
+        std::iter::repeat_with(letter).take(LENGTH).collect()
+    }
+}
+
+/// Bytes in use in both stores' files, free pages and write-ahead log apart.
+fn kept(data: &Path) -> Result<f64> {
+    let mut options = EnvOpenOptions::new();
+    // SAFETY: the server has stopped, so nobody changes the file that is mapped.
+    #[expect(unsafe_code, reason = "LMDB maps a file that others could change")]
+    let events = unsafe { options.map_size(1 << 34).open(data.join("events"))? };
+    let mut compact = tempfile::tempfile_in(data)?;
+    events.copy_to_file(&mut compact, CompactionOption::Enabled)?;
+    let bytes = compact.metadata()?.len() as f64;
+    let records = rusqlite::Connection::open(data.join("records.sqlite"))?;
+    let of = |name: &str| records.pragma_query_value(None, name, |row| row.get::<_, f64>(0));
+    Ok(bytes + (of("page_count")? - of("freelist_count")?) * of("page_size")?)
+}
+
+const STORED: usize = 100_000;
+const AT_ONCE: usize = 256;
+/// With what the server adds, an event has 1 KB.
+const LENGTH: usize = 440;
+const LETTERS: &[u8] = b"                 eeeeeeeeeetttttttaaaaaaooooooiiiiiinnnnnnssssshhhhhrrrrrddddlllcccuuummwwffggyyppbbvkjxqz";
