@@ -114,6 +114,12 @@ pub const LISTED_USERS: usize = 1_000;
 pub const OPERATOR_ANSWER_BYTES: u64 = 16 << 20;
 /// The operator's command line waits so long for a running server.
 pub const OPERATOR_TIME: Duration = Duration::from_secs(60);
+/// The same for a check of both stores, which reads everything.
+pub const VERIFY_TIME: Duration = Duration::from_secs(6 * 60 * 60);
+/// Entries of the event store that are checked in one state of it.
+pub const CHECKED_ENTRIES: usize = 10_000;
+/// What is wrong with the stores, as far as it is told one by one.
+pub const FINDINGS: usize = 1_000;
 /// Connections to the operator's socket.
 pub const OPERATOR_CONNECTIONS: usize = 4;
 /// Filters that one user may keep.

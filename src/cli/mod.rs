@@ -18,6 +18,7 @@ mod routes;
 mod serve;
 mod systemd;
 mod user;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,7 @@ const COMMANDS: &[Command] = &[
     config::COMMAND,
     user::COMMAND,
     registration_token::COMMAND,
+    verify::COMMAND,
     routes::COMMAND,
 ];
 

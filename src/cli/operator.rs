@@ -5,6 +5,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, anyhow, bail};
@@ -98,8 +99,12 @@ impl Drop for Operator {
 /// Sends a command to a running server: one request, of the version of HTTP in which an answer ends with its connection.
 fn ask(socket: &Path, command: &Command) -> anyhow::Result<Outcome> {
     let failed = || format!("the server doesn't answer at {}", socket.display());
+    let patience = match command {
+        Command::Verify {} => limits::VERIFY_TIME,
+        _ => limits::OPERATOR_TIME,
+    };
     let body = serde_json::to_vec(command)?;
-    let answer = exchange(socket, &body).with_context(failed)?;
+    let answer = exchange(socket, &body, patience).with_context(failed)?;
     let (head, body) = answer.split_once("\r\n\r\n").with_context(failed)?;
     if head.split(' ').nth(1) == Some("200") {
         return serde_json::from_str(body).with_context(failed);
@@ -108,9 +113,9 @@ fn ask(socket: &Path, command: &Command) -> anyhow::Result<Outcome> {
     Err(anyhow!("{}", refusal["error"].as_str().unwrap_or("the server failed")))
 }
 
-fn exchange(socket: &Path, body: &[u8]) -> io::Result<String> {
+fn exchange(socket: &Path, body: &[u8], patience: Duration) -> io::Result<String> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(limits::OPERATOR_TIME))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(limits::OPERATOR_TIME))?;
     let length = body.len();
     write!(

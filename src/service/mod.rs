@@ -20,6 +20,7 @@ pub mod signer;
 pub mod sync;
 pub mod turn;
 pub mod uia;
+mod verify;
 pub mod write;
 
 pub use app::App;

@@ -10,6 +10,7 @@ use super::{
     accounts::{self, ChangePasswordError, EndSessions, RegisterError, Registration},
     localpart,
     registration_tokens::{self, RegistrationTokenError},
+    verify::{Report, verify},
 };
 use crate::{
     base::{limits, secret::Secret},
@@ -51,6 +52,8 @@ pub enum Command {
     DeleteRegistrationToken {
         token: String,
     },
+    /// Checks both stores; takes as long as reading them.
+    Verify {},
 }
 
 /// What came of it.
@@ -62,6 +65,7 @@ pub enum Outcome {
     Users { users: Vec<User> },
     RegistrationToken { token: String },
     RegistrationTokens { tokens: Vec<RegistrationToken> },
+    Verified { report: Report },
 }
 
 /// An account, as the operator sees it.
@@ -152,6 +156,7 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, OperatorError> 
             true => Ok(Outcome::Done {}),
             false => Err(OperatorError::NoSuchToken),
         },
+        Command::Verify {} => Ok(Outcome::Verified { report: verify(app).await? }),
     }
 }
 

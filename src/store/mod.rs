@@ -46,7 +46,7 @@ use tokio::sync::{Semaphore, oneshot};
 pub use self::{
     error::{OpenError, StoreError},
     notify::{Topic, Watch},
-    records::{Account, AccountData, Bearer, Device, RegistrationToken},
+    records::{Account, AccountData, Bearer, Device, RecordFinding, RegistrationToken},
     tables::Table,
     transaction::Transaction,
     view::View,

@@ -11,15 +11,12 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tayberry::{
-    base::{clock::Clock, rng::Rng},
-    store::{Options, Store, StoreError},
-};
+use tayberry::base::rng::Rng;
 use tempfile::TempDir;
 use tokio::{net::TcpStream, task::JoinSet, time::sleep};
 
 use crate::{
-    process::{free_port, serve_on},
+    process::{free_port, run, serve_on},
     rig::{Member, PASSWORD, Reply, try_exchange},
 };
 
@@ -45,7 +42,7 @@ async fn what_was_acknowledged_survives_a_kill() {
         // Kills by SIGKILL.
         drop(server);
         load.join_all().await;
-        assert_eq!(findings(folder.path()).await, Vec::<String>::new(), "seed {SEED}, kill {kill}");
+        assert_eq!(verify(folder.path()), "Nothing is damaged.\n", "seed {SEED}, kill {kill}");
         server = serve_on(site.port, folder.path(), &[]);
         let mut held = std::mem::take(&mut *ledger.lock().unwrap());
         site.check(&mut held, &format!("seed {SEED}, kill {kill}")).await;
@@ -196,24 +193,19 @@ fn event_id(reply: Reply) -> String {
     reply.ok()["event_id"].as_str().unwrap().to_owned()
 }
 
-/// What breaks an invariant in a copy of the data folder, which is opened as after any crash.
-async fn findings(dir: &Path) -> Vec<String> {
+/// What `verify` says of a copy of the data folder, as it was left.
+fn verify(dir: &Path) -> String {
     let copy = TempDir::new().unwrap();
     fs::create_dir(copy.path().join("events")).unwrap();
-    for file in ["events/data.mdb", "records.sqlite", "records.sqlite-wal"] {
+    for file in ["signing.key", "events/data.mdb", "records.sqlite", "records.sqlite-wal"] {
         // A server that closed its records has no log of them.
         match fs::copy(dir.join(file), copy.path().join(file)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && file.ends_with("-wal") => {}
             copied => _ = copied.unwrap(),
         }
     }
-    let options = Options { dir: copy.path().to_owned(), clock: Clock::system(), rng: Rng::system() };
-    let check = |view: &tayberry::store::View<'_>| {
-        let mut findings = Vec::new();
-        view.check_events(&mut |finding| findings.push(format!("{finding:?}")))?;
-        Ok::<_, StoreError>(findings)
-    };
-    Store::open(options).unwrap().read(check).await.unwrap()
+    let verified = run(&["verify", "--data-dir", copy.path().to_str().unwrap()]);
+    String::from_utf8([verified.stdout, verified.stderr].concat()).unwrap()
 }
 
 const SEED: u64 = 3;

@@ -1,10 +1,11 @@
 //! What must be true of the event store as a whole, for `verify`.
 //!
 //! Every value decodes; every reference leads to what refers back; every state that is referred to can be read and
-//! has its name; memberships are those of the current state, and counters count them. Unreachable trie nodes and ids
-//! without their event are waste, not damage. Reads everything: takes as long as that does.
+//! has its name; memberships are those of the current state, and counters count them. Ids without their event are waste,
+//! not damage. Reads everything, which takes as long as that does, so it goes part by part: each part sees one state
+//! of the store, and no part keeps the pages of an old one from being used again for long.
 
-use std::collections::HashSet;
+use std::ops::Bound;
 
 use ruma::UserId;
 
@@ -17,9 +18,7 @@ use super::{
     },
     damaged,
     names::KEY_BY_NUMBER,
-    part,
-    state::node_key,
-    timeline,
+    part, timeline,
     trie::{Node, Nodes},
 };
 use crate::{
@@ -38,43 +37,67 @@ pub struct Finding {
     pub what: String,
 }
 
+/// Where a check that goes part by part has come to; it begins at the default.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    /// How many of [`CHECKS`] are done.
+    tables: usize,
+    /// The last key of the next one that was looked at.
+    after: Option<Vec<u8>>,
+}
+
 impl View<'_> {
-    /// Calls `report` with everything in the event store that breaks an invariant.
+    /// Calls `report` with everything that breaks an invariant in the next part of the event store, of at most so many
+    /// entries, and gives where the part after it begins; none after the last one.
     ///
     /// # Errors
     /// The store cannot be read at all.
-    pub fn check_events(&self, report: &mut dyn FnMut(Finding)) -> Result<(), StoreError> {
-        let mut check = Check { view: self, report, visited: HashSet::new() };
-        check.each(Table::Events, Check::logged)?;
-        check.each(Table::Timeline, Check::timeline)?;
-        check.each(Table::Rooms, Check::room)?;
-        check.each(Table::Stays, Check::stay)?;
-        check.each(Table::Members, Check::member)?;
-        check.each(Table::Names, Check::name)?;
-        check.each(Table::Keys, Check::key)?;
-        check.each(Table::States, Check::node)
+    pub fn check_events(
+        &self,
+        from: Checked,
+        entries: usize,
+        report: &mut dyn FnMut(Finding),
+    ) -> Result<Option<Checked>, StoreError> {
+        let Some((table, check)) = CHECKS.get(from.tables) else { return Ok(None) };
+        let after = Check { view: self, report }.part((*table, *check), from.after.as_deref(), entries)?;
+        let tables = from.tables + usize::from(after.is_none());
+        Ok(Some(Checked { tables, after }))
     }
 }
+
+/// How an entry is checked.
+type CheckEntry = fn(&mut Check<'_, '_>, At<'_>, &[u8]) -> Result<(), StoreError>;
+
+const CHECKS: [(Table, CheckEntry); 8] = [
+    (Table::Events, |check, at, value| check.logged(at, value)),
+    (Table::Timeline, |check, at, value| check.timeline(at, value)),
+    (Table::Rooms, |check, at, value| check.room(at, value)),
+    (Table::Stays, |check, at, value| check.stay(at, value)),
+    (Table::Members, |check, at, value| check.member(at, value)),
+    (Table::Names, |check, at, value| check.name(at, value)),
+    (Table::Keys, |check, at, value| check.key(at, value)),
+    (Table::States, |check, at, value| check.node(at, value)),
+];
 
 struct Check<'v, 'r> {
     view: &'v View<'v>,
     report: &'r mut dyn FnMut(Finding),
-    /// The nodes whose whole subtrie was looked at.
-    visited: HashSet<(RoomNumber, StateRoot)>,
 }
 
 /// A table and a key in it.
 type At<'k> = (Table, &'k [u8]);
 
-impl<'v> Check<'v, '_> {
-    /// Checks every entry of a table. Whatever an entry needs and is missing or damaged is reported at the entry.
-    fn each(
+impl Check<'_, '_> {
+    /// Checks the next entries of a table, and gives the key of the last one if there are more. Whatever an entry needs
+    /// and is missing or damaged is reported at the entry.
+    fn part(
         &mut self,
-        table: Table,
-        check: impl Fn(&mut Self, At<'_>, &[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let view = self.view;
-        for entry in view.prefixed(table, &[]) {
+        (table, check): (Table, CheckEntry),
+        after: Option<&[u8]>,
+        entries: usize,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for (count, entry) in self.view.range(table, (start, Bound::Unbounded)).enumerate() {
             let (key, value) = entry?;
             match check(self, (table, &key), &value) {
                 Err(StoreError::Corrupt { table: needed, key: needed_key, what }) => {
@@ -82,8 +105,11 @@ impl<'v> Check<'v, '_> {
                 }
                 result => result?,
             }
+            if count + 1 == entries {
+                return Ok(Some(key.into_owned()));
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn expect(&mut self, at: At<'_>, holds: bool, otherwise: &str) {
@@ -136,7 +162,10 @@ impl<'v> Check<'v, '_> {
                 self.expect(at, right, "the log does not say when it became live");
             }
         }
-        header.state_before.map_or(Ok(()), |root| self.state(room, root))
+        for root in header.state_before.iter().chain(&header.room_state) {
+            self.state(room, *root)?;
+        }
+        Ok(())
     }
 
     fn stands(
@@ -246,41 +275,35 @@ impl<'v> Check<'v, '_> {
         Ok(())
     }
 
-    /// A node, reachable or not.
+    /// A node, with what it says of those right below it: each of them is an entry too.
     fn node(&mut self, at: At<'_>, value: &[u8]) -> Result<(), StoreError> {
-        sound(at, Node::decode(value))?;
-        let name = StateRoot(number(at, 4)?);
+        let node = sound(at, Node::decode(value))?;
+        let (room, name) = (RoomNumber::from_be_bytes(number(at, 0)?), StateRoot(number(at, 4)?));
         self.expect(at, name == Node::name(value, self.view.secret()), "its content has another name");
-        Ok(())
-    }
-
-    /// A state can be read to its last entry; what was read before is not read again.
-    fn state(&mut self, room: RoomNumber, root: StateRoot) -> Result<(), StoreError> {
-        if root == StateRoot::EMPTY || self.visited.contains(&(room, root)) {
-            return Ok(());
-        }
-        let key = node_key(room, root);
-        let at = (Table::States, &key[..]);
-        match self.view.nodes(room).fetch(root)? {
+        match node {
             Node::Leaf(entries) => {
                 for (key, number) in entries {
                     let header = self.view.header(room, number)?;
-                    self.expect(
-                        at,
-                        header.is_state && header.key == key,
-                        "one of its events has another key",
-                    );
+                    let right = header.is_state && header.key == key;
+                    self.expect(at, right, "one of its events has another key");
                 }
             }
             Node::Branch(children) => {
                 for child in children.into_iter().flatten() {
-                    self.state(room, child.root)?;
-                    let entries = self.view.state_len(room, child.root)?;
-                    self.expect(at, entries == child.entries, "it counts the entries below it wrong");
+                    let below = self.view.nodes(room).fetch(child.root)?;
+                    let right = (below.entries(), below.newest()) == (child.entries, child.newest);
+                    self.expect(at, right, "it counts the entries below it wrong");
                 }
             }
         }
-        self.visited.insert((room, root));
+        Ok(())
+    }
+
+    /// A state's root can be read.
+    fn state(&self, room: RoomNumber, root: StateRoot) -> Result<(), StoreError> {
+        if root != StateRoot::EMPTY {
+            self.view.nodes(room).fetch(root)?;
+        }
         Ok(())
     }
 }

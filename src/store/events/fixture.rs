@@ -6,7 +6,7 @@ use ruma::{CanonicalJsonObject, EventId, signatures::PublicKeyMap};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Admission, Finding, NewEvent, RoomRecord, TransactionIdentity};
+use super::{Admission, Checked, Finding, NewEvent, RoomRecord, TransactionIdentity};
 use crate::{
     base::{
         clock::{Clock, Timestamp},
@@ -142,7 +142,10 @@ impl Rig {
     pub(in crate::store) fn findings(&self) -> Vec<Finding> {
         self.read(|view| {
             let mut findings = Vec::new();
-            view.check_events(&mut |finding| findings.push(finding))?;
+            let mut part = Some(Checked::default());
+            while let Some(from) = part {
+                part = view.check_events(from, 2, &mut |finding| findings.push(finding))?;
+            }
             Ok(findings)
         })
     }

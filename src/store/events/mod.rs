@@ -23,7 +23,7 @@ mod timeline;
 mod trie;
 
 pub use append::{Admission, NewEvent};
-pub use check::Finding;
+pub use check::{Checked, Finding};
 pub use codec::event::{Endpoint, Header, Standing, TransactionIdentity};
 pub use event::StoredEvent;
 pub use graph::RoomGraph;

@@ -5,6 +5,7 @@ pub(in crate::store) mod connection;
 pub(in crate::store) mod migrations;
 
 mod account_data;
+mod check;
 mod devices;
 mod filters;
 mod profiles;
@@ -15,6 +16,6 @@ mod users;
 mod values;
 
 pub use self::{
-    account_data::AccountData, devices::Device, registration_tokens::RegistrationToken, tokens::Bearer,
-    users::Account,
+    account_data::AccountData, check::RecordFinding, devices::Device, registration_tokens::RegistrationToken,
+    tokens::Bearer, users::Account,
 };

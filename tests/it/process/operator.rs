@@ -116,6 +116,33 @@ async fn commands_work_on_a_server_that_runs_and_on_one_that_does_not() {
     end(&mut server);
 }
 
+#[tokio::test]
+async fn verify_finds_what_is_damaged() {
+    let (folder, port) = (Folder(TempDir::new().unwrap()), free_port());
+    let mut server = serve_on(port, folder.0.path(), &[]);
+    let body = json!({"username": "anna", "password": "second", "auth": {"type": "m.login.dummy"}});
+    let session = ask(port, "/_matrix/client/v3/register", None, body).await;
+    ask(port, "/_matrix/client/v3/createRoom", session["access_token"].as_str(), json!({})).await;
+    assert_eq!(folder.run(&["verify"], "", 0), "Nothing is damaged.");
+    end(&mut server);
+    assert_eq!(folder.run(&["verify"], "", 0), "Nothing is damaged.");
+
+    let file = folder.0.path().join("events/data.mdb");
+    let mut bytes = fs::read(&file).unwrap();
+    let name = b"@anna:localhost";
+    let places: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(name)).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at + 1] = b'o';
+    }
+    fs::write(&file, bytes).unwrap();
+    let damaged = run(&["verify", "--data-dir", folder.path()]);
+    assert_eq!(damaged.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&damaged.stdout);
+    assert!(told.contains("names ") && told.contains("damaged"), "{told}");
+    assert_eq!(lines(&damaged.stderr), 1);
+}
+
 #[test]
 fn a_configured_server_is_found_before_its_first_start() {
     let folder = TempDir::new().unwrap();
@@ -137,6 +164,10 @@ fn a_folder_without_a_server_stays_as_it_is() {
 async fn log_in(port: u16, name: &str) {
     let body = json!({"type": "m.login.password", "password": "second",
         "identifier": {"type": "m.id.user", "user": name}});
+    ask(port, "/_matrix/client/v3/login", None, body).await;
+}
+
+async fn ask(port: u16, path: &str, token: Option<&str>, body: Value) -> Value {
     let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    exchange(stream, "POST", "/_matrix/client/v3/login", None, body).await.ok();
+    exchange(stream, "POST", path, token, body).await.ok()
 }

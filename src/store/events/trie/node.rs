@@ -59,14 +59,14 @@ impl Node {
         StateRoot(name)
     }
 
-    pub(super) fn entries(&self) -> u32 {
+    pub(in crate::store) fn entries(&self) -> u32 {
         match self {
             Self::Leaf(entries) => entries.len() as u32,
             Self::Branch(children) => children.iter().flatten().map(|child| child.entries).sum(),
         }
     }
 
-    pub(super) fn newest(&self) -> EventNumber {
+    pub(in crate::store) fn newest(&self) -> EventNumber {
         let newest = match self {
             Self::Leaf(entries) => entries.iter().map(|(_, event)| *event).max(),
             Self::Branch(children) => children.iter().flatten().map(|child| child.newest).max(),

@@ -1,0 +1,49 @@
+//! `tayberry verify`: whether everything that a server keeps is as it must be.
+
+use anyhow::anyhow;
+use lexopt::prelude::*;
+
+use super::{
+    Command, Failure,
+    operator::{Operator, Place},
+};
+use crate::service::operator::{self, Outcome};
+
+pub(super) const COMMAND: Command = Command {
+    name: "verify",
+    help: "--config FILE | --data-dir DIR
+    Checks everything that a server keeps, whether it runs or not; prints what is damaged.
+
+    --config FILE     the configuration of the server
+    --data-dir DIR    instead: the data folder of a `tayberry localserve`
+
+    A line for each finding: its table, its key there, and what is wrong.",
+    run,
+};
+
+fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
+    let mut place = Place::default();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("config") => place.config = Some(arguments.value()?.into()),
+            Long("data-dir") => place.data_dir = Some(arguments.value()?.into()),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let outcome = Operator::at(place)?.run(operator::Command::Verify {})?;
+    let Outcome::Verified { report } = outcome else { return Ok(()) };
+    for finding in &report.findings {
+        println!("{} {}: {}", finding.table, finding.key, finding.what);
+    }
+    match report.count {
+        0 => {
+            println!("Nothing is damaged.");
+            Ok(())
+        }
+        count => Err(anyhow!(
+            "{count} findings, of which {} are printed; restore the data folder from a backup",
+            report.findings.len()
+        )
+        .into()),
+    }
+}
