@@ -140,6 +140,8 @@ fn read_branch(reader: &mut Reader<'_>) -> Result<Node, Damaged> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn leaf() -> Node {
@@ -172,6 +174,18 @@ mod tests {
             assert_eq!(Node::decode(bytes), Ok(node.clone()));
             assert_eq!(node.encode(), bytes);
             assert_eq!(format!("{:032x}", u128::from_be_bytes(Node::name(bytes, &secret).0)), name);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_decodes_encodes_to_the_same(payload in prop::collection::vec(0..40u8, 0..80)) {
+            let value = seal(1, |writer| writer.bytes(&payload));
+            if let Ok(node) = Node::decode(&value) {
+                prop_assert_eq!(node.encode(), value);
+            }
         }
     }
 
