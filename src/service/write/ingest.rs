@@ -18,7 +18,7 @@ use crate::{
     room::{
         advance::{Advanced, advance},
         graph::State,
-        pdu::Pdu,
+        pdu::{FormatError, Pdu},
         receive::{self, Dropped, Judgement, Missing, soft_failure},
         resolve::ResolveError,
     },
@@ -135,6 +135,10 @@ pub fn judge(
         Ok(pdu) => pdu,
         Err(dropped) => return Ok(Step::Done(Ingested::Dropped(dropped))),
     };
+    if pdu.room_id() != view.room_id(room)? {
+        let dropped = FormatError::Field("room_id").into();
+        return Ok(Step::Done(Ingested::Dropped(dropped)));
+    }
     if let Some(number) = view.event_number(room, pdu.event_id())? {
         let standing = view.header(room, number)?.standing;
         if standing != Standing::Outlier {

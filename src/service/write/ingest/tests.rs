@@ -141,6 +141,19 @@ fn what_is_dropped_or_lacks_its_parents_leaves_no_trace() {
 }
 
 #[test]
+fn an_event_of_another_room_is_dropped() {
+    for version in VERSIONS {
+        let (mut world, last) = World::new(version);
+        let rig = Rig::like(&world);
+        let mut event = world.make(BOB, &[&last], "m.room.message", None, json!({ "body": "x" }));
+        event.insert("room_id".to_owned(), "!other:one.example".into());
+        let event = world.signed(event, <&UserId>::try_from(BOB).unwrap());
+        assert!(matches!(rig.take(event), Ingested::Dropped(Dropped::Format(_))), "version {version}");
+        assert_eq!(rig.server.count(rig.room), 6);
+    }
+}
+
+#[test]
 fn forks_leave_two_extremities_and_a_resolved_state() {
     for version in VERSIONS {
         let (mut world, last) = World::new(version);
