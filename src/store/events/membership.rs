@@ -149,7 +149,8 @@ impl Transaction<'_> {
         let joined_until = match before.map(|stay| stay.membership) {
             _ if membership == Membership::Join => None,
             Some(Membership::Join) => Some(position),
-            _ => before.and_then(|stay| stay.joined_until),
+            // What a user forgot an invitation does not bring back.
+            _ => before.filter(|stay| !stay.forgotten).and_then(|stay| stay.joined_until),
         };
         self.put_stay(user, room, Stay { membership, event, since, joined_until, forgotten: false });
         let before = before.map(|stay| stay.membership);
