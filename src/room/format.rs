@@ -141,13 +141,13 @@ mod tests {
     use crate::room::{
         fixture::{ALICE, BOB, World},
         graph::Graph,
-        visibility::Eyes,
+        visibility::{Eyes, Tie},
     };
 
     fn visible(world: &World, id: &EventId) -> VisibleEvent {
         let number = world.number(id).unwrap().unwrap();
         let user = <&UserId>::try_from(ALICE).unwrap();
-        Eyes::new(world, user).event(number, true).unwrap().unwrap()
+        Eyes::new(world, user).event(number, Tie::Member { joined_later: true }).unwrap().unwrap()
     }
 
     fn value(raw: Raw<Value>) -> Value {

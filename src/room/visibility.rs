@@ -47,6 +47,18 @@ impl VisibleEvent {
     }
 }
 
+/// What ties a user to a room as they look at one moment of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tie {
+    /// Nothing: they never were in the room, were no more, or forgot it. They see what the world may read.
+    Stranger,
+    /// They were in the room then, or came later.
+    Member {
+        /// Whether they were joined at any time after that moment; whoever is joined now was.
+        joined_later: bool,
+    },
+}
+
 /// Judges what one user may see of one room; remembers what it read of each state.
 pub struct Eyes<'g, G> {
     graph: &'g G,
@@ -67,15 +79,8 @@ impl<'g, G: Graph> Eyes<'g, G> {
         Self { graph, user: user.to_owned(), seen: HashMap::new() }
     }
 
-    /// The event, if the user may see it.
-    ///
-    /// `joined_later` says whether they joined the room at any time after the event; whoever is joined now did, or
-    /// was joined already. Rejected events and outliers are never seen.
-    pub fn event(
-        &mut self,
-        number: EventNumber,
-        joined_later: bool,
-    ) -> Result<Option<VisibleEvent>, G::Error> {
+    /// The event, if the user may see it. Rejected events and outliers are never seen.
+    pub fn event(&mut self, number: EventNumber, tie: Tie) -> Result<Option<VisibleEvent>, G::Error> {
         let pdu = self.graph.event(number)?;
         let Some(root) = self.graph.state_before(number)?.filter(|_| !pdu.rejected()) else {
             return Ok(None);
@@ -87,18 +92,15 @@ impl<'g, G: Graph> Eyes<'g, G> {
         } else if pdu.is_state(&StateEventType::RoomMember, self.user.as_str()) {
             after.membership = membership_set(&pdu).unwrap_or(MembershipState::Leave);
         }
-        let visible = before.allows(joined_later) || after.allows(joined_later);
+        let visible = before.allows(tie) || after.allows(tie);
         Ok(visible.then_some(VisibleEvent { number, pdu, membership: Some(after.membership) }))
     }
 
-    /// The right to read a whole state: the user is joined in it, or it lets everybody read.
+    /// The right to read a whole state: the same as to an event of that moment.
     ///
     /// Whoever left reads the state after their leaving by the right to the one before it.
-    pub fn state(&self, state: &State) -> Result<Option<StateAccess>, G::Error> {
-        let moment = self.read(state)?;
-        let may = moment.membership == MembershipState::Join
-            || moment.visibility == HistoryVisibility::WorldReadable;
-        Ok(may.then_some(StateAccess(())))
+    pub fn state(&self, state: &State, tie: Tie) -> Result<Option<StateAccess>, G::Error> {
+        Ok(self.read(state)?.allows(tie).then_some(StateAccess(())))
     }
 
     fn moment(&mut self, root: StateRoot) -> Result<Moment, G::Error> {
@@ -111,12 +113,14 @@ impl<'g, G: Graph> Eyes<'g, G> {
     }
 
     fn read(&self, state: &State) -> Result<Moment, G::Error> {
-        let visibility = match state.entry(self.graph, &StateEventType::RoomHistoryVisibility, "")? {
-            Some(number) => visibility_set(&*self.graph.event(number)?),
-            None => HistoryVisibility::Shared,
-        };
+        let visibility = visibility(state, self.graph)?;
         Ok(Moment { visibility, membership: membership(&self.user, state, self.graph)? })
     }
+}
+
+/// Whether a state lets everybody read it.
+pub fn is_world_readable<G: Graph>(state: &State, graph: &G) -> Result<bool, G::Error> {
+    Ok(visibility(state, graph)? == HistoryVisibility::WorldReadable)
 }
 
 /// Somebody's right to read one state of a room.
@@ -131,14 +135,25 @@ impl StateAccess {
 }
 
 impl Moment {
-    fn allows(&self, joined_later: bool) -> bool {
+    fn allows(&self, tie: Tie) -> bool {
+        if self.visibility == HistoryVisibility::WorldReadable {
+            return true;
+        }
+        let Tie::Member { joined_later } = tie else { return false };
         match (&self.visibility, &self.membership) {
-            (HistoryVisibility::WorldReadable, _) | (_, MembershipState::Join) => true,
+            (_, MembershipState::Join) => true,
             (HistoryVisibility::Shared, _) => joined_later,
             (HistoryVisibility::Invited, membership) => *membership == MembershipState::Invite,
             _ => false,
         }
     }
+}
+
+fn visibility<G: Graph>(state: &State, graph: &G) -> Result<HistoryVisibility, G::Error> {
+    Ok(match state.entry(graph, &StateEventType::RoomHistoryVisibility, "")? {
+        Some(number) => visibility_set(&*graph.event(number)?),
+        None => HistoryVisibility::Shared,
+    })
 }
 
 /// The visibility that an event sets; one that is not understood counts as shared.
@@ -188,7 +203,7 @@ mod tests {
     fn sees(world: &World, id: &OwnedEventId, user: &str, joined_later: bool) -> bool {
         let user = <&UserId>::try_from(user).unwrap();
         let number = world.number(id).unwrap().unwrap();
-        Eyes::new(world, user).event(number, joined_later).unwrap().is_some()
+        Eyes::new(world, user).event(number, Tie::Member { joined_later }).unwrap().is_some()
     }
 
     #[test]
@@ -263,17 +278,38 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_state_is_read_by_members_and_where_the_world_may_read() {
+    fn a_stranger_sees_what_the_world_may_read_whatever_they_once_were() {
+        for (visibility, expected) in
+            [("world_readable", true), ("shared", false), ("invited", false), ("joined", false)]
+        {
+            for membership in ["join", "left", "invite", "ban", "none"] {
+                let (world, message) = scene(Some(visibility), membership);
+                let mut eyes = Eyes::new(&world, <&UserId>::try_from(DAVE).unwrap());
+                let number = world.number(&message).unwrap().unwrap();
+                assert_eq!(eyes.event(number, Tie::Stranger).unwrap().is_some(), expected);
+                assert_eq!(eyes.state(&world.current, Tie::Stranger).unwrap().is_some(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_whole_state_is_read_by_whoever_sees_the_events_of_its_moment() {
         for (visibility, membership, expected) in [
             ("shared", "join", true),
             ("shared", "left", false),
             ("shared", "invite", false),
             ("world_readable", "none", true),
-            ("invited", "invite", false),
+            ("invited", "invite", true),
+            ("joined", "invite", false),
         ] {
             let (world, _) = scene(Some(visibility), membership);
             let eyes = Eyes::new(&world, <&UserId>::try_from(DAVE).unwrap());
-            assert_eq!(eyes.state(&world.current).unwrap().is_some(), expected, "{visibility} {membership}");
+            let tie = Tie::Member { joined_later: false };
+            assert_eq!(
+                eyes.state(&world.current, tie).unwrap().is_some(),
+                expected,
+                "{visibility} {membership}"
+            );
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     service::{
         App,
         aliases::{self as names, AliasError},
-        read::look,
+        read::{access::ReadError, look},
     },
 };
 
@@ -56,6 +56,9 @@ pub(crate) async fn list(
     request: aliases::v3::Request,
 ) -> Result<aliases::v3::Response, Error> {
     let list = look::look(&app, user.onlooker(&app), request.room_id, |look| {
+        if !look.access.sees_present(look.view)? {
+            return Err(ReadError::Forbidden);
+        }
         Ok(look.view.aliases(look.room()).collect::<Result<_, _>>()?)
     });
     Ok(aliases::v3::Response::new(list.await?))

@@ -3,11 +3,14 @@
 //! Who is in the room sees what is current. Who left sees what was current when they left, and nothing that came
 //! later. <https://spec.matrix.org/v1.19/client-server-api/#leaving-rooms>
 
-use ruma::{RoomId, UserId};
+use ruma::RoomId;
 
 use crate::{
-    base::ids::{Position, RoomNumber, StateRoot, UserNumber},
-    room::{graph::State, visibility::Eyes},
+    base::ids::{Position, RoomNumber, UserNumber},
+    room::{
+        graph::State,
+        visibility::{Tie, is_world_readable},
+    },
     store::{
         StoreError, View,
         events::{Membership, RoomRecord, Stay},
@@ -49,7 +52,7 @@ pub enum Span {
     Joined,
     /// They were joined until this position.
     Until(Position),
-    /// They never were joined; the world may read the room.
+    /// They never were joined, or forgot that they were: they see what the world may read.
     World,
 }
 
@@ -58,29 +61,37 @@ impl Access {
     ///
     /// # Errors
     /// Nothing: they are not in the room, were never, or forgot it, and the world may not read it.
-    pub fn of(
-        view: &View<'_>,
-        room_id: &RoomId,
-        (user, user_id): (UserNumber, &UserId),
-    ) -> Result<Self, ReadError> {
-        let room = view.room_number(room_id)?.ok_or(ReadError::Forbidden)?;
-        let record = view.room(room)?;
-        if let Some(span) = view.stay(user, room)?.and_then(Span::of) {
-            return Ok(Self { room, record, span });
+    pub fn of(view: &View<'_>, room_id: &RoomId, user: UserNumber) -> Result<Self, ReadError> {
+        let access = Self::to_events(view, room_id, user)?.ok_or(ReadError::Forbidden)?;
+        if access.span == Span::World && !access.sees_present(view)? {
+            return Err(ReadError::Forbidden);
         }
-        let graph = view.graph(room);
-        let now = State::stored(record.state);
-        match Eyes::new(&graph, user_id).state(&now)? {
-            Some(_) => Ok(Self { room, record, span: Span::World }),
-            None => Err(ReadError::Forbidden),
-        }
+        Ok(access)
     }
 
-    /// The room's state as the user last knew it.
-    pub fn state(&self, view: &View<'_>) -> Result<StateRoot, StoreError> {
+    /// Whether the user may know what the room is now: they are in it, or the world may read it.
+    pub fn sees_present(&self, view: &View<'_>) -> Result<bool, StoreError> {
+        let now = State::stored(self.record.state);
+        Ok(self.span == Span::Joined || is_world_readable(&now, &view.graph(self.room))?)
+    }
+
+    /// The same for a user who has an event's id: whether they may see that event, the event alone says, since what
+    /// the world could read when it was sent it can read still. None if there is no such room.
+    pub fn to_events(
+        view: &View<'_>,
+        room_id: &RoomId,
+        user: UserNumber,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(room) = view.room_number(room_id)? else { return Ok(None) };
+        let span = view.stay(user, room)?.and_then(Span::of).unwrap_or(Span::World);
+        Ok(Some(Self { room, record: view.room(room)?, span }))
+    }
+
+    /// The last position up to which the user follows the room.
+    pub fn until(&self) -> Position {
         match self.span {
-            Span::Until(position) => view.room_state_at(self.room, position),
-            Span::Joined | Span::World => Ok(self.record.state),
+            Span::Until(position) => position,
+            Span::Joined | Span::World => self.record.newest,
         }
     }
 }
@@ -95,12 +106,12 @@ impl Span {
         }
     }
 
-    /// Whether the user was joined at any time after an event at `position`.
-    pub fn joined_after(self, position: Position) -> bool {
+    /// What ties the user to the room as of an event at `position`.
+    pub fn tie(self, position: Position) -> Tie {
         match self {
-            Self::Joined => true,
-            Self::Until(end) => position < end,
-            Self::World => false,
+            Self::Joined => Tie::Member { joined_later: true },
+            Self::Until(end) if position <= end => Tie::Member { joined_later: position < end },
+            Self::Until(_) | Self::World => Tie::Stranger,
         }
     }
 }

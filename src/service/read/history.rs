@@ -9,17 +9,14 @@ use ruma::{
 
 use super::{
     access::ReadError,
-    look::{Look, look},
+    look::{Look, look, look_at},
     page::{self, Walk, walk},
     reader::Onlooker,
     token::PageToken,
 };
 use crate::service::App;
 use crate::{
-    base::{
-        ids::{Position, StateRoot},
-        limits,
-    },
+    base::{ids::Position, limits},
     room::{filter, visibility::VisibleEvent},
     store::events::Place,
 };
@@ -61,15 +58,12 @@ pub async fn messages(
         let limit = span.limit.clamp(1, limits::PAGE_EVENTS);
         let steps = Walk { direction: span.direction, from, to, limit };
         let page = walk(look.view, look.access, &mut look.reader, &span.filter, steps)?;
-        let root = match page.events.first() {
-            Some((place, _)) => state_at(look, *place)?,
-            None => StateRoot::EMPTY,
-        };
+        let moment = page.events.first().map_or(look.access.until(), |(place, _)| moment(*place));
         let events: Vec<VisibleEvent> = page.events.into_iter().map(|(_, event)| event).collect();
         Ok(Chunk {
             start: page.start.to_string(),
             end: page.end.map(|end| end.to_string()),
-            state: senders(look, &span.filter, root, &events)?,
+            state: senders(look, &span.filter, moment, &events)?,
             events: write(look, &events)?,
         })
     })
@@ -93,30 +87,26 @@ pub struct Context {
 /// Tells what stands around an event, at most `limit` events in all.
 ///
 /// # Errors
-/// The user may not see the room or the event.
+/// There is no such event that the user may see.
 pub async fn context(
     app: &App,
     onlooker: Onlooker,
     room_id: OwnedRoomId,
     (event_id, limit, filter): (OwnedEventId, usize, RoomEventFilter),
 ) -> Result<Context, ReadError> {
-    look(app, onlooker, room_id, move |look| {
-        let event = look.event(&event_id)?;
+    look_at(app, onlooker, (room_id, event_id), move |look, event| {
         let limit = limit.min(limits::PAGE_EVENTS);
         let around = page::context(look.view, look.access, &mut look.reader, &filter, (event, limit))?;
         let last = around.after.last().unwrap_or(&around.event);
         let place = look.view.header(look.room(), last.number())?.place;
-        let root = match place {
-            Some(place) => state_at(look, place)?,
-            None => look.access.state(look.view)?,
-        };
+        let moment = place.map_or(look.access.until(), moment);
         let lazy = filter::lazy_loads_members(&filter);
         let state = if lazy {
             let all: Vec<_> =
                 around.before.iter().chain([&around.event]).chain(&around.after).cloned().collect();
-            senders(look, &filter, root, &all)?
+            senders(look, &filter, moment, &all)?
         } else {
-            whole_state(look, &filter, root)?
+            whole_state(look, &filter, moment)?
         };
         Ok(Context {
             event: look.reader.write(&around.event)?,
@@ -130,31 +120,31 @@ pub async fn context(
     .await
 }
 
-/// The room's state when the event at a place had just come.
-fn state_at(look: &Look<'_>, place: Place) -> Result<StateRoot, ReadError> {
+/// When the event at a place had just come.
+fn moment(place: Place) -> Position {
     let Place { anchor: Position(anchor), sub } = place;
-    let position = if sub == 0 { anchor } else { anchor.saturating_sub(1) };
-    Ok(look.view.room_state_at(look.room(), Position(position))?)
+    Position(if sub == 0 { anchor } else { anchor.saturating_sub(1) })
 }
 
 fn senders(
     look: &Look<'_>,
     filter: &RoomEventFilter,
-    root: StateRoot,
+    moment: Position,
     events: &[VisibleEvent],
 ) -> Result<Vec<Raw<AnyStateEvent>>, ReadError> {
     if !filter::lazy_loads_members(filter) {
         return Ok(Vec::new());
     }
-    write(look, &page::members_of(look.view, (look.room(), root), &look.reader, events.iter())?)
+    let Some(state) = look.reader.state(moment)? else { return Ok(Vec::new()) };
+    write(look, &page::members_of(look.view, look.room(), state, events.iter())?)
 }
 
 fn whole_state(
     look: &Look<'_>,
     filter: &RoomEventFilter,
-    root: StateRoot,
+    moment: Position,
 ) -> Result<Vec<Raw<AnyStateEvent>>, ReadError> {
-    let Some(right) = look.reader.state_access(root)? else { return Ok(Vec::new()) };
+    let Some((root, right)) = look.reader.state(moment)? else { return Ok(Vec::new()) };
     let mut state = Vec::new();
     for entry in look.view.state(look.room(), root) {
         let (_, number) = entry?;

@@ -1,6 +1,6 @@
 //! The frame of every read of a room: who looks, at which room, and with what right.
 
-use ruma::{EventId, OwnedEventId, OwnedRoomId};
+use ruma::{OwnedEventId, OwnedRoomId};
 
 use super::{
     access::{Access, ReadError},
@@ -31,27 +31,49 @@ pub async fn look<T: Send + 'static>(
     f: impl FnOnce(&mut Look<'_>) -> Result<T, ReadError> + Send + 'static,
 ) -> Result<T, ReadError> {
     let read = move |view: &View<'_>| {
-        let access = Access::of(view, &room_id, (onlooker.user, &onlooker.user_id))?;
-        let graph: RoomGraph<'_> = view.graph(access.room);
-        let reader = Reader::new(view, &graph, &access, &onlooker);
-        f(&mut Look { view, access: &access, reader })
+        let access = Access::of(view, &room_id, onlooker.user)?;
+        with(view, &access, &onlooker, f)
     };
     app.store.read(read).await
+}
+
+/// Lets a user look at an event of a room and at what surrounds it.
+///
+/// # Errors
+/// There is no such event that they may see, or what `f` fails with. Whether the room exists is nobody's business
+/// who may not see the event.
+pub async fn look_at<T: Send + 'static>(
+    app: &App,
+    onlooker: Onlooker,
+    (room_id, event_id): (OwnedRoomId, OwnedEventId),
+    f: impl FnOnce(&mut Look<'_>, VisibleEvent) -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, ReadError> {
+    let read = move |view: &View<'_>| {
+        let access = Access::to_events(view, &room_id, onlooker.user)?.ok_or(ReadError::NotFound)?;
+        with(view, &access, &onlooker, |look| {
+            let number = view.event_number(access.room, &event_id)?.ok_or(ReadError::NotFound)?;
+            let event = look.reader.visible(number)?.ok_or(ReadError::NotFound)?;
+            f(look, event)
+        })
+    };
+    app.store.read(read).await
+}
+
+fn with<T>(
+    view: &View<'_>,
+    access: &Access,
+    onlooker: &Onlooker,
+    f: impl FnOnce(&mut Look<'_>) -> Result<T, ReadError>,
+) -> Result<T, ReadError> {
+    let graph: RoomGraph<'_> = view.graph(access.room);
+    let reader = Reader::new(view, &graph, access, onlooker);
+    f(&mut Look { view, access, reader })
 }
 
 impl Look<'_> {
     /// The room.
     pub fn room(&self) -> RoomNumber {
         self.access.room
-    }
-
-    /// An event of the room by its id.
-    ///
-    /// # Errors
-    /// There is none that the user may see.
-    pub fn event(&mut self, id: &EventId) -> Result<VisibleEvent, ReadError> {
-        let number = self.view.event_number(self.access.room, id)?.ok_or(ReadError::NotFound)?;
-        self.reader.visible(number)?.ok_or(ReadError::NotFound)
     }
 }
 
@@ -65,13 +87,5 @@ pub async fn event<T: Send + 'static>(
     room_id: OwnedRoomId,
     event_id: OwnedEventId,
 ) -> Result<ruma::serde::Raw<T>, ReadError> {
-    let event = look(app, onlooker, room_id, move |look| {
-        let event = look.event(&event_id)?;
-        Ok(look.reader.write(&event)?)
-    });
-    match event.await {
-        // Whether the room exists is nobody's business who may not see it.
-        Err(ReadError::Forbidden) => Err(ReadError::NotFound),
-        other => other,
-    }
+    look_at(app, onlooker, (room_id, event_id), |look, event| Ok(look.reader.write(&event)?)).await
 }

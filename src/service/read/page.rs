@@ -9,11 +9,7 @@ use ruma::{
 };
 use serde::Deserialize;
 
-use super::{
-    access::{Access, Span},
-    reader::Reader,
-    token::PageToken,
-};
+use super::{access::Access, reader::Reader, token::PageToken};
 use crate::{
     base::{
         ids::{Position, RoomNumber, StateRoot},
@@ -22,7 +18,7 @@ use crate::{
     room::{
         filter::{self, Subject},
         pdu::Pdu,
-        visibility::VisibleEvent,
+        visibility::{StateAccess, VisibleEvent},
     },
     store::{
         StoreError, View,
@@ -63,12 +59,8 @@ pub fn walk(
     walk: Walk,
 ) -> Result<Page, StoreError> {
     let backward = walk.direction == Direction::Backward;
-    let newest = match access.span {
-        Span::Until(position) => position,
-        Span::Joined | Span::World => access.record.newest,
-    };
     let first = PageToken(Place { anchor: Position(0), sub: i32::MIN });
-    let last = PageToken::after(Place::live(newest));
+    let last = PageToken::after(Place::live(access.until()));
     let start = walk.from.unwrap_or(if backward { last } else { first });
     let (low, high) = match backward {
         true => (walk.to.unwrap_or(first), start.min_of(last)),
@@ -117,16 +109,15 @@ pub fn admits(filter: &RoomEventFilter, event: &Pdu) -> bool {
 /// <https://spec.matrix.org/v1.19/client-server-api/#lazy-loading-room-members>
 pub fn members_of<'e>(
     view: &View<'_>,
-    (room, root): (RoomNumber, StateRoot),
-    reader: &Reader<'_>,
+    room: RoomNumber,
+    (root, right): (StateRoot, StateAccess),
     events: impl Iterator<Item = &'e VisibleEvent>,
 ) -> Result<Vec<VisibleEvent>, StoreError> {
     let senders: BTreeSet<OwnedUserId> = events.map(|event| event.pdu().sender().to_owned()).collect();
-    let Some(access) = reader.state_access(root)? else { return Ok(Vec::new()) };
     let mut members = Vec::with_capacity(senders.len());
     for sender in senders {
         if let Some(number) = view.state_event(room, root, "m.room.member", sender.as_str())? {
-            members.push(access.event(number, view.event(room, number)?.pdu));
+            members.push(right.event(number, view.event(room, number)?.pdu));
         }
     }
     Ok(members)

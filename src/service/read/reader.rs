@@ -62,16 +62,19 @@ impl<'v> Reader<'v> {
     pub fn visible(&mut self, number: EventNumber) -> Result<Option<VisibleEvent>, StoreError> {
         let header = self.view.header(self.room, number)?;
         let Some(place) = header.place else { return Ok(None) };
-        self.eyes.event(number, self.span.joined_after(place.anchor))
+        self.eyes.event(number, self.span.tie(place.anchor))
     }
 
-    /// The right to read a whole state of the room. Whoever was joined has it for the state that they left behind.
-    pub fn state_access(&self, root: StateRoot) -> Result<Option<StateAccess>, StoreError> {
-        let root = match self.span {
-            Span::Until(end) => self.view.room_state_at(self.room, Position(end.0 - 1))?,
-            Span::Joined | Span::World => root,
+    /// The room's state as of a position with the right to read it, if it is the user's to read. Whoever was joined
+    /// reads the state that they left behind.
+    pub fn state(&self, position: Position) -> Result<Option<(StateRoot, StateAccess)>, StoreError> {
+        let root = self.view.room_state_at(self.room, position)?;
+        let judged = match self.span {
+            Span::Until(end) if position == end => self.view.room_state_at(self.room, Position(end.0 - 1))?,
+            _ => root,
         };
-        self.eyes.state(&State::stored(root))
+        let right = self.eyes.state(&State::stored(judged), self.span.tie(position))?;
+        Ok(right.map(|right| (root, right)))
     }
 
     /// Writes an event with its `room_id`.

@@ -21,7 +21,7 @@ use super::{
     token::PageToken,
 };
 use crate::{
-    base::ids::{Position, StateRoot, UserNumber},
+    base::ids::{Position, UserNumber},
     room::{members::membership_set, visibility::VisibleEvent},
     service::App,
     store::{View, events::Membership},
@@ -37,8 +37,7 @@ pub async fn all(
     room_id: OwnedRoomId,
 ) -> Result<Vec<Raw<AnyStateEvent>>, ReadError> {
     look(app, onlooker, room_id, |look| {
-        let root = look.access.state(look.view)?;
-        let events = entries(look, root, |_| true)?;
+        let events = entries(look, look.access.until(), |_| true)?;
         events.iter().map(|event| Ok(look.reader.write(event)?)).collect()
     })
     .await
@@ -100,18 +99,9 @@ pub async fn members(
 ) -> Result<Vec<Raw<RoomMemberEvent>>, ReadError> {
     let at: Option<PageToken> = wanted.at.as_deref().map(str::parse).transpose()?;
     look(app, onlooker, room_id, move |look| {
-        let root = match at {
-            Some(PageToken(place)) => {
-                let position = Position(place.anchor.0.saturating_sub(1));
-                let end = match look.access.span {
-                    Span::Until(end) => position.min(end),
-                    Span::Joined | Span::World => position,
-                };
-                look.view.room_state_at(look.room(), end)?
-            }
-            None => look.access.state(look.view)?,
-        };
-        let events = entries(look, root, |kind| kind == "m.room.member")?;
+        let until = look.access.until();
+        let at = at.map(|PageToken(place)| Position(place.anchor.0.saturating_sub(1)));
+        let events = entries(look, at.map_or(until, |at| at.min(until)), |kind| kind == "m.room.member")?;
         let matching = events.iter().filter(|event| {
             let membership = membership_set(event.pdu());
             (wanted.membership.is_none() || wanted.membership == membership)
@@ -175,10 +165,10 @@ pub async fn joined_rooms(app: &App, user: UserNumber) -> Result<Vec<OwnedRoomId
 /// The entries of a state whose type is `wanted`.
 fn entries(
     look: &Look<'_>,
-    root: StateRoot,
+    position: Position,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Vec<VisibleEvent>, ReadError> {
-    let right = look.reader.state_access(root)?.ok_or(ReadError::Forbidden)?;
+    let (root, right) = look.reader.state(position)?.ok_or(ReadError::Forbidden)?;
     let mut events = Vec::new();
     for entry in look.view.state(look.room(), root) {
         let (key, number) = entry?;
@@ -190,8 +180,7 @@ fn entries(
 }
 
 fn entry(look: &Look<'_>, (kind, key): &(StateEventType, String)) -> Result<VisibleEvent, ReadError> {
-    let root = look.access.state(look.view)?;
-    let right = look.reader.state_access(root)?.ok_or(ReadError::Forbidden)?;
+    let (root, right) = look.reader.state(look.access.until())?.ok_or(ReadError::Forbidden)?;
     let number = look.view.state_event(look.room(), root, &kind.to_string(), key)?;
     let number = number.ok_or(ReadError::NotFound)?;
     Ok(right.event(number, look.view.event(look.room(), number)?.pdu))

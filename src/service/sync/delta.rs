@@ -18,7 +18,7 @@ use crate::{
         visibility::VisibleEvent,
     },
     service::read::{
-        access::{Access, Span},
+        access::Access,
         page::{self, Walk, walk},
         reader::Reader,
         token::{PageToken, SyncToken},
@@ -51,10 +51,7 @@ pub fn delta(
 ) -> Result<RoomDelta, StoreError> {
     let filter = &query.filter.room;
     let room = access.room;
-    let until = match access.span {
-        Span::Until(position) => position,
-        Span::Joined | Span::World => view.position(),
-    };
+    let until = access.until();
     let (timeline, limited) = timeline(view, access, reader, filter, since)?;
     let start = timeline.first().map(|(place, _)| *place);
     let prev_batch = match (start, since) {
@@ -125,7 +122,7 @@ impl State<'_, '_> {
         if !filter::admits_events_of(filter, &view.room_id(room)?) {
             return Ok(Vec::new());
         }
-        let Some(right) = self.reader.state_access(self.end)? else { return Ok(Vec::new()) };
+        let Some((_, right)) = self.reader.state(access.until())? else { return Ok(Vec::new()) };
         let lazy = filter::lazy_loads_members(filter);
         let mut state = Vec::new();
         for (key, number) in self.changed()? {
@@ -141,7 +138,7 @@ impl State<'_, '_> {
             let known: HashSet<EventNumber> =
                 state.iter().chain(self.repeated()).map(VisibleEvent::number).collect();
             let root = if query.state == StateAs::Before { self.start } else { self.end };
-            let senders = page::members_of(view, (room, root), self.reader, self.timeline.iter())?;
+            let senders = page::members_of(view, room, (root, right), self.timeline.iter())?;
             state.extend(senders.into_iter().filter(|event| !known.contains(&event.number())));
         }
         Ok(state)
