@@ -2,6 +2,7 @@
 
 mod conversation;
 mod sync;
+mod visibility;
 
 use serde_json::{Value, json};
 
@@ -45,4 +46,9 @@ pub(crate) async fn set(rig: &Rig, who: &Member, room: &str, kind: &str, content
 /// Does one of the things that change memberships: `join`, `leave`, `invite`, ...
 pub(crate) async fn act(rig: &Rig, who: &Member, room: &str, action: &str, body: Value) {
     rig.send_as(who, "POST", &format!("/_matrix/client/v3/rooms/{room}/{action}"), body).await.ok();
+}
+
+/// A text as it stands in a query.
+pub(crate) fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{act, create, read, say, set, sync, texts};
+use super::{act, create, encoded, read, say, set, sync, texts};
 use crate::rig::{Member, Rig};
 
 /// A room of two, and the token of the second's first sync in it.
@@ -24,10 +24,6 @@ fn next(answer: &Value) -> String {
 
 fn since(token: &str, filter: Value) -> String {
     format!("since={token}&filter={}", encoded(&filter.to_string()))
-}
-
-fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 /// Types of events with their state keys, or with the text of a message.
