@@ -11,7 +11,7 @@
 //! | [`room`], [`config`] | what events mean, as pure functions; what the operator may choose |
 //! | [`store`] | what is kept: SQLite and LMDB behind one commit point |
 //! | [`service`] | the use cases, without HTTP types |
-//! | [`api`] | every endpoint as one typed function |
+//! | [`api`], [`worker`] | every endpoint as one typed function; what is done without being asked |
 //! | [`http`] | listeners, limits, the router |
 //! | [`cli`] | the subcommands: everything is put together there |
 //!
@@ -56,6 +56,7 @@
 //! | a new | is |
 //! | --- | --- |
 //! | endpoint | a handler in a file under `api`, and its line in that folder's `routes`: method, paths, authentication and rate limit come from the type of its request |
+//! | worker | a loop in a file under `worker`, and its line in `start`; how far it is lies in the store |
 //! | LMDB table | an entry in [`Table`](store::Table), and an accessor |
 //! | SQLite column | a migration under `store/records/migrations`, and an accessor |
 //! | option | a field of its section under `config`: its doc comment is the manual, its type says how it is read. The test of the example writes `src/config/tayberry.toml` anew |
@@ -73,3 +74,4 @@ pub mod http;
 pub mod room;
 pub mod service;
 pub mod store;
+pub mod worker;

@@ -120,6 +120,8 @@ pub const VERIFY_TIME: Duration = Duration::from_secs(6 * 60 * 60);
 pub const CHECKED_ENTRIES: usize = 10_000;
 /// What is wrong with the stores, as far as it is told one by one.
 pub const FINDINGS: usize = 1_000;
+/// How long a worker rests after the store failed.
+pub const WORKER_RETRY: Duration = Duration::from_secs(10);
 /// Connections to the operator's socket.
 pub const OPERATOR_CONNECTIONS: usize = 4;
 /// Filters that one user may keep.

@@ -21,6 +21,7 @@ use crate::{
     http::{Bind, Limits, Listener, Server, Settings, TlsFiles},
     service::App,
     store::StoreError,
+    worker,
 };
 
 /// Serves until `SIGTERM` or `SIGINT`, drains, and closes the store. `ready` is called once clients can connect.
@@ -41,6 +42,7 @@ async fn serve(settings: Settings, socket: PathBuf, app: App, ready: impl FnOnce
     app.claim_store().await?;
     let server = Server::bind(settings, app.clone(), api::routes()).await?;
     let operated = bind_operator(socket, app.clone()).await?;
+    let workers = worker::start(&app);
     let notifier = Notifier::from_environment();
     notifier.tell("READY=1");
     ready();
@@ -64,6 +66,7 @@ async fn serve(settings: Settings, socket: PathBuf, app: App, ready: impl FnOnce
         _ = ended.await;
     };
     tokio::join!(server.run(stop), operated.run(stop_operated));
+    drop(workers);
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use ruma::OwnedUserId;
 
 use super::{
     App, localpart,
+    rounds::{self, Round},
     sessions::{DeviceRequest, InvalidDevice, LogIn},
 };
 use crate::{
@@ -181,9 +182,16 @@ pub async fn set_password(
         .await
 }
 
-/// Ends an account for good. Its name is never given out again; with `erase` all that is not an event goes.
+/// Ends an account for good, and leaves its rooms. Its name is never given out again; with `erase` all that is not an
+/// event goes.
 pub async fn deactivate(app: &App, user: UserNumber, erase: bool) -> Result<(), StoreError> {
-    app.store.write(move |transaction| transaction.deactivate_account(user, erase)).await
+    let ended = app.store.write(move |transaction| {
+        transaction.deactivate_account(user, erase)?;
+        rounds::want(transaction, Round::Leave, user)
+    });
+    ended.await?;
+    app.announce_round();
+    Ok(())
 }
 
 /// The account that `user`, a user id or its localpart, means.

@@ -3,6 +3,7 @@
 use std::{ops::Deref, sync::Arc};
 
 use ruma::{OwnedServerName, signatures::Ed25519KeyPair};
+use tokio::sync::Notify;
 
 use super::{passwords::Passwords, shared_secret::Nonces, signer::Signer, uia, write::lane::Lanes};
 use crate::{
@@ -47,6 +48,7 @@ pub struct Shared {
     pub(super) uia: uia::Sessions,
     pub(super) nonces: Nonces,
     pub(super) lanes: Lanes,
+    pub(super) rounds: Notify,
 }
 
 impl App {
@@ -56,6 +58,7 @@ impl App {
             uia: uia::Sessions::new(limits::UIA_SESSIONS, limits::UIA_LIFETIME),
             nonces: Nonces::new(limits::NONCES, limits::NONCE_LIFETIME),
             lanes: Lanes::default(),
+            rounds: Notify::new(),
             parts,
         }))
     }

@@ -14,6 +14,7 @@ pub mod profile;
 pub mod read;
 pub mod registration_tokens;
 pub mod rooms;
+mod rounds;
 pub mod sessions;
 pub mod shared_secret;
 pub mod signer;

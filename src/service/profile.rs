@@ -3,10 +3,13 @@
 use ruma::UserId;
 use serde_json::{Map, Value};
 
-use super::{App, localpart};
+use super::{
+    App, localpart,
+    rounds::{self, Round},
+};
 use crate::{
     base::{ids::UserNumber, limits},
-    store::{StoreError, View},
+    store::{StoreError, Transaction, View},
 };
 
 /// Why a profile stays as it is.
@@ -42,7 +45,7 @@ pub async fn field(app: &App, user_id: &UserId, field: &str) -> Result<Option<Va
     Ok(profile(app, user_id).await?.and_then(|mut fields| fields.remove(field)))
 }
 
-/// Sets one field of a user's profile. The only place where a field changes to a value.
+/// Sets one field of a user's profile.
 pub async fn set_field(app: &App, user: UserNumber, field: &str, value: Value) -> Result<(), ProfileError> {
     check_key(field)?;
     if is_in_member_events(field)
@@ -58,16 +61,30 @@ pub async fn set_field(app: &App, user: UserNumber, field: &str, value: Value) -
             if Value::Object(fields).to_string().len() >= limits::PROFILE_BYTES {
                 return Err(ProfileError::TooLarge);
             }
-            Ok(transaction.set_profile_field(user, &field, &value.to_string())?)
+            transaction.set_profile_field(user, &field, &value.to_string())?;
+            Ok(changed(transaction, user, &field)?)
         })
-        .await
+        .await?;
+    app.announce_round();
+    Ok(())
 }
 
 /// Removes one field of a user's profile, if it is there.
 pub async fn remove_field(app: &App, user: UserNumber, field: &str) -> Result<(), ProfileError> {
     check_key(field)?;
     let field = field.to_owned();
-    Ok(app.store.write(move |transaction| transaction.remove_profile_field(user, &field)).await?)
+    let removed = app.store.write(move |transaction| {
+        transaction.remove_profile_field(user, &field)?;
+        changed(transaction, user, &field)
+    });
+    removed.await?;
+    app.announce_round();
+    Ok(())
+}
+
+/// Wants the change of a field to be shown in the user's rooms, where it is shown there.
+fn changed(transaction: &mut Transaction<'_>, user: UserNumber, field: &str) -> Result<(), StoreError> {
+    if is_in_member_events(field) { rounds::want(transaction, Round::ShowProfile, user) } else { Ok(()) }
 }
 
 fn live_user(view: &View<'_>, localpart: &str) -> Result<Option<UserNumber>, StoreError> {

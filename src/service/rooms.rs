@@ -3,7 +3,7 @@
 //! Each is one job of the writer, a few for a room that begins with much. An event from another server may hold them
 //! up for a moment; nothing else does.
 
-use ruma::{OwnedEventId, OwnedRoomId, RoomId, UserId};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 
 use super::{
     App,
@@ -21,8 +21,8 @@ use crate::{
     base::ids::RoomNumber,
     room::build::Draft,
     store::{
-        StoreError, Transaction, View,
-        events::{Endpoint, Membership, TransactionIdentity},
+        Transaction,
+        events::{Endpoint, TransactionIdentity},
     },
 };
 
@@ -94,41 +94,8 @@ pub async fn forget(app: &App, session: &Session, room_id: &RoomId) -> Result<()
     in_room(app, room_id, move |transaction, _, room| membership::forget(transaction, room, &user_id)).await
 }
 
-/// Shows a user's profile as it is now in every room that they are in.
-///
-/// Rooms in which they may not say so are passed over.
-pub async fn show_profile(app: &App, user_id: &UserId) -> Result<(), StoreError> {
-    let user = user_id.to_owned();
-    let rooms = app.store.read(move |view| joined(view, &user)).await?;
-    for room_id in rooms {
-        let user_id = user_id.to_owned();
-        let shown = in_room(app, &room_id, move |transaction, app, room| {
-            membership::show_profile(transaction, app.signer(), room, &user_id)
-        });
-        match shown.await {
-            Err(WriteError::Store(error)) => return Err(error),
-            Err(error) => tracing::debug!(%room_id, %error, "a profile is not shown"),
-            Ok(()) => {}
-        }
-    }
-    Ok(())
-}
-
-/// The rooms that a user is in.
-fn joined(view: &View<'_>, user: &UserId) -> Result<Vec<OwnedRoomId>, StoreError> {
-    let Some(user) = view.user_number(user)? else { return Ok(Vec::new()) };
-    let mut rooms = Vec::new();
-    for entry in view.stays(user) {
-        let (room, stay) = entry?;
-        if stay.membership == Membership::Join {
-            rooms.push(view.room_id(room)?);
-        }
-    }
-    Ok(rooms)
-}
-
 /// Runs a job on a room that this server knows.
-async fn in_room<T: Send + 'static>(
+pub(super) async fn in_room<T: Send + 'static>(
     app: &App,
     room_id: &RoomId,
     mut job: impl FnMut(&mut Transaction<'_>, &App, RoomNumber) -> Result<T, WriteError> + Send + 'static,

@@ -46,7 +46,7 @@ use tokio::sync::{Semaphore, oneshot};
 pub use self::{
     error::{OpenError, StoreError},
     notify::{Topic, Watch},
-    records::{Account, AccountData, Bearer, Device, RecordFinding, RegistrationToken},
+    records::{Account, AccountData, Bearer, Device, RecordFinding, RegistrationToken, Task},
     tables::Table,
     transaction::Transaction,
     view::View,

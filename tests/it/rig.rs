@@ -15,19 +15,21 @@ use tayberry::{
     http::{Bind, Limits, Listener, Server, Settings},
     service::{App, app::Parts, signer::signing_key},
     store::{Options, Store},
+    worker,
 };
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::oneshot,
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 
 /// A running server.
 pub(crate) struct Rig {
     pub(crate) app: App,
     address: SocketAddr,
+    workers: JoinSet<()>,
     _stop: oneshot::Sender<()>,
     _task: JoinHandle<()>,
     _folder: TempDir,
@@ -64,7 +66,18 @@ impl Rig {
         let address = server.addresses()[0];
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run(async move { _ = stopped.await }));
-        Self { app, address, _stop: stop, _task: task, _folder: folder }
+        let workers = worker::start(&app);
+        Self { app, address, workers, _stop: stop, _task: task, _folder: folder }
+    }
+
+    /// Ends what the server does without being asked, as its end does.
+    pub(crate) async fn stop_workers(&mut self) {
+        self.workers.shutdown().await;
+    }
+
+    /// Begins it again, as a start does.
+    pub(crate) fn start_workers(&mut self) {
+        self.workers = worker::start(&self.app);
     }
 
     /// Moves the server's time on.

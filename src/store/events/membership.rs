@@ -2,6 +2,8 @@
 //!
 //! Whoever lost their place in a state without an event, as a resolution can have it, counts as having left.
 
+use std::ops::Bound;
+
 use ruma::events::room::member::MembershipState;
 
 use super::{
@@ -88,9 +90,19 @@ impl View<'_> {
         self.record(Table::Stays, &by_user(user, room), read)
     }
 
-    /// Every room that a user is or was anything to.
+    /// Every room that a user is or was anything to, in the order of their numbers.
     pub fn stays(&self, user: UserNumber) -> impl Iterator<Item = Result<(RoomNumber, Stay), StoreError>> {
-        self.prefixed(Table::Stays, &user.to_be_bytes()).map(|entry| {
+        self.stays_after(user, RoomNumber::default())
+    }
+
+    /// The same for the rooms behind one of them.
+    pub fn stays_after(
+        &self,
+        user: UserNumber,
+        room: RoomNumber,
+    ) -> impl Iterator<Item = Result<(RoomNumber, Stay), StoreError>> {
+        let (start, end) = (by_user(user, room), by_user(user, RoomNumber(u32::MAX)));
+        self.range(Table::Stays, (Bound::Excluded(&start[..]), Bound::Included(&end[..]))).map(|entry| {
             let (key, value) = entry?;
             let room = part(&key, 4).map(RoomNumber::from_be_bytes);
             room.and_then(|room| Ok((room, open_v1(&value, read)?)))

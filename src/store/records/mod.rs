@@ -11,11 +11,12 @@ mod filters;
 mod profiles;
 mod registration_tokens;
 mod server_name;
+mod tasks;
 mod tokens;
 mod users;
 mod values;
 
 pub use self::{
     account_data::AccountData, check::RecordFinding, devices::Device, registration_tokens::RegistrationToken,
-    tokens::Bearer, users::Account,
+    tasks::Task, tokens::Bearer, users::Account,
 };

@@ -1,0 +1,17 @@
+//! What a server does without being asked: each worker follows something that the store says is to be done, and goes on
+//! after a restart where it was.
+//!
+//! A worker is a loop that ends with the server. It holds nothing that would be lost with it.
+
+mod rounds;
+
+use tokio::task::JoinSet;
+
+use crate::service::App;
+
+/// Starts every worker. They end when the set is dropped.
+pub fn start(app: &App) -> JoinSet<()> {
+    let mut workers = JoinSet::new();
+    workers.spawn(rounds::run(app.clone()));
+    workers
+}
