@@ -78,6 +78,8 @@ async def test_two_people_talk(pair):
         await until(lambda: at_alice.bodies == ["Have some wine", "I don't see any wine"])
         assert at_bob.event_ids == at_alice.event_ids
 
+        expect(await bob.client.set_displayname("March Hare"), nio.ProfileSetDisplayNameResponse)
+        await until(lambda: at_alice.room(room).user_name(bob.user_id) == "March Hare")
         await alice.put_state(room, "m.room.topic", {"topic": "There isn't any"})
         await until(lambda: at_bob.room(room).topic == "There isn't any")
         expect(await bob.client.room_redact(room, slip), nio.RoomRedactResponse)

@@ -109,10 +109,7 @@ async def test_knock(alice, bob, new_person):
     assert await alice.membership(room, carol) == "leave"
 
 
-async def test_a_profile_is_shown_in_every_room(alice, bob, request):
-    if alice.server.kind == "tayberry":
-        reason = "a new profile is told to nobody before the next join or invite"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+async def test_a_profile_is_shown_in_every_room(alice, bob):
     expect(await alice.client.set_displayname("Alice"), nio.ProfileSetDisplayNameResponse)
     rooms = [await alice.create_room(bob) for _ in range(2)]
     for room in rooms:
