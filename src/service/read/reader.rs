@@ -1,6 +1,6 @@
 //! One user's eyes on one room in one view: finds events visible, and writes them out for that user.
 
-use ruma::{OwnedTransactionId, OwnedUserId, serde::Raw};
+use ruma::{OwnedTransactionId, OwnedUserId, events::TimelineEventType, serde::Raw};
 use serde_json::value::RawValue;
 
 use super::access::{Access, Span};
@@ -12,6 +12,7 @@ use crate::{
     room::{
         format::{self, Unsigned},
         graph::State,
+        redact,
         version::Version,
         visibility::{Eyes, StateAccess, VisibleEvent},
     },
@@ -62,7 +63,11 @@ impl<'v> Reader<'v> {
     pub fn visible(&mut self, number: EventNumber) -> Result<Option<VisibleEvent>, StoreError> {
         let header = self.view.header(self.room, number)?;
         let Some(place) = header.place else { return Ok(None) };
-        self.eyes.event(number, self.span.tie(place.anchor))
+        let visible = self.eyes.event(number, self.span.tie(place.anchor))?;
+        match visible {
+            Some(event) if self.is_idle_redaction(&event)? => Ok(None),
+            other => Ok(other),
+        }
     }
 
     /// The room's state as of a position with the right to read it, if it is the user's to read. Whoever was joined
@@ -75,6 +80,20 @@ impl<'v> Reader<'v> {
         };
         let right = self.eyes.state(&State::stored(judged), self.span.tie(position))?;
         Ok(right.map(|right| (root, right)))
+    }
+
+    /// Whether the event is a redaction that redacts nothing: its target is unknown yet, or not its to redact. Clients
+    /// would apply it all the same. <https://spec.matrix.org/v1.19/rooms/v3/#handling-redactions>
+    fn is_idle_redaction(&self, event: &VisibleEvent) -> Result<bool, StoreError> {
+        if *event.pdu().kind() != TimelineEventType::RoomRedaction {
+            return Ok(false);
+        }
+        let Some(target) = redact::target(event.pdu(), self.version) else { return Ok(true) };
+        let Some(target) = self.view.event_number(self.room, &target)? else { return Ok(true) };
+        let target = self.view.event(self.room, target)?.pdu;
+        let before = self.view.header(self.room, event.number())?.state_before.unwrap_or_default();
+        let graph = self.view.graph(self.room);
+        Ok(!redact::applies(event.pdu(), &target, &State::stored(before), &graph, self.version)?)
     }
 
     /// Writes an event with its `room_id`.
