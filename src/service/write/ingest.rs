@@ -188,6 +188,8 @@ pub fn append(transaction: &mut Transaction<'_>, judged: &Judged) -> Result<Opti
     if standing == Standing::Live {
         redactions::apply(transaction, *room, number, pdu)?;
     }
+    // A soft-failed event can stand in a state, and must not stand there with what was redacted.
+    redactions::catch_up(transaction, *room, number, pdu)?;
     Ok(Some(standing))
 }
 

@@ -7,7 +7,7 @@ use crate::{
     store::{StoreError, Transaction},
 };
 
-/// Applies what an event that was just appended redacts, and what came before it to redact it.
+/// Applies what an event that was just appended redacts, and notes what it will redact if that is not here yet.
 pub(super) fn apply(
     transaction: &mut Transaction<'_>,
     room: RoomNumber,
@@ -15,12 +15,20 @@ pub(super) fn apply(
     pdu: &Pdu,
 ) -> Result<(), StoreError> {
     let version = transaction.room(room)?.version;
-    if let Some(target) = redact::target(pdu, version) {
-        match transaction.event_number(room, &target)? {
-            Some(target) => apply_one(transaction, room, number, target)?,
-            None => transaction.add_early_redaction(room, &target, number)?,
-        }
+    let Some(target) = redact::target(pdu, version) else { return Ok(()) };
+    match transaction.event_number(room, &target)? {
+        Some(target) => apply_one(transaction, room, number, target),
+        None => transaction.add_early_redaction(room, &target, number),
     }
+}
+
+/// Applies to an event that was just appended what came before it to redact it.
+pub(super) fn catch_up(
+    transaction: &mut Transaction<'_>,
+    room: RoomNumber,
+    number: EventNumber,
+    pdu: &Pdu,
+) -> Result<(), StoreError> {
     let early = transaction.early_redactions(room, pdu.event_id())?;
     for redaction in &early {
         apply_one(transaction, room, *redaction, number)?;
