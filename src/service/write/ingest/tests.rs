@@ -1,3 +1,5 @@
+mod told;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -6,7 +8,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    room::fixture::{ALICE, BOB, CAROL, Outcome, World, steps},
+    room::fixture::{ALICE, BOB, CAROL, Outcome, World, steps, tampered},
     service::write::{
         fixture::{Server, draft},
         membership::Action,

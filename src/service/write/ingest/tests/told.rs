@@ -1,0 +1,357 @@
+//! What Alice, who lives here, is told of events that came from elsewhere.
+
+use std::collections::BTreeSet;
+
+use ruma::{
+    api::{Direction, client::filter::FilterDefinition},
+    events::AnyTimelineEvent,
+    serde::Raw,
+};
+use serde_json::{Value, value::RawValue};
+
+use super::*;
+use crate::{
+    base::{
+        clock::Timestamp,
+        ids::{DeviceNumber, Position},
+    },
+    service::{
+        read::{
+            access::Access,
+            page::{Walk, walk},
+            reader::{Onlooker, Reader},
+        },
+        sync::{
+            answer::State as Told,
+            plan::{Query, StateAs},
+            v3::answer,
+        },
+    },
+    store::events::Membership,
+};
+
+/// A client of Alice's that follows the room by `/sync` and believes what it is told.
+#[derive(Default)]
+struct Client {
+    since: Option<Position>,
+    timeline: Vec<Value>,
+    /// The room's state while she is in it.
+    state: Option<Flat>,
+}
+
+impl Client {
+    /// Syncs, and gives the new part of the timeline.
+    fn sync(&mut self, rig: &Rig) -> Vec<Value> {
+        let (since, room_id) = (self.since, rig.server.room_id(rig.room));
+        let (response, position) = rig.read_as_alice(move |view, onlooker| {
+            let mut filter = FilterDefinition::default();
+            filter.room.timeline.limit = Some(100_u32.into());
+            let query =
+                Query { onlooker, since, lost: false, filter, full_state: false, state: StateAs::After };
+            Ok((answer(view, &query)?.response, view.position()))
+        });
+        self.since = Some(position);
+        let (mut rooms, mut news) = (response.rooms, Vec::new());
+        if let Some(room) = rooms.join.remove(&room_id) {
+            let Told::After(told) = room.state else { panic!("the state after was asked for") };
+            let state = self.state.get_or_insert_default();
+            for event in values(&told.events) {
+                let field = |name: &str| event[name].as_str().unwrap().to_owned();
+                state.insert((field("type"), field("state_key")), id(&event));
+            }
+            news = values(&room.timeline.events);
+        } else if let Some(room) = rooms.leave.remove(&room_id) {
+            self.state = None;
+            news = values(&room.timeline.events);
+        }
+        self.timeline.extend(news.iter().cloned());
+        news
+    }
+}
+
+impl Rig {
+    fn read_as_alice<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&View<'_>, Onlooker) -> Result<T, StoreError> + Send + 'static,
+    ) -> T {
+        self.server.read(move |view| {
+            let user_id = <&UserId>::try_from(ALICE).unwrap().to_owned();
+            let user = view.user_number(&user_id)?.unwrap();
+            read(view, Onlooker { user, user_id, device: DeviceNumber(1), now: Timestamp(2_000_000) })
+        })
+    }
+
+    /// What Alice finds by paging.
+    fn page(&self, direction: Direction) -> Vec<Value> {
+        let room_id = self.server.room_id(self.room);
+        self.read_as_alice(move |view, onlooker| {
+            let access = Access::of(view, &room_id, onlooker.user).unwrap();
+            let graph = view.graph(access.room);
+            let mut reader = Reader::new(view, &graph, &access, &onlooker);
+            let steps = Walk { direction, from: None, to: None, limit: 100 };
+            let page = walk(view, &access, &mut reader, &Default::default(), steps)?;
+            page.events.iter().map(|(_, event)| Ok(value(&reader.write(event)?))).collect()
+        })
+    }
+
+    /// What Alice gets for an event's id.
+    fn look(&self, id: &EventId) -> Option<Value> {
+        let (room_id, id) = (self.server.room_id(self.room), id.to_owned());
+        self.read_as_alice(move |view, onlooker| {
+            let access = Access::to_events(view, &room_id, onlooker.user)?.unwrap();
+            let graph = view.graph(access.room);
+            let mut reader = Reader::new(view, &graph, &access, &onlooker);
+            let Some(number) = view.event_number(access.room, &id)? else { return Ok(None) };
+            let event = reader.visible(number)?;
+            event.map(|event| Ok(value(&reader.write(&event)?))).transpose()
+        })
+    }
+
+    /// Checks that nothing shows an event.
+    #[track_caller]
+    fn hides(&self, client: &mut Client, event: &EventId) {
+        let told =
+            [client.sync(self), self.page(Direction::Forward), self.page(Direction::Backward)].concat();
+        assert!(told.iter().all(|told| id(told) != event), "{told:?}");
+        assert_eq!(self.look(event), None);
+    }
+
+    /// Checks that every way of reading shows an event, and gives it.
+    #[track_caller]
+    fn shows(&self, client: &mut Client, event: &EventId) -> Value {
+        let found = self.look(event).unwrap();
+        for mut told in [client.sync(self), self.page(Direction::Forward), self.page(Direction::Backward)] {
+            told.retain(|told| id(told) == event);
+            assert_eq!(told.len(), 1);
+            assert_eq!(told[0]["content"], found["content"]);
+        }
+        found
+    }
+}
+
+fn value(event: &Raw<AnyTimelineEvent>) -> Value {
+    serde_json::from_str(event.json().get()).unwrap()
+}
+
+fn values(events: &[Box<RawValue>]) -> Vec<Value> {
+    events.iter().map(|event| serde_json::from_str(event.get()).unwrap()).collect()
+}
+
+fn id(event: &Value) -> OwnedEventId {
+    event["event_id"].as_str().unwrap().try_into().unwrap()
+}
+
+/// A room as every version has it, a server that follows it, and Alice's client, which knows it.
+fn scene(version: &str) -> (World, OwnedEventId, Rig, Client) {
+    let (world, last) = World::new(version);
+    let rig = Rig::like(&world);
+    let mut client = Client::default();
+    assert_eq!(client.sync(&rig).len(), 6);
+    (world, last, rig, client)
+}
+
+#[test]
+fn both_sides_of_a_fork_are_told_and_the_state_that_won() {
+    for version in VERSIONS {
+        let (mut world, last, rig, mut client) = scene(version);
+        let one = world.make(BOB, &[&last], "m.room.topic", Some(""), json!({ "topic": "1" }));
+        let two = world.make(ALICE, &[&last], "m.room.topic", Some(""), json!({ "topic": "2" }));
+        let said = world.make(CAROL, &[&last], "m.room.message", None, json!({ "body": "beside" }));
+        for event in [two, one, said] {
+            world.arrive(event.clone());
+            assert_eq!(stands(rig.take(event.clone())), Standing::Live);
+            rig.shows(&mut client, &world.id_of(&event));
+            assert_eq!(client.state, Some(rig.current()));
+        }
+        assert_eq!(rig.current(), flat(&world, &world.current));
+    }
+}
+
+#[test]
+fn a_rejected_event_is_never_shown() {
+    for version in VERSIONS {
+        let (mut world, last, rig, mut client) = scene(version);
+        let topic = world.make(CAROL, &[&last], "m.room.topic", Some(""), json!({ "topic": "x" }));
+        let topic_id = world.id_of(&topic);
+        world.arrive(topic.clone());
+        assert_eq!(stands(rig.take(topic)), Standing::Rejected);
+        rig.hides(&mut client, &topic_id);
+        let next = world.make(BOB, &[&topic_id], "m.room.message", None, json!({}));
+        assert_eq!(stands(rig.take(next.clone())), Standing::Live);
+        rig.shows(&mut client, &world.id_of(&next));
+        rig.hides(&mut client, &topic_id);
+        assert_eq!(client.state, Some(rig.current()));
+    }
+}
+
+#[test]
+fn a_soft_failed_event_is_never_shown() {
+    for version in VERSIONS {
+        let (mut world, last, rig, mut client) = scene(version);
+        let ban = world.make(ALICE, &[&last], "m.room.member", Some(BOB), json!({ "membership": "ban" }));
+        let evading = world.make(BOB, &[&last], "m.room.message", None, json!({ "body": "still here" }));
+        let topic = world.make(BOB, &[&last], "m.room.topic", Some(""), json!({ "topic": "still here" }));
+        let (ban_id, evading_id, topic_id) = (world.id_of(&ban), world.id_of(&evading), world.id_of(&topic));
+        assert_eq!(stands(rig.take(ban.clone())), Standing::Live);
+        rig.shows(&mut client, &ban_id);
+        for event in [&evading, &topic] {
+            assert_eq!(stands(rig.take(event.clone())), Standing::SoftFailed);
+            rig.hides(&mut client, &world.id_of(event));
+        }
+        // Even once others build on it.
+        for event in [ban, evading, topic] {
+            world.arrive(event);
+        }
+        let both = world.make(ALICE, &[&ban_id, &evading_id, &topic_id], "m.room.message", None, json!({}));
+        assert_eq!(stands(rig.take(both.clone())), Standing::Live);
+        rig.shows(&mut client, &world.id_of(&both));
+        rig.hides(&mut client, &evading_id);
+        rig.hides(&mut client, &topic_id);
+        assert_eq!(client.state, Some(rig.current()));
+    }
+}
+
+#[test]
+fn what_lacks_its_parents_or_its_signature_is_not_told() {
+    for version in VERSIONS {
+        let (mut world, last, rig, mut client) = scene(version);
+        let first = world.make(BOB, &[&last], "m.room.message", None, json!({ "body": "1" }));
+        let first_id = world.id_of(&first);
+        world.arrive(first.clone());
+        let second = world.make(BOB, &[&first_id], "m.room.message", None, json!({ "body": "2" }));
+        assert!(matches!(rig.take(second.clone()), Ingested::Needs(_)));
+        rig.hides(&mut client, &world.id_of(&second));
+        let mut forged = first.clone();
+        let by_carol = world.signed(forged.clone(), <&UserId>::try_from(CAROL).unwrap());
+        forged.insert("signatures".to_owned(), by_carol["signatures"].clone());
+        assert!(matches!(rig.take(forged), Ingested::Dropped(Dropped::Signature(_))));
+        rig.hides(&mut client, &first_id);
+        for event in [first, second] {
+            assert_eq!(stands(rig.take(event.clone())), Standing::Live);
+            rig.shows(&mut client, &world.id_of(&event));
+        }
+    }
+}
+
+#[test]
+fn what_does_not_match_its_hash_is_shown_redacted() {
+    for version in VERSIONS {
+        let (mut world, last, rig, mut client) = scene(version);
+        let event = world.make(BOB, &[&last], "m.room.message", None, json!({ "body": "as signed" }));
+        let id = world.id_of(&event);
+        let changed = tampered(event.clone(), "content", json!({ "body": "as forged" }));
+        assert_eq!(stands(rig.take(changed)), Standing::Live);
+        assert_eq!(rig.shows(&mut client, &id)["content"], json!({}));
+        // The other is the same event, and comes too late.
+        assert_eq!(stands(rig.take(event)), Standing::Live);
+        assert_eq!(client.sync(&rig), [] as [Value; 0]);
+        assert_eq!(rig.look(&id).unwrap()["content"], json!({}));
+    }
+}
+
+#[test]
+fn a_redaction_is_shown_once_it_redacts() {
+    for version in VERSIONS {
+        for (by, applies) in [(BOB, true), (ALICE, true), (CAROL, false)] {
+            let (mut world, last, rig, mut client) = scene(version);
+            let message = world.make(BOB, &[&last], "m.room.message", None, json!({ "body": "x" }));
+            let target = world.id_of(&message);
+            let redaction = redaction(&mut world, by, &last, &target);
+            let redaction_id = world.id_of(&redaction);
+            assert_eq!(stands(rig.take(redaction)), Standing::Live);
+            rig.hides(&mut client, &redaction_id);
+            assert_eq!(stands(rig.take(message)), Standing::Live);
+            let shown = rig.shows(&mut client, &target);
+            if applies {
+                assert_eq!(shown["content"], json!({}));
+                assert_eq!(shown["unsigned"]["redacted_because"]["event_id"], redaction_id.as_str());
+                assert!(rig.look(&redaction_id).is_some());
+            } else {
+                assert_eq!(shown["content"], json!({ "body": "x" }));
+                rig.hides(&mut client, &redaction_id);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_soft_failed_redaction_redacts_nothing() {
+    for version in VERSIONS {
+        let (mut world, last, rig, mut client) = scene(version);
+        let message = world.make(BOB, &[&last], "m.room.message", None, json!({ "body": "x" }));
+        let target = world.id_of(&message);
+        world.arrive(message.clone());
+        let redaction = redaction(&mut world, BOB, &target, &target);
+        let ban = world.make(ALICE, &[&target], "m.room.member", Some(BOB), json!({ "membership": "ban" }));
+        for event in [message, ban] {
+            assert_eq!(stands(rig.take(event)), Standing::Live);
+        }
+        assert_eq!(stands(rig.take(redaction.clone())), Standing::SoftFailed);
+        rig.hides(&mut Client::default(), &world.id_of(&redaction));
+        assert_eq!(rig.shows(&mut client, &target)["content"], json!({ "body": "x" }));
+    }
+}
+
+#[test]
+fn a_soft_failed_event_is_redacted_where_a_state_has_it() {
+    for version in VERSIONS {
+        let (mut world, last, rig, _) = scene(version);
+        let topic = world.make(BOB, &[&last], "m.room.topic", Some(""), json!({ "topic": "x" }));
+        let target = world.id_of(&topic);
+        let redaction = redaction(&mut world, ALICE, &last, &target);
+        let ban = world.make(ALICE, &[&last], "m.room.member", Some(BOB), json!({ "membership": "ban" }));
+        for event in [redaction, ban] {
+            assert_eq!(stands(rig.take(event)), Standing::Live);
+        }
+        assert_eq!(stands(rig.take(topic)), Standing::SoftFailed);
+        assert!(rig.event(&target).header.redacted_by.is_some());
+    }
+}
+
+/// A redaction in every form that a room version can want.
+fn redaction(world: &mut World, by: &str, after: &EventId, target: &EventId) -> CanonicalJsonObject {
+    let mut redaction = world.make(by, &[after], "m.room.redaction", None, json!({ "redacts": target }));
+    redaction.insert("redacts".to_owned(), target.as_str().into());
+    world.signed(redaction, <&UserId>::try_from(by).unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_client_knows_the_state_of_a_random_room_and_nothing_that_failed(
+        steps in steps(),
+        version in prop::sample::select(VERSIONS.to_vec()),
+        order in prop::collection::vec(any::<(u32, bool)>(), 24),
+    ) {
+        let (mut world, _, rig, mut client) = scene(version);
+        let mut waiting: Vec<_> = world.play(&steps).into_iter().zip(&order).collect();
+        waiting.sort_by_key(|(_, (order, _))| *order);
+        while !waiting.is_empty() {
+            waiting.retain(|(event, (_, pause))| {
+                let waits = matches!(rig.take(event.clone()), Ingested::Needs(_));
+                if *pause {
+                    client.sync(&rig);
+                    let joined = rig.server.membership(rig.room, ALICE) == Some(Membership::Join);
+                    assert_eq!(client.state.is_some(), joined);
+                    if let Some(known) = &client.state {
+                        // A resolution can drop an entry for good, which no sync can say.
+                        for (key, id) in rig.current() {
+                            assert_eq!(known.get(&key), Some(&id), "{key:?}");
+                        }
+                    }
+                }
+                waits
+            });
+        }
+        client.sync(&rig);
+        let told: BTreeSet<_> = client.timeline.iter().map(id).collect();
+        let live = |id: &OwnedEventId| rig.event(id).header.standing == Standing::Live;
+        let live: BTreeSet<_> = world.ids().into_iter().filter(live).collect();
+        prop_assert!(told.is_subset(&live));
+        if client.state.is_some() {
+            prop_assert_eq!(&told, &live);
+            prop_assert_eq!(rig.page(Direction::Forward).iter().map(id).collect::<BTreeSet<_>>(), live);
+        }
+    }
+}
