@@ -21,6 +21,7 @@ mod lmdb;
 mod notify;
 mod open;
 mod records;
+mod seed;
 mod tables;
 mod tail;
 mod transaction;

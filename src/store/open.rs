@@ -20,6 +20,7 @@ use super::{
     lmdb::Lmdb,
     notify::Waiters,
     records::{connection, migrations},
+    seed,
     view::{Pointer, Published},
     writer::{Wal, Writer},
 };
@@ -40,6 +41,7 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
         initialise(&mut sql, &rng).map_err(failed)?;
     }
     let (identity, secret) = read_identity(&sql).map_err(failed)?;
+    seed::plant(&dir.join(EVENTS)).map_err(|error| failed(error.into()))?;
     let lmdb = Lmdb::open(&dir.join(EVENTS)).map_err(failed)?;
     // Syncing a new file keeps its content, not its name. SQLite sees to its own, LMDB does not.
     for folder in [dir.join(EVENTS), dir.clone()] {
