@@ -30,3 +30,57 @@ pub(in crate::store) fn run(sql: &mut Connection) -> Result<bool, OpenError> {
     transaction.commit().map_err(StoreError::from)?;
     Ok(found == 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every table and index.
+    fn schema(sql: &Connection) -> Vec<String> {
+        let mut query =
+            sql.prepare("SELECT sql FROM sqlite_schema WHERE sql NOT NULL ORDER BY name").unwrap();
+        query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn a_database_of_any_earlier_version_is_brought_up_to_date() {
+        let mut new = Connection::open_in_memory().unwrap();
+        assert!(run(&mut new).unwrap());
+        assert!(!run(&mut new).unwrap());
+        for version in 1..MIGRATIONS.len() {
+            let mut old = Connection::open_in_memory().unwrap();
+            old.execute_batch(&MIGRATIONS[..version].concat()).unwrap();
+            old.pragma_update(None, "user_version", version).unwrap();
+            let identity = "INSERT INTO identity (only, database_id, epoch, secret)
+                            VALUES (1, zeroblob(16), 7, zeroblob(32))";
+            old.execute(identity, []).unwrap();
+            assert!(!run(&mut old).unwrap());
+            assert_eq!(schema(&old), schema(&new));
+            let epoch: u32 = old.query_row("SELECT epoch FROM identity", [], |row| row.get(0)).unwrap();
+            assert_eq!(epoch, 7, "what was kept is kept");
+        }
+    }
+
+    #[test]
+    fn a_newer_database_is_refused_and_stays_as_it_is() {
+        let mut sql = Connection::open_in_memory().unwrap();
+        run(&mut sql).unwrap();
+        let newer = MIGRATIONS.len() + 1;
+        sql.pragma_update(None, "user_version", newer).unwrap();
+        let before = schema(&sql);
+        let refusal = run(&mut sql).unwrap_err();
+        assert!(matches!(refusal, OpenError::Newer { found, known } if found == newer && known + 1 == newer));
+        assert!(refusal.to_string().contains("newer"), "{refusal}");
+        assert_eq!(schema(&sql), before);
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_nothing() {
+        let mut sql = Connection::open_in_memory().unwrap();
+        sql.execute_batch("CREATE TABLE users (it INTEGER) STRICT").unwrap();
+        run(&mut sql).unwrap_err();
+        assert_eq!(schema(&sql), ["CREATE TABLE users (it INTEGER) STRICT"]);
+        let version: usize = sql.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert_eq!(version, 0);
+    }
+}
