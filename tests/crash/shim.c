@@ -3,8 +3,8 @@
  * which they happened. Syncs are written down, not done.
  *
  * TAYBERRY_SHIM_ROOT is the folder, without symbolic links; TAYBERRY_SHIM_LOG the file to write to. A record is kind
- * (W: write, T: truncate, S: sync, U: unlink), whether the write was synced by itself, the lengths of path (16 bits)
- * and data (64), the offset (64), all in the machine's order, then path and data.
+ * (W: write, T: truncate, S: sync, U: unlink, R: rename, whose data is the new path), whether the write was synced by
+ * itself, the lengths of path (16 bits) and data (64), the offset (64), all in the machine's order, then path and data.
  *
  * Not seen: what is written through a mapping. SQLite's -shm and LMDB's lock.mdb are, and neither outlives a crash. */
 #define _GNU_SOURCE
@@ -119,6 +119,18 @@ int unlink(const char *file) {
     const char *path = below(file);
     int done = syscall(SYS_unlinkat, AT_FDCWD, file, 0);
     if (path && !done) record('U', 0, path, 0, NULL, 0, 0);
+    pthread_mutex_unlock(&lock);
+    return done;
+}
+
+int rename(const char *from, const char *to) {
+    pthread_mutex_lock(&lock);
+    const char *path = below(from), *new_path = below(to);
+    int done = syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+    if (path && new_path && !done) {
+        struct iovec name = {(void *)new_path, strlen(new_path)};
+        record('R', 0, path, 0, &name, 1, name.iov_len);
+    }
     pthread_mutex_unlock(&lock);
     return done;
 }

@@ -18,6 +18,7 @@ pub(super) enum Kind<'a> {
     Truncate { length: usize },
     Sync,
     Unlink,
+    Rename { to: &'a str },
 }
 
 /// Files, as far as they are known to be on the device, and what is not known to be there.
@@ -55,6 +56,7 @@ impl<'a> Step<'a> {
                 b'T' => Kind::Truncate { length: word(12) },
                 b'S' => Kind::Sync,
                 b'U' => Kind::Unlink,
+                b'R' => Kind::Rename { to: std::str::from_utf8(data).unwrap() },
                 other => panic!("a record of kind {other}"),
             };
             steps.push(Self { path: std::str::from_utf8(path).unwrap(), kind });
@@ -72,6 +74,7 @@ impl<'a> Step<'a> {
             Kind::Truncate { .. } => "truncate",
             Kind::Sync => "sync",
             Kind::Unlink => "unlink",
+            Kind::Rename { .. } => "rename",
         };
         format!("{verb} {}", if file.starts_with('.') { "folder" } else { file })
     }
@@ -86,6 +89,10 @@ impl<'a> Disk<'a> {
             (Kind::Sync, Some(file)) => self.files[file].sync(),
             (Kind::Sync, None) => self.sync_folder(step.path),
             (Kind::Unlink, _) => name.since.push(None),
+            (Kind::Rename { to }, file) => {
+                name.since.push(None);
+                self.names.entry(to).or_default().since.push(file);
+            }
             (change, file) => {
                 let file = file.unwrap_or_else(|| {
                     name.since.push(Some(self.files.len()));
@@ -154,7 +161,7 @@ impl Kind<'_> {
                 }
             }
             Self::Truncate { length } => content.resize(length, 0),
-            Self::Sync | Self::Unlink => {}
+            Self::Sync | Self::Unlink | Self::Rename { .. } => {}
         }
     }
 }
