@@ -1,6 +1,7 @@
 //! The built binary as a process: what it prints, how it ends, what it tells systemd.
 
 mod config;
+mod full;
 mod localserve;
 mod operator;
 mod serve;
