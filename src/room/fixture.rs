@@ -1,6 +1,8 @@
 //! A room in memory for the tests of the core: made-up servers sign, and every event arrives by the checks.
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod play;
 
 use std::{
@@ -32,6 +34,7 @@ use crate::base::{
     json::canonical_object,
 };
 
+pub(crate) use hostile::twists;
 pub(crate) use play::steps;
 
 pub(crate) const ALICE: &str = "@alice:one.example";

@@ -1,8 +1,9 @@
+use proptest::{prelude::*, sample::Index};
 use ruma::{CanonicalJsonValue, UserId, signatures::sign_event};
 use serde_json::json;
 
 use super::*;
-use crate::room::fixture::{ALICE, BOB, CAROL, Outcome, World, key_pair, tampered};
+use crate::room::fixture::{ALICE, BOB, CAROL, Outcome, World, key_pair, tampered, twists};
 
 const VERSIONS: [&str; 3] = ["10", "11", "12"];
 
@@ -250,5 +251,31 @@ fn levels_are_changed_only_from_above() {
         assert!(!levels(&mut world, json!({ ALICE: 0, BOB: 50 })), "lowered one above");
         assert!(!levels(&mut world, json!({ ALICE: "100", BOB: 50 })), "a level that is no integer");
         assert!(levels(&mut world, json!({ ALICE: 100, BOB: 50, CAROL: 50 })), "raised one to his own");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_a_server_signs_the_room_goes_on(
+        twists in twists(),
+        version in prop::sample::select(vec!["10", "11", "12"]),
+        after in prop::collection::vec(any::<Index>(), 12),
+    ) {
+        let (mut world, last) = World::new(version);
+        let mut ends = vec![last];
+        for (twist, after) in twists.iter().zip(&after) {
+            let last: &OwnedEventId = after.get(&ends);
+            let event = world.twisted(last, twist);
+            if let Outcome::Accepted = world.arrive(event) {
+                ends.push(world.ids().pop().unwrap());
+            }
+        }
+        // Whatever stood, Alice made the room and can still speak there, unless she took that from herself.
+        let ends: Vec<_> = world.extremities.iter().cloned().collect();
+        let ends: Vec<_> = ends.iter().map(AsRef::as_ref).collect();
+        let said = world.make(ALICE, &ends, "m.room.message", None, json!({ "body": "still here" }));
+        prop_assert!(!matches!(world.arrive(said), Outcome::Dropped(_) | Outcome::Needs(_)));
     }
 }

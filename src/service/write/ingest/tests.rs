@@ -8,12 +8,12 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    room::fixture::{ALICE, BOB, CAROL, Outcome, World, steps, tampered},
+    room::fixture::{ALICE, BOB, CAROL, Outcome, World, steps, tampered, twists},
     service::write::{
         fixture::{Server, draft},
         membership::Action,
     },
-    store::events::StoredEvent,
+    store::events::{Checked, Finding, StoredEvent},
 };
 
 const VERSIONS: [&str; 3] = ["10", "11", "12"];
@@ -85,6 +85,17 @@ impl Rig {
                     Ok(((name.kind, name.state_key.unwrap()), id))
                 })
                 .collect()
+        })
+    }
+
+    /// What breaks an invariant of the store.
+    fn findings(&self) -> Vec<Finding> {
+        self.server.read(|view| {
+            let (mut findings, mut part) = (Vec::new(), Some(Checked::default()));
+            while let Some(from) = part {
+                part = view.check_events(from, 1_000, &mut |finding| findings.push(finding))?;
+            }
+            Ok(findings)
         })
     }
 
@@ -328,6 +339,7 @@ proptest! {
             prop_assert_eq!(rig.flat(header.state_before.unwrap()), flat(&world, &world.before(&id)));
             prop_assert_eq!(header.standing == Standing::Rejected, world.pdu(&id).unwrap().rejected());
         }
+        prop_assert_eq!(rig.findings(), []);
         // The current state is the resolved state after the extremities.
         let numbers = rig.extremities();
         let ids = world.ids();

@@ -354,4 +354,27 @@ proptest! {
             prop_assert_eq!(rig.page(Direction::Forward).iter().map(id).collect::<BTreeSet<_>>(), live);
         }
     }
+
+    #[test]
+    fn whatever_a_server_signs_everything_can_be_read(
+        twists in twists(),
+        version in prop::sample::select(VERSIONS.to_vec()),
+    ) {
+        let (mut world, mut last, rig, mut client) = scene(version);
+        for twist in &twists {
+            let event = world.twisted(&last, twist);
+            if let Outcome::Accepted = world.arrive(event.clone()) {
+                last = world.id_of(&event);
+                prop_assert_eq!(stands(rig.take(event)), Standing::Live);
+                client.sync(&rig);
+            } else {
+                rig.take(event);
+            }
+        }
+        let mut known = rig.page(Direction::Backward);
+        known.reverse();
+        prop_assert_eq!(known, rig.page(Direction::Forward));
+        Client::default().sync(&rig);
+        prop_assert_eq!(rig.findings(), []);
+    }
 }
