@@ -17,9 +17,10 @@ pub(super) fn apply(
     let version = transaction.room(room)?.version;
     let Some(target) = redact::target(pdu, version) else { return Ok(()) };
     match transaction.event_number(room, &target)? {
-        Some(target) => apply_one(transaction, room, number, target),
+        Some(target) => apply_one(transaction, room, number, target)?,
         None => transaction.add_early_redaction(room, &target, number),
     }
+    Ok(())
 }
 
 /// Applies to an event that was just appended what came before it to redact it.
@@ -29,12 +30,10 @@ pub(super) fn catch_up(
     number: EventNumber,
     pdu: &Pdu,
 ) -> Result<(), StoreError> {
-    let early = transaction.early_redactions(room, pdu.event_id())?;
-    for redaction in &early {
-        apply_one(transaction, room, *redaction, number)?;
-    }
-    if !early.is_empty() {
-        transaction.remove_early_redactions(room, pdu.event_id());
+    let early: Vec<_> = transaction.early_redactions(room, pdu.event_id()).collect::<Result<_, _>>()?;
+    for redaction in early {
+        apply_one(transaction, room, redaction, number)?;
+        transaction.remove_early_redaction(room, pdu.event_id(), redaction);
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use super::{
         open, open_v1,
     },
     damaged,
+    event::EARLY_REDACTION,
     names::KEY_BY_NUMBER,
     part, timeline,
     trie::{Node, Nodes},
@@ -265,12 +266,16 @@ impl Check<'_, '_> {
 
     fn key(&mut self, at: At<'_>, value: &[u8]) -> Result<(), StoreError> {
         sound(at, open(value))?;
-        if number::<1>(at, 4)? == [KEY_BY_NUMBER] {
-            let (room, key) = (RoomNumber::from_be_bytes(number(at, 0)?), number(at, 5)?);
-            let key = KeyNumber::from_be_bytes(key);
-            let name = self.view.key_name(room, key)?;
-            let back = self.view.key_number(room, &name.kind, name.state_key.as_deref())?;
-            self.expect(at, back == Some(key), "its name does not lead to it");
+        let room = RoomNumber::from_be_bytes(number(at, 0)?);
+        match number(at, 4)? {
+            [KEY_BY_NUMBER] => {
+                let key = KeyNumber::from_be_bytes(number(at, 5)?);
+                let name = self.view.key_name(room, key)?;
+                let back = self.view.key_number(room, &name.kind, name.state_key.as_deref())?;
+                self.expect(at, back == Some(key), "its name does not lead to it");
+            }
+            [EARLY_REDACTION] => _ = self.view.header(room, EventNumber::from_be_bytes(number(at, 21)?))?,
+            _ => {}
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::{
         event::{Endpoint, Entry, Header, Stored, TransactionIdentity},
         seal,
     },
-    damaged, missing,
+    damaged, missing, part,
 };
 use crate::{
     base::ids::{DeviceNumber, EventNumber, RoomNumber},
@@ -74,15 +74,13 @@ impl View<'_> {
         &self,
         room: RoomNumber,
         target: &EventId,
-    ) -> Result<Vec<EventNumber>, StoreError> {
-        let redactions = self.record(Table::Keys, &self.early_redactions_key(room, target), |reader| {
-            let mut redactions = Vec::new();
-            while !reader.is_empty() {
-                redactions.push(EventNumber(reader.varint()?));
-            }
-            Ok(redactions)
-        })?;
-        Ok(redactions.unwrap_or_default())
+    ) -> impl Iterator<Item = Result<EventNumber, StoreError>> {
+        let prefix = self.early_redactions_prefix(room, target);
+        let at = prefix.len();
+        self.prefixed(Table::Keys, &prefix).map(move |entry| {
+            let (key, _) = entry?;
+            part(&key, at).map(EventNumber::from_be_bytes).map_err(|Damaged| damaged(Table::Keys, &key))
+        })
     }
 
     /// Reads an event that the room has, as some other record promises.
@@ -145,8 +143,12 @@ impl View<'_> {
         self.hash(&[b"trans", &fixed, id.as_bytes()])
     }
 
-    fn early_redactions_key(&self, room: RoomNumber, target: &EventId) -> Vec<u8> {
-        [&room.to_be_bytes()[..], &[EARLY_REDACTIONS], &self.hash_of_event(target)].concat()
+    fn early_redactions_prefix(&self, room: RoomNumber, target: &EventId) -> Vec<u8> {
+        [&room.to_be_bytes()[..], &[EARLY_REDACTION], &self.hash_of_event(target)].concat()
+    }
+
+    fn early_redaction_key(&self, room: RoomNumber, target: &EventId, redaction: EventNumber) -> Vec<u8> {
+        [&self.early_redactions_prefix(room, target)[..], &redaction.to_be_bytes()].concat()
     }
 
     /// 128 bits under the data folder's secret. All parts but the last have a fixed length for each first one.
@@ -176,28 +178,17 @@ impl Transaction<'_> {
     }
 
     /// Remembers a redaction whose target is not stored yet.
-    pub fn add_early_redaction(
-        &mut self,
-        room: RoomNumber,
-        target: &EventId,
-        redaction: EventNumber,
-    ) -> Result<(), StoreError> {
-        let mut redactions = self.early_redactions(room, target)?;
-        if !redactions.contains(&redaction) {
-            redactions.push(redaction);
-        }
-        let key = self.early_redactions_key(room, target);
-        let value = seal(1, |writer| redactions.iter().for_each(|number| writer.varint(number.0)));
-        self.put(Table::Keys, &key, &value);
-        Ok(())
+    pub fn add_early_redaction(&mut self, room: RoomNumber, target: &EventId, redaction: EventNumber) {
+        let key = self.early_redaction_key(room, target, redaction);
+        self.put(Table::Keys, &key, &seal(1, |_| ()));
     }
 
-    /// Forgets the redactions that came before an event, after they were judged.
-    pub fn remove_early_redactions(&mut self, room: RoomNumber, target: &EventId) {
-        let key = self.early_redactions_key(room, target);
+    /// Forgets a redaction that came before its target, after it was judged.
+    pub fn remove_early_redaction(&mut self, room: RoomNumber, target: &EventId, redaction: EventNumber) {
+        let key = self.early_redaction_key(room, target, redaction);
         self.delete(Table::Keys, &key);
     }
 }
 
 /// Between a room's number and the hash of an event's id, in the table of keys: beside its two own kinds of entries.
-const EARLY_REDACTIONS: u8 = 2;
+pub(super) const EARLY_REDACTION: u8 = 2;

@@ -303,17 +303,21 @@ fn redactions_are_marked_and_early_ones_wait() {
     let room = rig.room;
     let id = target.clone();
     rig.write(move |tx| {
-        assert_eq!(tx.early_redactions(room, &id)?, []);
-        tx.add_early_redaction(room, &id, redaction)?;
-        tx.add_early_redaction(room, &id, redaction)?;
-        assert_eq!(tx.early_redactions(room, &id)?, [redaction]);
+        assert_eq!(tx.early_redactions(room, &id).count(), 0);
+        for number in [redaction, EventNumber(redaction.0 + 1), redaction] {
+            tx.add_early_redaction(room, &id, number);
+        }
+        let waiting: Result<Vec<_>, _> = tx.early_redactions(room, &id).collect();
+        assert_eq!(waiting?, [redaction, EventNumber(redaction.0 + 1)]);
         Ok(())
     });
     let number = accepted(both(&mut world, &rig, event).1);
     rig.write(move |tx| {
         tx.set_redacted(room, number, redaction)?;
-        tx.remove_early_redactions(room, &target);
-        assert_eq!(tx.early_redactions(room, &target)?, []);
+        for number in [redaction, EventNumber(redaction.0 + 1)] {
+            tx.remove_early_redaction(room, &target, number);
+        }
+        assert_eq!(tx.early_redactions(room, &target).count(), 0);
         let event = tx.event(room, number)?;
         assert_eq!(event.header.redacted_by, Some(redaction));
         assert_eq!(event.pdu.content().get(), r#"{"body":"oops"}"#);
