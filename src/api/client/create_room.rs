@@ -17,10 +17,14 @@ use serde::Deserialize;
 
 use crate::{
     api::{Error, User, content},
+    base::limits,
     room::{build::Draft, version::Version},
     service::{
         App, rooms,
-        write::plan::{NewRoom, Preset},
+        write::{
+            append::WriteError,
+            plan::{NewRoom, Preset},
+        },
     },
 };
 
@@ -42,7 +46,13 @@ pub(crate) async fn create_room(app: App, user: User, request: Request) -> Resul
         invite: request.invite,
         is_direct: request.is_direct,
     };
-    Ok(Response::new(rooms::create(&app, &user, wanted).await?))
+    match rooms::create(&app, &user, wanted).await {
+        Ok(room_id) => Ok(Response::new(room_id)),
+        Err(WriteError::Denied(denied)) => {
+            Err(Error::bad_request(ErrorKind::InvalidRoomState, denied.reason))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn version(request: &Request) -> Result<Version, Error> {
@@ -56,14 +66,15 @@ fn preset(request: &Request) -> Result<Preset, Error> {
         (Some(RoomPreset::PrivateChat), _) => Ok(Preset::Private),
         (Some(RoomPreset::TrustedPrivateChat), _) => Ok(Preset::TrustedPrivate),
         (Some(RoomPreset::PublicChat), _) | (None, Visibility::Public) => Ok(Preset::Public),
-        (None, _) => Ok(Preset::Private),
+        (None, Visibility::Private) => Ok(Preset::Private),
         (Some(_), _) => Err(Error::invalid_param("There is no such preset")),
+        (None, _) => Err(Error::invalid_param("There is no such visibility")),
     }
 }
 
 fn alias(app: &App, name: &str) -> Result<OwnedRoomAliasId, Error> {
     let whole = format!("#{name}:{}", app.server_name);
-    let valid = !name.is_empty() && !name.contains([':', '\0']);
+    let valid = !name.is_empty() && !name.contains([':', '\0']) && whole.len() <= limits::EVENT_FIELD_BYTES;
     let alias = RoomAliasId::parse(whole).ok().filter(|_| valid);
     alias.ok_or_else(|| Error::invalid_param("The alias's name is empty, too long, or has a colon"))
 }
