@@ -216,6 +216,8 @@ impl From<WriteError> for Error {
         match error {
             WriteError::UnknownRoom => Self::forbidden("You are not in this room"),
             WriteError::UnknownEvent => Self::not_found("The room has no such event"),
+            error @ WriteError::InvalidAlias(_) => Self::invalid_param(error.to_string()),
+            error @ WriteError::BadAlias(_) => Self::bad_request(ErrorKind::BadAlias, error.to_string()),
             WriteError::NotLeft => {
                 Self::bad_request(ErrorKind::Unknown, "Leave the room before you forget it")
             }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use ruma::{OwnedEventId, OwnedRoomId, UserId};
+use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, UserId};
 
 use super::plan::PlanError;
 use crate::{
@@ -42,6 +42,12 @@ pub enum WriteError {
     /// The room's rules forbid it.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// What is to be an alias of the room is no alias at all.
+    #[error("{0:?} is no room alias")]
+    InvalidAlias(String),
+    /// What is to be an alias of the room leads elsewhere, or nowhere.
+    #[error("{0} does not lead to this room")]
+    BadAlias(OwnedRoomAliasId),
     /// Only a room that was left can be forgotten.
     #[error("the user has not left the room")]
     NotLeft,

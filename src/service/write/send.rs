@@ -3,7 +3,10 @@
 //! A request that was answered before is answered the same again, and writes nothing.
 //! <https://spec.matrix.org/v1.19/client-server-api/#sending-events-to-a-room>
 
-use ruma::{OwnedEventId, UserId, events::TimelineEventType};
+use ruma::{
+    CanonicalJsonObject, CanonicalJsonValue, OwnedEventId, OwnedRoomAliasId, UserId,
+    events::TimelineEventType,
+};
 
 use super::append::{WriteError, append};
 use crate::{
@@ -34,7 +37,38 @@ pub fn send(
     if let Some(unchanged) = unchanged(transaction, room, sender, &draft)? {
         return Ok(unchanged);
     }
+    if draft.kind == TimelineEventType::RoomCanonicalAlias && draft.state_key.as_deref() == Some("") {
+        check_aliases(transaction, room, &draft)?;
+    }
     Ok(append(transaction, signer, room, sender, draft, request)?.event_id)
+}
+
+/// Checks that each alias that the draft adds to the room's own leads to the room.
+/// <https://spec.matrix.org/v1.19/client-server-api/#mroomcanonical_alias>
+fn check_aliases(transaction: &Transaction<'_>, room: RoomNumber, draft: &Draft) -> Result<(), WriteError> {
+    let state = transaction.room(room)?.state;
+    let known = match transaction.state_event(room, state, &draft.kind.to_string(), "")? {
+        Some(number) => transaction.event(room, number)?.pdu.content_as::<CanonicalJsonObject>(),
+        None => None,
+    };
+    let known: Vec<_> = known.iter().flat_map(aliases).collect();
+    for value in aliases(&draft.content).filter(|value| !known.contains(value)) {
+        let text = value.as_str().unwrap_or_default();
+        let alias = OwnedRoomAliasId::try_from(text);
+        let alias = alias.map_err(|_| WriteError::InvalidAlias(text.to_owned()))?;
+        if transaction.alias(&alias)?.is_none_or(|(named, _)| named != room) {
+            return Err(WriteError::BadAlias(alias));
+        }
+    }
+    Ok(())
+}
+
+/// What the content of an `m.room.canonical_alias` event says are aliases.
+fn aliases(content: &CanonicalJsonObject) -> impl Iterator<Item = &CanonicalJsonValue> {
+    let none = |alias: &CanonicalJsonValue| *alias == CanonicalJsonValue::Null || alias.as_str() == Some("");
+    let main = content.get("alias").filter(|alias| !none(alias));
+    let others = content.get("alt_aliases").and_then(CanonicalJsonValue::as_array);
+    main.into_iter().chain(others.into_iter().flatten())
 }
 
 /// The draft without what a client must not say, and with what it says of a redaction in its place.
