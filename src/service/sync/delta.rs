@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     base::{
-        ids::{EventNumber, KeyNumber, Position, StateRoot},
+        ids::{EventNumber, KeyNumber, Position, RoomNumber, StateRoot},
         limits,
     },
     room::{
@@ -52,17 +52,21 @@ pub fn delta(
     let filter = &query.filter.room;
     let room = access.room;
     let until = access.until();
-    let (timeline, limited) = timeline(view, access, reader, filter, since)?;
+    let (mut timeline, mut limited) = timeline(view, access, reader, filter, since)?;
+    let end = view.room_state_at(room, until)?;
+    let mut prev_batch = SyncToken(since.unwrap_or(until)).into();
+    if query.state == StateAs::Before
+        && let Some((last, place)) = hole(view, room, &timeline, end)?
+    {
+        timeline.drain(..=last);
+        (prev_batch, limited) = (PageToken::after(place), true);
+    }
     let start = timeline.first().map(|(place, _)| *place);
-    let prev_batch = match (start, since) {
-        (Some(place), _) => PageToken(place),
-        (None, since) => SyncToken(since.unwrap_or(until)).into(),
-    };
+    prev_batch = start.map_or(prev_batch, PageToken);
     let told = match since {
         Some(since) if !query.full_state => view.room_state_at(room, since)?,
         _ => StateRoot::EMPTY,
     };
-    let end = view.room_state_at(room, until)?;
     let start = match start {
         Some(Place { anchor, .. }) => view.room_state_at(room, Position(anchor.0.saturating_sub(1)))?,
         None => end,
@@ -93,6 +97,29 @@ fn timeline(
     page.events.reverse();
     // Whoever asks for no events is not missing any.
     Ok((page.events, page.end.is_some() && limit > 0))
+}
+
+/// Finds the last event of a timeline whose key was set again by one that the history visibility or the filter keeps
+/// from this timeline. A client that plays the timeline would stay with the older one.
+fn hole(
+    view: &View<'_>,
+    room: RoomNumber,
+    timeline: &[(Place, VisibleEvent)],
+    end: StateRoot,
+) -> Result<Option<(usize, Place)>, StoreError> {
+    let mut later = BTreeSet::new();
+    for (at, (place, event)) in timeline.iter().enumerate().rev() {
+        let header = view.header(room, event.number())?;
+        if !header.is_state || !later.insert(header.key) {
+            continue;
+        }
+        if let Some(number) = view.state_entry(room, end, header.key)?
+            && view.header(room, number)?.place > Some(*place)
+        {
+            return Ok(Some((at, *place)));
+        }
+    }
+    Ok(None)
 }
 
 /// Collects the state events to tell.

@@ -95,6 +95,30 @@ async fn state_is_told_once_in_the_timeline_or_before_it() {
 }
 
 #[tokio::test]
+async fn a_timeline_with_a_hole_leaves_nobody_with_old_state() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let levels = json!({"events": {"m.room.topic": 0}});
+    let public = json!({"preset": "public_chat", "power_level_content_override": levels});
+    let room = create(&rig, &alice, public).await;
+    act(&rig, &bob, &room, "join", json!({})).await;
+    let token = next(&sync(&rig, &bob, "").await);
+    set(&rig, &alice, &room, "m.room.topic", json!({"topic": "first"})).await;
+    say(&rig, &alice, &room, "between", "t1").await;
+    set(&rig, &bob, &room, "m.room.topic", json!({"topic": "second"})).await;
+
+    let others = json!({"room": {"timeline": {"not_senders": [bob.user_id]}}});
+    let news = sync(&rig, &bob, &since(&token, others)).await;
+    let told = &news["rooms"]["join"][&room];
+    assert_eq!(kinds(&told["timeline"]["events"]), [("m.room.message", "between")]);
+    assert_eq!(told["state"]["events"][0]["content"]["topic"], "second");
+    assert_eq!(told["timeline"]["limited"], true);
+    let from = told["timeline"]["prev_batch"].as_str().unwrap();
+    let before = read(&rig, &bob, &format!("rooms/{room}/messages?dir=b&limit=1&from={from}")).await;
+    assert_eq!(before["chunk"][0]["content"]["topic"], "first");
+}
+
+#[tokio::test]
 async fn state_after_is_the_state_at_the_end() {
     let (rig, alice, bob, room, token) = two().await;
     set(&rig, &alice, &room, "m.room.topic", json!({"topic": "first"})).await;
