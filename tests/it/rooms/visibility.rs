@@ -2,10 +2,13 @@
 //! the specification says, stated here once more from the bare events.
 //! <https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility>
 
-use std::collections::{BTreeMap, BTreeSet};
+mod truth;
+
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use self::truth::{Moment, State, Truth, entry, id, topic};
 use super::{act, create, encoded, read, say, set, sync};
 use crate::rig::{Member, Reply, Rig};
 
@@ -249,145 +252,58 @@ impl Walk {
 
     async fn check_syncs(&self, scene: &Scene, truth: &Truth) {
         let name = &scene.name;
-        let (first, topics) = told(&sync(&self.rig, &self.dave, &everything()).await, &scene.room);
+        let answer = sync(&self.rig, &self.dave, &everything()).await;
+        let (mut first, topics) = told(&answer, &scene.room);
         let permitted = truth.topics();
         assert!(topics.is_subset(&permitted), "{name}: {topics:?}, not {permitted:?}");
         let pending = ["invite", "knock"].contains(&&truth.now().after.membership[..]);
         match truth.end() {
-            Some(_) if !pending => assert_eq!(first, truth.paged(), "{name}"),
+            Some(_) if !pending => {
+                // The timeline begins after the last event with which a client would be left wrongly.
+                first.extend(self.before_timeline(scene, &answer).await);
+                assert_eq!(first, truth.paged(), "{name}");
+                let mut state = State::new();
+                play(&mut state, &answer, &scene.room);
+                assert_eq!(&state, truth.state().unwrap(), "{name}");
+            }
             _ => assert!(first.is_subset(&truth.visible()), "{name}: {first:?}"),
         }
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut state) = (BTreeSet::new(), State::new());
         for (at, (then, news)) in scene.steps.iter().enumerate() {
             let (events, topics) = told(news, &scene.room);
             assert!(events.is_subset(&then.visible()), "{name}, at {at}: {events:?}");
             assert!(topics.is_subset(&then.topics()), "{name}, at {at}: {topics:?}");
             seen.extend(events);
-        }
-        let present = truth.moments.iter().filter(|moment| moment.is_present());
-        let unseen: Vec<_> = present.filter(|moment| !seen.contains(&id(&moment.event))).collect();
-        assert!(unseen.is_empty(), "{name}: no sync told of {unseen:?}");
-    }
-}
-
-/// A room's events, and what the specification lets a user see of them.
-struct Truth {
-    moments: Vec<Moment>,
-    forgotten: bool,
-}
-
-/// An event, and what was around it.
-#[derive(Debug)]
-struct Moment {
-    event: Value,
-    before: Setting,
-    after: Setting,
-    /// The state after it.
-    state: BTreeMap<(String, String), Value>,
-}
-
-/// What the rules ask of a state.
-#[derive(Clone, Debug)]
-struct Setting {
-    visibility: String,
-    membership: String,
-}
-
-impl Truth {
-    fn of(events: &[Value], user: &str, forgotten: bool) -> Self {
-        let mut state = BTreeMap::new();
-        let mut setting = Setting { visibility: "shared".to_owned(), membership: "leave".to_owned() };
-        let moments = events.iter().map(|event| {
-            let before = setting.clone();
-            let kind = event["type"].as_str().unwrap();
-            let text = |field: &str| event["content"][field].as_str().unwrap_or_default().to_owned();
-            if let Some(key) = event["state_key"].as_str() {
-                match kind {
-                    "m.room.history_visibility" => setting.visibility = text("history_visibility"),
-                    "m.room.member" if key == user => setting.membership = text("membership"),
-                    _ => {}
-                }
-                state.insert((kind.to_owned(), key.to_owned()), event.clone());
+            play(&mut state, news, &scene.room);
+            if then.now().is_present() {
+                assert_eq!(&state, then.state().unwrap(), "{name}, at {at}");
             }
-            Moment { event: event.clone(), before, after: setting.clone(), state: state.clone() }
-        });
-        Self { moments: moments.collect(), forgotten }
-    }
-
-    fn now(&self) -> &Moment {
-        self.moments.last().unwrap()
-    }
-
-    /// The last moment at which the user was in the room, if they were and remember it.
-    fn end(&self) -> Option<usize> {
-        self.moments.iter().rposition(Moment::is_present).filter(|_| !self.forgotten)
-    }
-
-    fn place(&self, event: &Value) -> usize {
-        self.moments.iter().position(|moment| id(&moment.event) == id(event)).unwrap()
-    }
-
-    /// Whether the user may see an event. Its own setting counts on either side of it.
-    fn allows(&self, at: usize) -> bool {
-        let Moment { before, after, .. } = &self.moments[at];
-        self.allows_by(at, before) || self.allows_by(at, after)
-    }
-
-    /// Whether the user may read the whole state after an event. Whoever left knows what they left.
-    fn allows_state(&self, at: usize) -> bool {
-        self.allows_by(at, &self.moments[at].after) || self.end() == Some(at)
-    }
-
-    fn allows_by(&self, at: usize, Setting { visibility, membership }: &Setting) -> bool {
-        if visibility == "world_readable" {
-            return true;
         }
-        // Whoever did not join sees nothing else, and whoever left nothing that came later.
-        if self.end().is_none_or(|end| end < at) {
-            return false;
+        let unseen: Vec<_> = truth.present(0).difference(&seen).cloned().collect();
+        assert!(unseen.is_empty(), "{name}: no sync told of {unseen:?}");
+        if truth.forgotten || pending {
+            return;
         }
-        match (&visibility[..], &membership[..]) {
-            (_, "join") | ("invited", "invite") => true,
-            ("invited" | "joined", _) => false,
-            _ => self.moments[at + 1..].iter().any(|later| later.after.membership == "join"),
+        // A client that slept through the rest is told of it all at once.
+        for (at, (then, news)) in scene.steps.iter().enumerate() {
+            let query = format!("{}&since={}", everything(), news["next_batch"].as_str().unwrap());
+            let (events, topics) = told(&sync(&self.rig, &self.dave, &query).await, &scene.room);
+            assert!(events.is_subset(&truth.visible()), "{name}, slept at {at}: {events:?}");
+            assert!(topics.is_subset(&permitted), "{name}, slept at {at}: {topics:?}");
+            let unseen: Vec<_> = truth.present(then.moments.len()).difference(&events).cloned().collect();
+            assert!(unseen.is_empty(), "{name}, slept at {at}: not told of {unseen:?}");
         }
     }
 
-    fn visible(&self) -> BTreeSet<String> {
-        self.some(|at| self.allows(at))
-    }
-
-    /// What is met by paging: whoever left gets as far as they followed the room.
-    fn paged(&self) -> BTreeSet<String> {
-        self.some(|at| self.allows(at) && self.end().is_none_or(|end| at <= end))
-    }
-
-    fn some(&self, wanted: impl Fn(usize) -> bool) -> BTreeSet<String> {
-        let wanted = (0..self.moments.len()).filter(|at| wanted(*at));
-        wanted.map(|at| id(&self.moments[at].event)).collect()
-    }
-
-    /// The room's state for the user: as it is, or as it was when they left.
-    fn state(&self) -> Option<&BTreeMap<(String, String), Value>> {
-        match self.end() {
-            Some(end) => Some(&self.moments[end].state),
-            None => Some(&self.now().state).filter(|_| self.now().after.visibility == "world_readable"),
+    /// What is found by paging back from where a sync's timeline begins, if that leaves something out.
+    async fn before_timeline(&self, scene: &Scene, answer: &Value) -> BTreeSet<String> {
+        let rooms = &answer["rooms"];
+        let room = rooms["join"].get(&scene.room).unwrap_or(&rooms["leave"][&scene.room]);
+        if room["timeline"]["limited"] != true {
+            return BTreeSet::new();
         }
-    }
-
-    /// The topics of the moments that the user may see.
-    fn topics(&self) -> BTreeSet<String> {
-        let visible = (0..self.moments.len()).filter(|at| self.allows(*at));
-        visible
-            .filter_map(|at| self.moments[at].state.get(&("m.room.topic".to_owned(), String::new())))
-            .map(topic)
-            .collect()
-    }
-}
-
-impl Moment {
-    fn is_present(&self) -> bool {
-        self.before.membership == "join" || self.after.membership == "join"
+        let from = room["timeline"]["prev_batch"].as_str().unwrap();
+        ids(&self.look(scene, &format!("messages?dir=b&limit=100&from={from}")).await.ok()["chunk"])
     }
 }
 
@@ -401,16 +317,20 @@ fn everything() -> String {
     format!("filter={}", encoded(&filter.to_string()))
 }
 
-fn id(event: &Value) -> String {
-    event["event_id"].as_str().unwrap().to_owned()
-}
-
 fn ids(events: &Value) -> BTreeSet<String> {
     events.as_array().into_iter().flatten().map(id).collect()
 }
 
-fn topic(event: &Value) -> String {
-    event["content"]["topic"].as_str().unwrap().to_owned()
+/// What a client does with a sync: it takes the state that it is told and plays the timeline over it.
+fn play(state: &mut State, answer: &Value, room: &str) {
+    for section in ["join", "leave"] {
+        for part in ["state", "timeline"] {
+            let events = answer["rooms"][section][room][part]["events"].as_array().into_iter().flatten();
+            for event in events {
+                state.extend(entry(event));
+            }
+        }
+    }
 }
 
 /// What a sync told of a room where the user is or was: the events, and the topics in its state or among them.
