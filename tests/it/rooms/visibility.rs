@@ -229,9 +229,8 @@ impl Walk {
         }
         if let Some(state) = truth.state() {
             let entry = |kind: &str, key: &str| state.get(&(kind.to_owned(), key.to_owned()));
-            let members = state.values().filter(|event| event["type"] == "m.room.member").map(id).collect();
             assert_eq!(ids(&replies[0].body), state.values().map(id).collect(), "{name}");
-            assert_eq!(ids(&replies[1].body["chunk"]), members, "{name}");
+            assert_eq!(ids(&replies[1].body["chunk"]), members(state), "{name}");
             assert_eq!(replies[2].body, entry("m.room.topic", "").unwrap()["content"], "{name}");
             match entry("m.room.member", &self.dave.user_id) {
                 Some(member) => assert_eq!(replies[3].body, member["content"], "{name}"),
@@ -239,6 +238,17 @@ impl Walk {
             }
         } else {
             for reply in replies {
+                assert_eq!(reply.error(), (403, "M_FORBIDDEN"), "{name}");
+            }
+        }
+        for (then, news) in &scene.steps {
+            let at = then.moments.len() - 1;
+            let at = truth.end().map_or(at, |end| at.min(end));
+            let token = news["next_batch"].as_str().unwrap();
+            let reply = self.look(scene, &format!("members?at={token}")).await;
+            if truth.state().is_some() && truth.allows_state(at) {
+                assert_eq!(ids(&reply.ok()["chunk"]), members(&truth.moments[at].state), "{name}");
+            } else {
                 assert_eq!(reply.error(), (403, "M_FORBIDDEN"), "{name}");
             }
         }
@@ -319,6 +329,10 @@ fn everything() -> String {
 
 fn ids(events: &Value) -> BTreeSet<String> {
     events.as_array().into_iter().flatten().map(id).collect()
+}
+
+fn members(state: &State) -> BTreeSet<String> {
+    state.values().filter(|event| event["type"] == "m.room.member").map(id).collect()
 }
 
 /// What a client does with a sync: it takes the state that it is told and plays the timeline over it.
