@@ -1,9 +1,16 @@
 use proptest::{prelude::*, sample::Index};
-use ruma::{CanonicalJsonValue, UserId, signatures::sign_event};
+use ruma::{
+    CanonicalJsonValue, UserId,
+    serde::{Base64, base64::Standard},
+    signatures::{sign_event, sign_json},
+};
 use serde_json::json;
 
 use super::*;
-use crate::room::fixture::{ALICE, BOB, CAROL, Outcome, World, key_pair, tampered, twists};
+use crate::{
+    base::json::canonical_object,
+    room::fixture::{ALICE, BOB, CAROL, Outcome, World, key_pair, tampered, twists},
+};
 
 const VERSIONS: [&str; 3] = ["10", "11", "12"];
 
@@ -198,6 +205,40 @@ fn a_restricted_join_needs_the_signature_of_the_server_that_let_it_in() {
         assert!(matches!(world.arrive(join.clone()), Outcome::Dropped(Dropped::Signature(_))));
         sign_event("one.example", &key_pair("one.example"), &mut join, world.version.redaction()).unwrap();
         assert!(matches!(world.arrive(join), Outcome::Accepted));
+    }
+}
+
+#[test]
+fn a_third_party_invite_stands_by_the_key_of_the_inviter_in_the_state() {
+    const DAVE: &str = "@dave:two.example";
+    for version in VERSIONS {
+        for (inviter, mxid, token, signer, banned, stands) in [
+            (ALICE, DAVE, "token", "id.example", false, true),
+            (BOB, DAVE, "token", "id.example", false, false),
+            (ALICE, CAROL, "token", "id.example", false, false),
+            (ALICE, DAVE, "other", "id.example", false, false),
+            (ALICE, DAVE, "token", "two.example", false, false),
+            (ALICE, DAVE, "token", "id.example", true, false),
+        ] {
+            let (mut world, mut last) = World::new(version);
+            if banned {
+                let ban = json!({ "membership": "ban" });
+                last = world.accept(ALICE, &[&last], "m.room.member", Some(DAVE), ban);
+            }
+            let key = Base64::<Standard>::new(key_pair("id.example").public_key().to_vec());
+            let offer =
+                json!({ "display_name": "D.", "key_validity_url": "https://id.example", "public_key": key });
+            last = world.accept(ALICE, &[&last], "m.room.third_party_invite", Some("token"), offer);
+            let mut signed = canonical_object(&json!({ "mxid": mxid, "token": token }).to_string()).unwrap();
+            sign_json("id.example", &key_pair(signer), &mut signed).unwrap();
+            let invite = json!({ "display_name": "D.", "signed": signed });
+            let content = json!({ "membership": "invite", "third_party_invite": invite });
+            let invite = world.make(inviter, &[&last], "m.room.member", Some(DAVE), content);
+            let outcome = world.arrive(invite);
+            let case = format!("version {version}: {inviter} {mxid} {token} {signer} {banned}: {outcome:?}");
+            assert_eq!(matches!(outcome, Outcome::Accepted), stands, "{case}");
+            assert!(stands || matches!(outcome, Outcome::Rejected(_)), "{case}");
+        }
     }
 }
 
