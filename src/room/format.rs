@@ -105,10 +105,7 @@ enum Content<'a> {
 impl<'a> Client<'a> {
     fn of(event: &'a Pdu, version: Version, unsigned: &'a Unsigned<'a>) -> Self {
         let redacts = redact::target(event, version);
-        let content = if unsigned.redacted_because.is_some() {
-            let content = redact::redacted(event, version).remove("content");
-            Content::Rewritten(content.and_then(|content| content.as_object().cloned()).unwrap_or_default())
-        } else if let Some(redacts) = &redacts {
+        let content = if let Some(redacts) = &redacts {
             let mut content: CanonicalJsonObject = event.content_as().unwrap_or_default();
             content.insert("redacts".to_owned(), redacts.as_str().into());
             Content::Rewritten(content)
@@ -203,7 +200,8 @@ mod tests {
         let id = world.accept(BOB, &[&last], "m.room.message", None, json!({ "body": "secret" }));
         let because = to_raw_value(&json!({ "event_id": "$why" })).unwrap();
         let unsigned = Unsigned { redacted_because: Some(because), ..Unsigned::default() };
-        let written = value(client(&visible(&world, &id), world.version, &unsigned));
+        let redacted = visible(&world, &id).redacted(world.version);
+        let written = value(client(&redacted, world.version, &unsigned));
         assert_eq!(written["content"], json!({}));
         assert_eq!(written["unsigned"], json!({ "redacted_because": { "event_id": "$why" } }));
     }

@@ -19,10 +19,12 @@ use super::{
     graph::{Graph, State},
     members::{membership, membership_set},
     pdu::Pdu,
+    redact::redacted,
+    version::Version,
 };
 use crate::base::ids::{EventNumber, StateRoot};
 
-/// An event that somebody may see.
+/// An event that somebody may see, as they may see it.
 #[derive(Clone, Debug)]
 pub struct VisibleEvent {
     number: EventNumber,
@@ -39,6 +41,11 @@ impl VisibleEvent {
     /// The event.
     pub fn pdu(&self) -> &Arc<Pdu> {
         &self.pdu
+    }
+
+    /// What its redaction leaves of it.
+    pub fn redacted(self, version: Version) -> Self {
+        Self { pdu: Arc::new(redacted(&self.pdu, version)), ..self }
     }
 
     /// The membership of whoever sees it when it had just happened; none if it was read as part of a state.
@@ -128,7 +135,7 @@ pub fn is_world_readable<G: Graph>(state: &State, graph: &G) -> Result<bool, G::
 pub struct StateAccess(());
 
 impl StateAccess {
-    /// An event of that state. Soft-failed ones belong to it as others do.
+    /// An event of that state, as it is shown. Soft-failed ones belong to it as others do.
     pub fn event(self, number: EventNumber, pdu: Arc<Pdu>) -> VisibleEvent {
         VisibleEvent { number, pdu, membership: None }
     }

@@ -136,7 +136,7 @@ fn senders(
         return Ok(Vec::new());
     }
     let Some(state) = look.reader.state(moment)? else { return Ok(Vec::new()) };
-    write(look, &page::members_of(look.view, look.room(), state, events.iter())?)
+    write(look, &look.reader.members_of(state, events.iter())?)
 }
 
 fn whole_state(
@@ -148,7 +148,7 @@ fn whole_state(
     let mut state = Vec::new();
     for entry in look.view.state(look.room(), root) {
         let (_, number) = entry?;
-        let event = right.event(number, look.view.event(look.room(), number)?.pdu);
+        let event = look.reader.in_state(right, number)?;
         if page::admits(filter, event.pdu()) {
             state.push(event);
         }

@@ -1,24 +1,16 @@
 //! Walking a room's timeline: what a user may see of it, as far as their filter lets it through.
 //! <https://spec.matrix.org/v1.19/client-server-api/#getting-events-for-a-room>
 
-use std::collections::BTreeSet;
-
-use ruma::{
-    OwnedUserId,
-    api::{Direction, client::filter::RoomEventFilter},
-};
+use ruma::api::{Direction, client::filter::RoomEventFilter};
 use serde::Deserialize;
 
 use super::{access::Access, reader::Reader, token::PageToken};
 use crate::{
-    base::{
-        ids::{Position, RoomNumber, StateRoot},
-        limits,
-    },
+    base::{ids::Position, limits},
     room::{
         filter::{self, Subject},
         pdu::Pdu,
-        visibility::{StateAccess, VisibleEvent},
+        visibility::VisibleEvent,
     },
     store::{
         StoreError, View,
@@ -103,24 +95,6 @@ pub fn admits(filter: &RoomEventFilter, event: &Pdu) -> bool {
     let kind = event.kind().to_string();
     let has_url = filter.url_filter.is_some() && has_url(event);
     filter::admits_event(filter, Subject { event_type: &kind, sender: Some(event.sender()), has_url })
-}
-
-/// The member events of the users who sent these, as far as the state has them: for clients that load members lazily.
-/// <https://spec.matrix.org/v1.19/client-server-api/#lazy-loading-room-members>
-pub fn members_of<'e>(
-    view: &View<'_>,
-    room: RoomNumber,
-    (root, right): (StateRoot, StateAccess),
-    events: impl Iterator<Item = &'e VisibleEvent>,
-) -> Result<Vec<VisibleEvent>, StoreError> {
-    let senders: BTreeSet<OwnedUserId> = events.map(|event| event.pdu().sender().to_owned()).collect();
-    let mut members = Vec::with_capacity(senders.len());
-    for sender in senders {
-        if let Some(number) = view.state_event(room, root, "m.room.member", sender.as_str())? {
-            members.push(right.event(number, view.event(room, number)?.pdu));
-        }
-    }
-    Ok(members)
 }
 
 /// Everything around one event, for showing it in its place.

@@ -1,5 +1,7 @@
 //! One user's eyes on one room in one view: finds events visible, and writes them out for that user.
 
+use std::collections::BTreeSet;
+
 use ruma::{OwnedTransactionId, OwnedUserId, events::TimelineEventType, serde::Raw};
 use serde_json::value::RawValue;
 
@@ -64,10 +66,11 @@ impl<'v> Reader<'v> {
         let header = self.view.header(self.room, number)?;
         let Some(place) = header.place else { return Ok(None) };
         let visible = self.eyes.event(number, self.span.tie(place.anchor))?;
-        match visible {
-            Some(event) if self.is_idle_redaction(&event)? => Ok(None),
-            other => Ok(other),
-        }
+        Ok(match visible {
+            Some(event) if self.is_idle_redaction(&event)? => None,
+            Some(event) if header.redacted_by.is_some() => Some(event.redacted(self.version)),
+            other => other,
+        })
     }
 
     /// The room's state as of a position with the right to read it, if it is the user's to read. Whoever was joined
@@ -80,6 +83,28 @@ impl<'v> Reader<'v> {
         };
         let right = self.eyes.state(&State::stored(judged), self.span.tie(position))?;
         Ok(right.map(|right| (root, right)))
+    }
+
+    /// An event of a state that the user may read.
+    pub fn in_state(&self, right: StateAccess, number: EventNumber) -> Result<VisibleEvent, StoreError> {
+        Ok(right.event(number, self.view.event(self.room, number)?.shown(self.version)))
+    }
+
+    /// The member events of the users who sent these, as far as the state has them: for clients that load members
+    /// lazily. <https://spec.matrix.org/v1.19/client-server-api/#lazy-loading-room-members>
+    pub fn members_of<'e>(
+        &self,
+        (root, right): (StateRoot, StateAccess),
+        events: impl Iterator<Item = &'e VisibleEvent>,
+    ) -> Result<Vec<VisibleEvent>, StoreError> {
+        let senders: BTreeSet<OwnedUserId> = events.map(|event| event.pdu().sender().to_owned()).collect();
+        let mut members = Vec::with_capacity(senders.len());
+        for sender in senders {
+            if let Some(number) = self.view.state_event(self.room, root, "m.room.member", sender.as_str())? {
+                members.push(self.in_state(right, number)?);
+            }
+        }
+        Ok(members)
     }
 
     /// Whether the event is a redaction that redacts nothing: its target is unknown yet, or not its to redact. Clients
@@ -104,17 +129,6 @@ impl<'v> Reader<'v> {
     /// Writes an event without its `room_id`, as `/sync` does.
     pub fn write_in_room<T>(&self, event: &VisibleEvent) -> Result<Raw<T>, StoreError> {
         self.with_unsigned(event, format::client_in_room)
-    }
-
-    /// Writes the content of an event alone, redacted if it is.
-    pub fn write_content(&self, event: &VisibleEvent) -> Result<Box<RawValue>, StoreError> {
-        #[derive(serde::Deserialize)]
-        struct Content {
-            content: Box<RawValue>,
-        }
-        let written: Raw<Content> = self.write_in_room(event)?;
-        let content = written.deserialize().map(|event| event.content);
-        Ok(content.unwrap_or_else(|_| event.pdu().content().to_owned()))
     }
 
     fn with_unsigned<T>(
@@ -157,7 +171,7 @@ impl<'v> Reader<'v> {
 
     fn redacted_because(&self, stored: &StoredEvent) -> Result<Option<Box<RawValue>>, StoreError> {
         let Some(number) = stored.header.redacted_by else { return Ok(None) };
-        let redaction = self.view.event(self.room, number)?.pdu;
+        let redaction = self.view.event(self.room, number)?.shown(self.version);
         let written: Raw<serde::de::IgnoredAny> = format::redaction(&redaction, self.version);
         Ok(Some(written.into_json()))
     }

@@ -73,7 +73,7 @@ pub async fn content(
 ) -> Result<Box<RawValue>, ReadError> {
     look(app, onlooker, room_id, move |look| {
         let event = entry(look, &key)?;
-        Ok(look.reader.write_content(&event)?)
+        Ok(event.pdu().content().to_owned())
     })
     .await
 }
@@ -173,7 +173,7 @@ fn entries(
     for entry in look.view.state(look.room(), root) {
         let (key, number) = entry?;
         if wanted(&look.view.key_name(look.room(), key)?.kind) {
-            events.push(right.event(number, look.view.event(look.room(), number)?.pdu));
+            events.push(look.reader.in_state(right, number)?);
         }
     }
     Ok(events)
@@ -183,5 +183,5 @@ fn entry(look: &Look<'_>, (kind, key): &(StateEventType, String)) -> Result<Visi
     let (root, right) = look.reader.state(look.access.until())?.ok_or(ReadError::Forbidden)?;
     let number = look.view.state_event(look.room(), root, &kind.to_string(), key)?;
     let number = number.ok_or(ReadError::NotFound)?;
-    Ok(right.event(number, look.view.event(look.room(), number)?.pdu))
+    Ok(look.reader.in_state(right, number)?)
 }

@@ -156,16 +156,16 @@ impl State<'_, '_> {
             if lazy && self.told == StateRoot::EMPTY && self.is_others_membership(key)? {
                 continue;
             }
-            let pdu = view.event(room, number)?.pdu;
-            if page::admits(filter, &pdu) {
-                state.push(right.event(number, pdu));
+            let event = self.reader.in_state(right, number)?;
+            if page::admits(filter, event.pdu()) {
+                state.push(event);
             }
         }
         if lazy {
             let known: HashSet<EventNumber> =
                 state.iter().chain(self.repeated()).map(VisibleEvent::number).collect();
             let root = if query.state == StateAs::Before { self.start } else { self.end };
-            let senders = page::members_of(view, room, (root, right), self.timeline.iter())?;
+            let senders = self.reader.members_of((root, right), self.timeline.iter())?;
             state.extend(senders.into_iter().filter(|event| !known.contains(&event.number())));
         }
         Ok(state)

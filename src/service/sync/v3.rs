@@ -137,17 +137,16 @@ fn left(
 fn stripped_state(view: &View<'_>, change: &Change, stay: Stay) -> Result<Events, StoreError> {
     let room = change.access.room;
     let root = view.header(room, stay.event)?.state_before.unwrap_or_default();
-    let mut events = Vec::new();
+    let mut shown = Vec::new();
     for kind in format::STRIPPED_STATE {
-        if let Some(number) = view.state_event(room, root, kind, "")? {
-            events.extend(
-                format::stripped::<AnyStrippedStateEvent>(&view.event(room, number)?.pdu).map(Raw::into_json),
-            );
-        }
+        shown.extend(view.state_event(room, root, kind, "")?);
     }
-    events.extend(
-        format::stripped::<AnyStrippedStateEvent>(&view.event(room, stay.event)?.pdu).map(Raw::into_json),
-    );
+    shown.push(stay.event);
+    let mut events = Vec::new();
+    for number in shown {
+        let event = view.event(room, number)?.shown(change.access.record.version);
+        events.extend(format::stripped::<AnyStrippedStateEvent>(&event).map(Raw::into_json));
+    }
     Ok(Events { events })
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     base::ids::{DeviceNumber, EventNumber, RoomNumber},
-    room::pdu::Pdu,
+    room::{pdu::Pdu, redact::redacted, version::Version},
     store::{StoreError, Table, Transaction, View, events::Standing},
 };
 
@@ -31,6 +31,16 @@ pub struct StoredEvent {
     pub transaction: Option<TransactionIdentity>,
     /// The event itself, as it was before any redaction.
     pub pdu: Arc<Pdu>,
+}
+
+impl StoredEvent {
+    /// The event as it is shown: what its redaction left of it, if there was one.
+    pub fn shown(&self, version: Version) -> Arc<Pdu> {
+        match self.header.redacted_by {
+            Some(_) => Arc::new(redacted(&self.pdu, version)),
+            None => self.pdu.clone(),
+        }
+    }
 }
 
 impl View<'_> {

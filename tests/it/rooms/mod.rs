@@ -1,6 +1,7 @@
 //! Rooms on a whole server, over HTTP.
 
 mod conversation;
+mod redactions;
 mod requests;
 mod rounds;
 mod sync;

@@ -1,0 +1,95 @@
+//! What was redacted is told to nobody any more, wherever it stood.
+//! <https://spec.matrix.org/v1.19/client-server-api/#redactions>
+
+use serde_json::{Value, json};
+
+use super::{act, create, encoded, read, say, set, sync, texts};
+use crate::rig::{Member, Rig};
+
+async fn redact(rig: &Rig, who: &Member, room: &str, event: &str, reason: &str) -> String {
+    let path = format!("/_matrix/client/v3/rooms/{room}/redact/{event}/of{event}");
+    rig.send_as(who, "PUT", &path, json!({"reason": reason})).await.ok()["event_id"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+/// Checks that nothing that somebody can read of a room says `gone`.
+async fn check_gone(rig: &Rig, who: &Member, room: &str, gone: &str) {
+    for path in ["messages?dir=b&limit=100", "state", "members", "joined_members"] {
+        let told = read(rig, who, &format!("rooms/{room}/{path}")).await;
+        assert!(!told.to_string().contains(gone), "{path}: {told}");
+    }
+    let told = sync(rig, who, "").await;
+    assert!(!told.to_string().contains(gone), "{told}");
+}
+
+#[tokio::test]
+async fn a_redacted_name_is_gone_for_members_and_for_whoever_is_invited() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let room = create(&rig, &alice, json!({})).await;
+    let name = set(&rig, &alice, &room, "m.room.name", json!({"name": "rude"})).await;
+    redact(&rig, &alice, &room, &name, "manners").await;
+    act(&rig, &alice, &room, "invite", json!({"user_id": bob.user_id})).await;
+    let invited = sync(&rig, &bob, "").await;
+    let told = invited["rooms"]["invite"][&room]["invite_state"]["events"].as_array().unwrap();
+    let told = told.iter().find(|event| event["type"] == "m.room.name").unwrap();
+    assert_eq!(told["content"], json!({}));
+    check_gone(&rig, &alice, &room, "rude").await;
+    assert_eq!(read(&rig, &alice, &format!("rooms/{room}/state/m.room.name/")).await, json!({}));
+
+    // The same name is another event now.
+    assert_ne!(set(&rig, &alice, &room, "m.room.name", json!({"name": "rude"})).await, name);
+    let content = read(&rig, &alice, &format!("rooms/{room}/state/m.room.name/")).await;
+    assert_eq!(content, json!({"name": "rude"}));
+}
+
+#[tokio::test]
+async fn a_redacted_display_name_is_gone() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let path = format!("/_matrix/client/v3/profile/{}/displayname", bob.user_id);
+    rig.send_as(&bob, "PUT", &path, json!({"displayname": "rude"})).await.ok();
+    let room = create(&rig, &alice, json!({"preset": "public_chat"})).await;
+    act(&rig, &bob, &room, "join", json!({})).await;
+    let members = read(&rig, &alice, &format!("rooms/{room}/members")).await;
+    let all = members["chunk"].as_array().unwrap();
+    let bobs = all.iter().find(|event| event["state_key"] == bob.user_id).unwrap();
+    redact(&rig, &alice, &room, bobs["event_id"].as_str().unwrap(), "manners").await;
+    check_gone(&rig, &alice, &room, "rude").await;
+    let joined = read(&rig, &alice, &format!("rooms/{room}/joined_members")).await;
+    assert!(joined["joined"].get(&bob.user_id).is_some(), "he is still there");
+}
+
+#[tokio::test]
+async fn a_redaction_can_lose_its_reason() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    let room = create(&rig, &alice, json!({})).await;
+    let said = say(&rig, &alice, &room, "hello", "t1").await;
+    let redaction = redact(&rig, &alice, &room, &said, "rude").await;
+    let because = |event: &Value| event["unsigned"]["redacted_because"]["content"].clone();
+    let event = read(&rig, &alice, &format!("rooms/{room}/event/{said}")).await;
+    assert_eq!(because(&event)["reason"], "rude");
+    redact(&rig, &alice, &room, &redaction, "manners").await;
+    check_gone(&rig, &alice, &room, "rude").await;
+    let event = read(&rig, &alice, &format!("rooms/{room}/event/{said}")).await;
+    assert_eq!((&event["content"], &because(&event)["reason"]), (&json!({}), &Value::Null));
+}
+
+#[tokio::test]
+async fn a_redacted_picture_is_no_picture() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    let room = create(&rig, &alice, json!({})).await;
+    let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/t1");
+    let picture = json!({"msgtype": "m.image", "body": "picture", "url": "mxc://example.org/a"});
+    let sent = rig.send_as(&alice, "PUT", &path, picture).await.ok();
+    let filter = encoded(&json!({"contains_url": true}).to_string());
+    let pictures = format!("rooms/{room}/messages?dir=b&filter={filter}");
+    let found = read(&rig, &alice, &pictures).await;
+    assert_eq!(texts(&json!({"events": found["chunk"]})), ["picture"]);
+    redact(&rig, &alice, &room, sent["event_id"].as_str().unwrap(), "manners").await;
+    assert_eq!(read(&rig, &alice, &pictures).await["chunk"], json!([]));
+}
