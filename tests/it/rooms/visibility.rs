@@ -7,6 +7,7 @@ mod truth;
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use tayberry::base::rng::Rng;
 
 use self::truth::{Moment, State, Truth, entry, id, topic};
 use super::{act, create, encoded, read, say, set, sync};
@@ -81,6 +82,51 @@ async fn every_change_of_visibility() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn random_stories() {
+    let walk = Walk::start().await;
+    let rng = Rng::seeded(1);
+    for _ in 0..40 {
+        let visibility = any(&rng, &VISIBILITIES);
+        walk.check(visibility, &story(&rng)).await;
+    }
+}
+
+/// A story in which each step may be taken after those before it.
+fn story(rng: &Rng) -> Vec<Step> {
+    let knocks = rng.below(3) == 0;
+    let (mut steps, mut membership) = (Vec::new(), "none");
+    for _ in 0..=rng.below(9) {
+        let enter = if knocks { Knocks } else { Joins };
+        let step = match membership {
+            "none" => any(rng, &[enter, enter, Invited, Banned]),
+            "leave" => any(rng, &[enter, enter, Invited, Banned, Forgets]),
+            "knock" => any(rng, &[Invited, Invited, Leaves, Kicked, Banned]),
+            "invite" => any(rng, &[Joins, Joins, Joins, Leaves, Kicked, Banned]),
+            "join" => any(rng, &[Leaves, Kicked, Banned]),
+            _ => any(rng, &[Unbanned, Forgets]),
+        };
+        membership = match any(rng, &[step, step, Becomes(any(rng, &VISIBILITIES))]) {
+            Becomes(visibility) => {
+                steps.push(Becomes(visibility));
+                continue;
+            }
+            Invited => "invite",
+            Joins => "join",
+            Knocks => "knock",
+            Leaves | Kicked | Unbanned => "leave",
+            Banned => "ban",
+            Forgets => membership,
+        };
+        steps.push(step);
+    }
+    steps
+}
+
+fn any<T: Copy>(rng: &Rng, among: &[T]) -> T {
+    among[rng.below(among.len() as u64) as usize]
 }
 
 /// A server where Alice's rooms are, and Dave, who looks.
