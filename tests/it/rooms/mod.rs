@@ -28,6 +28,11 @@ pub(crate) async fn sync(rig: &Rig, who: &Member, query: &str) -> Value {
     read(rig, who, &format!("sync?{query}")).await
 }
 
+/// Where the next sync goes on.
+pub(crate) fn next(answer: &Value) -> String {
+    answer["next_batch"].as_str().unwrap().to_owned()
+}
+
 /// Makes a room and gives its id.
 pub(crate) async fn create(rig: &Rig, who: &Member, body: Value) -> String {
     let made = rig.send_as(who, "POST", "/_matrix/client/v3/createRoom", body).await.ok();

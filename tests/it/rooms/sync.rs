@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{act, create, encoded, read, say, set, sync, texts};
+use super::{act, create, encoded, next, read, say, set, sync, texts};
 use crate::rig::{Member, Rig};
 
 /// A room of two, and the token of the second's first sync in it.
@@ -16,10 +16,6 @@ async fn two() -> (Rig, Member, Member, String, String) {
     act(&rig, &bob, &room, "join", json!({})).await;
     let since = next(&sync(&rig, &bob, "").await);
     (rig, alice, bob, room, since)
-}
-
-fn next(answer: &Value) -> String {
-    answer["next_batch"].as_str().unwrap().to_owned()
 }
 
 fn since(token: &str, filter: Value) -> String {

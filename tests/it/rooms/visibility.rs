@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tayberry::base::rng::Rng;
 
 use self::truth::{Moment, State, Truth, entry, id, topic};
-use super::{act, create, encoded, read, say, set, sync};
+use super::{act, create, encoded, next, read, say, set, sync};
 use crate::rig::{Member, Reply, Rig};
 
 /// What can become of Dave, or of the room around him.
@@ -139,8 +139,8 @@ struct Walk {
 /// A room after a story.
 struct Scene {
     room: String,
-    /// What there was to see after each step, and what Dave's next sync answered.
-    steps: Vec<(Truth, Value)>,
+    /// What there was to see after each step, and what Dave's next sync answered: with all events, and with few.
+    steps: Vec<(Truth, [Value; 2])>,
     name: String,
 }
 
@@ -173,7 +173,8 @@ impl Walk {
             {"type": "m.room.history_visibility", "content": setting(visibility)},
             {"type": "m.room.join_rules", "content": {"join_rule": rule}},
         ]);
-        let mut since = sync(rig, dave, &everything()).await["next_batch"].as_str().unwrap().to_owned();
+        let start = next(&sync(rig, dave, &query(MANY)).await);
+        let mut since = [start.clone(), start];
         let room = create(rig, alice, json!({"preset": "private_chat", "initial_state": state})).await;
         let mut forgotten = false;
         let mut steps = Vec::new();
@@ -184,8 +185,11 @@ impl Walk {
             }
             say(rig, alice, &room, &format!("said {at}"), &format!("{room}{at}")).await;
             set(rig, alice, &room, "m.room.topic", json!({"topic": format!("topic {at}")})).await;
-            let news = sync(rig, dave, &format!("{}&since={since}", everything())).await;
-            news["next_batch"].as_str().unwrap().clone_into(&mut since);
+            let mut news = [Value::Null, Value::Null];
+            for (at, limit) in [MANY, FEW].into_iter().enumerate() {
+                news[at] = sync(rig, dave, &format!("{}&since={}", query(limit), since[at])).await;
+                since[at] = next(&news[at]);
+            }
             let all = read(rig, alice, &format!("rooms/{room}/messages?dir=f&limit=100")).await;
             steps.push((Truth::of(all["chunk"].as_array().unwrap(), &dave.user_id, forgotten), news));
         }
@@ -287,10 +291,10 @@ impl Walk {
                 assert_eq!(reply.error(), (403, "M_FORBIDDEN"), "{name}");
             }
         }
-        for (then, news) in &scene.steps {
+        for (then, [news, _]) in &scene.steps {
             let at = then.moments.len() - 1;
             let at = truth.end().map_or(at, |end| at.min(end));
-            let token = news["next_batch"].as_str().unwrap();
+            let token = next(news);
             let reply = self.look(scene, &format!("members?at={token}")).await;
             if truth.state().is_some() && truth.allows_state(at) {
                 assert_eq!(ids(&reply.ok()["chunk"]), members(&truth.moments[at].state), "{name}");
@@ -308,31 +312,32 @@ impl Walk {
 
     async fn check_syncs(&self, scene: &Scene, truth: &Truth) {
         let name = &scene.name;
-        let answer = sync(&self.rig, &self.dave, &everything()).await;
-        let (mut first, topics) = told(&answer, &scene.room);
-        let permitted = truth.topics();
-        assert!(topics.is_subset(&permitted), "{name}: {topics:?}, not {permitted:?}");
         let pending = ["invite", "knock"].contains(&&truth.now().after.membership[..]);
-        match truth.end() {
-            Some(_) if !pending => {
-                // The timeline begins after the last event with which a client would be left wrongly.
-                first.extend(self.before_timeline(scene, &answer).await);
-                assert_eq!(first, truth.paged(), "{name}");
+        for limit in [MANY, FEW] {
+            let answer = sync(&self.rig, &self.dave, &query(limit)).await;
+            let (mut events, topics) = told(&answer, &scene.room);
+            assert!(events.is_subset(&truth.visible()), "{name}: {events:?}");
+            assert!(topics.is_subset(&truth.topics()), "{name}: {topics:?}");
+            if truth.end().is_some() && !pending {
+                events.extend(self.before_timeline(scene, &answer).await);
+                assert_eq!(events, truth.paged(), "{name}");
                 let mut state = State::new();
                 play(&mut state, &answer, &scene.room);
                 assert_eq!(&state, truth.state().unwrap(), "{name}");
             }
-            _ => assert!(first.is_subset(&truth.visible()), "{name}: {first:?}"),
         }
-        let (mut seen, mut state) = (BTreeSet::new(), State::new());
+        let mut seen = BTreeSet::new();
+        let mut states = [State::new(), State::new()];
         for (at, (then, news)) in scene.steps.iter().enumerate() {
-            let (events, topics) = told(news, &scene.room);
-            assert!(events.is_subset(&then.visible()), "{name}, at {at}: {events:?}");
-            assert!(topics.is_subset(&then.topics()), "{name}, at {at}: {topics:?}");
-            seen.extend(events);
-            play(&mut state, news, &scene.room);
-            if then.now().is_present() {
-                assert_eq!(&state, then.state().unwrap(), "{name}, at {at}");
+            for (state, news) in states.iter_mut().zip(news) {
+                let (events, topics) = told(news, &scene.room);
+                assert!(events.is_subset(&then.visible()), "{name}, at {at}: {events:?}");
+                assert!(topics.is_subset(&then.topics()), "{name}, at {at}: {topics:?}");
+                seen.extend(events);
+                play(state, news, &scene.room);
+                if then.now().is_present() {
+                    assert_eq!(&*state, then.state().unwrap(), "{name}, at {at}");
+                }
             }
         }
         let unseen: Vec<_> = truth.present(0).difference(&seen).cloned().collect();
@@ -341,11 +346,11 @@ impl Walk {
             return;
         }
         // A client that slept through the rest is told of it all at once.
-        for (at, (then, news)) in scene.steps.iter().enumerate() {
-            let query = format!("{}&since={}", everything(), news["next_batch"].as_str().unwrap());
+        for (at, (then, [news, _])) in scene.steps.iter().enumerate() {
+            let query = format!("{}&since={}", query(MANY), next(news));
             let (events, topics) = told(&sync(&self.rig, &self.dave, &query).await, &scene.room);
             assert!(events.is_subset(&truth.visible()), "{name}, slept at {at}: {events:?}");
-            assert!(topics.is_subset(&permitted), "{name}, slept at {at}: {topics:?}");
+            assert!(topics.is_subset(&truth.topics()), "{name}, slept at {at}: {topics:?}");
             let unseen: Vec<_> = truth.present(then.moments.len()).difference(&events).cloned().collect();
             assert!(unseen.is_empty(), "{name}, slept at {at}: not told of {unseen:?}");
         }
@@ -367,11 +372,15 @@ fn setting(visibility: &str) -> Value {
     if visibility.is_empty() { json!({}) } else { json!({"history_visibility": visibility}) }
 }
 
-/// The query of a sync that leaves nothing out.
-fn everything() -> String {
-    let filter = json!({"room": {"include_leave": true, "timeline": {"limit": 100}}});
+/// The query of a sync with at most so many events of each room, those that were left included.
+fn query(limit: u32) -> String {
+    let filter = json!({"room": {"include_leave": true, "timeline": {"limit": limit}}});
     format!("filter={}", encoded(&filter.to_string()))
 }
+
+/// More events than any story has, and so few that a timeline begins in the middle of a step.
+const MANY: u32 = 100;
+const FEW: u32 = 2;
 
 fn ids(events: &Value) -> BTreeSet<String> {
     events.as_array().into_iter().flatten().map(id).collect()
