@@ -12,14 +12,20 @@ use serde_json::{Value, value::RawValue};
 use super::*;
 use crate::{
     base::{
-        clock::Timestamp,
+        clock::{Clock, Timestamp},
         ids::{DeviceNumber, Position},
+        rng::Rng,
     },
+    config::{Registration, RegistrationMode},
+    room::fixture::key_pair,
     service::{
+        App,
+        app::Parts,
         read::{
             access::Access,
             page::{Walk, walk},
             reader::{Onlooker, Reader},
+            state,
         },
         sync::{
             answer::State as Told,
@@ -105,6 +111,44 @@ impl Rig {
             let event = reader.visible(number)?;
             event.map(|event| Ok(value(&reader.write(&event)?))).transpose()
         })
+    }
+
+    /// Reads what has a meaning for the server, too: members, their names and the state, whole and piece by piece.
+    fn read_all(&self) {
+        let app = App::new(Parts {
+            server_name: "one.example".try_into().unwrap(),
+            client_url: None,
+            registration: Registration { mode: RegistrationMode::Open, shared_secret: None },
+            store: self.server.store().clone(),
+            signing_key: key_pair("one.example"),
+            clock: Clock::manual(Timestamp(2_000_000)),
+            rng: Rng::seeded(1),
+        });
+        let onlooker = self.read_as_alice(|_, onlooker| Ok(onlooker));
+        let room_id = self.server.room_id(self.room);
+        let who = || (onlooker.clone(), room_id.clone());
+        let (state_size, joined) = (self.current().len(), self.alice_is_joined());
+        self.server.block_on(async {
+            let (onlooker, room_id) = who();
+            let Ok(all) = state::all(&app, onlooker, room_id).await else { return assert!(!joined) };
+            assert!(!joined || all.len() == state_size);
+            for event in all {
+                let event: Value = serde_json::from_str(event.json().get()).unwrap();
+                let field = |name: &str| event[name].as_str().unwrap().to_owned();
+                let key = (field("type").into(), field("state_key"));
+                let (onlooker, room_id) = who();
+                let content = state::content(&app, onlooker, room_id, key).await.unwrap();
+                assert_eq!(serde_json::from_str::<Value>(content.get()).unwrap(), event["content"]);
+            }
+            let (onlooker, room_id) = who();
+            state::members(&app, onlooker, room_id, state::Members::default()).await.unwrap();
+            let (onlooker, room_id) = who();
+            assert_eq!(state::joined_members(&app, onlooker, room_id).await.is_ok(), joined);
+        });
+    }
+
+    fn alice_is_joined(&self) -> bool {
+        self.server.membership(self.room, ALICE) == Some(Membership::Join)
     }
 
     /// Checks that nothing shows an event.
@@ -332,8 +376,7 @@ proptest! {
                 let waits = matches!(rig.take(event.clone()), Ingested::Needs(_));
                 if *pause {
                     client.sync(&rig);
-                    let joined = rig.server.membership(rig.room, ALICE) == Some(Membership::Join);
-                    assert_eq!(client.state.is_some(), joined);
+                    assert_eq!(client.state.is_some(), rig.alice_is_joined());
                     if let Some(known) = &client.state {
                         // A resolution can drop an entry for good, which no sync can say.
                         for (key, id) in rig.current() {
@@ -375,6 +418,19 @@ proptest! {
         known.reverse();
         prop_assert_eq!(known, rig.page(Direction::Forward));
         Client::default().sync(&rig);
+        rig.read_all();
         prop_assert_eq!(rig.findings(), []);
+
+        // What may be sent here then stands elsewhere.
+        for draft in [
+            draft("m.room.message", None, json!({ "body": "still here" })),
+            draft("m.room.topic", Some(""), json!({ "topic": "still here" })),
+            draft("m.room.member", Some("@dave:one.example"), json!({ "membership": "invite" })),
+        ] {
+            if let Ok(id) = rig.server.send(rig.room, ALICE, draft, None) {
+                let outcome = world.arrive(rig.event(&id).pdu.object());
+                prop_assert!(matches!(outcome, Outcome::Accepted), "{:?}", outcome);
+            }
+        }
     }
 }
