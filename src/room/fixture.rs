@@ -174,6 +174,19 @@ impl World {
         self.signed(pdu.object(), &sender)
     }
 
+    /// A redaction in every form that a room version can want.
+    pub(crate) fn redaction(
+        &mut self,
+        sender: &str,
+        prev_events: &[&EventId],
+        target: &EventId,
+    ) -> CanonicalJsonObject {
+        let content = json!({ "redacts": target });
+        let mut redaction = self.make(sender, prev_events, "m.room.redaction", None, content);
+        redaction.insert("redacts".to_owned(), target.as_str().into());
+        self.signed(redaction, <&UserId>::try_from(sender).unwrap())
+    }
+
     /// Hashes and signs an object, afresh, as the server of a user.
     pub(crate) fn signed(&self, mut object: CanonicalJsonObject, user: &UserId) -> CanonicalJsonObject {
         object.remove("signatures");

@@ -234,10 +234,7 @@ fn a_redaction_waits_for_its_target() {
                 let (mut world, last) = World::new(version);
                 let message = world.make(BOB, &[&last], "m.room.message", None, json!({ "body": "x" }));
                 let target = world.id_of(&message);
-                let content = json!({ "redacts": target });
-                let mut redaction = world.make(by, &[&last], "m.room.redaction", None, content);
-                redaction.insert("redacts".to_owned(), target.as_str().into());
-                let redaction = world.signed(redaction, <&UserId>::try_from(by).unwrap());
+                let redaction = world.redaction(by, &[&last], &target);
                 let by = world.id_of(&redaction);
                 let rig = Rig::like(&world);
                 let mut events = [message, redaction];
