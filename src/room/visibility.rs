@@ -103,6 +103,14 @@ impl<'g, G: Graph> Eyes<'g, G> {
         Ok(visible.then_some(VisibleEvent { number, pdu, membership: Some(after.membership) }))
     }
 
+    /// The user's own membership event, whatever they may see of the room besides; none if it is another event.
+    pub fn own_membership(&self, number: EventNumber) -> Result<Option<VisibleEvent>, G::Error> {
+        let pdu = self.graph.event(number)?;
+        let own = !pdu.rejected() && pdu.is_state(&StateEventType::RoomMember, self.user.as_str());
+        let membership = membership_set(&pdu);
+        Ok(own.then_some(VisibleEvent { number, pdu, membership }))
+    }
+
     /// The right to read a whole state: the same as to an event of that moment.
     ///
     /// Whoever left reads the state after their leaving by the right to the one before it.

@@ -73,6 +73,13 @@ impl<'v> Reader<'v> {
         })
     }
 
+    /// The event that says what the user is to the room, if this is one: that much is always theirs to know.
+    pub fn own_membership(&self, number: EventNumber) -> Result<Option<VisibleEvent>, StoreError> {
+        let redacted = self.view.header(self.room, number)?.redacted_by.is_some();
+        let event = self.eyes.own_membership(number)?;
+        Ok(event.map(|event| if redacted { event.redacted(self.version) } else { event }))
+    }
+
     /// The room's state as of a position with the right to read it, if it is the user's to read. Whoever was joined
     /// reads the state that they left behind.
     pub fn state(&self, position: Position) -> Result<Option<(StateRoot, StateAccess)>, StoreError> {

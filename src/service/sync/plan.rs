@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use ruma::api::client::filter::FilterDefinition;
 
 use crate::{
-    base::ids::{Position, RoomNumber},
+    base::ids::{EventNumber, Position, RoomNumber},
     room::filter,
     service::read::{
         access::{Access, Span},
@@ -54,8 +54,8 @@ pub struct Change {
 pub enum Kind {
     /// The user is joined; what changed since then, or everything.
     Joined { since: Option<Position> },
-    /// The user left.
-    Left { since: Option<Position> },
+    /// The user is out of the room, by this event.
+    Left { since: Option<Position>, by: EventNumber },
     /// The user is invited or knocks, by this event.
     Pending(Stay),
 }
@@ -114,7 +114,7 @@ fn left_kind(
     stay: Stay,
 ) -> Result<Option<Kind>, StoreError> {
     let Some(since) = query.since else {
-        return Ok(query.filter.room.include_leave.then_some(Kind::Left { since: None }));
+        return Ok(query.filter.room.include_leave.then_some(Kind::Left { since: None, by: stay.event }));
     };
     let then = view.room_state_at(room, since)?;
     let key = view.header(room, stay.event)?.key;
@@ -123,5 +123,6 @@ fn left_kind(
         None => None,
     };
     let was_joined = membership == Some(Membership::Join);
-    Ok(Some(Kind::Left { since: Some(since).filter(|_| was_joined || stay.joined_until <= Some(since)) }))
+    let since = Some(since).filter(|_| was_joined || stay.joined_until <= Some(since));
+    Ok(Some(Kind::Left { since, by: stay.event }))
 }

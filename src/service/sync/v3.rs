@@ -19,13 +19,13 @@ use super::{
     plan::{Change, Kind, Plan, Query, StateAs, plan},
 };
 use crate::{
-    base::ids::Position,
+    base::ids::{EventNumber, Position},
     room::{
         filter::{self, Subject},
         format,
         visibility::VisibleEvent,
     },
-    service::read::{reader::Reader, token::SyncToken},
+    service::read::{page, reader::Reader, token::SyncToken},
     store::{
         StoreError, Topic, View,
         events::{Membership, Stay},
@@ -80,8 +80,8 @@ pub fn answer(view: &View<'_>, query: &Query) -> Result<Answer, StoreError> {
                     section.join.insert(room_id, room);
                 }
             }
-            Kind::Left { since } => {
-                section.leave.insert(room_id, left(view, query, &change, since)?);
+            Kind::Left { since, by } => {
+                section.leave.insert(room_id, left(view, query, &change, (since, by))?);
             }
             Kind::Pending(stay) => {
                 let events = stripped_state(view, &change, stay)?;
@@ -123,11 +123,24 @@ fn left(
     view: &View<'_>,
     query: &Query,
     change: &Change,
-    since: Option<Position>,
+    (since, by): (Option<Position>, EventNumber),
 ) -> Result<LeftRoom, StoreError> {
     let graph = view.graph(change.access.room);
     let mut reader = Reader::new(view, &graph, &change.access, &query.onlooker);
-    let delta = delta(view, &change.access, &mut reader, query, since)?;
+    let mut delta = delta(view, &change.access, &mut reader, query, since)?;
+    let mut told = delta.timeline.iter().chain(&delta.state);
+    // Whoever was not in the room may see nothing of it, and yet has to learn that an invitation is gone.
+    if told.all(|event| event.number() != by)
+        && let Some(event) = reader.own_membership(by)?
+    {
+        let filter = &query.filter.room;
+        if query.state != StateAs::Before && page::admits(&filter.state, event.pdu()) {
+            delta.state.push(event.clone());
+        }
+        if page::admits(&filter.timeline, event.pdu()) {
+            delta.timeline.push(event);
+        }
+    }
     let writer = Writer { reader: &reader, query };
     Ok(LeftRoom { state: writer.state(&delta)?, timeline: writer.timeline(&delta)? })
 }

@@ -237,7 +237,12 @@ async fn invitations_and_knocks_come_with_stripped_state() {
 
     act(&rig, &bob, &room, "leave", json!({})).await;
     let declined = sync(&rig, &bob, &format!("since={}", next(&later))).await;
-    assert!(declined["rooms"]["leave"].get(&room).is_some());
+    let left = &declined["rooms"]["leave"][&room];
+    let own = [("m.room.member", &bob.user_id[..])];
+    assert_eq!(kinds(&left["timeline"]["events"]), own, "or the invitation would stay in lists");
+    assert_eq!(left["timeline"]["events"][0]["content"]["membership"], "leave");
+    let after = sync(&rig, &bob, &format!("since={}&use_state_after=true", next(&later))).await;
+    assert_eq!(kinds(&after["rooms"]["leave"][&room]["state_after"]["events"]), own);
 
     set(&rig, &alice, &room, "m.room.join_rules", json!({"join_rule": "knock"})).await;
     let path = format!("/_matrix/client/v3/knock/{room}");

@@ -316,14 +316,14 @@ impl Walk {
         for limit in [MANY, FEW] {
             let answer = sync(&self.rig, &self.dave, &query(limit)).await;
             let (mut events, topics) = told(&answer, &scene.room);
-            assert!(events.is_subset(&truth.visible()), "{name}: {events:?}");
+            assert!(events.is_subset(&truth.told(truth.visible())), "{name}: {events:?}");
             assert!(topics.is_subset(&truth.topics()), "{name}: {topics:?}");
             if truth.end().is_some() && !pending {
                 events.extend(self.before_timeline(scene, &answer).await);
-                assert_eq!(events, truth.paged(), "{name}");
+                assert_eq!(events, truth.told(truth.paged()), "{name}");
                 let mut state = State::new();
                 play(&mut state, &answer, &scene.room);
-                assert_eq!(&state, truth.state().unwrap(), "{name}");
+                truth.check_told(&state, name);
             }
         }
         let mut seen = BTreeSet::new();
@@ -331,13 +331,11 @@ impl Walk {
         for (at, (then, news)) in scene.steps.iter().enumerate() {
             for (state, news) in states.iter_mut().zip(news) {
                 let (events, topics) = told(news, &scene.room);
-                assert!(events.is_subset(&then.visible()), "{name}, at {at}: {events:?}");
+                assert!(events.is_subset(&then.told(then.visible())), "{name}, at {at}: {events:?}");
                 assert!(topics.is_subset(&then.topics()), "{name}, at {at}: {topics:?}");
                 seen.extend(events);
                 play(state, news, &scene.room);
-                if then.now().is_present() {
-                    assert_eq!(&*state, then.state().unwrap(), "{name}, at {at}");
-                }
+                then.check_told(state, &format!("{name}, at {at}"));
             }
         }
         let unseen: Vec<_> = truth.present(0).difference(&seen).cloned().collect();
@@ -349,7 +347,7 @@ impl Walk {
         for (at, (then, [news, _])) in scene.steps.iter().enumerate() {
             let query = format!("{}&since={}", query(MANY), next(news));
             let (events, topics) = told(&sync(&self.rig, &self.dave, &query).await, &scene.room);
-            assert!(events.is_subset(&truth.visible()), "{name}, slept at {at}: {events:?}");
+            assert!(events.is_subset(&truth.told(truth.visible())), "{name}, slept at {at}: {events:?}");
             assert!(topics.is_subset(&truth.topics()), "{name}, slept at {at}: {topics:?}");
             let unseen: Vec<_> = truth.present(then.moments.len()).difference(&events).cloned().collect();
             assert!(unseen.is_empty(), "{name}, slept at {at}: not told of {unseen:?}");

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 /// A room's events, and what the specification lets a user see of them.
 pub(super) struct Truth {
     pub(super) moments: Vec<Moment>,
+    user: String,
     pub(super) forgotten: bool,
 }
 
@@ -46,7 +47,7 @@ impl Truth {
             state.extend(entry(event));
             Moment { event: event.clone(), before, after: setting.clone(), state: state.clone() }
         });
-        Self { moments: moments.collect(), forgotten }
+        Self { moments: moments.collect(), user: user.to_owned(), forgotten }
     }
 
     pub(super) fn now(&self) -> &Moment {
@@ -95,6 +96,42 @@ impl Truth {
 
     pub(super) fn visible(&self) -> BTreeSet<String> {
         self.some(|at| self.allows(at))
+    }
+
+    /// The event by which the user is out of the room now. By the letter they may not see it unless they were in the
+    /// room, but a client has to learn somehow that an invitation is gone.
+    fn leaving(&self) -> Option<&Value> {
+        let own = self.now().state.get(&self.own_key())?;
+        Some(own)
+            .filter(|own| own["content"]["membership"] == "leave" || own["content"]["membership"] == "ban")
+    }
+
+    fn own_key(&self) -> (String, String) {
+        ("m.room.member".to_owned(), self.user.clone())
+    }
+
+    /// Adds to what is visible what a sync tells besides.
+    pub(super) fn told(&self, visible: BTreeSet<String>) -> BTreeSet<String> {
+        visible.into_iter().chain(self.leaving().map(id)).collect()
+    }
+
+    /// Checks what a client that played all syncs knows of the room's state.
+    pub(super) fn check_told(&self, state: &State, name: &str) {
+        let leaving = self.leaving().filter(|_| !self.forgotten);
+        if leaving.is_some() {
+            assert_eq!(state.get(&self.own_key()), leaving, "{name}");
+        }
+        if self.end().is_some() {
+            let others = |state: &State| {
+                let mut state = state.clone();
+                state.remove(&self.own_key());
+                state
+            };
+            assert_eq!(others(state), others(self.state().unwrap()), "{name}");
+        }
+        if self.now().is_present() {
+            assert_eq!(state.get(&self.own_key()), self.now().state.get(&self.own_key()), "{name}");
+        }
     }
 
     /// What is met by paging: whoever left gets as far as they followed the room.
