@@ -87,8 +87,8 @@ struct Inner {
     write_permits: Arc<Semaphore>,
     queue: mpsc::Sender<Message>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Held for as long as the folder is open.
-    _lock: File,
+    /// Held for as long as the folder is open; the threads hold it, too.
+    _lock: Arc<File>,
 }
 
 impl Store {
@@ -200,6 +200,11 @@ impl Inner {
     fn close(&self) {
         self.queue.send(Message::Close).ok();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let own = std::thread::current().id();
+        if threads.iter().any(|thread| thread.thread().id() == own) {
+            // The last clone went with a job, in the writer, which ends by itself.
+            return;
+        }
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store panicked");

@@ -32,7 +32,7 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
     let failed = |source: StoreError| OpenError::Store { dir: dir.clone(), source };
     let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     private(&dir.join(EVENTS)).map_err(|error| failed(error.into()))?;
-    let lock = lock(&dir)?;
+    let lock = Arc::new(lock(&dir)?);
     let records = dir.join(RECORDS);
     private_file(&records).map_err(|error| failed(error.into()))?;
     let mut sql = connection::open_writer(&records).map_err(failed)?;
@@ -82,8 +82,8 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
         gave_up: false,
     };
     let threads = vec![
-        spawn("writer", move || writer.run()).map_err(failed)?,
-        spawn("checkpoint", move || checkpointer.run()).map_err(failed)?,
+        spawn("writer", lock.clone(), move || writer.run()).map_err(failed)?,
+        spawn("checkpoint", lock.clone(), move || checkpointer.run()).map_err(failed)?,
     ];
     Ok(Store(Arc::new(Inner {
         lmdb,
@@ -168,7 +168,15 @@ fn match_engines(
     Ok(if reached == last { (pointer, newest.other(), Some(newest)) } else { (pointer, newest, None) })
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+fn spawn(
+    name: &str,
+    lock: Arc<File>,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, StoreError> {
+    let run = move || {
+        run();
+        drop(lock);
+    };
     Ok(thread::Builder::new().name(name.to_owned()).spawn(run)?)
 }
 

@@ -175,6 +175,32 @@ async fn only_one_server_opens_a_folder() {
 }
 
 #[tokio::test]
+async fn the_last_to_hold_a_store_may_be_a_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let ((go_on, held), (begin, mut begun)) = (mpsc::channel(), tokio::sync::mpsc::unbounded_channel());
+    let writing = tokio::spawn(async move {
+        let own = store.clone();
+        let job = move |transaction: &mut Transaction<'_>| {
+            begin.send(()).unwrap();
+            transaction.put(Table::Names, b"a", own.position().0.to_string().as_bytes());
+            transaction.next_position();
+            held.recv().map_err(|_| StoreError::Closed)
+        };
+        store.write(job).await
+    });
+    begun.recv().await.unwrap();
+    writing.abort();
+    assert!(writing.await.unwrap_err().is_cancelled());
+    go_on.send(()).unwrap();
+
+    // The folder stays locked until everything is where it belongs.
+    let store = open(dir.path());
+    let txn = store.0.lmdb.read().unwrap();
+    assert_eq!(store.0.lmdb.tree(Table::Names).stat(&txn).unwrap().entries, 1);
+}
+
+#[tokio::test]
 async fn progress_is_the_writers() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
