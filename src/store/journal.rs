@@ -10,7 +10,7 @@
 
 use std::{io::Read, sync::Arc};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::{
     StoreError,
@@ -128,6 +128,21 @@ pub(in crate::store) fn replay(sql: &Connection, reached: Position) -> Result<Ta
             .ok_or_else(|| corrupt(position, "its content can't be read"))?;
     }
     Ok(tail)
+}
+
+/// Reads every row that is there, also those that LMDB has reached.
+///
+/// # Errors
+/// A row is damaged, or one is missing.
+pub(in crate::store) fn check(sql: &Connection) -> Result<(), StoreError> {
+    let before: Option<u64> = sql
+        .prepare(
+            "SELECT previous FROM (SELECT position, previous FROM journal_0
+             UNION ALL SELECT position, previous FROM journal_1) ORDER BY position LIMIT 1",
+        )?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    before.map_or(Ok(()), |before| replay(sql, Position(before)).map(drop))
 }
 
 fn encode(puts: &[u8]) -> Result<Vec<u8>, StoreError> {

@@ -1,7 +1,7 @@
 //! What must be true of the record store as a whole, for `verify`: SQLite's pages, indexes and types are sound, and every
-//! reference leads somewhere.
+//! reference leads somewhere; and the journal, which lies there, can be read.
 
-use crate::store::{StoreError, View};
+use crate::store::{StoreError, View, journal};
 
 /// Something that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,16 +35,28 @@ impl View<'_> {
         for finding in broken {
             report(finding?);
         }
-        Ok(())
+        match journal::check(self.sql()) {
+            Err(StoreError::Corrupt { table, key, what }) => {
+                report(RecordFinding {
+                    table: Some(table.to_owned()),
+                    row: None,
+                    what: format!("{key}: {what}"),
+                });
+                Ok(())
+            }
+            result => result,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::{
         base::{clock::Clock, rng::Rng},
-        store::{Options, Store},
+        store::{Options, Store, Table, Transaction},
     };
 
     #[tokio::test]
@@ -59,16 +71,49 @@ mod tests {
         assert_eq!(findings(folder.path()).await, [RecordFinding { table, row: None, what }]);
     }
 
-    async fn findings(dir: &std::path::Path) -> Vec<RecordFinding> {
+    #[tokio::test]
+    async fn a_damaged_or_missing_row_of_the_journal_is_found() {
+        for damage in ["SET puts = x'0102030405'", "SET previous = previous + 1 WHERE previous > 0"] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = open(folder.path());
+            for value in *b"abc" {
+                let job = move |tx: &mut Transaction<'_>| {
+                    tx.next_position();
+                    tx.put(Table::Names, b"key", &[value]);
+                    Ok::<_, StoreError>(())
+                };
+                store.write(job).await.unwrap();
+            }
+            assert_eq!(findings_of(&store).await, []);
+            let sql = rusqlite::Connection::open(folder.path().join("records.sqlite")).unwrap();
+            for half in ["journal_0", "journal_1"] {
+                sql.execute(&format!("UPDATE {half} {damage}"), []).unwrap();
+            }
+            let found = findings_of(&store).await;
+            let tables: Vec<_> = found.iter().map(|finding| finding.table.as_deref()).collect();
+            assert_eq!(tables, [Some("journal")], "{damage}");
+            store.close();
+        }
+    }
+
+    async fn findings(dir: &Path) -> Vec<RecordFinding> {
+        let store = open(dir);
+        let found = findings_of(&store).await;
+        store.close();
+        found
+    }
+
+    fn open(dir: &Path) -> Store {
         let options = Options { dir: dir.to_owned(), clock: Clock::system(), rng: Rng::seeded(1) };
-        let store = Store::open(options).unwrap();
+        Store::open(options).unwrap()
+    }
+
+    async fn findings_of(store: &Store) -> Vec<RecordFinding> {
         let found = store.read(|view| {
             let mut found = Vec::new();
             view.check_records(&mut |finding| found.push(finding))?;
             Ok::<_, StoreError>(found)
         });
-        let found = found.await.unwrap();
-        store.close();
-        found
+        found.await.unwrap()
     }
 }
