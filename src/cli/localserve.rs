@@ -9,10 +9,7 @@ use ruma::ServerName;
 
 use super::{Command, Failure, life, log};
 use crate::{
-    config::{
-        Bind, Config, Federation, HttpUrl, Listener, Log, LogFormat, LogLevel, RateLimit, Registration,
-        RegistrationMode, WellKnown,
-    },
+    config::{Bind, Config, HttpUrl, Listener, RegistrationMode},
     http::BindError,
 };
 
@@ -59,21 +56,13 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
 
 /// The configuration of a server that nobody configured.
 pub(super) fn config(port: u16, data_dir: PathBuf) -> anyhow::Result<Config> {
-    let url = format!("http://localhost:{port}");
-    let bind = Bind::Tcp((Ipv4Addr::LOCALHOST, port).into());
-    Ok(Config {
-        server_name: ServerName::parse(format!("localhost:{port}"))
-            .context("the port makes no server name")?,
-        data_dir,
-        listener: vec![Listener::plain(bind)],
-        registration: Registration { mode: RegistrationMode::Open, shared_secret: None },
-        rate_limit: RateLimit { enabled: false },
-        federation: Federation {
-            enabled: false,
-            allow_private_addresses: false,
-            trusted_ca_files: Vec::new(),
-        },
-        well_known: WellKnown { client_url: HttpUrl::parse(&url) },
-        log: Log { level: LogLevel::Info, format: LogFormat::Auto },
-    })
+    let server_name =
+        ServerName::parse(format!("localhost:{port}")).context("the port makes no server name")?;
+    let mut config = Config::of_defaults(&server_name, &data_dir);
+    config.listener = vec![Listener::plain(Bind::Tcp((Ipv4Addr::LOCALHOST, port).into()))];
+    config.registration.mode = RegistrationMode::Open;
+    config.rate_limit.enabled = false;
+    config.federation.enabled = false;
+    config.well_known.client_url = HttpUrl::parse(&format!("http://localhost:{port}"));
+    Ok(config)
 }

@@ -24,15 +24,8 @@ pub(super) fn config_file(file: Option<PathBuf>) -> Result<PathBuf, Failure> {
 pub(super) fn parts(config: Config) -> anyhow::Result<Parts> {
     let (clock, rng) = (Clock::system(), Rng::system());
     let key_file = config.signing_key_file();
-    let store = Store::open(Options { dir: config.data_dir, clock: clock.clone(), rng: rng.clone() })?;
+    let dir = config.data_dir.clone();
+    let store = Store::open(Options { dir, clock: clock.clone(), rng: rng.clone() })?;
     let key = SigningKey::read_or_make(&key_file, &rng)?;
-    Ok(Parts {
-        server_name: config.server_name,
-        client_url: config.well_known.client_url.map(|url| url.as_str().to_owned()),
-        registration: config.registration,
-        store,
-        signing_key: signing_key(&key.version, &key.seed)?,
-        clock,
-        rng,
-    })
+    Ok(Parts { config, store, signing_key: signing_key(&key.version, &key.seed)?, clock, rng })
 }

@@ -72,7 +72,7 @@ impl Operator {
         let mut parts = open::parts(config)?;
         if !configured {
             let name = runtime.block_on(parts.store.read(|view: &View<'_>| view.server_name()))?;
-            parts.server_name = name.context("no server has run on the data folder yet")?.parse()?;
+            parts.config.server_name = name.context("no server has run on the data folder yet")?.parse()?;
         }
         let app = App::new(parts);
         runtime.block_on(app.claim_store())?;

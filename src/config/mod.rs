@@ -23,7 +23,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ruma::OwnedServerName;
+use ruma::{OwnedServerName, ServerName};
 
 pub use self::{
     errors::ConfigErrors,
@@ -79,6 +79,14 @@ impl Config {
         Source { path, text, environment: &Environment::of_process() }.parse()
     }
 
+    /// The configuration in which everything that can be left out is.
+    pub fn of_defaults(server_name: &ServerName, data_dir: &Path) -> Self {
+        let text = format!("server_name = \"{server_name}\"\ndata_dir = \"data\"");
+        let source = Source { path: Path::new(""), text: &text, environment: &Environment::default() };
+        let config = source.parse().expect("what is left out has a default");
+        Self { data_dir: data_dir.to_owned(), ..config }
+    }
+
     /// The file that holds the server's signing key.
     pub fn signing_key_file(&self) -> PathBuf {
         self.data_dir.join("signing.key")
@@ -91,7 +99,7 @@ impl Config {
 }
 
 /// The commented example of a configuration, for a server of this name.
-pub fn example(server_name: &ruma::ServerName) -> String {
+pub fn example(server_name: &ServerName) -> String {
     let example = Config::MANUAL.to_toml();
     example.replacen("\"example.org\"", &toml::Value::from(server_name.as_str()).to_string(), 1)
 }

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::{passwords::Passwords, shared_secret::Nonces, signer::Signer, uia, write::lane::Lanes};
 use crate::{
     base::{clock::Clock, limits, rng::Rng},
-    config::Registration,
+    config::Config,
     store::{Store, StoreError},
 };
 
@@ -18,11 +18,7 @@ pub struct App(Arc<Shared>);
 
 /// What an [`App`] is made of.
 pub struct Parts {
-    /// The name in this server's user and room ids.
-    pub server_name: OwnedServerName,
-    /// What `/.well-known/matrix/client` tells, if this server answers for its name there: the base URL for clients.
-    pub client_url: Option<String>,
-    pub registration: Registration,
+    pub config: Config,
     pub store: Store,
     /// Signs what this server sends.
     pub signing_key: Ed25519KeyPair,
@@ -97,5 +93,13 @@ impl Deref for Shared {
 
     fn deref(&self) -> &Parts {
         &self.parts
+    }
+}
+
+impl Deref for Parts {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        &self.config
     }
 }

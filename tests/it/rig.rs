@@ -11,7 +11,7 @@ use tayberry::{
         rng::Rng,
         secret::Secret,
     },
-    config::{Registration, RegistrationMode},
+    config::{Config, RegistrationMode},
     http::{Bind, Limits, Listener, Server, Settings},
     service::{App, app::Parts, signer::signing_key},
     store::{Options, Store},
@@ -53,13 +53,15 @@ pub(crate) struct Member {
 impl Rig {
     /// A server where anybody may register.
     pub(crate) async fn start() -> Self {
-        Self::with(Registration { mode: RegistrationMode::Open, shared_secret: None }).await
+        Self::with(|config| config.registration.mode = RegistrationMode::Open).await
     }
 
-    /// A server with rules of its own for registration.
-    pub(crate) async fn with(registration: Registration) -> Self {
+    /// A server that somebody configured.
+    pub(crate) async fn with(configure: impl FnOnce(&mut Config)) -> Self {
         let folder = TempDir::new().unwrap();
-        let app = App::new(Parts { registration, ..parts(&folder) });
+        let mut parts = parts(&folder);
+        configure(&mut parts.config);
+        let app = App::new(parts);
         let listeners = vec![Listener::plain(Bind::Tcp(([127, 0, 0, 1], 0).into()))];
         let settings = Settings { listeners, rate_limit: false, limits: Limits::default() };
         let server = Server::bind(settings, app.clone(), api::routes()).await.unwrap();
@@ -151,9 +153,7 @@ pub(crate) fn parts(folder: &TempDir) -> Parts {
     let (clock, rng) = (Clock::manual(Timestamp(1_800_000_000_000)), Rng::system());
     let options = Options { dir: folder.path().to_owned(), clock: clock.clone(), rng: rng.clone() };
     Parts {
-        server_name: ruma::owned_server_name!("example.org"),
-        client_url: None,
-        registration: Registration { mode: RegistrationMode::Token, shared_secret: None },
+        config: Config::of_defaults(ruma::server_name!("example.org"), folder.path()),
         store: Store::open(options).unwrap(),
         signing_key: signing_key("1", &Secret::new([7; 32])).unwrap(),
         clock,

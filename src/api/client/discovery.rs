@@ -23,9 +23,10 @@ pub(crate) async fn well_known(
     _caller: Anyone,
     _request: discover_homeserver::Request,
 ) -> Result<discover_homeserver::Response, Error> {
-    let base_url =
-        app.client_url.clone().ok_or_else(|| Error::not_found("No client address is configured"))?;
-    Ok(discover_homeserver::Response::new(discover_homeserver::HomeserverInfo::new(base_url)))
+    let url = app.well_known.client_url.as_ref();
+    let url = url.ok_or_else(|| Error::not_found("No client address is configured"))?;
+    let homeserver = discover_homeserver::HomeserverInfo::new(url.as_str().to_owned());
+    Ok(discover_homeserver::Response::new(homeserver))
 }
 
 /// The versions of the specification whose paths and shapes are served.

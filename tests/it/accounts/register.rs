@@ -1,16 +1,13 @@
 //! `/register` and what belongs to it.
 
 use serde_json::{Value, json};
-use tayberry::{
-    config::{Registration, RegistrationMode},
-    service::registration_tokens,
-};
+use tayberry::{config::RegistrationMode, service::registration_tokens};
 
 use super::{REGISTER, WHOAMI};
 use crate::rig::{Member, PASSWORD, Reply, Rig};
 
 async fn closed_or_token(mode: RegistrationMode) -> Rig {
-    Rig::with(Registration { mode, shared_secret: None }).await
+    Rig::with(|config| config.registration.mode = mode).await
 }
 
 async fn available(rig: &Rig, name: &str) -> Reply {

@@ -18,7 +18,8 @@ const PATH: &str = "/_synapse/admin/v1/register";
 
 async fn rig() -> Rig {
     let shared_secret = Some(Secret::new("sesame".to_owned()));
-    Rig::with(Registration { mode: RegistrationMode::Closed, shared_secret }).await
+    let registration = Registration { mode: RegistrationMode::Closed, shared_secret };
+    Rig::with(|config| config.registration = registration).await
 }
 
 fn signed(nonce: &Value, name: &str, admin: bool, secret: &str) -> Value {

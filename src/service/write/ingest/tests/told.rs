@@ -1,6 +1,6 @@
 //! What Alice, who lives here, is told of events that came from elsewhere.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path};
 
 use ruma::{
     api::{Direction, client::filter::FilterDefinition},
@@ -16,7 +16,7 @@ use crate::{
         ids::{DeviceNumber, Position},
         rng::Rng,
     },
-    config::{Registration, RegistrationMode},
+    config::Config,
     room::{fixture::key_pair, redact},
     service::{
         App,
@@ -116,9 +116,7 @@ impl Rig {
     /// Reads what has a meaning for the server, too: members, their names and the state, whole and piece by piece.
     fn read_all(&self) {
         let app = App::new(Parts {
-            server_name: "one.example".try_into().unwrap(),
-            client_url: None,
-            registration: Registration { mode: RegistrationMode::Open, shared_secret: None },
+            config: Config::of_defaults(ruma::server_name!("one.example"), path::Path::new("unused")),
             store: self.server.store().clone(),
             signing_key: key_pair("one.example"),
             clock: Clock::manual(Timestamp(2_000_000)),
