@@ -178,6 +178,21 @@ pub const WALK_STEPS: usize = 2_000;
 pub const SYNC_TIMELINE: usize = 10;
 /// Others that a room's summary names. <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync>
 pub const HEROES: usize = 5;
+/// Messages to its device that one `/sync` tells.
+/// <https://spec.matrix.org/v1.19/client-server-api/#send-to-device-messaging>
+pub const TO_DEVICE_MESSAGES: usize = 100;
+/// The same in bytes of their contents, unless it is a single message.
+pub const TO_DEVICE_BYTES: usize = 1 << 20;
+/// What waits for one device that does not sync, in bytes; the oldest messages give way.
+pub const TO_DEVICE_QUEUE_BYTES: usize = 8 << 20;
+/// Messages that one request may send to devices.
+pub const TO_DEVICE_SENT: usize = 1_000;
+/// The body of such a request, in bytes: clients send a room's key to 250 devices at once.
+pub const TO_DEVICE_BODY_BYTES: usize = 1 << 20;
+/// Contents that one request may send, counted for each device, in bytes.
+pub const TO_DEVICE_SENT_BYTES: usize = 2 << 20;
+/// Requests to send to devices that are remembered for each device that made them.
+pub const TO_DEVICE_TRANSACTIONS: usize = 512;
 /// How long `/sync` waits for news at most, whatever the client asks for.
 pub const SYNC_WAIT: Duration = Duration::from_secs(120);
 
@@ -191,5 +206,7 @@ const _: () = {
     assert!(JOB_BYTES <= GROUP_BYTES && GROUP_BYTES <= TAIL_BYTES);
     assert!(TAIL_BYTES * 2 <= TAIL_FULL_BYTES);
     assert!(PAGE_EVENTS <= WALK_STEPS && PAGE_EVENTS_DEFAULT <= PAGE_EVENTS && SYNC_TIMELINE <= PAGE_EVENTS);
+    assert!(BODY_BYTES < TO_DEVICE_BODY_BYTES && TO_DEVICE_BODY_BYTES <= TO_DEVICE_SENT_BYTES);
+    assert!(TO_DEVICE_SENT_BYTES < TO_DEVICE_QUEUE_BYTES, "what is sent at once is not dropped at once");
     assert!(EPOCH < MAX_INTEGER);
 };

@@ -19,6 +19,7 @@ pub mod sessions;
 pub mod shared_secret;
 pub mod signer;
 pub mod sync;
+pub mod to_device;
 pub mod turn;
 pub mod uia;
 mod verify;

@@ -47,7 +47,9 @@ use tokio::sync::{Semaphore, oneshot};
 pub use self::{
     error::{OpenError, StoreError},
     notify::{Topic, Watch},
-    records::{Account, AccountData, Bearer, Device, RecordFinding, RegistrationToken, Task},
+    records::{
+        Account, AccountData, Bearer, Device, RecordFinding, RegistrationToken, Task, ToDeviceMessage,
+    },
     tables::Table,
     transaction::Transaction,
     view::View,

@@ -5,6 +5,7 @@
 mod accounts;
 mod coverage;
 mod crash;
+mod encryption;
 mod http;
 mod log;
 mod process;

@@ -20,8 +20,10 @@ mod session;
 mod shared_secret;
 mod state;
 mod sync;
+mod to_device;
 
 use super::Routes;
+use crate::base::limits;
 
 /// Adds the endpoints of the client-server API.
 pub(crate) fn routes(routes: &mut Routes) {
@@ -67,6 +69,8 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(account_data::set_of_room);
 
     routes.add(sync::sync);
+    routes.add(to_device::send).body_limit(limits::TO_DEVICE_BODY_BYTES);
+
     routes.add(state::rooms);
     routes.add(state::all);
     routes.add(state::one);

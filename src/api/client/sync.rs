@@ -20,9 +20,10 @@ pub(crate) async fn sync(app: App, Waiting { user, turn }: Waiting, request: Syn
     let Sync { request, state } = request;
     let given = request.since.as_deref().map(str::parse::<SyncToken>).transpose()?;
     // What is from the future was given out by a server that knew more than this one does now.
-    let since = given.map(|SyncToken(position)| position).filter(|since| *since <= app.store.position());
+    let since = given.filter(|since| since.told <= app.store.position());
     let query = Query {
-        since,
+        since: since.map(|since| since.told),
+        to_device: since.map(|since| since.to_device).unwrap_or_default(),
         lost: since.is_none() && given.is_some(),
         filter: filter(&app, &user, request.filter).await?,
         full_state: request.full_state,

@@ -11,33 +11,46 @@ use crate::{
     store::events::Place,
 };
 
-/// A moment of the log: all up to this position has been told.
+/// A moment of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SyncToken(pub Position);
+pub struct SyncToken {
+    /// All up to this position has been told, but for messages to devices.
+    pub told: Position,
+    /// Messages to the device have been told up to this position, which is not above the other.
+    pub to_device: Position,
+}
 
 /// A gap in a room's timeline, by the place that follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageToken(pub Place);
+
+impl SyncToken {
+    /// The moment at which all up to a position has been told.
+    pub fn at(position: Position) -> Self {
+        Self { told: position, to_device: position }
+    }
+}
 
 impl PageToken {
     /// The gap right after an event at a place.
     pub fn after(place: Place) -> Self {
         match place.sub.checked_add(1) {
             Some(sub) => Self(Place { sub, ..place }),
-            None => SyncToken(place.anchor).into(),
+            None => SyncToken::at(place.anchor).into(),
         }
     }
 }
 
 impl From<SyncToken> for PageToken {
-    fn from(SyncToken(Position(position)): SyncToken) -> Self {
-        Self(Place { anchor: Position(position + 1), sub: i32::MIN })
+    fn from(token: SyncToken) -> Self {
+        Self(Place { anchor: Position(token.told.0 + 1), sub: i32::MIN })
     }
 }
 
 impl fmt::Display for SyncToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s{}", self.0.0)
+        write!(f, "s{}", self.told.0)?;
+        if self.to_device == self.told { Ok(()) } else { write!(f, "_{}", self.to_device.0) }
     }
 }
 
@@ -45,7 +58,7 @@ impl fmt::Display for PageToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.sub {
             // The form that sync gives, where it says the same.
-            i32::MIN if self.0.anchor.0 > 0 => SyncToken(Position(self.0.anchor.0 - 1)).fmt(f),
+            i32::MIN if self.0.anchor.0 > 0 => SyncToken::at(Position(self.0.anchor.0 - 1)).fmt(f),
             sub => write!(f, "t{}_{sub}", self.0.anchor.0),
         }
     }
@@ -55,7 +68,11 @@ impl FromStr for SyncToken {
     type Err = ReadError;
 
     fn from_str(text: &str) -> Result<Self, ReadError> {
-        text.strip_prefix('s').and_then(position).map(Self).ok_or(ReadError::Token)
+        let text = text.strip_prefix('s').ok_or(ReadError::Token)?;
+        let (told, to_device) = text.split_once('_').unwrap_or((text, text));
+        let told = position(told).ok_or(ReadError::Token)?;
+        let to_device = position(to_device).filter(|to_device| *to_device <= told);
+        Ok(Self { told, to_device: to_device.ok_or(ReadError::Token)? })
     }
 }
 
@@ -93,8 +110,12 @@ mod tests {
             let token = PageToken(place);
             assert_eq!(token.to_string().parse::<PageToken>().unwrap(), token);
         }
-        let token = SyncToken(Position(7));
-        assert_eq!(token.to_string().parse::<SyncToken>().unwrap(), token);
+        let token = SyncToken::at(Position(7));
+        for token in [token, SyncToken { told: Position(7), to_device: Position(5) }] {
+            assert_eq!(token.to_string().parse::<SyncToken>().unwrap(), token);
+            assert_eq!(token.to_string().parse::<PageToken>().unwrap(), token.into());
+        }
+        assert_eq!(token.to_string(), "s7");
         assert_eq!("s7".parse::<PageToken>().unwrap(), token.into());
         assert!(PageToken::from(token).0 > Place { anchor: Position(7), sub: 0 });
         assert!(PageToken::from(token).0 < Place { anchor: Position(8), sub: -9 });
@@ -102,8 +123,23 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_refused() {
-        for text in ["", "s", "7", "s-1", "s+1", "s9007199254740993", "t7", "t7_", "t7_x", "t_1", "s1_2", "ü"]
-        {
+        for text in [
+            "",
+            "s",
+            "7",
+            "s-1",
+            "s+1",
+            "s9007199254740993",
+            "t7",
+            "t7_",
+            "t7_x",
+            "t_1",
+            "s1_2",
+            "s1_",
+            "s_1",
+            "s2_1_1",
+            "ü",
+        ] {
             assert!(text.parse::<PageToken>().is_err(), "{text}");
         }
         assert!("t7_0".parse::<SyncToken>().is_err());

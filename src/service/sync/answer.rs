@@ -17,6 +17,8 @@ pub struct Response {
     pub next_batch: String,
     #[serde(skip_serializing_if = "Events::is_empty")]
     pub account_data: Events,
+    #[serde(skip_serializing_if = "Events::is_empty")]
+    pub to_device: Events,
     #[serde(skip_serializing_if = "Rooms::is_empty")]
     pub rooms: Rooms,
 }

@@ -54,7 +54,7 @@ pub fn delta(
     let until = access.until();
     let (mut timeline, mut limited) = timeline(view, access, reader, filter, since)?;
     let end = view.room_state_at(room, until)?;
-    let mut prev_batch = SyncToken(since.unwrap_or(until)).into();
+    let mut prev_batch = SyncToken::at(since.unwrap_or(until)).into();
     if query.state == StateAs::Before
         && let Some((last, place)) = hole(view, room, &timeline, end)?
     {
@@ -91,7 +91,7 @@ fn timeline(
         true => asked.min(limits::PAGE_EVENTS),
         false => 0,
     };
-    let to = since.map(|since| SyncToken(since).into());
+    let to = since.map(|since| SyncToken::at(since).into());
     let steps = Walk { direction: Direction::Backward, from: None, to, limit };
     let mut page = walk(view, access, reader, &filter.timeline, steps)?;
     page.events.reverse();

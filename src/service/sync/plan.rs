@@ -23,6 +23,8 @@ pub struct Query {
     pub onlooker: Onlooker,
     /// What it was told up to; none if it knows nothing.
     pub since: Option<Position>,
+    /// Up to where it has the messages to its device.
+    pub to_device: Position,
     /// It knows more than nothing, but not up to where: its token is not of this store's time.
     pub lost: bool,
     pub filter: FilterDefinition,

@@ -39,6 +39,8 @@ pub struct Answer {
     pub topics: Vec<Topic>,
     /// Whether there was nothing to tell.
     pub is_empty: bool,
+    /// Whether messages are kept that the device has.
+    pub has_delivered: bool,
 }
 
 /// Answers a query as of a view.
@@ -53,8 +55,8 @@ pub fn answer(view: &View<'_>, query: &Query) -> Result<Answer, StoreError> {
     }
     let Plan { changes, topics } = plan(view, query, &touched)?;
 
-    let next_batch = SyncToken(view.position()).to_string();
-    let mut response = Response { next_batch, ..Response::default() };
+    let mut response = Response::default();
+    response.next_batch = to_device(view, query, &mut response.to_device)?.to_string();
     response.account_data.events = global
         .into_iter()
         .filter(|data| {
@@ -93,8 +95,10 @@ pub fn answer(view: &View<'_>, query: &Query) -> Result<Answer, StoreError> {
             }
         }
     }
-    let is_empty = response.rooms.is_empty() && response.account_data.is_empty();
-    Ok(Answer { response, topics, is_empty })
+    let is_empty =
+        response.rooms.is_empty() && response.account_data.is_empty() && response.to_device.is_empty();
+    let has_delivered = view.has_to_device(query.onlooker.device, query.to_device)?;
+    Ok(Answer { response, topics, is_empty, has_delivered })
 }
 
 fn joined(
@@ -195,6 +199,31 @@ impl Writer<'_, '_> {
         let whole: Value = serde_json::from_str(event.get()).unwrap_or_default();
         to_raw_value(&filter::select_fields(&whole, fields)).expect("JSON has a text")
     }
+}
+
+/// Writes the messages that wait for the device; where the next request goes on leaves out none of the others.
+fn to_device(view: &View<'_>, query: &Query, into: &mut Events) -> Result<SyncToken, StoreError> {
+    #[derive(serde::Serialize)]
+    struct Event {
+        sender: String,
+        #[serde(rename = "type")]
+        kind: String,
+        content: Box<RawValue>,
+    }
+    let mut next = SyncToken::at(view.position());
+    let (messages, more) = view.to_device_since(query.onlooker.device, query.to_device)?;
+    if let (Some(last), true) = (messages.last(), more) {
+        next.to_device = last.position;
+    }
+    for message in messages {
+        let content = RawValue::from_string(message.content);
+        let content = content.map_err(|_| {
+            StoreError::corrupt("to_device", &message.position.to_be_bytes(), "the content is not JSON")
+        })?;
+        let event = Event { sender: message.sender, kind: message.event_type, content };
+        into.events.push(to_raw_value(&event).expect("texts and JSON have a JSON text"));
+    }
+    Ok(next)
 }
 
 /// A piece of account data.

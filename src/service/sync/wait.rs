@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     base::limits,
-    service::{App, turn::Turn},
+    service::{App, to_device, turn::Turn},
     store::{StoreError, Watch},
 };
 
@@ -18,6 +18,9 @@ pub async fn sync(app: &App, turn: &Turn, query: Query, timeout: Duration) -> Re
     let at_once = query.since.is_none() || query.full_state || timeout.is_zero();
     let query = Arc::new(query);
     let mut answer = read(app, &query).await?;
+    if answer.has_delivered {
+        to_device::acknowledge(app, query.onlooker.device, query.to_device).await;
+    }
     if at_once {
         return Ok(answer);
     }

@@ -12,11 +12,12 @@ mod profiles;
 mod registration_tokens;
 mod server_name;
 mod tasks;
+mod to_device;
 mod tokens;
 mod users;
 mod values;
 
 pub use self::{
     account_data::AccountData, check::RecordFinding, devices::Device, registration_tokens::RegistrationToken,
-    tasks::Task, tokens::Bearer, users::Account,
+    tasks::Task, to_device::ToDeviceMessage, tokens::Bearer, users::Account,
 };

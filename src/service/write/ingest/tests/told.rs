@@ -52,8 +52,15 @@ impl Client {
         let (response, position) = rig.read_as_alice(move |view, onlooker| {
             let mut filter = FilterDefinition::default();
             filter.room.timeline.limit = Some(100_u32.into());
-            let query =
-                Query { onlooker, since, lost: false, filter, full_state: false, state: StateAs::After };
+            let query = Query {
+                onlooker,
+                since,
+                to_device: Position::default(),
+                lost: false,
+                filter,
+                full_state: false,
+                state: StateAs::After,
+            };
             Ok((answer(view, &query)?.response, view.position()))
         });
         self.since = Some(position);

@@ -1,0 +1,89 @@
+//! Messages from device to device. Those for other servers' users go nowhere: servers don't talk to each other yet.
+//! <https://spec.matrix.org/v1.19/client-server-api/#send-to-device-messaging>
+
+use std::collections::BTreeMap;
+
+use ruma::{OwnedUserId, to_device::DeviceIdOrAllDevices};
+use tracing::warn;
+
+use super::{App, localpart, sessions::Session};
+use crate::{
+    base::{
+        ids::{DeviceNumber, Position, UserNumber},
+        limits,
+    },
+    store::{StoreError, Topic, View},
+};
+
+/// The contents to send, JSON objects, by user and device.
+pub type Messages = BTreeMap<OwnedUserId, BTreeMap<DeviceIdOrAllDevices, String>>;
+
+/// Why nothing is sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    #[error("these are more messages than one request may send")]
+    TooMuch,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Queues messages of one type, and wakes the syncs of those who get them. Devices that aren't there get none, and
+/// a request that was answered before sends nothing.
+pub async fn send(
+    app: &App,
+    sender: &Session,
+    event_type: String,
+    transaction_id: String,
+    messages: Messages,
+) -> Result<(), SendError> {
+    let (sender_id, sender) = (sender.user_id.clone(), sender.device);
+    let server_name = app.server_name.clone();
+    let local = messages.into_iter().filter_map(|(user_id, messages)| {
+        Some((localpart::of_local_user(&user_id, &server_name)?.to_owned(), messages))
+    });
+    let local: Vec<_> = local.collect();
+    app.store
+        .write(move |transaction| {
+            if transaction.has_sent_to_device(sender, &event_type, &transaction_id)? {
+                return Ok(());
+            }
+            let (mut count, mut bytes) = (0, 0);
+            for (localpart, messages) in &local {
+                let Some(account) = transaction.account(localpart)? else { continue };
+                for (device, content) in addressed(transaction, account.number, messages)? {
+                    count += 1;
+                    bytes += content.len();
+                    if count > limits::TO_DEVICE_SENT || bytes > limits::TO_DEVICE_SENT_BYTES {
+                        return Err(SendError::TooMuch);
+                    }
+                    transaction.add_to_device(device, sender_id.as_str(), &event_type, content)?;
+                }
+                transaction.touch(Topic::User(account.number));
+            }
+            Ok(transaction.add_sent_to_device(sender, &event_type, &transaction_id)?)
+        })
+        .await
+}
+
+/// Removes what a device has, as its sync token says.
+pub async fn acknowledge(app: &App, device: DeviceNumber, until: Position) {
+    let removed = app.store.write(move |transaction| transaction.remove_to_device(device, until)).await;
+    // The token keeps them from being told twice, and the next one removes them, too.
+    if let Err(error) = removed {
+        warn!(%error, "delivered messages to a device are not removed");
+    }
+}
+
+/// Which device of a user gets what. A message to all devices goes to those that get none of their own.
+fn addressed<'a>(
+    view: &View<'_>,
+    user: UserNumber,
+    messages: &'a BTreeMap<DeviceIdOrAllDevices, String>,
+) -> Result<Vec<(DeviceNumber, &'a str)>, StoreError> {
+    let to_all = messages.get(&DeviceIdOrAllDevices::AllDevices);
+    let devices = view.devices(user)?.into_iter().filter_map(|device| {
+        let own = messages.get(&DeviceIdOrAllDevices::DeviceId(device.id.into()));
+        Some((device.number, own.or(to_all)?.as_str()))
+    });
+    Ok(devices.collect())
+}
