@@ -193,6 +193,18 @@ pub const TO_DEVICE_BODY_BYTES: usize = 1 << 20;
 pub const TO_DEVICE_SENT_BYTES: usize = 2 << 20;
 /// Requests to send to devices that are remembered for each device that made them.
 pub const TO_DEVICE_TRANSACTIONS: usize = 512;
+/// Versions of its key backup that one user keeps.
+pub const BACKUPS: usize = 64;
+/// All keys in the backups of one user, in bytes.
+pub const BACKUP_BYTES: u64 = 64 << 20;
+/// A key in a backup, in bytes.
+pub const BACKUP_KEY_BYTES: usize = 8 << 10;
+/// A backup's `auth_data`, in bytes.
+pub const BACKUP_AUTH_BYTES: usize = 64 << 10;
+/// The body of a request that adds keys to a backup, in bytes.
+pub const BACKUP_BODY_BYTES: usize = 2 << 20;
+/// The id of a session of encryption, in bytes.
+pub const SESSION_ID_BYTES: usize = 255;
 /// How long `/sync` waits for news at most, whatever the client asks for.
 pub const SYNC_WAIT: Duration = Duration::from_secs(120);
 
@@ -208,5 +220,9 @@ const _: () = {
     assert!(PAGE_EVENTS <= WALK_STEPS && PAGE_EVENTS_DEFAULT <= PAGE_EVENTS && SYNC_TIMELINE <= PAGE_EVENTS);
     assert!(BODY_BYTES < TO_DEVICE_BODY_BYTES && TO_DEVICE_BODY_BYTES <= TO_DEVICE_SENT_BYTES);
     assert!(TO_DEVICE_SENT_BYTES < TO_DEVICE_QUEUE_BYTES, "what is sent at once is not dropped at once");
+    assert!(
+        BACKUP_AUTH_BYTES * 2 < BODY_BYTES && BACKUP_KEY_BYTES < BODY_BYTES && BODY_BYTES < BACKUP_BODY_BYTES
+    );
+    assert!(BACKUP_BODY_BYTES * 8 <= BODIES_BYTES, "backups leave room for other bodies");
     assert!(EPOCH < MAX_INTEGER);
 };

@@ -6,6 +6,7 @@ pub mod aliases;
 pub mod app;
 pub mod devices;
 pub mod filters;
+pub mod key_backup;
 pub mod localpart;
 pub mod moderation;
 pub mod operator;

@@ -48,7 +48,8 @@ pub use self::{
     error::{OpenError, StoreError},
     notify::{Topic, Watch},
     records::{
-        Account, AccountData, Bearer, Device, RecordFinding, RegistrationToken, Task, ToDeviceMessage,
+        Account, AccountData, BackedUpKey, BackupScope, BackupState, Bearer, Device, KeyBackup,
+        RecordFinding, RegistrationToken, Task, ToDeviceMessage,
     },
     tables::Table,
     transaction::Transaction,

@@ -10,6 +10,7 @@ mod devices;
 mod discovery;
 mod filters;
 mod history;
+mod key_backup;
 mod login;
 mod membership;
 mod moderation;
@@ -70,6 +71,21 @@ pub(crate) fn routes(routes: &mut Routes) {
 
     routes.add(sync::sync);
     routes.add(to_device::send).body_limit(limits::TO_DEVICE_BODY_BYTES);
+
+    routes.add(key_backup::create);
+    routes.add(key_backup::newest);
+    routes.add(key_backup::get);
+    routes.add(key_backup::update);
+    routes.add(key_backup::remove);
+    routes.add(key_backup::put_all).body_limit(limits::BACKUP_BODY_BYTES);
+    routes.add(key_backup::put_room).body_limit(limits::BACKUP_BODY_BYTES);
+    routes.add(key_backup::put_session);
+    routes.add(key_backup::all);
+    routes.add(key_backup::room);
+    routes.add(key_backup::session);
+    routes.add(key_backup::remove_all);
+    routes.add(key_backup::remove_room);
+    routes.add(key_backup::remove_session);
 
     routes.add(state::rooms);
     routes.add(state::all);

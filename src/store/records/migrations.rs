@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_server_name.sql"),
     include_str!("migrations/0004_tasks.sql"),
     include_str!("migrations/0005_to_device.sql"),
+    include_str!("migrations/0006_key_backups.sql"),
 ];
 
 /// Brings the database up to date; returns whether it was empty before.

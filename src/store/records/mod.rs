@@ -8,6 +8,7 @@ mod account_data;
 mod check;
 mod devices;
 mod filters;
+mod key_backups;
 mod profiles;
 mod registration_tokens;
 mod server_name;
@@ -18,6 +19,13 @@ mod users;
 mod values;
 
 pub use self::{
-    account_data::AccountData, check::RecordFinding, devices::Device, registration_tokens::RegistrationToken,
-    tasks::Task, to_device::ToDeviceMessage, tokens::Bearer, users::Account,
+    account_data::AccountData,
+    check::RecordFinding,
+    devices::Device,
+    key_backups::{BackedUpKey, BackupScope, BackupState, KeyBackup},
+    registration_tokens::RegistrationToken,
+    tasks::Task,
+    to_device::ToDeviceMessage,
+    tokens::Bearer,
+    users::Account,
 };

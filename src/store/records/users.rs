@@ -97,6 +97,7 @@ impl Transaction<'_> {
                 "DELETE FROM profiles WHERE user = ?1",
                 "DELETE FROM account_data WHERE user = ?1",
                 "DELETE FROM filters WHERE user = ?1",
+                "DELETE FROM key_backups WHERE user = ?1",
             ] {
                 self.sql().prepare_cached(sql)?.execute([number])?;
             }
