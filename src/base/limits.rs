@@ -110,6 +110,10 @@ pub const PROFILE_NAME_BYTES: usize = 1_024;
 pub const PROFILE_KEY_BYTES: usize = 255;
 /// Accounts that the operator's list tells at once.
 pub const LISTED_USERS: usize = 1_000;
+/// Rooms that the operator's list tells at once.
+pub const LISTED_ROOMS: usize = 1_000;
+/// Members of one room that the operator is told.
+pub const LISTED_MEMBERS: usize = 1_000;
 /// What the operator's socket answers to one command, in bytes.
 pub const OPERATOR_ANSWER_BYTES: u64 = 16 << 20;
 /// The operator's command line waits so long for a running server.

@@ -14,8 +14,10 @@ mod log;
 mod open;
 mod operator;
 mod registration_token;
+mod room;
 mod routes;
 mod serve;
+mod status;
 mod systemd;
 mod user;
 mod verify;
@@ -39,6 +41,8 @@ const COMMANDS: &[Command] = &[
     config::COMMAND,
     user::COMMAND,
     registration_token::COMMAND,
+    room::COMMAND,
+    status::COMMAND,
     verify::COMMAND,
     routes::COMMAND,
 ];

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
+use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Failure, localserve, open};
@@ -34,6 +35,17 @@ pub(super) struct Place {
     pub data_dir: Option<PathBuf>,
 }
 
+impl Place {
+    /// The configuration, and whether it is one that somebody wrote.
+    fn config(self) -> Result<(Config, bool), Failure> {
+        match self {
+            Self { config: file @ Some(_), data_dir: None } => Ok((open::load(file)?, true)),
+            Self { config: None, data_dir: Some(dir) } => Ok((localserve::config(8008, dir)?, false)),
+            _ => Err(Failure::Usage("either --config FILE or --data-dir DIR must be given".into())),
+        }
+    }
+}
+
 /// Where the commands go.
 pub(super) enum Operator {
     /// To the server that listens here.
@@ -45,34 +57,45 @@ pub(super) enum Operator {
 impl Operator {
     /// Finds the server, or opens the store where none runs.
     pub(super) fn at(place: Place) -> Result<Self, Failure> {
-        let (config, configured) = match place {
-            Place { config: file @ Some(_), data_dir: None } => (open::load(file)?, true),
-            Place { config: None, data_dir: Some(dir) } => (localserve::config(8008, dir)?, false),
-            _ => return Err(Failure::Usage("either --config FILE or --data-dir DIR must be given".into())),
-        };
-        let socket = socket(&config.data_dir);
+        let (config, configured) = place.config()?;
+        match Self::running_on(&config.data_dir)? {
+            Some(running) => Ok(running),
+            None => Ok(Self::stopped(config, configured)?),
+        }
+    }
+
+    /// Finds the server, which must run.
+    pub(super) fn running(place: Place) -> Result<Self, Failure> {
+        let dir = place.config()?.0.data_dir;
+        let none = || anyhow!("no server runs on {}: start it, or look into its log", dir.display());
+        Ok(Self::running_on(&dir)?.with_context(none)?)
+    }
+
+    fn running_on(data_dir: &Path) -> anyhow::Result<Option<Self>> {
+        let socket = socket(data_dir);
         match UnixStream::connect(&socket) {
-            Ok(_) => Ok(Self::Running(socket)),
+            Ok(_) => Ok(Some(Self::Running(socket))),
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
             {
-                Ok(Self::stopped(config, configured)?)
+                Ok(None)
             }
             Err(error) => {
-                Err(anyhow!("the server's socket {} can't be used: {error}", socket.display()).into())
+                bail!("the server's socket {} can't be used, run this as its user: {error}", socket.display())
             }
         }
     }
 
     fn stopped(config: Config, configured: bool) -> anyhow::Result<Self> {
         if !config.signing_key_file().exists() {
-            bail!("{} is not a server's data folder", config.data_dir.display());
+            bail!("{} is not a server's data folder: name another", config.data_dir.display());
         }
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let mut parts = open::parts(config)?;
         if !configured {
             let name = runtime.block_on(parts.store.read(|view: &View<'_>| view.server_name()))?;
-            parts.config.server_name = name.context("no server has run on the data folder yet")?.parse()?;
+            parts.config.server_name =
+                name.context("no server has run on the data folder yet: start one first")?.parse()?;
         }
         let app = App::new(parts);
         runtime.block_on(app.claim_store())?;
@@ -98,7 +121,7 @@ impl Drop for Operator {
 
 /// Sends a command to a running server: one request, of the version of HTTP in which an answer ends with its connection.
 fn ask(socket: &Path, command: &Command) -> anyhow::Result<Outcome> {
-    let failed = || format!("the server doesn't answer at {}", socket.display());
+    let failed = || format!("the server doesn't answer at {}: look into its log", socket.display());
     let patience = match command {
         Command::Verify {} => limits::VERIFY_TIME,
         _ => limits::OPERATOR_TIME,
@@ -110,7 +133,13 @@ fn ask(socket: &Path, command: &Command) -> anyhow::Result<Outcome> {
         return serde_json::from_str(body).with_context(failed);
     }
     let refusal: serde_json::Value = serde_json::from_str(body).with_context(failed)?;
-    Err(anyhow!("{}", refusal["error"].as_str().unwrap_or("the server failed")))
+    Err(anyhow!("{}", refusal["error"].as_str().unwrap_or("the server failed: look into its log")))
+}
+
+/// Prints an outcome for a program to read.
+pub(super) fn print_json(outcome: &impl Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(outcome)?);
+    Ok(())
 }
 
 fn exchange(socket: &Path, body: &[u8], patience: Duration) -> io::Result<String> {

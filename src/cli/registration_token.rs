@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use lexopt::prelude::*;
+use serde_json::json;
 
 use super::{
     Command, Failure,
-    operator::{Operator, Place},
+    operator::{Operator, Place, print_json},
 };
 use crate::{
     base::clock::{Clock, Timestamp},
@@ -20,14 +20,14 @@ pub(super) const COMMAND: Command = Command {
     Makes invitations to register, lists them and takes them back, whether the server runs or not.
 
     create [TOKEN] [--uses N] [--expires 7d]
-    list [--json]
+    list
     delete TOKEN
 
     --config FILE     the configuration of the server
     --data-dir DIR    instead: the data folder of a `tayberry localserve`
     --uses N          for how many accounts it is good; any number without it
     --expires TIME    for how long it is good, as 30m, 12h or 7d; for ever without it
-    --json            a JSON array instead of lines",
+    --json            prints JSON instead of lines",
     run,
 };
 
@@ -46,7 +46,7 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
             Long("expires") if verb == "create" => {
                 lifetime = Some(arguments.value()?.parse_with(parse_lifetime)?);
             }
-            Long("json") if verb == "list" => json = true,
+            Long("json") => json = true,
             Value(value) if verb != "list" && token.is_none() => token = Some(value.string()?),
             other => return Err(other.unexpected().into()),
         }
@@ -55,8 +55,10 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
         "create" => {
             let lifetime_s = lifetime.map(|lifetime| lifetime.as_secs());
             let command = operator::Command::CreateRegistrationToken { token, uses, lifetime_s };
-            if let Outcome::RegistrationToken { token } = Operator::at(place)?.run(command)? {
-                println!("{token}");
+            match Operator::at(place)?.run(command)? {
+                Outcome::RegistrationToken { token } if json => print_json(&json!({ "token": token }))?,
+                Outcome::RegistrationToken { token } => println!("{token}"),
+                _ => {}
             }
             Ok(())
         }
@@ -64,6 +66,9 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
         "delete" => {
             let token = token.ok_or_else(|| Failure::Usage("TOKEN is missing".into()))?;
             Operator::at(place)?.run(operator::Command::DeleteRegistrationToken { token })?;
+            if json {
+                print_json(&json!({}))?;
+            }
             Ok(())
         }
         _ => Err(Failure::Usage(format!("there is no '{verb}'").into())),
@@ -74,8 +79,7 @@ fn list(json: bool, place: Place) -> Result<(), Failure> {
     let outcome = Operator::at(place)?.run(operator::Command::ListRegistrationTokens {})?;
     let Outcome::RegistrationTokens { tokens } = outcome else { return Ok(()) };
     if json {
-        println!("{}", serde_json::to_string_pretty(&tokens).context("a list of tokens is JSON")?);
-        return Ok(());
+        return Ok(print_json(&tokens)?);
     }
     let now = Clock::system().now();
     for token in &tokens {

@@ -2,12 +2,13 @@
 
 use std::io::{self, BufRead, Read};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use lexopt::prelude::*;
+use serde::Serialize;
 
 use super::{
     Command, Failure,
-    operator::{Operator, Place},
+    operator::{Operator, Place, print_json},
 };
 use crate::{
     base::{limits, rng::Rng},
@@ -20,7 +21,7 @@ pub(super) const COMMAND: Command = Command {
     Makes accounts, lists them, sets their passwords and ends them, whether the server runs or not.
 
     create NAME [--admin] [--password-stdin]
-    list [--json]
+    list
     password NAME [--password-stdin]
     deactivate NAME [--erase]
 
@@ -28,7 +29,7 @@ pub(super) const COMMAND: Command = Command {
     --data-dir DIR      instead: the data folder of a `tayberry localserve`
     --admin             the account may administer the server
     --password-stdin    reads the password, one line; without it a random one is printed
-    --json              a JSON array instead of lines
+    --json              prints JSON instead of lines
     --erase             forgets as much of the person as the protocol allows",
     run,
 };
@@ -46,7 +47,7 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
             Long("data-dir") => place.data_dir = Some(arguments.value()?.into()),
             Long("admin") if verb == "create" => admin = true,
             Long("password-stdin") if verb == "create" || verb == "password" => from_stdin = true,
-            Long("json") if verb == "list" => json = true,
+            Long("json") => json = true,
             Long("erase") if verb == "deactivate" => erase = true,
             Value(value) if verb != "list" && name.is_none() => name = Some(value.string()?),
             other => return Err(other.unexpected().into()),
@@ -54,37 +55,48 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     }
     let named = || name.ok_or_else(|| Failure::Usage("NAME is missing".into()));
     match verb.as_str() {
-        "create" => create(named()?, admin, from_stdin, place),
+        "create" => create(named()?, admin, from_stdin, json, place),
         "list" => list(json, place),
-        "password" => set_password(named()?, from_stdin, place),
+        "password" => set_password(named()?, from_stdin, json, place),
         "deactivate" => {
             let command = operator::Command::DeactivateUser { name: named()?, erase };
             Operator::at(place)?.run(command)?;
-            Ok(())
+            tell(&Made::default(), json)
         }
         _ => Err(Failure::Usage(format!("there is no '{verb}'").into())),
     }
 }
 
-fn create(name: String, admin: bool, from_stdin: bool, place: Place) -> Result<(), Failure> {
+fn create(name: String, admin: bool, from_stdin: bool, json: bool, place: Place) -> Result<(), Failure> {
     let operator = Operator::at(place)?;
     let (password, random) = password(from_stdin)?;
     let command = operator::Command::CreateUser { name, password: Some(password.clone()), admin };
-    if let Outcome::User { user_id } = operator.run(command)? {
-        println!("{user_id}");
-    }
-    if random {
-        println!("{password}");
-    }
-    Ok(())
+    let Outcome::User { user_id } = operator.run(command)? else { return Ok(()) };
+    tell(&Made { user_id: Some(user_id), password: random.then_some(password) }, json)
 }
 
-fn set_password(name: String, from_stdin: bool, place: Place) -> Result<(), Failure> {
+fn set_password(name: String, from_stdin: bool, json: bool, place: Place) -> Result<(), Failure> {
     let operator = Operator::at(place)?;
     let (password, random) = password(from_stdin)?;
     operator.run(operator::Command::SetPassword { name, password: password.clone() })?;
-    if random {
-        println!("{password}");
+    tell(&Made { user_id: None, password: random.then_some(password) }, json)
+}
+
+/// What was made, and nobody knows yet.
+#[derive(Default, Serialize)]
+struct Made {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
+}
+
+fn tell(made: &Made, json: bool) -> Result<(), Failure> {
+    if json {
+        return Ok(print_json(made)?);
+    }
+    for line in made.user_id.iter().chain(&made.password) {
+        println!("{line}");
     }
     Ok(())
 }
@@ -100,8 +112,7 @@ fn list(json: bool, place: Place) -> Result<(), Failure> {
         }
     }
     if json {
-        println!("{}", serde_json::to_string_pretty(&users).context("a list of users is JSON")?);
-        return Ok(());
+        return Ok(print_json(&users)?);
     }
     for User { user_id, admin, locked, suspended, deactivated, .. } in &users {
         let marks = [
@@ -126,7 +137,7 @@ fn password(from_stdin: bool) -> anyhow::Result<(String, bool)> {
     io::stdin().lock().take(limits::PASSWORD_BYTES as u64 + 3).read_line(&mut line)?;
     let password = line.trim_end_matches(['\r', '\n']);
     if password.is_empty() {
-        bail!("there is no password on the standard input");
+        bail!("there is no password on the standard input: write one line there");
     }
     Ok((password.to_owned(), false))
 }

@@ -5,7 +5,7 @@ use lexopt::prelude::*;
 
 use super::{
     Command, Failure,
-    operator::{Operator, Place},
+    operator::{Operator, Place, print_json},
 };
 use crate::service::operator::{self, Outcome};
 
@@ -16,26 +16,32 @@ pub(super) const COMMAND: Command = Command {
 
     --config FILE     the configuration of the server
     --data-dir DIR    instead: the data folder of a `tayberry localserve`
+    --json            prints JSON instead of lines
 
     A line for each finding: its table, its key there, and what is wrong.",
     run,
 };
 
 fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
-    let mut place = Place::default();
+    let (mut place, mut json) = (Place::default(), false);
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("config") => place.config = Some(arguments.value()?.into()),
             Long("data-dir") => place.data_dir = Some(arguments.value()?.into()),
+            Long("json") => json = true,
             other => return Err(other.unexpected().into()),
         }
     }
     let outcome = Operator::at(place)?.run(operator::Command::Verify {})?;
     let Outcome::Verified { report } = outcome else { return Ok(()) };
-    for finding in &report.findings {
+    if json {
+        print_json(&report)?;
+    }
+    for finding in report.findings.iter().filter(|_| !json) {
         println!("{} {}: {}", finding.table, finding.key, finding.what);
     }
     match report.count {
+        0 if json => Ok(()),
         0 => {
             println!("Nothing is damaged.");
             Ok(())

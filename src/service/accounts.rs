@@ -41,7 +41,7 @@ pub struct Registered {
 pub enum RegisterError {
     #[error("a user name has only a-z, 0-9 and . _ = - / +, and is not too long")]
     InvalidName,
-    #[error("the user name is taken")]
+    #[error("the user name is taken: choose another")]
     Taken,
     #[error("the registration token is not valid any more")]
     TokenSpent,

@@ -1,6 +1,6 @@
 //! What every use case shares: one [`App`] a running server, cheap to clone.
 
-use std::{ops::Deref, sync::Arc};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use ruma::{OwnedServerName, signatures::Ed25519KeyPair};
 use tokio::sync::Notify;
@@ -40,6 +40,8 @@ pub enum ClaimStoreError {
 /// The parts, and what use cases keep in memory.
 pub struct Shared {
     parts: Parts,
+    /// On the monotonic clock.
+    started: Duration,
     pub(super) passwords: Passwords,
     pub(super) uia: uia::Sessions,
     pub(super) nonces: Nonces,
@@ -50,6 +52,7 @@ pub struct Shared {
 impl App {
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(Shared {
+            started: parts.clock.monotonic(),
             passwords: Passwords::new(parts.rng.clone()),
             uia: uia::Sessions::new(limits::UIA_SESSIONS, limits::UIA_LIFETIME),
             nonces: Nonces::new(limits::NONCES, limits::NONCE_LIFETIME),
@@ -72,6 +75,11 @@ impl App {
             Some(owner) if own == owner => Ok(()),
             Some(owner) => Err(ClaimStoreError::Owned { owner, own }),
         }
+    }
+
+    /// For how long the server has been there.
+    pub fn uptime(&self) -> Duration {
+        self.clock.monotonic().saturating_sub(self.started)
     }
 
     /// This server, as it signs.

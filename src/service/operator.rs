@@ -1,10 +1,18 @@
 //! What the operator of the server may do, as one [`Command`] and its [`Outcome`]. Both are JSON too: the command line
 //! runs a command itself on a stopped server, and sends it to the socket of a running one.
 
+mod rooms;
+mod status;
+
 use std::time::Duration;
 
+use ruma::OwnedRoomId;
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    rooms::{ListedRoom, Room},
+    status::Status,
+};
 use super::{
     App,
     accounts::{self, ChangePasswordError, EndSessions, RegisterError, Registration},
@@ -52,6 +60,17 @@ pub enum Command {
     DeleteRegistrationToken {
         token: String,
     },
+    /// Lists rooms in the order in which the server came to know them, [`limits::LISTED_ROOMS`] at a time, after the
+    /// given one.
+    ListRooms {
+        after: Option<OwnedRoomId>,
+    },
+    /// Tells about one room, by its id or an alias of this server.
+    ShowRoom {
+        room: String,
+    },
+    /// Tells how the server is.
+    Status {},
     /// Checks both stores; takes as long as reading them.
     Verify {},
 }
@@ -65,6 +84,9 @@ pub enum Outcome {
     Users { users: Vec<User> },
     RegistrationToken { token: String },
     RegistrationTokens { tokens: Vec<RegistrationToken> },
+    Rooms { rooms: Vec<ListedRoom> },
+    Room { room: Box<Room> },
+    Status { status: Box<Status> },
     Verified { report: Report },
 }
 
@@ -96,12 +118,14 @@ pub struct RegistrationToken {
 /// Why nothing was done. The operator reads the text.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
-    #[error("there is no such user")]
+    #[error("there is no such user; `tayberry user list` tells who there is")]
     NoSuchUser,
-    #[error("this account is deactivated")]
+    #[error("this account is deactivated for good; make one of another name")]
     Deactivated,
-    #[error("there is no such registration token")]
+    #[error("there is no such registration token; `tayberry registration-token list` tells which there are")]
     NoSuchToken,
+    #[error("there is no such room here; `tayberry room list` tells which there are")]
+    NoSuchRoom,
     #[error(transparent)]
     Register(#[from] RegisterError),
     #[error(transparent)]
@@ -156,6 +180,9 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, OperatorError> 
             true => Ok(Outcome::Done {}),
             false => Err(OperatorError::NoSuchToken),
         },
+        Command::ListRooms { after } => Ok(Outcome::Rooms { rooms: rooms::list(app, after).await? }),
+        Command::ShowRoom { room } => Ok(Outcome::Room { room: Box::new(rooms::show(app, room).await?) }),
+        Command::Status {} => Ok(Outcome::Status { status: Box::new(status::status(app).await?) }),
         Command::Verify {} => Ok(Outcome::Verified { report: verify(app).await? }),
     }
 }

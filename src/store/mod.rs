@@ -18,6 +18,7 @@ mod ids;
 mod job;
 mod journal;
 mod lmdb;
+mod load;
 mod notify;
 mod open;
 mod records;
@@ -36,6 +37,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
+        atomic::AtomicU64,
         mpsc::{self},
     },
     thread::JoinHandle,
@@ -46,6 +48,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 pub use self::{
     error::{OpenError, StoreError},
+    load::{Load, Sizes},
     notify::{Topic, Watch},
     records::{
         Account, AccountData, BackedUpKey, BackupScope, BackupState, Bearer, Device, KeyBackup,
@@ -80,6 +83,7 @@ pub struct Options {
 }
 
 struct Inner {
+    dir: PathBuf,
     lmdb: Lmdb,
     secret: [u8; 32],
     published: Arc<Published>,
@@ -89,6 +93,8 @@ struct Inner {
     read_permits: Arc<Semaphore>,
     write_permits: Arc<Semaphore>,
     queue: mpsc::Sender<Message>,
+    /// Counts the events that were put.
+    events: Arc<AtomicU64>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held for as long as the folder is open; the threads hold it, too.
     _lock: Arc<File>,

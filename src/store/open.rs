@@ -6,7 +6,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Mutex, atomic::AtomicU64, mpsc},
     thread::{self, JoinHandle},
 };
 
@@ -58,6 +58,7 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
     let published = Arc::new(Published::default());
     published.store(pointer.clone());
     let waiters = Arc::new(Waiters::default());
+    let events = Arc::new(AtomicU64::new(0));
     let checkpointer = Checkpointer {
         lmdb: lmdb.clone(),
         sql: connection::open_checkpointer(&records).map_err(failed)?,
@@ -71,6 +72,7 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
         clock,
         published: published.clone(),
         waiters: waiters.clone(),
+        events: events.clone(),
         queue: messages,
         checkpoints,
         pointer,
@@ -86,6 +88,7 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
         spawn("checkpoint", lock.clone(), move || checkpointer.run()).map_err(failed)?,
     ];
     Ok(Store(Arc::new(Inner {
+        dir: dir.clone(),
         lmdb,
         secret,
         published,
@@ -94,6 +97,7 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
         read_permits: Arc::new(Semaphore::new(limits::READERS)),
         write_permits: Arc::new(Semaphore::new(limits::WRITE_QUEUE)),
         queue,
+        events,
         threads: Mutex::new(threads),
         _lock: lock,
     })))
@@ -180,6 +184,6 @@ fn spawn(
     Ok(thread::Builder::new().name(name.to_owned()).spawn(run)?)
 }
 
-const EVENTS: &str = "events";
-const RECORDS: &str = "records.sqlite";
+pub(in crate::store) const EVENTS: &str = "events";
+pub(in crate::store) const RECORDS: &str = "records.sqlite";
 const LOCK: &str = "lock";

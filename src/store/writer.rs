@@ -10,7 +10,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender},
     },
 };
@@ -59,6 +59,8 @@ pub(in crate::store) struct Writer {
     pub(in crate::store) clock: Clock,
     pub(in crate::store) published: Arc<Published>,
     pub(in crate::store) waiters: Arc<Waiters>,
+    /// Counts the events that were put.
+    pub(in crate::store) events: Arc<AtomicU64>,
     pub(in crate::store) queue: Receiver<Message>,
     pub(in crate::store) checkpoints: Sender<Work>,
     /// What was published last.
@@ -281,6 +283,8 @@ impl Writer {
     }
 
     fn publish(&mut self, pointer: Pointer, topics: &[Topic]) {
+        let put = pointer.tail.events() - self.pointer.tail.events();
+        self.events.fetch_add(put as u64, Ordering::Relaxed);
         self.pointer = pointer;
         if self.pointer.tail.events() >= limits::TAIL_EVENTS
             || self.pointer.tail.bytes() >= limits::TAIL_BYTES

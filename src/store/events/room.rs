@@ -1,5 +1,7 @@
 //! What a room is now: one record, read first by whatever concerns the room.
 
+use std::ops::Bound;
+
 use ruma::{RoomId, RoomVersionId};
 
 use super::{
@@ -51,7 +53,16 @@ impl View<'_> {
 
     /// Every room that this server knows, in the order in which it came to know them.
     pub fn rooms(&self) -> impl Iterator<Item = Result<(RoomNumber, RoomRecord), StoreError>> {
-        self.prefixed(Table::Rooms, &[]).map(|entry| {
+        self.rooms_after(RoomNumber::default())
+    }
+
+    /// The same for the rooms behind one of them.
+    pub fn rooms_after(
+        &self,
+        room: RoomNumber,
+    ) -> impl Iterator<Item = Result<(RoomNumber, RoomRecord), StoreError>> {
+        let start = room.to_be_bytes();
+        self.range(Table::Rooms, (Bound::Excluded(&start[..]), Bound::Unbounded)).map(|entry| {
             let (key, value) = entry?;
             let number = part(&key, 0).map(RoomNumber::from_be_bytes);
             number

@@ -15,6 +15,12 @@ pub struct Task {
 }
 
 impl View<'_> {
+    /// How many tasks aren't finished.
+    pub fn count_tasks(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM tasks";
+        Ok(self.sql().prepare_cached(sql)?.query_row([], |row| row.get(0).map(|count: i64| count as u64))?)
+    }
+
     /// The first task of a kind that isn't finished.
     pub fn first_task(&self, kind: &'static str) -> Result<Option<Task>, StoreError> {
         let sql = "SELECT subject, step FROM tasks WHERE kind = ?1 ORDER BY subject LIMIT 1";

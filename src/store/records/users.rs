@@ -36,6 +36,12 @@ impl View<'_> {
         Ok(self.sql().prepare_cached(sql)?.query_row([number], read).optional()?)
     }
 
+    /// How many accounts there are, deactivated ones included.
+    pub fn count_accounts(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM users";
+        Ok(self.sql().prepare_cached(sql)?.query_row([], |row| row.get(0).map(|count: i64| count as u64))?)
+    }
+
     /// Up to `limit` accounts in the order of their localparts, after `after`.
     pub fn accounts(&self, after: &str, limit: usize) -> Result<Vec<Account>, StoreError> {
         let sql =

@@ -53,7 +53,7 @@ async fn users_are_made_listed_and_ended() {
     let made = server.run(create.clone()).await.ok();
     assert_eq!(made, json!({"outcome": "user", "user_id": "@alice:example.org"}));
     let again = server.run(create).await;
-    assert_eq!((again.status, &again.body["error"]), (400, &json!("the user name is taken")));
+    assert_eq!((again.status, &again.body["error"]), (400, &json!("the user name is taken: choose another")));
 
     server.rig.post(LOGIN, by_this_password("alice", "first")).await.ok();
     let password = json!({"command": "set_password", "name": "@alice:example.org", "password": "second"});
@@ -75,8 +75,14 @@ async fn users_are_made_listed_and_ended() {
     assert_eq!(after["users"].as_array().unwrap().len(), 1);
 
     for (command, text) in [
-        (json!({"command": "set_password", "name": "bob", "password": "x"}), "this account is deactivated"),
-        (json!({"command": "deactivate_user", "name": "carol", "erase": false}), "there is no such user"),
+        (
+            json!({"command": "set_password", "name": "bob", "password": "x"}),
+            "this account is deactivated for good; make one of another name",
+        ),
+        (
+            json!({"command": "deactivate_user", "name": "carol", "erase": false}),
+            "there is no such user; `tayberry user list` tells who there is",
+        ),
     ] {
         let refused = server.run(command).await;
         assert_eq!((refused.status, refused.body["error"].as_str().unwrap()), (400, text));

@@ -62,7 +62,14 @@ impl Folder {
         let gone = self.run(&["user", "password", &guest, "--password-stdin"], "x\n", 1);
         assert!(gone.contains("deactivated"), "{gone}");
         let unknown = self.run(&["user", "deactivate", "carol"], "", 1);
-        assert!(unknown.contains("no such user"), "{unknown}");
+        assert!(unknown.contains("no such user; `tayberry user list`"), "{unknown}");
+        let other = format!("{who}-other");
+        let made = self.json(&["user", "create", &other, "--json"]);
+        assert_eq!(made["user_id"], format!("@{other}:localhost:{port}"));
+        assert_eq!(made["password"].as_str().unwrap().len(), 20);
+        let changed = self.json(&["user", "password", &other, "--json"]);
+        assert!(changed["password"] != made["password"] && changed.get("user_id").is_none());
+        assert_eq!(self.json(&["user", "deactivate", &other, "--json"]), json!({}));
 
         let listed = self.run(&["user", "list"], "", 0);
         assert!(listed.lines().any(|line| line == format!("{id} admin")), "{listed}");
@@ -88,6 +95,9 @@ impl Folder {
         self.run(&["registration-token", "delete", "family"], "", 1);
         assert_eq!(self.run(&["registration-token", "list"], "", 0), "");
         assert_eq!(self.run(&["registration-token", "create"], "", 0).len(), 16);
+        let made = self.json(&["registration-token", "create", "--json"]);
+        let token = made["token"].as_str().unwrap();
+        assert_eq!(self.json(&["registration-token", "delete", token, "--json"]), json!({}));
     }
 }
 
@@ -109,10 +119,10 @@ async fn commands_work_on_a_server_that_runs_and_on_one_that_does_not() {
 
     // What a process that was killed leaves behind.
     drop(UnixListener::bind(&socket).unwrap());
-    assert_eq!(folder.json(&["user", "list", "--json"]).as_array().unwrap().len(), 4);
+    assert_eq!(folder.json(&["user", "list", "--json"]).as_array().unwrap().len(), 6);
     let mut server = serve_on(port, folder.0.path(), &[]);
     log_in(port, "ben").await;
-    assert_eq!(folder.json(&["user", "list", "--json"]).as_array().unwrap().len(), 4);
+    assert_eq!(folder.json(&["user", "list", "--json"]).as_array().unwrap().len(), 6);
     end(&mut server);
 }
 
@@ -124,6 +134,7 @@ async fn verify_finds_what_is_damaged() {
     let session = ask(port, "/_matrix/client/v3/register", None, body).await;
     ask(port, "/_matrix/client/v3/createRoom", session["access_token"].as_str(), json!({})).await;
     assert_eq!(folder.run(&["verify"], "", 0), "Nothing is damaged.");
+    assert_eq!(folder.json(&["verify", "--json"]), json!({"findings": [], "count": 0}));
     end(&mut server);
     assert_eq!(folder.run(&["verify"], "", 0), "Nothing is damaged.");
 
@@ -141,6 +152,84 @@ async fn verify_finds_what_is_damaged() {
     let told = String::from_utf8_lossy(&damaged.stdout);
     assert!(told.contains("names ") && told.contains("damaged"), "{told}");
     assert_eq!(lines(&damaged.stderr), 1);
+}
+
+#[tokio::test]
+async fn rooms_are_listed_and_shown() {
+    let (folder, port) = (Folder(TempDir::new().unwrap()), free_port());
+    let mut server = serve_on(port, folder.0.path(), &[]);
+    assert_eq!(folder.run(&["room", "list"], "", 0), "");
+    let body = json!({"username": "anna", "password": "second", "auth": {"type": "m.login.dummy"}});
+    let session = ask(port, "/_matrix/client/v3/register", None, body).await;
+    let token = session["access_token"].as_str();
+    let wanted = json!({"name": "Tea \u{1b}[2J", "topic": "Leaves", "room_alias_name": "tea",
+        "preset": "public_chat", "initial_state": [
+            {"type": "m.room.encryption", "content": {"algorithm": "m.megolm.v1.aes-sha2"}}]});
+    let named = ask(port, "/_matrix/client/v3/createRoom", token, wanted).await;
+    let plain = ask(port, "/_matrix/client/v3/createRoom", token, json!({})).await;
+    let (named, plain) = (named["room_id"].as_str().unwrap(), plain["room_id"].as_str().unwrap());
+    let alias = format!("#tea:localhost:{port}");
+
+    for running in [true, false] {
+        let lines = [format!("{named} {alias} \"Tea \u{fffd}[2J\" joined 1"), format!("{plain} joined 1")];
+        assert_eq!(folder.run(&["room", "list"], "", 0), lines.join("\n"));
+        let rooms = folder.json(&["room", "list", "--json"]);
+        assert_eq!(rooms[1]["room_id"], plain);
+        assert_eq!((&rooms[0]["canonical_alias"], &rooms[0]["invited"]), (&json!(alias), &json!(0)));
+        let room = folder.json(&["room", "show", &alias, "--json"]);
+        assert_eq!(room, folder.json(&["room", "show", named, "--json"]));
+        for (field, value) in [
+            ("room_id", json!(named)),
+            ("version", json!("12")),
+            ("topic", json!("Leaves")),
+            ("aliases", json!([alias])),
+            ("join_rule", json!("public")),
+            ("history_visibility", json!("shared")),
+            ("encryption", json!("m.megolm.v1.aes-sha2")),
+            ("members", json!([format!("@anna:localhost:{port}")])),
+        ] {
+            assert_eq!(room[field], value, "{field}");
+        }
+        let told = folder.run(&["room", "show", plain], "", 0);
+        assert!(told.contains("encryption  none\n") && !told.contains("topic"), "{told}");
+        for unknown in ["!none:example.org", "#none:example.org", "none"] {
+            let told = folder.run(&["room", "show", unknown], "", 1);
+            assert!(told.contains("no such room here; `tayberry room list`"), "{told}");
+        }
+        if running {
+            end(&mut server);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_status_tells_how_a_running_server_is() {
+    let (folder, port) = (Folder(TempDir::new().unwrap()), free_port());
+    let mut server = serve_on(port, folder.0.path(), &[]);
+    let body = json!({"username": "anna", "password": "second", "auth": {"type": "m.login.dummy"}});
+    let session = ask(port, "/_matrix/client/v3/register", None, body).await;
+    ask(port, "/_matrix/client/v3/createRoom", session["access_token"].as_str(), json!({})).await;
+    let status = folder.json(&["status", "--json"]);
+    assert_eq!(status["server_name"], format!("localhost:{port}"));
+    assert_eq!((&status["accounts"], &status["rooms"]), (&json!(1), &json!(1)));
+    let number = |pointer: &str| status.pointer(pointer).unwrap().as_u64().unwrap();
+    assert!(number("/uptime_s") < 60);
+    assert!(number("/position") > number("/checkpointed"));
+    assert!(number("/waiting/tail_bytes") > 1_000);
+    assert_eq!((number("/waiting/writes"), number("/waiting/reads"), number("/waiting/tasks")), (0, 0, 0));
+    for size in ["/disk/records_bytes", "/disk/log_bytes", "/disk/events_bytes"] {
+        assert!(number(size) >= 4_096, "{size}");
+    }
+    assert!((1 << 20..128 << 20).contains(&number("/process/memory_bytes")));
+    assert!(number("/process/events") >= 6, "a room begins with so many");
+    let each = number("/process/written_bytes_per_event");
+    assert_eq!(each, number("/process/written_bytes") / number("/process/events"));
+    let told = folder.run(&["status"], "", 0);
+    assert!(told.starts_with(&format!("server    localhost:{port}, tayberry ")), "{told}");
+    assert!(told.contains("keeps     1 accounts, 1 rooms\n"), "{told}");
+    end(&mut server);
+    let none = folder.run(&["status"], "", 1);
+    assert!(none.contains("no server runs on") && none.contains("start it"), "{none}");
 }
 
 #[test]
