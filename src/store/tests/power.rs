@@ -24,12 +24,12 @@ use self::disk::{Disk, Kind, Step};
 use super::open;
 use crate::{
     base::{
-        ids::{DeviceNumber, EventNumber, RoomNumber},
+        ids::{DeviceNumber, EventNumber, Position, RoomNumber},
         rng::Rng,
     },
     room::fixture::{ALICE, World},
     store::{
-        Store, StoreError, Transaction, View,
+        BackedUpKey, BackupScope, Store, StoreError, Transaction, View,
         events::{
             Checked, Endpoint, TransactionIdentity,
             fixture::{Outcome, Rig},
@@ -165,6 +165,10 @@ fn work() {
         if number % 7 == 0 {
             rig.write(move |tx| add_account(tx, &format!("account-{number}")));
             acknowledge(format!("account {number}\n"));
+            rig.write(move |tx| write_records(tx, &format!("account-{number}")));
+            acknowledge(format!("written {number}\n"));
+            rig.write(move |tx| change_records(tx, &format!("account-{number}")));
+            acknowledge(format!("changed {number}\n"));
         }
         match number {
             // Little checkpoints first, whose runs of ids merge; then a large one of several slices.
@@ -183,6 +187,46 @@ fn add_account(tx: &mut Transaction<'_>, name: &str) -> Result<(), StoreError> {
     let user = tx.intern_user(&ruma::UserId::parse(format!("@{name}:one.example")).unwrap())?;
     tx.create_account(user, name, None, false)?;
     tx.open_device(user, "DEVICE", None).map(drop)
+}
+
+/// Two messages to the account's device, a key in a backup, account data.
+fn write_records(tx: &mut Transaction<'_>, name: &str) -> Result<(), StoreError> {
+    let account = tx.account(name)?.unwrap();
+    let device = tx.device(account.number, "DEVICE")?.unwrap().number;
+    for content in ["{}", CHANGED] {
+        tx.add_to_device(device, "@alice:one.example", "org.example.note", content)?;
+    }
+    tx.create_key_backup(account.number, "org.example", "{}")?;
+    let backup = tx.newest_key_backup(account.number)?.unwrap();
+    tx.set_backed_up_key(&backup, &key("{}"))?;
+    tx.set_account_data(account.number, None, "org.example", "{}")
+}
+
+/// Removes the first message, and replaces the others.
+fn change_records(tx: &mut Transaction<'_>, name: &str) -> Result<(), StoreError> {
+    let account = tx.account(name)?.unwrap();
+    let device = tx.device(account.number, "DEVICE")?.unwrap().number;
+    let first = tx.to_device_since(device, Position(0))?.0[0].position;
+    tx.remove_to_device(device, first)?;
+    let backup = tx.newest_key_backup(account.number)?.unwrap();
+    tx.set_backed_up_key(&backup, &key(CHANGED))?;
+    tx.set_account_data(account.number, None, "org.example", CHANGED)
+}
+
+/// The contents of an account's messages, of its key and of its data.
+fn records(view: &View<'_>, name: &str) -> Result<[Vec<String>; 3], StoreError> {
+    let account = view.account(name)?.unwrap();
+    let device = view.device(account.number, "DEVICE")?.unwrap().number;
+    let messages = view.to_device_since(device, Position(0))?.0;
+    let backup = view.newest_key_backup(account.number)?.unwrap();
+    let keys = view.backed_up_keys(&backup, &BackupScope::All)?;
+    let data = view.account_data(account.number, None, "org.example")?;
+    let contents = messages.into_iter().map(|message| message.content).collect();
+    Ok([contents, keys.into_iter().map(|key| key.data).collect(), data.into_iter().collect()])
+}
+
+fn key(data: &str) -> BackedUpKey {
+    BackedUpKey { room_id: "!room:one.example".into(), session_id: "session".into(), data: data.into() }
 }
 
 /// Opens what a cut left, twice, so that everything has moved to LMDB by the second time, and finds it whole.
@@ -226,12 +270,27 @@ fn check(view: &View<'_>, acknowledged: &str) -> Result<(), StoreError> {
                 let account = account.unwrap_or_else(|| panic!("lost: {line}"));
                 assert!(view.device(account.number, "DEVICE")?.is_some(), "{line}");
             }
+            ["written", number] => {
+                let written = ["{}", CHANGED].map(ToOwned::to_owned);
+                let [messages, keys, data] = records(view, &format!("account-{number}"))?;
+                assert!(messages == written || messages == written[1..], "{line}: {messages:?}");
+                for kept in [keys, data] {
+                    assert!(kept.len() == 1 && written.contains(&kept[0]), "{line}: {kept:?}");
+                }
+            }
+            ["changed", number] => {
+                let changed = [CHANGED.to_owned()];
+                let records = records(view, &format!("account-{number}"))?;
+                assert!(records.iter().all(|kept| *kept == changed), "{line}: {records:?}");
+            }
             _ => panic!("{line}"),
         }
     }
     Ok(())
 }
 
+/// What the records of an account say in the end.
+const CHANGED: &str = r#"{"is":"changed"}"#;
 /// Which part of the test a process is.
 const PART: &str = "TAYBERRY_POWER_PART";
 const WORK: &str = "work";

@@ -1,5 +1,7 @@
 //! `kill -9` under load: whatever a server acknowledged is there when it runs again.
 
+mod records;
+
 use std::{
     collections::HashMap,
     fs,
@@ -15,6 +17,7 @@ use tayberry::base::rng::Rng;
 use tempfile::TempDir;
 use tokio::{net::TcpStream, task::JoinSet, time::sleep};
 
+use self::records::{Kind, Records};
 use crate::{
     process::{free_port, run, serve_on},
     rig::{Member, PASSWORD, Reply, try_exchange},
@@ -63,6 +66,7 @@ struct Ledger {
     sends: HashMap<String, Sent>,
     /// What was sent before: text and event id.
     events: HashMap<String, String>,
+    records: Records,
 }
 
 /// A message that was sent: by which session, and under which id it was acknowledged.
@@ -91,21 +95,32 @@ impl Site {
             let joined = self.send(member, "POST", &format!("/rooms/{room}/join"), json!({})).await;
             joined.unwrap().ok();
         }
+        self.begin_backups(&sessions).await;
         Ledger { room, sessions, ..Ledger::default() }
     }
 
-    /// Sends, registers and logs in until the server is gone.
+    /// Sends, registers, logs in and writes records until the server is gone.
     async fn talk(self, name: String, talker: usize, rng: Rng, ledger: Arc<Mutex<Ledger>>) {
-        let (session, room) = {
+        let (session, first, room) = {
             let ledger = ledger.lock().unwrap();
-            (ledger.sessions[talker].clone(), ledger.room.clone())
+            (ledger.sessions[talker].clone(), ledger.sessions[0].clone(), ledger.room.clone())
         };
         for number in 0.. {
             let name = format!("{name}-{number}");
             let what = rng.below(24);
-            let reply = match what {
-                0 => self.register(&name).await,
-                1 => self.log_in(talker).await,
+            let record = match what {
+                2..5 => Some(Kind::Note),
+                5..8 => Some(Kind::Key),
+                8..11 => Some(Kind::Data),
+                _ => None,
+            };
+            let reply = match (what, record) {
+                (0, _) => self.register(&name).await,
+                (1, _) => self.log_in(talker).await,
+                (_, Some(kind)) => {
+                    ledger.lock().unwrap().records.begin(kind, &session, talker, &name);
+                    self.record(kind, &session, &first, &name).await
+                }
                 _ => {
                     let sent = Sent { session: session.clone(), event_id: None };
                     ledger.lock().unwrap().sends.insert(name.clone(), sent);
@@ -115,8 +130,12 @@ impl Site {
             // A server that is about to end may say so, and acknowledges nothing by that.
             let Some(reply) = reply.ok().filter(|reply| reply.status != 503) else { return };
             let mut ledger = ledger.lock().unwrap();
-            match what {
-                0 | 1 => ledger.sessions.push(Member::of(reply)),
+            match (what, record) {
+                (0 | 1, _) => ledger.sessions.push(Member::of(reply)),
+                (_, Some(kind)) => {
+                    reply.ok();
+                    ledger.records.acknowledge(kind, talker, &name);
+                }
                 _ => ledger.sends.get_mut(&name).unwrap().event_id = Some(event_id(reply)),
             }
         }
@@ -124,6 +143,7 @@ impl Site {
 
     /// Everything that was acknowledged is there, and what is repeated is not done twice.
     async fn check(self, ledger: &mut Ledger, at: &str) {
+        self.check_records(&ledger.sessions[..TALKERS], &mut ledger.records, at).await;
         for session in &ledger.sessions {
             let path = format!("/devices/{}", session.device_id);
             let device = self.send(session, "GET", &path, Value::Null).await.unwrap();

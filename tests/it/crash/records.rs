@@ -1,0 +1,143 @@
+//! Records that are written under load: messages to a device, keys in backups, account data.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::{Site, TALKERS};
+use crate::rig::{Member, Reply};
+
+/// A kind of record that a talker writes.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    /// A message to the device of the first talker.
+    Note,
+    /// A key in the talker's backup.
+    Key,
+    /// The talker's account data, of which there is one.
+    Data,
+}
+
+/// What was asked for and what was acknowledged of it, by name, which is also what the record says.
+#[derive(Default)]
+pub(super) struct Records {
+    /// Sent since the last kill, by which session.
+    notes: BTreeMap<String, Member>,
+    /// Up to where the notes of before were read.
+    token: Option<String>,
+    keys: [Written; TALKERS],
+    data: [Data; TALKERS],
+}
+
+#[derive(Default)]
+struct Written {
+    acknowledged: BTreeSet<String>,
+    asked: BTreeSet<String>,
+}
+
+/// Account data, of which only the newest is there.
+#[derive(Default)]
+struct Data {
+    acknowledged: Option<String>,
+    asked: Option<String>,
+}
+
+impl Records {
+    /// Notes what is about to be asked for.
+    pub(super) fn begin(&mut self, kind: Kind, session: &Member, talker: usize, name: &str) {
+        match kind {
+            Kind::Note => _ = self.notes.insert(name.to_owned(), session.clone()),
+            Kind::Key => _ = self.keys[talker].asked.insert(name.to_owned()),
+            Kind::Data => self.data[talker].asked = Some(name.to_owned()),
+        }
+    }
+
+    /// Notes that it was acknowledged.
+    pub(super) fn acknowledge(&mut self, kind: Kind, talker: usize, name: &str) {
+        match kind {
+            // It is sent again in any case.
+            Kind::Note => {}
+            Kind::Key => _ = self.keys[talker].acknowledged.insert(name.to_owned()),
+            Kind::Data => self.data[talker].acknowledged = Some(name.to_owned()),
+        }
+    }
+}
+
+impl Site {
+    /// A backup for each talker.
+    pub(super) async fn begin_backups(self, talkers: &[Member]) {
+        for talker in talkers {
+            let body = json!({"algorithm": "m.megolm_backup.v1.curve25519-aes-sha2", "auth_data": {}});
+            self.send(talker, "POST", "/room_keys/version", body).await.unwrap().ok();
+        }
+    }
+
+    /// Asks for a record.
+    pub(super) async fn record(
+        self,
+        kind: Kind,
+        session: &Member,
+        to: &Member,
+        name: &str,
+    ) -> std::io::Result<Reply> {
+        let (path, body) = match kind {
+            Kind::Note => {
+                let messages = json!({&to.user_id: {&to.device_id: {"note": name}}});
+                (format!("/sendToDevice/org.example.note/{name}"), json!({"messages": messages}))
+            }
+            Kind::Key => {
+                let key = json!({"is_verified": true, "first_message_index": 0, "forwarded_count": 0,
+                                 "session_data": {"ciphertext": name}});
+                (format!("/room_keys/keys/!room:example.org/{name}?version=1"), key)
+            }
+            Kind::Data => (data_path(session), json!({"text": name})),
+        };
+        self.send(session, "PUT", &path, body).await
+    }
+
+    /// Everything that was acknowledged is there, once.
+    pub(super) async fn check_records(self, talkers: &[Member], records: &mut Records, at: &str) {
+        let reader = &talkers[0];
+        let mut notes = std::mem::take(&mut records.notes);
+        for (name, session) in &notes {
+            self.record(Kind::Note, session, reader, name).await.unwrap().ok();
+        }
+        loop {
+            let since = records.token.take().map(|token| format!("?since={token}")).unwrap_or_default();
+            let synced = self.send(reader, "GET", &format!("/sync{since}"), Value::Null).await.unwrap().ok();
+            records.token = synced["next_batch"].as_str().map(ToOwned::to_owned);
+            let Some(events) = synced["to_device"]["events"].as_array() else { break };
+            for event in events {
+                let note = event["content"]["note"].as_str().unwrap();
+                assert!(notes.remove(note).is_some(), "{at}: {note} is told twice");
+            }
+        }
+        assert_eq!(notes.keys().collect::<Vec<_>>(), Vec::<&String>::new(), "{at}: notes are lost");
+
+        for (talker, written) in talkers.iter().zip(&mut records.keys) {
+            let backup = self.send(talker, "GET", "/room_keys/keys?version=1", Value::Null).await;
+            let backup = backup.unwrap().ok();
+            let sessions = backup["rooms"]["!room:example.org"]["sessions"].as_object();
+            let kept: BTreeSet<String> = sessions.into_iter().flatten().map(|(key, _)| key.clone()).collect();
+            assert!(written.acknowledged.is_subset(&kept), "{at}: keys are lost");
+            assert!(kept.is_subset(&written.asked), "{at}: nobody wrote this key");
+            let version = self.send(talker, "GET", "/room_keys/version", Value::Null).await.unwrap().ok();
+            assert_eq!(version["count"], kept.len(), "{at}");
+            written.acknowledged = kept;
+        }
+        for (talker, data) in talkers.iter().zip(&mut records.data) {
+            let kept = self.send(talker, "GET", &data_path(talker), Value::Null).await.unwrap();
+            let kept = kept.body["text"].as_str().map(ToOwned::to_owned);
+            let Data { acknowledged, asked } = std::mem::take(data);
+            assert!(
+                kept == acknowledged || kept == asked,
+                "{at}: {kept:?}, not {acknowledged:?} nor {asked:?}"
+            );
+            *data = Data { acknowledged: kept.clone(), asked: kept };
+        }
+    }
+}
+
+fn data_path(session: &Member) -> String {
+    format!("/user/{}/account_data/org.example.note", session.user_id)
+}
