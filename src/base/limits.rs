@@ -27,6 +27,8 @@ pub const STACK_BYTES: usize = 1 << 20;
 pub const BODY_BYTES: usize = 256 << 10;
 /// All bodies that are in memory at once, in bytes.
 pub const BODIES_BYTES: usize = 32 << 20;
+/// Those of one client, in bytes.
+pub const BODIES_PER_CLIENT_BYTES: usize = BODIES_BYTES / 8;
 /// The head of a request: request line and header fields, in bytes.
 pub const HEAD_BYTES: usize = 32 << 10;
 /// Header fields of one request.
@@ -227,6 +229,6 @@ const _: () = {
     assert!(
         BACKUP_AUTH_BYTES * 2 < BODY_BYTES && BACKUP_KEY_BYTES < BODY_BYTES && BODY_BYTES < BACKUP_BODY_BYTES
     );
-    assert!(BACKUP_BODY_BYTES * 8 <= BODIES_BYTES, "backups leave room for other bodies");
+    assert!(BACKUP_BODY_BYTES * 2 <= BODIES_PER_CLIENT_BYTES, "backups leave room for other bodies");
     assert!(EPOCH < MAX_INTEGER);
 };

@@ -105,7 +105,8 @@ async fn handle(
     let expect = head.headers().contains_key(EXPECT);
     let time = shared.limits.body_time;
     let limit = route.endpoint.body_limit;
-    let (bytes, memory) = turn.pause(body::read(incoming, limit, time, &shared.bodies, expect)).await?;
+    let memory = [&shared.bodies, of_client.bodies()];
+    let (bytes, memory) = turn.pause(body::read(incoming, limit, time, memory, expect)).await?;
     let answer = admitted.answer(shared.app.clone(), head.map(|()| bytes), route.arguments);
     to_the_end(answer, (in_flight, of_client, turn, memory)).await
 }

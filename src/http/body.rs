@@ -14,17 +14,18 @@ use tokio::{
 
 use crate::{api::Error, base::limits};
 
-/// A body's share of the memory that all bodies have; none for an empty one.
-pub(super) type Memory = Option<OwnedSemaphorePermit>;
+/// A body's share of the memory that all bodies have, and of what one client's have; none for an empty one.
+pub(super) type Memory = [Option<OwnedSemaphorePermit>; 2];
 
-/// Reads a whole body of at most `limit` bytes within `time`. `memory` has a permit for each byte that may be held.
+/// Reads a whole body of at most `limit` bytes within `time`. Each of `memory` has a permit for each byte that may
+/// be held.
 ///
 /// A client that waits for leave to send (`expect`) gets it from the first look at the body, or the answer instead.
 pub(super) async fn read(
     mut body: Incoming,
     limit: usize,
     time: Duration,
-    memory: &Arc<Semaphore>,
+    memory: [&Arc<Semaphore>; 2],
     expect: bool,
 ) -> Result<(Bytes, Memory), Error> {
     if body.size_hint().lower() > limit as u64 {
@@ -34,7 +35,7 @@ pub(super) async fn read(
         return Err(too_large(limit));
     }
     let whole = async {
-        let mut permit: Memory = None;
+        let mut permits: Memory = [None, None];
         let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Error::bad_request(ErrorKind::Unknown, "The body ended early"))?;
@@ -42,17 +43,19 @@ pub(super) async fn read(
             if bytes.len() + data.len() > limit {
                 return Ok(None);
             }
-            let more = memory
-                .clone()
-                .try_acquire_many_owned(data.len() as u32)
-                .map_err(|_| Error::unavailable("The server is busy", limits::BUSY_TIME))?;
-            match &mut permit {
-                Some(permit) => permit.merge(more),
-                None => permit = Some(more),
+            for (permit, memory) in permits.iter_mut().zip(memory) {
+                let more = memory
+                    .clone()
+                    .try_acquire_many_owned(data.len() as u32)
+                    .map_err(|_| Error::unavailable("The server is busy", limits::BUSY_TIME))?;
+                match permit {
+                    Some(permit) => permit.merge(more),
+                    None => *permit = Some(more),
+                }
             }
             bytes.extend_from_slice(&data);
         }
-        Ok(Some((bytes.freeze(), permit)))
+        Ok(Some((bytes.freeze(), permits)))
     };
     match timeout(time, whole).await {
         Ok(Ok(Some(read))) => Ok(read),

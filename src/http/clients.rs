@@ -1,5 +1,5 @@
-//! What each client holds at the moment: connections and requests, both bounded, and its turns, so that one client can't
-//! take what others need.
+//! What each client holds at the moment: connections, requests and the bodies of these, all bounded, and its turns, so that
+//! one client can't take what others need.
 //!
 //! A client is an address; of IPv6 a /64, which is what one subscriber gets. A reverse proxy may tell it. If none does, a
 //! Unix socket and this machine's own address speak for many: there a client is an access token, which tells whose turn a
@@ -14,7 +14,9 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
-use crate::service::turn::Turns;
+use tokio::sync::Semaphore;
+
+use crate::{base::limits, service::turn::Turns};
 
 /// What all clients hold that hold anything.
 pub(super) struct Clients {
@@ -33,11 +35,19 @@ enum Client {
 }
 
 /// What one client holds.
-#[derive(Default)]
 struct Held {
     connections: usize,
     requests: usize,
     turns: Turns,
+    /// A permit for each byte of its bodies in memory.
+    bodies: Arc<Semaphore>,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        let bodies = Arc::new(Semaphore::new(limits::BODIES_PER_CLIENT_BYTES));
+        Self { connections: 0, requests: 0, turns: Turns::default(), bodies }
+    }
 }
 
 /// A client's connection, counted until it is dropped.
@@ -52,6 +62,7 @@ pub(super) struct InFlight {
     clients: Arc<Clients>,
     client: Client,
     turns: Turns,
+    bodies: Arc<Semaphore>,
 }
 
 impl Clients {
@@ -99,12 +110,12 @@ impl Connected {
         } else {
             Client::Address(sender)
         };
-        let turns = clients.with(client, |held| {
+        let (turns, bodies) = clients.with(client, |held| {
             let room = matches!(client, Client::Token(_)) || held.requests < clients.requests;
             held.requests += usize::from(room);
-            room.then(|| held.turns.clone())
+            room.then(|| (held.turns.clone(), held.bodies.clone()))
         })?;
-        Some(InFlight { clients: clients.clone(), client, turns })
+        Some(InFlight { clients: clients.clone(), client, turns, bodies })
     }
 }
 
@@ -112,6 +123,11 @@ impl InFlight {
     /// The client's turns.
     pub(super) fn turns(&self) -> &Turns {
         &self.turns
+    }
+
+    /// A permit for each byte that the client's bodies may take.
+    pub(super) fn bodies(&self) -> &Arc<Semaphore> {
+        &self.bodies
     }
 }
 

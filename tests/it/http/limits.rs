@@ -97,6 +97,36 @@ async fn a_slow_body_is_cut() {
 }
 
 #[tokio::test]
+async fn the_bodies_of_one_client_leave_room_for_those_of_others() {
+    let server = Running::start(plain()).await;
+    let head = format!("POST {ECHO} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", limits::BODY_BYTES);
+    let unfinished = [head.as_bytes(), &vec![b' '; limits::BODY_BYTES - 1]].concat();
+    let begin = async |source| {
+        let mut stream = connect_from(source, server.address).await;
+        stream.write_all(&unfinished).await.unwrap();
+        stream
+    };
+    let (greedy, other) = ([127, 0, 0, 2], [127, 0, 0, 3]);
+    let mut held = Vec::new();
+    for _ in 0..limits::BODIES_PER_CLIENT_BYTES / limits::BODY_BYTES {
+        held.push(begin(greedy).await);
+    }
+    sleep(Duration::from_millis(100)).await;
+    let mut refused = begin(greedy).await;
+    let answer = read_some(&mut refused).await;
+    assert_eq!(status(&answer), 503);
+    assert!(header(&answer, "retry-after").is_some());
+    let mut last = begin(other).await;
+    last.write_all(b" ").await.unwrap();
+    assert_eq!(status(&read_some(&mut last).await), 400, "it was read: there is no JSON in it");
+    held[0].write_all(b" ").await.unwrap();
+    assert_eq!(status(&read_some(&mut held[0]).await), 400);
+    let mut next = begin(greedy).await;
+    next.write_all(b" ").await.unwrap();
+    assert_eq!(status(&read_some(&mut next).await), 400, "there is room again");
+}
+
+#[tokio::test]
 async fn requests_beyond_the_bound_are_told_to_come_back() {
     let server = Running::with_limits(|limits| limits.requests = 2).await;
     let mut waiting = Vec::new();
@@ -227,6 +257,13 @@ async fn until<F: Future<Output = String>>(expected: u16, request: impl Fn() -> 
         sleep(Duration::from_millis(20)).await;
     }
     panic!("no response had the status {expected}");
+}
+
+/// The beginning of an answer, from a connection that stays open.
+async fn read_some(stream: &mut TcpStream) -> String {
+    let mut answer = [0; 1_024];
+    let length = stream.read(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[..length]).into_owned()
 }
 
 async fn connect_from(source: [u8; 4], server: SocketAddr) -> TcpStream {
