@@ -33,8 +33,10 @@ pub const BODIES_PER_CLIENT_BYTES: usize = BODIES_BYTES / 8;
 pub const HEAD_BYTES: usize = 32 << 10;
 /// Header fields of one request.
 pub const HEADERS: usize = 64;
-/// Connections of clients in all.
-pub const CONNECTIONS: usize = 2_048;
+/// Connections of clients in all; fewer where the system allows fewer descriptors.
+pub const CONNECTIONS: usize = 8_192;
+/// Descriptors for everything else: stores, listeners, logs, files under way.
+pub const DESCRIPTORS: usize = 128;
 /// Connections from one address (IPv6: one /64). A reverse proxy on this machine speaks for many and is exempt.
 pub const CONNECTIONS_PER_ADDRESS: usize = 128;
 /// Requests in flight in all, waiting long-polls included.

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    open, operator,
+    descriptors, open, operator,
     systemd::{self, Notifier},
 };
 use crate::{
@@ -117,7 +117,7 @@ fn settings(config: &Config) -> Settings {
     Settings {
         listeners: listeners.collect(),
         rate_limit: config.rate_limit.enabled,
-        limits: Limits::default(),
+        limits: Limits { connections: descriptors::connections(), ..Limits::default() },
     }
 }
 

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "here the program talks to people")]
 
 mod config;
+mod descriptors;
 mod heap;
 mod init;
 mod life;

@@ -15,6 +15,7 @@ use std::{
 use tayberry::base::clock::Clock;
 
 pub(crate) use localserve::serve_on;
+pub(crate) use serve::Place;
 
 #[test]
 fn a_command_line_is_understood_or_explained() {

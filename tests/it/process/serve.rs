@@ -12,10 +12,11 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tayberry::base::limits;
 use tempfile::TempDir;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{BINARY, Process, command, end, free_port, lines, run};
+use super::{BINARY, Process, end, free_port, lines, run};
 use crate::rig::exchange;
 
 #[tokio::test]
@@ -46,6 +47,34 @@ fn what_it_keeps_is_for_its_owner_alone() {
         let entry = entry.unwrap();
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
     }
+    assert!(end(&mut server).success());
+}
+
+#[tokio::test]
+async fn connections_leave_descriptors_for_files() {
+    let place = Place::init();
+    let under = |limit: &str| {
+        let limited = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+        place.serve_by(Command::new("sh").args(["-c", &limited, BINARY]))
+    };
+    let mut server = under("-S -n 256");
+    let told = fs::read_to_string(format!("/proc/{}/limits", server.0.id())).unwrap();
+    let files = told.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard] =
+        [3, 4].map(|word| files.split_whitespace().nth(word).unwrap().parse::<usize>().unwrap());
+    assert_eq!(soft, hard.min(limits::CONNECTIONS + limits::DESCRIPTORS), "it raised the limit");
+    assert!(end(&mut server).success());
+
+    let mut server = under("-n 160");
+    let mut idle = Vec::new();
+    for _ in 0..160 {
+        idle.push(TcpStream::connect(("127.0.0.1", place.port)).await.unwrap());
+    }
+    let user = ["user", "create", "anna", "--config", &place.file()];
+    assert!(run(&user).status.success(), "the operator gets through");
+    let open = fs::read_dir(format!("/proc/{}/fd", server.0.id())).unwrap().count();
+    assert!(open < 160 - 64, "{open} are open");
+    drop(idle);
     assert!(end(&mut server).success());
 }
 
@@ -106,13 +135,13 @@ async fn it_takes_the_socket_that_systemd_passes() {
 }
 
 /// What `init` wrote for a server on a free port.
-struct Place {
+pub(crate) struct Place {
     folder: TempDir,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Place {
-    fn init() -> Self {
+    pub(crate) fn init() -> Self {
         let place = Self { folder: TempDir::new().unwrap(), port: free_port() };
         let dir = place.folder.path().to_str().unwrap();
         assert!(run(&["init", "--server-name", "a.example", "--dir", dir]).status.success());
@@ -127,13 +156,18 @@ impl Place {
     }
 
     /// Starts the server, and waits until it says that it is ready.
-    fn serve(&self, change: impl FnOnce(&mut Command) -> &mut Command) -> Process {
+    pub(crate) fn serve(&self, change: impl FnOnce(&mut Command) -> &mut Command) -> Process {
+        self.serve_by(change(&mut Command::new(BINARY)))
+    }
+
+    /// The same by a program that executes ours, with the arguments behind its own.
+    fn serve_by(&self, command: &mut Command) -> Process {
         let path = self.folder.path().join("notify");
         _ = fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let mut command = command(&["serve", "--config", &self.file()]);
-        change(command.env("NOTIFY_SOCKET", &path).stderr(Stdio::null()));
+        command.args(["serve", "--config", &self.file()]);
+        command.env("NOTIFY_SOCKET", &path).stderr(Stdio::null());
         let server = Process(command.spawn().unwrap());
         let mut buffer = [0; 64];
         let length = socket.recv(&mut buffer).unwrap();
