@@ -6,6 +6,7 @@ mod accounts;
 mod coverage;
 mod crash;
 mod encryption;
+mod floods;
 mod http;
 mod log;
 mod process;

@@ -1,0 +1,179 @@
+//! Floods: whatever somebody sends, and however much of it, the server lives on in bounded memory, others get through in
+//! bounded time, and what is refused is refused as specified.
+//!
+//! Each flood comes from other addresses than the user whose sends are timed meanwhile.
+
+mod accounts;
+mod bodies;
+mod connections;
+mod to_device;
+
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tayberry::base::clock::Clock;
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    sync::{Mutex, Semaphore},
+    task::JoinSet,
+    time::sleep,
+};
+
+use crate::{
+    process::{Place, Process, end},
+    rig::{Member, PASSWORD, Reply, try_exchange},
+};
+
+/// One flood at a time: they would slow each other down.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// A server, and Ben, who sends into his room whatever happens.
+struct Flooded {
+    server: Process,
+    site: Site,
+    ben: Member,
+    room: String,
+    /// How long his sends take as long as nothing happens.
+    calm: Duration,
+    /// Counts his sends.
+    sent: AtomicUsize,
+    _place: Place,
+}
+
+/// Where the server listens.
+#[derive(Clone, Copy)]
+struct Site {
+    port: u16,
+}
+
+impl Flooded {
+    async fn start() -> Self {
+        let place = Place::init();
+        let server = place.serve(|command| command.env("TAYBERRY_REGISTRATION_MODE", "open"));
+        let site = Site { port: place.port };
+        let ben = site.register(HOME, "ben").await;
+        let made = site.ask(HOME, "POST", "/createRoom", Some(&ben), json!({})).await.ok();
+        let room = made["room_id"].as_str().unwrap().to_owned();
+        let (calm, sent) = (Duration::ZERO, AtomicUsize::new(0));
+        let mut flooded = Self { server, site, ben, room, calm, sent, _place: place };
+        let mut times = Vec::new();
+        for _ in 0..CALM_SENDS {
+            times.push(flooded.send().await);
+        }
+        flooded.calm = median(times);
+        flooded
+    }
+
+    /// Floods the server, and holds it against its bounds meanwhile and afterwards.
+    async fn through<T>(&self, flood: impl Future<Output = T>) -> T {
+        let (mut times, mut memory) = (Vec::new(), 0);
+        let sends = async {
+            loop {
+                times.push(self.send().await);
+                memory = memory.max(self.memory());
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let flooded = tokio::select! {
+            flooded = flood => flooded,
+            never = sends => never,
+        };
+        assert!(times.len() >= 5, "{} sends are no measure", times.len());
+        let (calm, now) = (self.calm, median(times));
+        let memory = memory.max(self.memory());
+        assert!(now <= calm * 3 + NOISE, "a send takes {now:?}, and {calm:?} when all is calm");
+        assert!(memory < 128 << 20, "{} MB", memory >> 20);
+        self.send().await;
+        flooded
+    }
+
+    /// Lets Ben send a message; tells how long it took.
+    async fn send(&self) -> Duration {
+        let number = self.sent.fetch_add(1, Ordering::Relaxed);
+        let path = format!("/rooms/{}/send/m.room.message/{number}", self.room);
+        let clock = Clock::system();
+        let body = json!({"msgtype": "m.text", "body": "still here"});
+        self.site.ask(HOME, "PUT", &path, Some(&self.ben), body).await.ok();
+        clock.monotonic()
+    }
+
+    /// What the kernel can't take back from the server, in bytes.
+    fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.server.0.id())).unwrap();
+        let field = |name: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.split_whitespace().next().unwrap().parse().unwrap()
+        };
+        (field("RssAnon:") + field("RssShmem:")) << 10
+    }
+
+    /// The server ends as it does in peace.
+    fn end(mut self) {
+        assert!(end(&mut self.server).success());
+    }
+}
+
+impl Site {
+    /// A connection from one of this machine's addresses.
+    async fn connect(self, from: [u8; 4]) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        socket.connect(([127, 0, 0, 1], self.port).into()).await.unwrap()
+    }
+
+    /// Sends a request to the client-server API.
+    async fn ask(self, from: [u8; 4], method: &str, path: &str, who: Option<&Member>, body: Value) -> Reply {
+        let (stream, path) = (self.connect(from).await, format!("/_matrix/client/v3{path}"));
+        let token = who.map(|who| who.token.as_str());
+        try_exchange(stream, method, &path, token, body).await.unwrap()
+    }
+
+    async fn register(self, from: [u8; 4], name: &str) -> Member {
+        let body = json!({"username": name, "password": PASSWORD, "auth": {"type": "m.login.dummy"}});
+        Member::of(self.ask(from, "POST", "/register", None, body).await)
+    }
+}
+
+/// Asks for everything, some of it at once, and gives the answers in any order.
+async fn all<F>(at_once: usize, requests: impl Iterator<Item = F>) -> Vec<Reply>
+where
+    F: Future<Output = Reply> + Send + 'static,
+{
+    let (permits, mut set) = (Arc::new(Semaphore::new(at_once)), JoinSet::new());
+    for request in requests {
+        let permit = permits.clone().acquire_owned().await.unwrap();
+        set.spawn(async move {
+            let _permit = permit;
+            request.await
+        });
+    }
+    set.join_all().await
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// Checks that all of `replies` are the same refusal, and that there are some.
+#[track_caller]
+fn assert_refused(replies: &[Reply], status: u16, code: &str) {
+    assert!(!replies.is_empty(), "nothing was refused");
+    for reply in replies {
+        assert_eq!(reply.error(), (status, code), "{}", reply.body);
+    }
+}
+
+/// Where Ben is.
+const HOME: [u8; 4] = [127, 0, 0, 9];
+const CALM_SENDS: usize = 40;
+/// What the machine's other work may add to a send.
+const NOISE: Duration = Duration::from_millis(30);
