@@ -36,10 +36,8 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
     let records = dir.join(RECORDS);
     private_file(&records).map_err(|error| failed(error.into()))?;
     let mut sql = connection::open_writer(&records).map_err(failed)?;
-    let new = migrations::run(&mut sql)?;
-    if new {
-        initialise(&mut sql, &rng).map_err(failed)?;
-    }
+    migrations::run(&mut sql)?;
+    initialise(&mut sql, &rng).map_err(failed)?;
     let (identity, secret) = read_identity(&sql).map_err(failed)?;
     seed::plant(&dir.join(EVENTS)).map_err(|error| failed(error.into()))?;
     let lmdb = Lmdb::open(&dir.join(EVENTS)).map_err(failed)?;
@@ -117,13 +115,14 @@ fn private_file(path: &Path) -> io::Result<File> {
     File::options().create(true).truncate(false).write(true).mode(0o600).open(path)
 }
 
-/// Gives a new database its id, its secret, and the journal's first row.
+/// Gives a new database its id, its secret, and the journal's first row; no effect on one that has them. One may have its
+/// tables and nothing in them, if it was cut short in between.
 fn initialise(sql: &mut Connection, rng: &Rng) -> Result<(), StoreError> {
     let transaction = sql.transaction()?;
-    transaction.execute(
-        "INSERT INTO identity (only, database_id, epoch, secret) VALUES (1, ?1, 1, ?2)",
-        (rng.bytes::<16>(), rng.bytes::<32>()),
-    )?;
+    let identity = "INSERT OR IGNORE INTO identity (only, database_id, epoch, secret) VALUES (1, ?1, 1, ?2)";
+    if transaction.execute(identity, (rng.bytes::<16>(), rng.bytes::<32>()))? == 0 {
+        return Ok(());
+    }
     journal::append(&transaction, Half::First, Position(0), Position(0), &Puts::default())?;
     Ok(transaction.commit()?)
 }

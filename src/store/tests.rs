@@ -58,6 +58,20 @@ fn entries(entries: &[(&[u8], &[u8])]) -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 #[tokio::test]
+async fn a_store_opens_that_was_cut_short_before_it_had_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sql = Connection::open(folder.path().join("records.sqlite")).unwrap();
+    records::migrations::run(&mut sql).unwrap();
+    drop(sql);
+    for value in [b"1", b"2"] {
+        let store = open(folder.path());
+        put(&store, b"key", value).await;
+        store.close();
+    }
+    assert_eq!(all(&open(folder.path())).await, entries(&[(b"key", b"2")]));
+}
+
+#[tokio::test]
 async fn what_was_written_is_there_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
