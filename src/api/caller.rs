@@ -19,7 +19,7 @@ use crate::{
     service::{
         App,
         read::reader::Onlooker,
-        sessions::{self, Session, SessionError},
+        sessions::{self, Sender, Session, SessionError},
         turn::Turn,
     },
 };
@@ -151,7 +151,7 @@ impl Caller<AccessToken> for EvenLocked {
 impl Caller<AccessTokenOptional> for MaybeUser {
     async fn identify(app: &App, head: &Request<()>) -> Result<Self, Error> {
         Ok(Self(match presented_token(head)? {
-            Some(token) => Some(active_user(sessions::authenticate(app, token).await?, head)?),
+            Some(token) => Some(active_user(sessions::authenticate(app, token, sender(head)).await?, head)?),
             None => None,
         }))
     }
@@ -188,7 +188,11 @@ impl From<SessionError> for Error {
 
 async fn session(app: &App, head: &Request<()>) -> Result<Session, Error> {
     let token = presented_token(head)?.ok_or_else(Error::missing_token)?;
-    Ok(sessions::authenticate(app, token).await?)
+    Ok(sessions::authenticate(app, token, sender(head)).await?)
+}
+
+fn sender(head: &Request<()>) -> Option<Sender> {
+    head.extensions().get().copied()
 }
 
 fn active_user(session: Session, head: &Request<()>) -> Result<User, Error> {

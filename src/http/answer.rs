@@ -24,6 +24,7 @@ use super::{body, clients::Connected, cors, gzip, panic, server::Shared};
 use crate::{
     api::{Error, endpoint::Answer},
     base::limits,
+    service::sessions::Sender,
 };
 
 /// Answers a request, whatever it is and whatever becomes of its handler.
@@ -91,10 +92,11 @@ async fn handle(
     let (head, incoming) = request.into_parts();
     let mut head = Request::from_parts(head, ());
     head.extensions_mut().insert(turn.clone());
+    let sender = client.sender(head.headers());
+    head.extensions_mut().insert(Sender(sender));
     let admitted = route.endpoint.admit(&shared.app, &head).await?;
     if let Some(rates) = shared.rates.as_ref().filter(|_| route.endpoint.rate_limited) {
         let now = shared.app.clock.monotonic();
-        let sender = client.sender(head.headers());
         rates.take(admitted.user_id.as_deref(), sender, now).map_err(Error::limit_exceeded)?;
     }
 

@@ -6,7 +6,7 @@ use ruma::UserId;
 use super::{App, localpart};
 use crate::{
     base::ids::UserNumber,
-    store::{Account, StoreError, View},
+    store::{Account, Device, StoreError, View},
 };
 
 /// Why an account isn't shown or changed.
@@ -33,6 +33,26 @@ pub async fn is_admin(app: &App, user: UserNumber) -> Result<bool, StoreError> {
 pub async fn account(app: &App, by: UserNumber, user_id: &UserId) -> Result<Account, ModerationError> {
     let localpart = localpart::of_local_user(user_id, &app.server_name).map(str::to_owned);
     app.store.read(move |view| target(view, by, localpart.as_deref())).await
+}
+
+/// A user's devices, for themselves or an administrator to see.
+pub async fn devices(app: &App, by: UserNumber, user_id: &UserId) -> Result<Vec<Device>, ModerationError> {
+    let localpart = localpart::of_local_user(user_id, &app.server_name).map(str::to_owned);
+    app.store
+        .read(move |view| {
+            let account =
+                localpart.as_deref().map(|localpart| view.account(localpart)).transpose()?.flatten();
+            let own = account.as_ref().is_some_and(|account| account.number == by);
+            if !own && !admin(view, by)? {
+                return Err(ModerationError::NotAdmin);
+            }
+            let account = account.ok_or(match localpart {
+                Some(_) => ModerationError::NoSuchUser,
+                None => ModerationError::Remote,
+            })?;
+            Ok(view.devices(account.number)?)
+        })
+        .await
 }
 
 /// Locks an account, so that its owner can only log out, or unlocks it.

@@ -1,7 +1,7 @@
 //! Sessions: one log-in of one device, the tokens that stand for it, and how they are renewed.
 //! <https://spec.matrix.org/v1.19/client-server-api/#using-access-tokens>
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use ruma::{OwnedDeviceId, OwnedUserId};
 
@@ -42,8 +42,16 @@ pub enum SessionError {
     Store(#[from] StoreError),
 }
 
-/// The session that an access token opens.
-pub async fn authenticate(app: &App, token: TokenHash) -> Result<Session, SessionError> {
+/// Where a request came from, as the listener tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender(pub IpAddr);
+
+/// The session that an access token opens, for a request of `sender`, if that is known.
+pub async fn authenticate(
+    app: &App,
+    token: TokenHash,
+    sender: Option<Sender>,
+) -> Result<Session, SessionError> {
     let bearer = app.store.read(move |view| view.bearer(token)).await?;
     let bearer = bearer.ok_or(SessionError::UnknownToken { soft_logout: false })?;
     let (now, device) = (app.clock.now(), bearer.device);
@@ -53,10 +61,14 @@ pub async fn authenticate(app: &App, token: TokenHash) -> Result<Session, Sessio
     if bearer.fresh {
         app.store.write(move |transaction| transaction.confirm_fresh_tokens(device)).await?;
     }
-    if now.since(bearer.last_seen_at) >= limits::SEEN_EVERY {
+    let ip = sender.map(|Sender(ip)| ip.to_string());
+    let news = ip.is_some() && !bearer.last_seen_somewhere;
+    if news || now.since(bearer.last_seen_at) >= limits::SEEN_EVERY {
         let store = app.store.clone();
         // Nobody waits for this, and the next request tries again if it fails.
-        tokio::spawn(async move { store.write(move |transaction| transaction.see_device(device)).await });
+        tokio::spawn(async move {
+            store.write(move |transaction| transaction.see_device(device, ip.as_deref())).await
+        });
     }
     Ok(Session {
         number: bearer.user,

@@ -82,6 +82,7 @@ async fn remove(
 fn shown(device: store::Device) -> Device {
     let mut shown = Device::new(device.id.into());
     shown.display_name = device.display_name;
+    shown.last_seen_ip = device.last_seen_ip;
     shown.last_seen_ts = Some(device.last_seen_at.into());
     shown
 }

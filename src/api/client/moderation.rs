@@ -1,6 +1,12 @@
-//! Locking and suspending accounts. <https://spec.matrix.org/v1.19/client-server-api/#server-administration>
+//! What administrators see of accounts, and how they lock and suspend them. <https://spec.matrix.org/v1.19/client-server-api/#server-administration>
 
-use ruma::api::client::admin::{is_user_locked, is_user_suspended, lock_user, suspend_user};
+use ruma::api::client::admin::{
+    get_user_info::{
+        self,
+        v3::{ConnectionInfo, DeviceInfo, SessionInfo},
+    },
+    is_user_locked, is_user_suspended, lock_user, suspend_user,
+};
 
 use crate::{
     api::{Error, User},
@@ -8,7 +14,33 @@ use crate::{
         App,
         moderation::{self, ModerationError},
     },
+    store::Device,
 };
+
+/// `GET /_matrix/client/v3/admin/whois/{userId}`
+pub(crate) async fn whois(
+    app: App,
+    user: User,
+    request: get_user_info::v3::Request,
+) -> Result<get_user_info::v3::Response, Error> {
+    let devices = moderation::devices(&app, user.number, &request.user_id).await?;
+    let mut response = get_user_info::v3::Response::new();
+    response.user_id = Some(request.user_id);
+    // A device is one session here, and is known by where it was seen last.
+    response.devices = devices.into_iter().map(|device| (device.id.clone(), info(device))).collect();
+    Ok(response)
+}
+
+fn info(device: Device) -> DeviceInfo {
+    let mut connection = ConnectionInfo::new();
+    connection.ip = device.last_seen_ip;
+    connection.last_seen = Some(device.last_seen_at.into());
+    let mut session = SessionInfo::new();
+    session.connections.push(connection);
+    let mut info = DeviceInfo::new();
+    info.sessions.push(session);
+    info
+}
 
 /// `PUT /_matrix/client/v1/admin/lock/{userId}`
 pub(crate) async fn lock(

@@ -18,20 +18,21 @@ pub struct Device {
     pub display_name: Option<String>,
     /// When it was last used, give or take [`SEEN_EVERY`](crate::base::limits::SEEN_EVERY).
     pub last_seen_at: Timestamp,
+    /// The address that it was used from then, if it has one.
+    pub last_seen_ip: Option<String>,
 }
 
 impl View<'_> {
     /// A user's devices, in the order of their first log-in.
     pub fn devices(&self, user: UserNumber) -> Result<Vec<Device>, StoreError> {
-        let sql =
-            "SELECT number, id, display_name, last_seen_at FROM devices WHERE user = ?1 ORDER BY number";
+        let sql = concat!("SELECT ", columns!(), " FROM devices WHERE user = ?1 ORDER BY number");
         let mut statement = self.sql().prepare_cached(sql)?;
         Ok(statement.query_map([user], read)?.collect::<Result<_, _>>()?)
     }
 
     /// A user's device by its id.
     pub fn device(&self, user: UserNumber, id: &str) -> Result<Option<Device>, StoreError> {
-        let sql = "SELECT number, id, display_name, last_seen_at FROM devices WHERE user = ?1 AND id = ?2";
+        let sql = concat!("SELECT ", columns!(), " FROM devices WHERE user = ?1 AND id = ?2");
         Ok(self.sql().prepare_cached(sql)?.query_row((user, id), read).optional()?)
     }
 }
@@ -62,10 +63,10 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Notes that a device is in use now.
-    pub fn see_device(&mut self, number: DeviceNumber) -> Result<(), StoreError> {
-        let sql = "UPDATE devices SET last_seen_at = ?2 WHERE number = ?1";
-        self.sql().prepare_cached(sql)?.execute((number, self.now()))?;
+    /// Notes that a device is in use now, from an address if there is one.
+    pub fn see_device(&mut self, number: DeviceNumber, ip: Option<&str>) -> Result<(), StoreError> {
+        let sql = "UPDATE devices SET last_seen_at = ?2, last_seen_ip = ?3 WHERE number = ?1";
+        self.sql().prepare_cached(sql)?.execute((number, self.now(), ip))?;
         Ok(())
     }
 
@@ -90,6 +91,20 @@ impl Transaction<'_> {
     }
 }
 
+/// The columns that [`read`] reads, in its order.
+macro_rules! columns {
+    () => {
+        "number, id, display_name, last_seen_at, last_seen_ip"
+    };
+}
+use columns;
+
 fn read(row: &Row<'_>) -> rusqlite::Result<Device> {
-    Ok(Device { number: row.get(0)?, id: row.get(1)?, display_name: row.get(2)?, last_seen_at: row.get(3)? })
+    Ok(Device {
+        number: row.get(0)?,
+        id: row.get(1)?,
+        display_name: row.get(2)?,
+        last_seen_at: row.get(3)?,
+        last_seen_ip: row.get(4)?,
+    })
 }

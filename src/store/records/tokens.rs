@@ -26,6 +26,8 @@ pub struct Bearer {
     pub device_id: String,
     /// When the device was last used, give or take [`SEEN_EVERY`](crate::base::limits::SEEN_EVERY).
     pub last_seen_at: Timestamp,
+    /// Whether it is known from where.
+    pub last_seen_somewhere: bool,
     /// When the access token ends; none means never.
     pub expires_at: Option<Timestamp>,
     /// Whether this pair came by a refresh and neither token of it was used yet.
@@ -85,7 +87,8 @@ impl Transaction<'_> {
 /// Selects the columns that [`read`] reads, in its order.
 macro_rules! bearer {
     () => {
-        "SELECT users.number, localpart, locked, suspended, devices.number, devices.id, last_seen_at, expires_at, fresh
+        "SELECT users.number, localpart, locked, suspended, devices.number, devices.id, last_seen_at,
+                last_seen_ip IS NOT NULL, expires_at, fresh
          FROM tokens JOIN devices ON devices.number = tokens.device JOIN users ON users.number = devices.user"
     };
 }
@@ -100,7 +103,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Bearer> {
         device: row.get(4)?,
         device_id: row.get(5)?,
         last_seen_at: row.get(6)?,
-        expires_at: row.get(7)?,
-        fresh: row.get(8)?,
+        last_seen_somewhere: row.get(7)?,
+        expires_at: row.get(8)?,
+        fresh: row.get(9)?,
     })
 }

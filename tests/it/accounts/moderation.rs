@@ -107,3 +107,31 @@ async fn only_administrators_moderate_and_not_each_other() {
     assert_eq!(of(&root).await["m.account_moderation"], json!({"lock": true, "suspend": true}));
     assert!(of(&alice).await.get("m.account_moderation").is_none());
 }
+
+#[tokio::test]
+async fn administrators_and_the_user_see_from_where_devices_come() {
+    let rig = Rig::start().await;
+    let (alice, bob, root) = (rig.register("alice").await, rig.register("bob").await, admin(&rig).await);
+    rig.send_as(&alice, "GET", WHOAMI, Value::Null).await.ok();
+    let whois = format!("/_matrix/client/v3/admin/whois/{ALICE}");
+    // The first use after a log-in is written down behind the answer.
+    let seen = loop {
+        let body = rig.send_as(&root, "GET", &whois, Value::Null).await.ok();
+        let connection = &body["devices"][&alice.device_id]["sessions"][0]["connections"][0];
+        if connection["ip"].is_string() {
+            break body;
+        }
+        tokio::task::yield_now().await;
+    };
+    let connection = json!({"ip": "127.0.0.1", "last_seen": 1_800_000_000_000_u64, "user_agent": null});
+    let device = json!({"sessions": [{"connections": [connection]}]});
+    assert_eq!(seen, json!({"user_id": ALICE, "devices": {&alice.device_id: device}}));
+    assert_eq!(rig.send_as(&alice, "GET", &whois, Value::Null).await.ok(), seen);
+    let devices = rig.send_as(&alice, "GET", super::DEVICES, Value::Null).await.ok();
+    assert_eq!(devices["devices"][0]["last_seen_ip"], "127.0.0.1");
+
+    assert_eq!(rig.send_as(&bob, "GET", &whois, Value::Null).await.error(), (403, "M_FORBIDDEN"));
+    let nobody = "/_matrix/client/v3/admin/whois/@nobody:example.org";
+    assert_eq!(rig.send_as(&bob, "GET", nobody, Value::Null).await.error(), (403, "M_FORBIDDEN"));
+    assert_eq!(rig.send_as(&root, "GET", nobody, Value::Null).await.error(), (404, "M_NOT_FOUND"));
+}
