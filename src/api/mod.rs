@@ -11,6 +11,7 @@ mod content;
 mod custom;
 pub mod endpoint;
 pub mod error;
+mod federation;
 #[cfg(feature = "test-panic")]
 mod panic;
 mod unstable;
@@ -23,6 +24,7 @@ pub use error::Error;
 pub fn routes() -> Routes {
     let mut routes = Routes::default();
     client::routes(&mut routes);
+    federation::routes(&mut routes);
     #[cfg(feature = "test-panic")]
     routes.add(panic::panic);
     routes

@@ -41,6 +41,15 @@ impl<T> Expiring<T> {
         if now < *ends_at && wanted(value) { entries.remove(name).map(|(_, value)| value) } else { None }
     }
 
+    /// A copy of an entry that hasn't ended.
+    pub fn get(&self, name: &str, now: Timestamp) -> Option<T>
+    where
+        T: Clone,
+    {
+        let entries = self.lock();
+        entries.get(name).filter(|(ends_at, _)| now < *ends_at).map(|(_, value)| value.clone())
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<String, (Timestamp, T)>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -65,6 +74,8 @@ mod tests {
         assert_eq!(entries.take_if("a", START, |value| *value == 2), None);
         assert_eq!(take(&entries, "a", START), Some(1));
         assert_eq!(take(&entries, "a", START), None);
+        assert_eq!(entries.get("b", START), Some(2));
+        assert_eq!(entries.get("b", START.plus(LIFETIME)), None);
         assert_eq!(take(&entries, "b", START.plus(LIFETIME)), None);
     }
 

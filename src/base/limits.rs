@@ -102,6 +102,15 @@ pub const UIA_LIFETIME: Duration = Duration::from_secs(15 * 60);
 pub const NONCES: usize = 1_024;
 /// How long such a nonce is good.
 pub const NONCE_LIFETIME: Duration = Duration::from_secs(60);
+/// Tokens for the log-in of a further device that may be out; the oldest gives way.
+pub const LOG_IN_TOKENS: usize = 1_024;
+/// How long such a token is good.
+/// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv1loginget_token>
+pub const LOG_IN_TOKEN_LIFETIME: Duration = Duration::from_secs(2 * 60);
+/// OpenID tokens that may be out; the oldest gives way.
+pub const OPENID_TOKENS: usize = 8_192;
+/// How long such a token is good.
+pub const OPENID_TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
 /// A registration token, in bytes.
 /// <https://spec.matrix.org/v1.19/client-server-api/#token-authenticated-registration>
 pub const REGISTRATION_TOKEN_BYTES: usize = 64;

@@ -13,6 +13,7 @@ mod reader;
 mod registration;
 mod section;
 mod signing_key;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -33,6 +34,7 @@ pub use self::{
     rate_limit::RateLimit,
     registration::{Registration, RegistrationMode},
     signing_key::{SigningKey, SigningKeyError},
+    terms::Terms,
     well_known::{HttpUrl, WellKnown},
 };
 use self::{
@@ -54,6 +56,7 @@ section! {
         data_dir: PathBuf => "\"tayberry-data\"",
         listener: Vec<Listener> = vec![Listener::plain(Bind::Tcp(([127, 0, 0, 1], 8008).into()))],
         registration: Registration,
+        terms: Terms,
         rate_limit: RateLimit,
         federation: Federation,
         well_known: WellKnown,

@@ -88,6 +88,16 @@ impl Value for bool {
     }
 }
 
+impl Value for String {
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        reader.text(value, |text| Ok(text.to_owned()))
+    }
+
+    fn print(&self) -> Option<toml::Value> {
+        Some(self.as_str().into())
+    }
+}
+
 impl Value for Secret<String> {
     const SHAPE: Shape = Shape::Secret;
 

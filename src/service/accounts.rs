@@ -1,5 +1,7 @@
 //! Accounts: how they begin, how their owners log in and change the password, how they end.
 
+use std::time::Duration;
+
 use ruma::OwnedUserId;
 
 use super::{
@@ -26,6 +28,8 @@ pub struct Registration {
     pub admin: bool,
     /// The registration token to use up, if one is needed.
     pub registration_token: Option<String>,
+    /// The version of the terms that were accepted.
+    pub terms: Option<String>,
     /// The device to log in at once, if any.
     pub device: Option<DeviceRequest>,
 }
@@ -89,6 +93,9 @@ pub async fn register(app: &App, wanted: Registration) -> Result<Registered, Reg
             }
             let number = transaction.intern_user(&user_id)?;
             transaction.create_account(number, &localpart, password_hash.as_ref(), wanted.admin)?;
+            if let Some(version) = &wanted.terms {
+                transaction.accept_terms(number, version)?;
+            }
             if let Some(log_in) = &log_in {
                 log_in.open(transaction, number)?;
             }
@@ -102,6 +109,8 @@ pub async fn register(app: &App, wanted: Registration) -> Result<Registered, Reg
 pub enum LogInError {
     #[error("wrong user name or password")]
     Wrong,
+    #[error("the log-in token is not valid any more")]
+    TokenSpent,
     #[error("the account is locked")]
     Locked,
     #[error(transparent)]
@@ -139,6 +148,37 @@ pub async fn log_in(
             }
             log_in.open(transaction, now.number)?;
             Ok((user_id.clone(), log_in.clone()))
+        })
+        .await
+}
+
+/// Lets the user's next device log in, once and soon, by the token that is returned; also how long it is good.
+/// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv1loginget_token>
+pub fn log_in_token(app: &App, user: UserNumber) -> (String, Duration) {
+    let token = app.rng.token();
+    app.log_in_tokens.insert(token.clone(), user, app.clock.now());
+    (token, limits::LOG_IN_TOKEN_LIFETIME)
+}
+
+/// Logs a user in by a token of [`log_in_token`].
+pub async fn log_in_by_token(
+    app: &App,
+    token: &str,
+    device: DeviceRequest,
+) -> Result<(OwnedUserId, LogIn), LogInError> {
+    let log_in = LogIn::prepare(app, device)?;
+    let user = app.log_in_tokens.take_if(token, app.clock.now(), |_| true).ok_or(LogInError::TokenSpent)?;
+    let server_name = app.server_name.clone();
+    app.store
+        .write(move |transaction| {
+            let account = transaction.account_by_number(user)?;
+            let account = account.filter(|account| account.deactivated_at.is_none());
+            let account = account.ok_or(LogInError::TokenSpent)?;
+            if account.locked {
+                return Err(LogInError::Locked);
+            }
+            log_in.open(transaction, user)?;
+            Ok((localpart::user_id(&account.localpart, &server_name), log_in.clone()))
         })
         .await
 }

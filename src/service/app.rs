@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::{passwords::Passwords, shared_secret::Nonces, signer::Signer, uia, write::lane::Lanes};
 use crate::{
-    base::{clock::Clock, limits, rng::Rng},
+    base::{clock::Clock, expiring::Expiring, ids::UserNumber, limits, rng::Rng},
     config::Config,
     store::{Store, StoreError},
 };
@@ -45,6 +45,10 @@ pub struct Shared {
     pub(super) passwords: Passwords,
     pub(super) uia: uia::Sessions,
     pub(super) nonces: Nonces,
+    /// By whom each log-in token logs in.
+    pub(super) log_in_tokens: Expiring<UserNumber>,
+    /// Whom each OpenID token stands for.
+    pub(super) openid_tokens: Expiring<UserNumber>,
     pub(super) lanes: Lanes,
     pub(super) rounds: Notify,
 }
@@ -56,6 +60,8 @@ impl App {
             passwords: Passwords::new(parts.rng.clone()),
             uia: uia::Sessions::new(limits::UIA_SESSIONS, limits::UIA_LIFETIME),
             nonces: Nonces::new(limits::NONCES, limits::NONCE_LIFETIME),
+            log_in_tokens: Expiring::new(limits::LOG_IN_TOKENS, limits::LOG_IN_TOKEN_LIFETIME),
+            openid_tokens: Expiring::new(limits::OPENID_TOKENS, limits::OPENID_TOKEN_LIFETIME),
             lanes: Lanes::default(),
             rounds: Notify::new(),
             parts,

@@ -9,6 +9,7 @@ pub mod filters;
 pub mod key_backup;
 pub mod localpart;
 pub mod moderation;
+pub mod openid;
 pub mod operator;
 pub mod passwords;
 pub mod profile;

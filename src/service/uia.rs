@@ -9,7 +9,7 @@ use ruma::api::{
     error::{ErrorKind, StandardErrorBody},
 };
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, json, value::to_raw_value};
 
 use super::{App, localpart, registration_tokens};
 use crate::{
@@ -49,6 +49,8 @@ pub enum Stage {
     Password,
     /// An invitation to register that is still good.
     RegistrationToken,
+    /// What the operator wants new users to accept.
+    Terms,
 }
 
 /// The proof that all stages were passed.
@@ -56,6 +58,8 @@ pub enum Stage {
 pub struct Proof {
     /// The registration token of that stage. Its use counts only when the account is made.
     pub registration_token: Option<String>,
+    /// The version of the terms that were accepted.
+    pub terms: Option<String>,
 }
 
 /// Why an operation isn't authorised yet.
@@ -94,13 +98,25 @@ pub async fn authorize(
     }
     let mut info = UiaaInfo::new(vec![AuthFlow::new(flow.iter().map(Stage::auth_type).collect())]);
     info.completed = flow[..session.passed].iter().map(Stage::auth_type).collect();
-    // No stage here has parameters, but clients look for them.
-    info.params = RawValue::from_string("{}".to_owned()).ok();
+    // Clients look for parameters even where no stage has any.
+    info.params = to_raw_value(&parameters(app, flow)).ok();
     info.session = Some(id.clone());
     info.auth_error =
         refusal.map(|text| Box::new(StandardErrorBody::new(ErrorKind::Forbidden, text.to_owned())));
     app.uia.insert(id, session, now);
     Err(UiaError::Challenge(Box::new(info)))
+}
+
+/// What a client must know to pass the stages: the terms to show.
+/// <https://spec.matrix.org/v1.19/client-server-api/#definition-mloginterms-params>
+fn parameters(app: &App, flow: &[Stage]) -> Map<String, Value> {
+    let mut parameters = Map::new();
+    if let (true, Some(url)) = (flow.contains(&Stage::Terms), &app.terms.url) {
+        let text = json!({"name": app.terms.name, "url": url.as_str()});
+        let policy = json!({"version": app.terms.version, "en": text});
+        parameters.insert("m.login.terms".to_owned(), json!({"policies": {"terms_of_service": policy}}));
+    }
+    parameters
 }
 
 /// The sessions under way.
@@ -138,6 +154,10 @@ impl Session {
                 self.proof.registration_token = valid.then(|| given.token.clone());
                 (!valid).then_some("This registration token is not valid")
             }
+            (Stage::Terms, AuthData::Terms(_)) => {
+                self.proof.terms = Some(app.terms.version.clone());
+                None
+            }
             _ => return Ok(None),
         };
         if refusal.is_none() {
@@ -173,6 +193,7 @@ impl Stage {
             Self::Dummy => AuthType::Dummy,
             Self::Password => AuthType::Password,
             Self::RegistrationToken => AuthType::RegistrationToken,
+            Self::Terms => AuthType::Terms,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What this server can do for a user. <https://spec.matrix.org/v1.19/client-server-api/#capabilities-negotiation>
 
 use ruma::api::client::discovery::get_capabilities::v3::{
-    self, AccountModerationCapability, Capabilities, ProfileFieldsCapability, RoomVersionStability,
-    RoomVersionsCapability, ThirdPartyIdChangesCapability,
+    self, AccountModerationCapability, Capabilities, GetLoginTokenCapability, ProfileFieldsCapability,
+    RoomVersionStability, RoomVersionsCapability, ThirdPartyIdChangesCapability,
 };
 
 use crate::{
@@ -19,6 +19,7 @@ pub(crate) async fn capabilities(app: App, user: User, _request: v3::Request) ->
         RoomVersionsCapability::new(Version::DEFAULT.id().clone(), versions.collect());
     capabilities.profile_fields = Some(ProfileFieldsCapability::new(true));
     capabilities.thirdparty_id_changes = ThirdPartyIdChangesCapability::new(false);
+    capabilities.get_login_token = GetLoginTokenCapability::new(true);
     let admin = moderation::is_admin(&app, user.number).await?;
     capabilities.account_moderation = AccountModerationCapability::new(admin, admin);
     Ok(v3::Response::new(capabilities))

@@ -1,11 +1,12 @@
-//! Logging in by password. <https://spec.matrix.org/v1.19/client-server-api/#legacy-login>
+//! Logging in, by password or by a token that another device asked for. <https://spec.matrix.org/v1.19/client-server-api/#legacy-login>
 
 use ruma::api::{
     client::{
         session::{
+            get_login_token,
             get_login_types::{
                 self,
-                v3::{LoginType, PasswordLoginType},
+                v3::{LoginType, PasswordLoginType, TokenLoginType},
             },
             login::v3::{self, LoginInfo, Password},
         },
@@ -15,12 +16,13 @@ use ruma::api::{
 };
 
 use crate::{
-    api::{Anyone, Error, custom::Unparsed},
+    api::{Anyone, Error, User, custom::Unparsed},
     base::secret::Secret,
     service::{
         App,
         accounts::{self, LogInError},
         sessions::DeviceRequest,
+        uia::{self, Operation, Stage},
     },
 };
 
@@ -30,7 +32,10 @@ pub(crate) async fn flows(
     _caller: Anyone,
     _request: get_login_types::v3::Request,
 ) -> Result<get_login_types::v3::Response, Error> {
-    Ok(get_login_types::v3::Response::new(vec![LoginType::Password(PasswordLoginType::new())]))
+    let mut token = TokenLoginType::new();
+    token.get_login_token = true;
+    let flows = vec![LoginType::Password(PasswordLoginType::new()), LoginType::Token(token)];
+    Ok(get_login_types::v3::Response::new(flows))
 }
 
 /// `POST /_matrix/client/v3/login`
@@ -44,26 +49,39 @@ pub(crate) async fn login(
         return Err(Error::bad_json("The type of the log-in is missing"));
     }
     let request = request.parse()?;
-    let given = match request.login_info {
-        LoginInfo::Password(given) => given,
-        LoginInfo::ApplicationService(_) => {
-            return Err(Error::forbidden("No application service has this token"));
-        }
-        _ => return Err(Error::bad_request(ErrorKind::Unknown, "This type of log-in is not served here")),
-    };
     let device = DeviceRequest {
         id: request.device_id,
         display_name: request.initial_device_display_name,
         refresh: request.refresh_token,
     };
-    let user = user(&given)?.map(str::to_owned);
-    let password = Secret::new(given.password);
-    let (user_id, log_in) = accounts::log_in(&app, user.as_deref(), password, device).await?;
+    let (user_id, log_in) = match request.login_info {
+        LoginInfo::Password(given) => {
+            let user = user(&given)?.map(str::to_owned);
+            accounts::log_in(&app, user.as_deref(), Secret::new(given.password), device).await?
+        }
+        LoginInfo::Token(given) => accounts::log_in_by_token(&app, &given.token, device).await?,
+        LoginInfo::ApplicationService(_) => {
+            return Err(Error::forbidden("No application service has this token"));
+        }
+        _ => return Err(Error::bad_request(ErrorKind::Unknown, "This type of log-in is not served here")),
+    };
     let access = log_in.tokens.access.expose().clone();
     let mut response = v3::Response::new(user_id, access, log_in.device_id);
     response.refresh_token = log_in.tokens.refresh.map(|token| token.expose().clone());
     response.expires_in = log_in.tokens.lifetime;
     Ok(response)
+}
+
+/// `POST /_matrix/client/v1/login/get_token`
+pub(crate) async fn token(
+    app: App,
+    user: User,
+    request: get_login_token::v1::Request,
+) -> Result<get_login_token::v1::Response, Error> {
+    let operation = Operation::of_user("get_token", user.number, &());
+    uia::authorize(&app, operation, &[Stage::Password], request.auth.as_ref()).await?;
+    let (token, lifetime) = accounts::log_in_token(&app, user.number);
+    Ok(get_login_token::v1::Response::new(lifetime, token))
 }
 
 /// The user id or localpart that the log-in is for; none for a third-party identifier, since no account has any.
@@ -88,6 +106,7 @@ impl From<LogInError> for Error {
     fn from(error: LogInError) -> Self {
         match error {
             LogInError::Wrong => Self::forbidden("Wrong user name or password"),
+            LogInError::TokenSpent => Self::forbidden("This log-in token is not valid any more"),
             LogInError::Locked => Self::user_locked(),
             LogInError::Device(invalid) => invalid.into(),
             LogInError::Store(error) => error.into(),

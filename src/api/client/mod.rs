@@ -14,6 +14,7 @@ mod key_backup;
 mod login;
 mod membership;
 mod moderation;
+mod openid;
 mod profile;
 mod register;
 mod send;
@@ -39,6 +40,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(shared_secret::register);
     routes.add(login::flows);
     routes.add(login::login);
+    routes.add(login::token);
     routes.add(session::whoami);
     routes.add(session::refresh);
     routes.add(session::logout);
@@ -53,6 +55,9 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(devices::delete).rate_limited = true;
     routes.add(devices::delete_several).rate_limited = true;
 
+    routes.add(openid::token);
+
+    routes.add(moderation::whois);
     routes.add(moderation::lock);
     routes.add(moderation::is_locked);
     routes.add(moderation::suspend);

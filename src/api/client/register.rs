@@ -27,12 +27,14 @@ pub(crate) async fn register(app: App, _caller: Anyone, request: v3::Request) ->
     if request.login_type == Some(LoginType::ApplicationService) {
         return Err(Error::forbidden("No application service has this token"));
     }
-    let flow: &[Stage] = match app.registration.mode {
+    let flow: &'static [Stage] = match app.registration.mode {
         _ if request.kind != RegistrationKind::User => {
             return Err(Error::forbidden("Guests can't register here"));
         }
         RegistrationMode::Closed => return Err(closed()),
+        RegistrationMode::Token if app.terms.url.is_some() => &[Stage::RegistrationToken, Stage::Terms],
         RegistrationMode::Token => &[Stage::RegistrationToken],
+        RegistrationMode::Open if app.terms.url.is_some() => &[Stage::Terms],
         RegistrationMode::Open => &[Stage::Dummy],
     };
     if let Some(name) = &request.username {
@@ -53,6 +55,7 @@ pub(crate) async fn register(app: App, _caller: Anyone, request: v3::Request) ->
         password: request.password.map(Secret::new),
         admin: false,
         registration_token: proof.registration_token,
+        terms: proof.terms,
         device: (!request.inhibit_login).then_some(device),
     };
     let registered = accounts::register(&app, wanted).await?;

@@ -87,8 +87,8 @@ pub(crate) async fn register(
         name: Some(request.username),
         password: Some(Secret::new(request.password)),
         admin: request.admin,
-        registration_token: None,
         device: Some(DeviceRequest::default()),
+        ..Registration::default()
     };
     let registered = accounts::register(&app, wanted).await?;
     let log_in = registered.log_in.expect("a device was asked for");

@@ -78,6 +78,13 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// Notes which terms were accepted for an account.
+    pub fn accept_terms(&mut self, number: UserNumber, version: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE users SET accepted_terms = ?2 WHERE number = ?1";
+        self.sql().prepare_cached(sql)?.execute((number, version))?;
+        Ok(())
+    }
+
     /// Locks an account or unlocks it.
     pub fn set_locked(&mut self, number: UserNumber, locked: bool) -> Result<(), StoreError> {
         let sql = "UPDATE users SET locked = ?2 WHERE number = ?1";

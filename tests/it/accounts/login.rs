@@ -8,7 +8,13 @@ use crate::rig::{Member, PASSWORD, Rig};
 #[tokio::test]
 async fn the_flows_are_told() {
     let rig = Rig::start().await;
-    assert_eq!(rig.get(LOGIN).await.ok(), json!({"flows": [{"type": "m.login.password"}]}));
+    assert_eq!(
+        rig.get(LOGIN).await.ok(),
+        json!({"flows": [
+            {"type": "m.login.password"},
+            {"type": "m.login.token", "get_login_token": true},
+        ]})
+    );
 }
 
 #[tokio::test]
@@ -54,7 +60,7 @@ async fn malformed_log_ins_are_refused() {
         (json!({"type": "m.login.password", "password": PASSWORD}), 400),
         (json!({"type": "m.login.password", "identifier": {"type": "m.id.user", "user": "a"}}), 400),
         (json!({"type": "org.example.login"}), 400),
-        (json!({"type": "m.login.token", "token": "x"}), 400),
+        (json!({"type": "m.login.token", "token": "x"}), 403),
         (json!({"type": "m.login.application_service"}), 403),
     ] {
         assert_eq!(rig.post(LOGIN, body.clone()).await.status, status, "{body}");

@@ -11,6 +11,7 @@ mod quiet;
 mod refresh;
 mod register;
 mod shared_secret;
+mod tokens;
 mod uia;
 
 use serde_json::{Value, json};

@@ -1,7 +1,10 @@
 //! `/register` and what belongs to it.
 
 use serde_json::{Value, json};
-use tayberry::{config::RegistrationMode, service::registration_tokens};
+use tayberry::{
+    config::{HttpUrl, RegistrationMode},
+    service::registration_tokens,
+};
 
 use super::{REGISTER, WHOAMI};
 use crate::rig::{Member, PASSWORD, Reply, Rig};
@@ -167,4 +170,43 @@ async fn two_registrations_at_once_share_nothing() {
     );
     let refused = if a.status == 200 { b } else { a };
     assert!(matches!(refused.error(), (401 | 403, "M_FORBIDDEN")), "{refused:?}");
+}
+
+#[tokio::test]
+async fn terms_are_shown_and_must_be_accepted_after_what_else_is_asked_for() {
+    let rig = Rig::with(|config| {
+        config.terms.url = HttpUrl::parse("https://example.org/terms");
+        config.terms.version = "1.2".to_owned();
+    })
+    .await;
+    let token = registration_tokens::create(&rig.app, None, None, None).await.unwrap();
+    let challenge = rig.post(REGISTER, json!({})).await;
+    assert_eq!(challenge.status, 401);
+    let stages = json!(["m.login.registration_token", "m.login.terms"]);
+    assert_eq!(challenge.body["flows"], json!([{"stages": stages}]));
+    let text = json!({"name": "Terms of service", "url": "https://example.org/terms"});
+    let policies = json!({"terms_of_service": {"version": "1.2", "en": text}});
+    assert_eq!(challenge.body["params"], json!({"m.login.terms": {"policies": policies}}));
+
+    let mut body = with_token("alice", &token);
+    body["auth"]["session"] = challenge.body["session"].clone();
+    let half = rig.post(REGISTER, body.clone()).await;
+    assert_eq!((half.status, &half.body["completed"]), (401, &json!(["m.login.registration_token"])));
+    body["auth"] = json!({"type": "m.login.terms", "session": half.body["session"]});
+    assert_eq!(rig.post(REGISTER, body).await.ok()["user_id"], "@alice:example.org");
+}
+
+#[tokio::test]
+async fn an_open_door_may_have_terms() {
+    let rig = Rig::with(|config| {
+        config.registration.mode = RegistrationMode::Open;
+        config.terms.url = HttpUrl::parse("https://example.org/terms");
+    })
+    .await;
+    let challenge = rig.post(REGISTER, json!({})).await;
+    assert_eq!(challenge.body["flows"], json!([{"stages": ["m.login.terms"]}]));
+    let dummy = json!({"username": "alice", "password": PASSWORD, "auth": {"type": "m.login.dummy"}});
+    assert_eq!(rig.post(REGISTER, dummy).await.status, 401);
+    let terms = json!({"username": "alice", "password": PASSWORD, "auth": {"type": "m.login.terms"}});
+    rig.post(REGISTER, terms).await.ok();
 }
