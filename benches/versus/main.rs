@@ -21,8 +21,8 @@ use lexopt::prelude::*;
 
 use crate::{
     figures::{
-        Figure, checkpoint, delivery, flood, initial_sync, memory, sends, size, start, state_key, wakeups,
-        writes,
+        Figure, checkpoint, connections, delivery, flood, initial_sync, memory, sends, size, start,
+        state_key, wakeups, writes,
     },
     report::Report,
     server::{Kind, Server},
@@ -45,6 +45,7 @@ async fn run(options: &Options) -> Result<()> {
     measure::<size::Size>(options, &mut report).await?;
     measure::<start::Start>(options, &mut report).await?;
     measure::<memory::Memory>(options, &mut report).await?;
+    measure::<connections::Connections>(options, &mut report).await?;
     measure::<sends::Sends>(options, &mut report).await?;
     measure::<delivery::Delivery>(options, &mut report).await?;
     measure::<flood::Flood>(options, &mut report).await?;
@@ -80,10 +81,11 @@ fn scratch() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     size::Size::NAME,
     start::Start::NAME,
     memory::Memory::NAME,
+    connections::Connections::NAME,
     sends::Sends::NAME,
     delivery::Delivery::NAME,
     flood::Flood::NAME,

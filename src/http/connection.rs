@@ -19,22 +19,25 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::OwnedSemaphorePermit,
     time::{sleep, timeout},
 };
 
 use super::{answer::answer, clients::Connected, listener::Stream, server::Shared, tls::Tls};
 use crate::base::{clock::Clock, limits};
 
-/// Serves a connection until either side is done with it.
+/// Serves a connection until either side is done with it. The permit, one of those for all connections, ends with it.
 pub(super) async fn serve(
     shared: Arc<Shared>,
     stream: Box<dyn Stream>,
     tls: Option<Arc<Tls>>,
     client: Connected,
+    _permit: OwnedSemaphorePermit,
 ) {
     let stream: Box<dyn Stream> = match tls {
         None => stream,
-        Some(tls) => match timeout(limits::HANDSHAKE_TIME, tls.acceptor().accept(stream)).await {
+        // On the heap for its time: what a connection's future can hold, it takes as long as it is open.
+        Some(tls) => match Box::pin(timeout(limits::HANDSHAKE_TIME, tls.acceptor().accept(stream))).await {
             Ok(Ok(stream)) => Box::new(stream),
             Ok(Err(_)) | Err(_) => return,
         },
@@ -44,7 +47,7 @@ pub(super) async fn serve(
     let client = Arc::new(client);
     let service = service_fn(|request| {
         let (shared, client, activity) = (shared.clone(), client.clone(), activity.clone());
-        // On the heap: the future would otherwise be part of the connection's, several times over.
+        // On the heap, too, and otherwise there several times over.
         Box::pin(async move {
             let _busy = activity.busy();
             Ok::<_, Infallible>(answer(&shared, &client, request).await)
@@ -61,7 +64,7 @@ pub(super) async fn serve(
             _ = timeout(shared.limits.drain_time, connection.as_mut()).await;
         }
     }
-    _ = timeout(limits::CLOSE_TIME, connection).await;
+    _ = timeout(limits::CLOSE_TIME, connection.as_mut()).await;
 }
 
 fn builder(shared: &Shared) -> Builder<TokioExecutor> {

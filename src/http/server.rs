@@ -176,11 +176,7 @@ async fn accept(place: Place, shared: Arc<Shared>) {
             tracing::debug!(%address, "a client has too many connections");
             continue;
         };
-        let serving = connection::serve(shared.clone(), stream, tls.clone(), client);
-        tokio::spawn(async move {
-            serving.await;
-            drop(permit);
-        });
+        tokio::spawn(connection::serve(shared.clone(), stream, tls.clone(), client, permit));
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file a figure, or a few that share their set-up.
 
 pub(crate) mod checkpoint;
+pub(crate) mod connections;
 pub(crate) mod delivery;
 pub(crate) mod flood;
 pub(crate) mod initial_sync;
