@@ -111,6 +111,14 @@ pub const LOG_IN_TOKEN_LIFETIME: Duration = Duration::from_secs(2 * 60);
 pub const OPENID_TOKENS: usize = 8_192;
 /// How long such a token is good.
 pub const OPENID_TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
+/// A key that a device or user publishes, as JSON, in bytes.
+pub const PUBLISHED_KEY_BYTES: usize = 16 << 10;
+/// The algorithm and the id of a one-time key, in bytes.
+pub const KEY_ID_BYTES: usize = 255;
+/// One-time keys that a device may have on the server.
+pub const ONE_TIME_KEYS: u64 = 1_000;
+/// One-time keys that one job takes.
+pub const CLAIMS: usize = 256;
 /// A registration token, in bytes.
 /// <https://spec.matrix.org/v1.19/client-server-api/#token-authenticated-registration>
 pub const REGISTRATION_TOKEN_BYTES: usize = 64;

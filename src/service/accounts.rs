@@ -97,7 +97,7 @@ pub async fn register(app: &App, wanted: Registration) -> Result<Registered, Reg
                 transaction.accept_terms(number, version)?;
             }
             if let Some(log_in) = &log_in {
-                log_in.open(transaction, number)?;
+                log_in.open(transaction, number)??;
             }
             Ok(Registered { user_id: user_id.clone(), log_in: log_in.clone() })
         })
@@ -146,7 +146,7 @@ pub async fn log_in(
             if now.locked {
                 return Err(LogInError::Locked);
             }
-            log_in.open(transaction, now.number)?;
+            log_in.open(transaction, now.number)??;
             Ok((user_id.clone(), log_in.clone()))
         })
         .await
@@ -177,7 +177,7 @@ pub async fn log_in_by_token(
             if account.locked {
                 return Err(LogInError::Locked);
             }
-            log_in.open(transaction, user)?;
+            log_in.open(transaction, user)??;
             Ok((localpart::user_id(&account.localpart, &server_name), log_in.clone()))
         })
         .await

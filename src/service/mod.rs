@@ -7,6 +7,7 @@ pub mod app;
 pub mod devices;
 pub mod filters;
 pub mod key_backup;
+pub mod keys;
 pub mod localpart;
 pub mod moderation;
 pub mod openid;

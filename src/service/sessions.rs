@@ -146,9 +146,9 @@ pub struct DeviceRequest {
     pub refresh: bool,
 }
 
-/// The device id or name of a [`DeviceRequest`] is empty or too long.
+/// The device id or name of a [`DeviceRequest`] is empty or too long, or the id is that of one of the user's keys.
 #[derive(Debug, thiserror::Error)]
-#[error("the device id or the device's name is empty or too long")]
+#[error("the device id or the device's name is empty or too long, or the id is that of a key")]
 pub struct InvalidDevice;
 
 /// A log-in, prepared before its job and told to the client after it.
@@ -174,8 +174,16 @@ impl LogIn {
     }
 
     /// Logs the device in. Tokens that it had are no longer good.
-    pub(super) fn open(&self, transaction: &mut Transaction<'_>, user: UserNumber) -> Result<(), StoreError> {
+    pub(super) fn open(
+        &self,
+        transaction: &mut Transaction<'_>,
+        user: UserNumber,
+    ) -> Result<Result<(), InvalidDevice>, StoreError> {
+        // The one could be taken for the other where signatures name who signed.
+        if transaction.cross_signing_keys(user)?.iter().any(|key| key.id == self.device_id.as_str()) {
+            return Ok(Err(InvalidDevice));
+        }
         let device = transaction.open_device(user, self.device_id.as_str(), self.display_name.as_deref())?;
-        self.tokens.store(transaction, device, false)
+        self.tokens.store(transaction, device, false).map(Ok)
     }
 }

@@ -51,8 +51,9 @@ pub use self::{
     load::{Load, Sizes},
     notify::{Topic, Watch},
     records::{
-        Account, AccountData, BackedUpKey, BackupScope, BackupState, Bearer, Device, KeyBackup,
-        RecordFinding, RegistrationToken, Task, ToDeviceMessage,
+        Account, AccountData, BackedUpKey, BackupScope, BackupState, Bearer, CrossSigningKey, Device,
+        DeviceKeys, KeyBackup, KeySignature, OneTimeKey, RecordFinding, RegistrationToken, Task,
+        ToDeviceMessage,
     },
     tables::Table,
     transaction::Transaction,

@@ -6,11 +6,13 @@ mod account_data;
 mod aliases;
 mod capabilities;
 mod create_room;
+mod cross_signing;
 mod devices;
 mod discovery;
 mod filters;
 mod history;
 mod key_backup;
+mod keys;
 mod login;
 mod membership;
 mod moderation;
@@ -73,6 +75,13 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(account_data::set);
     routes.add(account_data::get_of_room);
     routes.add(account_data::set_of_room);
+
+    routes.add(keys::upload);
+    routes.add(keys::query);
+    routes.add(keys::claim);
+    routes.add(keys::changes);
+    routes.add(cross_signing::upload).rate_limited = true;
+    routes.add(cross_signing::sign);
 
     routes.add(sync::sync);
     routes.add(to_device::send).body_limit(limits::TO_DEVICE_BODY_BYTES);

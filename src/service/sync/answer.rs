@@ -10,6 +10,9 @@ use ruma::{OwnedRoomId, api::client::sync::sync_events::v3::RoomSummary};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::device_lists::DeviceLists;
+use crate::service::keys::Counts;
+
 /// The whole answer.
 #[derive(Debug, Default, Serialize)]
 pub struct Response {
@@ -19,6 +22,12 @@ pub struct Response {
     pub account_data: Events,
     #[serde(skip_serializing_if = "Events::is_empty")]
     pub to_device: Events,
+    #[serde(skip_serializing_if = "DeviceLists::is_empty")]
+    pub device_lists: DeviceLists,
+    /// By algorithm.
+    pub device_one_time_keys_count: Counts,
+    /// Algorithms; there also if there are none, because clients tell by that whether a server knows such keys.
+    pub device_unused_fallback_key_types: Vec<String>,
     #[serde(skip_serializing_if = "Rooms::is_empty")]
     pub rooms: Rooms,
 }

@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod delta;
+pub mod device_lists;
 pub mod plan;
 mod summary;
 pub mod v3;

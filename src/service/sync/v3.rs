@@ -16,6 +16,7 @@ use serde_json::{
 use super::{
     answer::{Events, InvitedRoom, JoinedRoom, KnockedRoom, LeftRoom, Response, State, Timeline},
     delta::{RoomDelta, delta},
+    device_lists::device_lists,
     plan::{Change, Kind, Plan, Query, StateAs, plan},
 };
 use crate::{
@@ -25,7 +26,10 @@ use crate::{
         format,
         visibility::VisibleEvent,
     },
-    service::read::{page, reader::Reader, token::SyncToken},
+    service::{
+        keys,
+        read::{page, reader::Reader, token::SyncToken},
+    },
     store::{
         StoreError, Topic, View,
         events::{Membership, Stay},
@@ -95,8 +99,15 @@ pub fn answer(view: &View<'_>, query: &Query) -> Result<Answer, StoreError> {
             }
         }
     }
-    let is_empty =
-        response.rooms.is_empty() && response.account_data.is_empty() && response.to_device.is_empty();
+    if let Some(since) = query.since {
+        response.device_lists = device_lists(view, query.onlooker.user, since)?;
+    }
+    response.device_one_time_keys_count = keys::counts(view, query.onlooker.device)?;
+    response.device_unused_fallback_key_types = keys::unused_fallback_keys(view, query.onlooker.device)?;
+    let is_empty = response.rooms.is_empty()
+        && response.account_data.is_empty()
+        && response.to_device.is_empty()
+        && response.device_lists.is_empty();
     let has_delivered = view.has_to_device(query.onlooker.device, query.to_device)?;
     Ok(Answer { response, topics, is_empty, has_delivered })
 }

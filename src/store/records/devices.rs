@@ -56,10 +56,18 @@ impl Transaction<'_> {
         Ok(number)
     }
 
-    /// Names a device.
-    pub fn rename_device(&mut self, number: DeviceNumber, display_name: &str) -> Result<(), StoreError> {
+    /// Names a device; others see the name beside its keys.
+    pub fn rename_device(
+        &mut self,
+        user: UserNumber,
+        number: DeviceNumber,
+        display_name: &str,
+    ) -> Result<(), StoreError> {
         let sql = "UPDATE devices SET display_name = ?2 WHERE number = ?1";
         self.sql().prepare_cached(sql)?.execute((number, display_name))?;
+        if self.keys_of_device(number)?.is_some() {
+            self.change_keys(user)?;
+        }
         Ok(())
     }
 
@@ -70,24 +78,35 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Removes a user's device and its tokens, if there is such a device.
+    /// Removes a user's device and all that is its own, if there is such a device.
     pub fn remove_device(&mut self, user: UserNumber, id: &str) -> Result<(), StoreError> {
-        let sql = "DELETE FROM devices WHERE user = ?1 AND id = ?2";
-        self.sql().prepare_cached(sql)?.execute((user, id))?;
-        Ok(())
+        let device = self.device(user, id)?;
+        self.remove(user, device)
     }
 
-    /// Removes all devices of a user but one, and their tokens.
+    /// Removes all devices of a user but one.
     pub fn remove_devices_but(&mut self, user: UserNumber, kept: DeviceNumber) -> Result<(), StoreError> {
-        let sql = "DELETE FROM devices WHERE user = ?1 AND number <> ?2";
-        self.sql().prepare_cached(sql)?.execute((user, kept))?;
-        Ok(())
+        let devices = self.devices(user)?;
+        self.remove(user, devices.into_iter().filter(|device| device.number != kept))
     }
 
-    /// Removes all devices of a user and their tokens.
+    /// Removes all devices of a user.
     pub fn remove_devices(&mut self, user: UserNumber) -> Result<(), StoreError> {
-        self.sql().prepare_cached("DELETE FROM devices WHERE user = ?1")?.execute([user])?;
-        Ok(())
+        let devices = self.devices(user)?;
+        self.remove(user, devices)
+    }
+
+    fn remove(
+        &mut self,
+        user: UserNumber,
+        devices: impl IntoIterator<Item = Device>,
+    ) -> Result<(), StoreError> {
+        let mut had_keys = false;
+        for device in devices {
+            had_keys |= self.remove_device_keys(user, device.number, &device.id)?;
+            self.sql().prepare_cached("DELETE FROM devices WHERE number = ?1")?.execute([device.number])?;
+        }
+        if had_keys { self.change_keys(user) } else { Ok(()) }
     }
 }
 

@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_to_device.sql"),
     include_str!("migrations/0006_key_backups.sql"),
     include_str!("migrations/0007_sessions.sql"),
+    include_str!("migrations/0008_keys.sql"),
 ];
 
 /// Brings the database up to date.

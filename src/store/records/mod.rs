@@ -9,6 +9,7 @@ mod check;
 mod devices;
 mod filters;
 mod key_backups;
+mod keys;
 mod profiles;
 mod registration_tokens;
 mod server_name;
@@ -23,6 +24,7 @@ pub use self::{
     check::RecordFinding,
     devices::Device,
     key_backups::{BackedUpKey, BackupScope, BackupState, KeyBackup},
+    keys::{CrossSigningKey, DeviceKeys, KeySignature, OneTimeKey},
     registration_tokens::RegistrationToken,
     tasks::Task,
     to_device::ToDeviceMessage,

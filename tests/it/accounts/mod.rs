@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::rig::PASSWORD;
 
 /// The `auth` of a request that proves the password of `user`.
-fn by_password(user: &str) -> Value {
+pub(crate) fn by_password(user: &str) -> Value {
     by_this_password(user, PASSWORD)
 }
 

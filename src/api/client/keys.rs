@@ -1,0 +1,142 @@
+//! Keys for end-to-end encryption. <https://spec.matrix.org/v1.19/client-server-api/#end-to-end-encryption>
+
+use std::collections::BTreeMap;
+
+use ruma::{
+    OwnedOneTimeKeyId, OwnedServerName, UInt,
+    api::client::keys::{claim_keys, get_key_changes, get_keys, upload_keys},
+    serde::Raw,
+};
+use serde_json::{Value, json, value::RawValue};
+
+use crate::{
+    api::{Error, User, caller::EvenSuspended},
+    base::limits,
+    service::{
+        App,
+        keys::{self, KeyError, Uploaded},
+        read::token::SyncToken,
+        sync::device_lists::device_lists,
+    },
+    store::StoreError,
+};
+
+/// `POST /_matrix/client/v3/keys/upload`
+pub(crate) async fn upload(
+    app: App,
+    EvenSuspended(user): EvenSuspended,
+    request: upload_keys::v3::Request,
+) -> Result<upload_keys::v3::Response, Error> {
+    let texts = |keys: BTreeMap<_, Raw<_>>| -> Vec<(String, String)> {
+        keys.into_iter().map(|(id, key): (OwnedOneTimeKeyId, _)| (id.to_string(), text(key))).collect()
+    };
+    let uploaded = Uploaded {
+        device_keys: request.device_keys.map(text),
+        one_time_keys: texts(request.one_time_keys),
+        fallback_keys: texts(request.fallback_keys),
+    };
+    let counts = keys::upload(&app, &user, uploaded).await?;
+    let counts = counts.into_iter().map(|(algorithm, count)| (algorithm.into(), UInt::new_saturating(count)));
+    Ok(upload_keys::v3::Response::new(counts.collect()))
+}
+
+/// `POST /_matrix/client/v3/keys/query`
+pub(crate) async fn query(
+    app: App,
+    EvenSuspended(user): EvenSuspended,
+    request: get_keys::v3::Request,
+) -> Result<get_keys::v3::Response, Error> {
+    let asked = request
+        .device_keys
+        .into_iter()
+        .map(|(user_id, devices)| (user_id, devices.into_iter().map(|device| device.to_string()).collect()));
+    let found = keys::query(&app, &user, asked.collect()).await?;
+    let mut response = get_keys::v3::Response::new();
+    for (user_id, devices) in found.devices {
+        let devices = devices.into_iter().map(|(device, keys)| Ok((device.into(), raw(keys)?)));
+        response.device_keys.insert(user_id, devices.collect::<Result<_, Error>>()?);
+    }
+    for (into, keys) in [
+        (&mut response.master_keys, found.master),
+        (&mut response.self_signing_keys, found.self_signing),
+        (&mut response.user_signing_keys, found.user_signing),
+    ] {
+        *into =
+            keys.into_iter().map(|(user_id, key)| Ok((user_id, raw(key)?))).collect::<Result<_, Error>>()?;
+    }
+    response.failures = failures(found.unreachable);
+    Ok(response)
+}
+
+/// `POST /_matrix/client/v3/keys/claim`
+pub(crate) async fn claim(
+    app: App,
+    EvenSuspended(_): EvenSuspended,
+    request: claim_keys::v3::Request,
+) -> Result<claim_keys::v3::Response, Error> {
+    let wanted = request.one_time_keys.into_iter().map(|(user_id, devices)| {
+        let devices = devices.into_iter();
+        (user_id, devices.map(|(device, algorithm)| (device.to_string(), algorithm.to_string())).collect())
+    });
+    let (claimed, unreachable) = keys::claim(&app, wanted.collect()).await?;
+    let mut given = BTreeMap::new();
+    for (user_id, devices) in claimed {
+        let devices = devices.into_iter().map(|(device, key)| {
+            let id = format!("{}:{}", key.algorithm, key.id).try_into().map_err(Error::internal)?;
+            Ok((device.into(), BTreeMap::from([(id, raw(key.key)?)])))
+        });
+        given.insert(user_id, devices.collect::<Result<_, Error>>()?);
+    }
+    let mut response = claim_keys::v3::Response::new(given);
+    response.failures = failures(unreachable);
+    Ok(response)
+}
+
+/// `GET /_matrix/client/v3/keys/changes`
+pub(crate) async fn changes(
+    app: App,
+    user: User,
+    request: get_key_changes::v3::Request,
+) -> Result<get_key_changes::v3::Response, Error> {
+    // Where it ends is only a hint: what changed later has to be looked up as well.
+    let (from, _to): (SyncToken, SyncToken) = (request.from.parse()?, request.to.parse()?);
+    let since = from.told;
+    let lists = app.store.read(move |view| device_lists(view, user.number, since));
+    let lists = lists.await.map_err(|error: StoreError| Error::from(error))?;
+    Ok(get_key_changes::v3::Response::new(
+        lists.changed.into_iter().collect(),
+        lists.left.into_iter().collect(),
+    ))
+}
+
+/// The failures of servers that this one can't ask: servers don't talk to each other yet.
+fn failures(servers: Vec<OwnedServerName>) -> BTreeMap<String, Value> {
+    let failure = json!({"errcode": "M_UNKNOWN", "error": "This server can't be reached from here"});
+    servers.into_iter().map(|server| (server.to_string(), failure.clone())).collect()
+}
+
+fn text<T>(key: Raw<T>) -> String {
+    key.into_json().get().to_owned()
+}
+
+fn raw<T>(text: String) -> Result<Raw<T>, Error> {
+    RawValue::from_string(text).map(Raw::from_json).map_err(Error::internal)
+}
+
+impl From<KeyError> for Error {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Malformed(text) => Self::bad_json(text),
+            KeyError::Foreign => Self::invalid_param("These keys belong to another user or device"),
+            KeyError::Signature => Self::coded("M_INVALID_SIGNATURE", "A signature is missing or wrong"),
+            KeyError::Conflict => Self::invalid_param("A one-time key's id stands for another key already"),
+            KeyError::TooMany => Self::too_large("A device keeps no more one-time keys"),
+            KeyError::NoMasterKey => Self::missing_param("There is no master key that could sign this key"),
+            KeyError::IdInUse => Self::forbidden("One of your devices has this key as its id"),
+            KeyError::Raced => {
+                Self::unavailable("Another request set your keys at the same moment", limits::BUSY_TIME)
+            }
+            KeyError::Store(error) => error.into(),
+        }
+    }
+}

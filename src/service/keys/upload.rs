@@ -1,0 +1,156 @@
+//! What a device publishes: its identity keys, and one-time keys for others to begin a session with.
+//! <https://spec.matrix.org/v1.19/client-server-api/#uploading-keys>
+
+use std::collections::BTreeMap;
+
+use ruma::UserId;
+use vodozemac::Ed25519PublicKey;
+
+use super::{KeyError, signed::Signed};
+use crate::{
+    base::{ids::DeviceNumber, limits},
+    service::{App, sessions::Session},
+    store::{OneTimeKey, StoreError, View},
+};
+
+/// What a device sends, each key as JSON. One-time keys go by algorithm and id, `signed_curve25519:AAAAHQ`.
+#[derive(Debug, Default)]
+pub struct Uploaded {
+    pub device_keys: Option<String>,
+    pub one_time_keys: Vec<(String, String)>,
+    pub fallback_keys: Vec<(String, String)>,
+}
+
+/// How many one-time keys of each algorithm there are.
+pub type Counts = BTreeMap<String, u64>;
+
+/// Keeps what a device published; returns how many one-time keys it has then. Nothing is kept unless all is.
+pub async fn upload(app: &App, session: &Session, uploaded: Uploaded) -> Result<Counts, KeyError> {
+    let (user, device) = (session.number, session.device);
+    let (user_id, device_id) = (session.user_id.clone(), session.device_id.clone());
+    let checked = app.store.read(move |view| check(view, device, uploaded, (&user_id, device_id.as_str())));
+    let Checked { device_keys, one_time_keys, fallback_keys } = match checked.await? {
+        Ok(checked) => checked,
+        Err(counts) => return Ok(counts),
+    };
+    app.store
+        .write(move |transaction| {
+            if let Some(keys) = &device_keys
+                && transaction.keys_of_device(device)?.as_ref() != Some(keys)
+            {
+                transaction.set_device_keys(device, keys)?;
+                transaction.change_keys(user)?;
+            }
+            for key in &one_time_keys {
+                match transaction.one_time_key(device, &key.algorithm, &key.id)? {
+                    None => transaction.add_one_time_key(device, key)?,
+                    Some(known) if known == key.key => {}
+                    Some(_) => return Err(KeyError::Conflict),
+                }
+            }
+            for key in &fallback_keys {
+                transaction.set_fallback_key(device, key)?;
+            }
+            let counts = counts(transaction, device)?;
+            if counts.values().sum::<u64>() > limits::ONE_TIME_KEYS {
+                return Err(KeyError::TooMany);
+            }
+            Ok(counts)
+        })
+        .await
+}
+
+/// How many one-time keys a device has left. The algorithm that all clients use is there also with none.
+pub fn counts(view: &View<'_>, device: DeviceNumber) -> Result<Counts, StoreError> {
+    let mut counts = Counts::from([("signed_curve25519".to_owned(), 0)]);
+    counts.extend(view.one_time_key_counts(device)?);
+    Ok(counts)
+}
+
+/// The algorithms of which a device has a fallback key that nobody was given.
+pub fn unused_fallback_keys(view: &View<'_>, device: DeviceNumber) -> Result<Vec<String>, StoreError> {
+    view.unused_fallback_keys(device)
+}
+
+struct Checked {
+    device_keys: Option<String>,
+    one_time_keys: Vec<OneTimeKey>,
+    fallback_keys: Vec<OneTimeKey>,
+}
+
+/// Checks what was uploaded; of nothing, gives the counts.
+fn check(
+    view: &View<'_>,
+    device: DeviceNumber,
+    uploaded: Uploaded,
+    (user_id, device_id): (&UserId, &str),
+) -> Result<Result<Checked, Counts>, KeyError> {
+    let Uploaded { device_keys, one_time_keys, fallback_keys } = uploaded;
+    let device_keys = device_keys.map(|text| device_keys_of(&text, user_id, device_id)).transpose()?;
+    if device_keys.is_none() && one_time_keys.is_empty() && fallback_keys.is_empty() {
+        return Ok(Err(counts(view, device)?));
+    }
+    let known = match &device_keys {
+        Some(keys) => Some(keys.clone()),
+        None => view.keys_of_device(device)?.map(|text| Signed::read(&text)).transpose()?,
+    };
+    let signer = Signer { user_id, device_id, key: known.and_then(|keys| keys.device_key()) };
+    let checked = |keys: Vec<_>| keys.into_iter().map(|key| signer.check(key)).collect::<Result<_, _>>();
+    let (one_time_keys, fallback_keys) = (checked(one_time_keys)?, checked(fallback_keys)?);
+    Ok(Ok(Checked { device_keys: device_keys.map(|keys| keys.text()), one_time_keys, fallback_keys }))
+}
+
+/// A device's keys with its own signature, and no other: what else signs them comes by another way.
+fn device_keys_of(text: &str, user_id: &UserId, device_id: &str) -> Result<Signed, KeyError> {
+    let mut keys = Signed::read(text)?;
+    if keys.field("user_id") != Some(user_id.as_str()) || keys.field("device_id") != Some(device_id) {
+        return Err(KeyError::Foreign);
+    }
+    if keys.list("algorithms").is_none() || keys.keys().is_none() {
+        return Err(KeyError::Malformed("A device's keys lack algorithms or keys"));
+    }
+    let key = keys.device_key().ok_or(KeyError::Malformed("A device's keys lack its Ed25519 key"))?;
+    if !keys.is_signed(user_id, device_id, &key) {
+        return Err(KeyError::Signature);
+    }
+    keys.keep_signatures(user_id, |id| id.strip_prefix("ed25519:") == Some(device_id));
+    Ok(keys)
+}
+
+/// The device that signs its one-time keys.
+struct Signer<'a> {
+    user_id: &'a UserId,
+    device_id: &'a str,
+    /// None if the device has published no keys.
+    key: Option<Ed25519PublicKey>,
+}
+
+impl Signer<'_> {
+    /// Checks a one-time key or fallback key; one of an old kind is a text without signature.
+    fn check(&self, (id, text): (String, String)) -> Result<OneTimeKey, KeyError> {
+        let malformed = KeyError::Malformed("A one-time key's id is an algorithm, a colon, and an id");
+        let Some((algorithm, id)) = id.split_once(':') else { return Err(malformed) };
+        if algorithm.is_empty() || id.is_empty() || algorithm.len() + id.len() > limits::KEY_ID_BYTES {
+            return Err(malformed);
+        }
+        let key = if text.starts_with('"') && text.len() <= limits::PUBLISHED_KEY_BYTES {
+            text
+        } else {
+            self.signed(&text)?
+        };
+        Ok(OneTimeKey { algorithm: algorithm.to_owned(), id: id.to_owned(), key })
+    }
+
+    fn signed(&self, text: &str) -> Result<String, KeyError> {
+        let mut signed = Signed::read(text)?;
+        if signed.field("key").is_none() {
+            return Err(KeyError::Malformed("A one-time key is a text, or an object with a key"));
+        }
+        let key = self.key.as_ref().ok_or(KeyError::Malformed("The device has not published its keys"))?;
+        if !signed.is_signed(self.user_id, self.device_id, key) {
+            return Err(KeyError::Signature);
+        }
+        signed.keep_signatures(self.user_id, |id| id.strip_prefix("ed25519:") == Some(self.device_id));
+        Ok(signed.text())
+    }
+}

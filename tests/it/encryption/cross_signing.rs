@@ -1,0 +1,216 @@
+//! Cross-signing. <https://spec.matrix.org/v1.19/client-server-api/#cross-signing>
+
+use serde_json::{Value, json};
+use vodozemac::Ed25519SecretKey;
+
+use super::{Signer, query, signed};
+use crate::{
+    accounts::by_password,
+    rig::{Member, Reply, Rig},
+    rooms::{act, create, next, sync},
+};
+
+/// A user's own keys.
+struct Identity {
+    user_id: String,
+    master: Ed25519SecretKey,
+    self_signing: Ed25519SecretKey,
+    user_signing: Ed25519SecretKey,
+}
+
+impl Identity {
+    fn of(member: &Member) -> Self {
+        Self {
+            user_id: member.user_id.clone(),
+            master: Ed25519SecretKey::new(),
+            self_signing: Ed25519SecretKey::new(),
+            user_signing: Ed25519SecretKey::new(),
+        }
+    }
+
+    fn key(&self, usage: &str, key: &Ed25519SecretKey) -> Value {
+        let id = id(key);
+        json!({"user_id": self.user_id, "usage": [usage], "keys": {format!("ed25519:{id}"): id}})
+    }
+
+    fn by_master(&self, object: Value) -> Value {
+        signed(object, &self.user_id, &id(&self.master), &self.master)
+    }
+
+    fn master_key(&self) -> Value {
+        self.key("master", &self.master)
+    }
+
+    fn upload(&self) -> Value {
+        json!({
+            "master_key": self.master_key(),
+            "self_signing_key": self.by_master(self.key("self_signing", &self.self_signing)),
+            "user_signing_key": self.by_master(self.key("user_signing", &self.user_signing)),
+        })
+    }
+}
+
+/// The public key, which is a key's id.
+fn id(key: &Ed25519SecretKey) -> String {
+    key.public_key().to_base64()
+}
+
+async fn publish(rig: &Rig, who: &Member, keys: Value) -> Reply {
+    rig.send_as(who, "POST", "/_matrix/client/v3/keys/device_signing/upload", keys).await
+}
+
+async fn sign(rig: &Rig, who: &Member, keys: Value) -> Value {
+    rig.send_as(who, "POST", "/_matrix/client/v3/keys/signatures/upload", keys).await.ok()
+}
+
+fn with_password(mut body: Value, name: &str) -> Value {
+    body["auth"] = by_password(name);
+    body
+}
+
+// RULES R44
+#[tokio::test]
+async fn the_first_keys_are_free_and_others_take_the_password() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let identity = Identity::of(&alice);
+    publish(&rig, &alice, identity.upload()).await.ok();
+    publish(&rig, &alice, identity.upload()).await.ok();
+    let found = query(&rig, &alice, &alice.user_id).await;
+    assert_eq!(found["master_keys"][&alice.user_id], identity.master_key());
+    assert_eq!(found["self_signing_keys"][&alice.user_id], identity.upload()["self_signing_key"]);
+    assert_eq!(found["user_signing_keys"][&alice.user_id], identity.upload()["user_signing_key"]);
+    let found = query(&rig, &bob, &alice.user_id).await;
+    assert_eq!(found["master_keys"][&alice.user_id], identity.master_key());
+    assert!(found.get("user_signing_keys").is_none(), "whom she trusts is nobody else's business");
+
+    let other = Identity::of(&alice);
+    let mut half = identity.upload();
+    half["self_signing_key"] = identity.by_master(identity.key("self_signing", &other.self_signing));
+    for keys in [other.upload(), half.clone(), json!({"self_signing_key": half["self_signing_key"]})] {
+        let challenge = publish(&rig, &alice, keys).await;
+        assert_eq!(
+            (challenge.status, &challenge.body["flows"][0]["stages"]),
+            (401, &json!(["m.login.password"]))
+        );
+    }
+    assert_eq!(
+        query(&rig, &alice, &alice.user_id).await["master_keys"][&alice.user_id],
+        identity.master_key()
+    );
+    let only_master = json!({"master_key": other.master_key()});
+    publish(&rig, &alice, with_password(only_master, "alice")).await.ok();
+    let found = query(&rig, &alice, &alice.user_id).await;
+    assert_eq!(found["master_keys"][&alice.user_id], other.master_key());
+    assert!(found.get("self_signing_keys").is_none(), "what the old master key signed went with it");
+}
+
+#[tokio::test]
+async fn keys_that_are_not_rightly_signed_are_refused() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (Signer::register(&rig, "alice").await, rig.register("bob").await);
+    let (identity, other) = (Identity::of(&alice.member), Identity::of(&alice.member));
+    let mut keys = identity.upload();
+    assert_eq!(publish(&rig, &bob, keys.clone()).await.error(), (400, "M_INVALID_PARAM"));
+    keys.as_object_mut().unwrap().remove("master_key");
+    assert_eq!(publish(&rig, &alice.member, keys.clone()).await.error(), (400, "M_MISSING_PARAM"));
+    keys["master_key"] = other.master_key();
+    assert_eq!(publish(&rig, &alice.member, keys).await.error(), (400, "M_INVALID_SIGNATURE"));
+    let mut wrong = alice.sign(identity.master_key());
+    wrong["usage"] = json!(["master", "x"]);
+    assert_eq!(
+        publish(&rig, &alice.member, json!({"master_key": wrong})).await.error(),
+        (400, "M_INVALID_SIGNATURE")
+    );
+    for (usage, text) in [("self_signing", id(&identity.master)), ("master", "x".to_owned())] {
+        let keys = json!({format!("ed25519:{text}"): text});
+        let key = json!({"user_id": alice.member.user_id, "usage": [usage], "keys": keys});
+        assert_eq!(
+            publish(&rig, &alice.member, json!({"master_key": key})).await.error(),
+            (400, "M_BAD_JSON")
+        );
+    }
+    assert!(query(&rig, &bob, &alice.member.user_id).await.get("master_keys").is_none());
+}
+
+// RULES R52
+#[tokio::test]
+async fn a_key_and_a_device_don_t_have_the_same_id() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    let identity = Identity::of(&alice);
+    let device = id(&identity.user_signing);
+    let log_in = |device: &str| {
+        let mut body = by_password("alice");
+        body["device_id"] = json!(device);
+        body
+    };
+    let login = "/_matrix/client/v3/login";
+    rig.post(login, log_in(&device)).await.ok();
+    assert_eq!(publish(&rig, &alice, identity.upload()).await.error(), (403, "M_FORBIDDEN"));
+    let identity = Identity::of(&alice);
+    publish(&rig, &alice, identity.upload()).await.ok();
+    let refused = rig.post(login, log_in(&id(&identity.self_signing))).await;
+    assert_eq!(refused.error(), (400, "M_INVALID_PARAM"));
+}
+
+#[tokio::test]
+async fn signatures_are_added_by_those_who_may_and_shown_to_those_who_may_see_them() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (Signer::register(&rig, "alice").await, Signer::register(&rig, "bob").await);
+    let (of_alice, of_bob) = (Identity::of(&alice.member), Identity::of(&bob.member));
+    publish(&rig, &alice.member, of_alice.upload()).await.ok();
+    publish(&rig, &bob.member, of_bob.upload()).await.ok();
+    let room = create(&rig, &alice.member, json!({"invite": [bob.member.user_id]})).await;
+    act(&rig, &bob.member, &room, "join", json!({})).await;
+    let since = next(&sync(&rig, &bob.member, "").await);
+    let (alice_id, bob_id) = (&alice.member.user_id, &bob.member.user_id);
+
+    // Her self-signing key signs her device, and her device her master key.
+    let device = signed(alice.device_keys(), alice_id, &id(&of_alice.self_signing), &of_alice.self_signing);
+    let master = alice.sign(of_alice.master_key());
+    let body = json!({alice_id: {&alice.member.device_id: device, id(&of_alice.master): master}});
+    assert_eq!(sign(&rig, &alice.member, body).await, json!({}));
+    let found = query(&rig, &bob.member, alice_id).await;
+    assert_eq!(found["device_keys"][alice_id][&alice.member.device_id], device);
+    assert_eq!(found["master_keys"][alice_id], master);
+    let news = sync(&rig, &bob.member, &format!("since={since}")).await;
+    assert_eq!(news["device_lists"]["changed"], json!([alice_id]));
+
+    // Her user-signing key signs Bob's master key, which only she sees, on all her devices.
+    let (since, of_bob_s) = (next(&sync(&rig, &alice.member, "").await), next(&news));
+    let trusted = signed(of_bob.master_key(), alice_id, &id(&of_alice.user_signing), &of_alice.user_signing);
+    let body = json!({bob_id: {id(&of_bob.master): trusted}});
+    assert_eq!(sign(&rig, &alice.member, body).await, json!({}));
+    assert_eq!(query(&rig, &alice.member, bob_id).await["master_keys"][bob_id], trusted);
+    assert_eq!(query(&rig, &bob.member, bob_id).await["master_keys"][bob_id], of_bob.master_key());
+    let news = sync(&rig, &alice.member, &format!("since={since}")).await;
+    assert_eq!(news["device_lists"]["changed"], json!([bob_id]));
+    let news = sync(&rig, &bob.member, &format!("since={of_bob_s}")).await;
+    assert!(news.get("device_lists").is_none());
+
+    // What does not hold comes back, key by key.
+    let by_bob = signed(alice.device_keys(), alice_id, &id(&of_alice.self_signing), &of_bob.self_signing);
+    let mut changed = device.clone();
+    changed["algorithms"] = json!([]);
+    let by_device = bob.sign(of_alice.master_key());
+    for (who, user_id, key, object, code) in [
+        (&alice, alice_id, alice.member.device_id.clone(), by_bob, "M_INVALID_SIGNATURE"),
+        (&alice, alice_id, alice.member.device_id.clone(), alice.device_keys(), "M_INVALID_SIGNATURE"),
+        (&alice, alice_id, alice.member.device_id.clone(), changed, "M_INVALID_PARAM"),
+        (&alice, alice_id, "NONE".to_owned(), device.clone(), "M_NOT_FOUND"),
+        (&bob, alice_id, id(&of_alice.master), by_device, "M_INVALID_SIGNATURE"),
+        (&bob, alice_id, alice.member.device_id.clone(), device.clone(), "M_NOT_FOUND"),
+    ] {
+        let failures = sign(&rig, &who.member, json!({user_id: {&key: object}})).await;
+        assert_eq!(failures["failures"][user_id][&key]["errcode"], code);
+    }
+
+    // A device that goes takes its signature along.
+    rig.send_as(&alice.member, "POST", "/_matrix/client/v3/logout", json!({})).await.ok();
+    let found = query(&rig, &bob.member, alice_id).await;
+    assert_eq!(
+        (&found["device_keys"][alice_id], &found["master_keys"][alice_id]),
+        (&json!({}), &of_alice.master_key())
+    );
+}
