@@ -119,6 +119,8 @@ pub const KEY_ID_BYTES: usize = 255;
 pub const ONE_TIME_KEYS: u64 = 1_000;
 /// One-time keys that one job takes.
 pub const CLAIMS: usize = 256;
+/// A user's push rules as JSON, in bytes.
+pub const PUSH_RULES_BYTES: usize = 64 << 10;
 /// A registration token, in bytes.
 /// <https://spec.matrix.org/v1.19/client-server-api/#token-authenticated-registration>
 pub const REGISTRATION_TOKEN_BYTES: usize = 64;

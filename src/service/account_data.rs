@@ -3,7 +3,7 @@
 
 use ruma::OwnedRoomId;
 
-use super::App;
+use super::{App, localpart, push_rules};
 use crate::{
     base::ids::UserNumber,
     store::{StoreError, Topic},
@@ -16,8 +16,16 @@ pub async fn content(
     room_id: Option<OwnedRoomId>,
     event_type: String,
 ) -> Result<Option<String>, StoreError> {
+    let server_name = app.server_name.clone();
     app.store
-        .read(move |view| view.account_data(user, room_id.as_deref().map(|id| id.as_str()), &event_type))
+        .read(move |view| {
+            if room_id.is_none() && event_type == push_rules::TYPE {
+                let account = view.account_by_number(user)?;
+                let user_id = account.map(|account| localpart::user_id(&account.localpart, &server_name));
+                return user_id.map(|user_id| push_rules::content(view, user, &user_id)).transpose();
+            }
+            view.account_data(user, room_id.as_deref().map(|id| id.as_str()), &event_type)
+        })
         .await
 }
 
@@ -41,5 +49,5 @@ pub async fn set(
 
 /// Whether clients may not set this type themselves, because the server gives it a meaning of its own.
 pub fn is_servers(event_type: &str) -> bool {
-    matches!(event_type, "m.fully_read" | "m.push_rules")
+    matches!(event_type, "m.fully_read" | push_rules::TYPE)
 }

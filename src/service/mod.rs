@@ -14,6 +14,7 @@ pub mod openid;
 pub mod operator;
 pub mod passwords;
 pub mod profile;
+pub mod push_rules;
 pub mod read;
 pub mod registration_tokens;
 pub mod rooms;

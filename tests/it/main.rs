@@ -14,3 +14,4 @@ mod rig;
 mod rooms;
 #[path = "../tidy.rs"]
 mod tidy;
+mod unread;

@@ -18,6 +18,7 @@ mod membership;
 mod moderation;
 mod openid;
 mod profile;
+mod push_rules;
 mod register;
 mod send;
 mod session;
@@ -75,6 +76,16 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(account_data::set);
     routes.add(account_data::get_of_room);
     routes.add(account_data::set_of_room);
+
+    routes.add(push_rules::all);
+    routes.add(push_rules::global);
+    routes.add(push_rules::get);
+    routes.add(push_rules::set);
+    routes.add(push_rules::remove);
+    routes.add(push_rules::is_enabled);
+    routes.add(push_rules::set_enabled);
+    routes.add(push_rules::actions);
+    routes.add(push_rules::set_actions);
 
     routes.add(keys::upload);
     routes.add(keys::query);

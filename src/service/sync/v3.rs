@@ -27,8 +27,12 @@ use crate::{
         visibility::VisibleEvent,
     },
     service::{
-        keys,
-        read::{page, reader::Reader, token::SyncToken},
+        keys, push_rules,
+        read::{
+            page,
+            reader::{Onlooker, Reader},
+            token::SyncToken,
+        },
     },
     store::{
         StoreError, Topic, View,
@@ -50,7 +54,7 @@ pub struct Answer {
 /// Answers a query as of a view.
 pub fn answer(view: &View<'_>, query: &Query) -> Result<Answer, StoreError> {
     let mut data = account_data(view, query)?;
-    let global = data.remove(&None).unwrap_or_default();
+    let mut global = data.remove(&None).unwrap_or_default();
     let mut rooms: HashMap<OwnedRoomId, Vec<Data>> =
         data.into_iter().filter_map(|(room_id, data)| Some((room_id?, data))).collect();
     let mut touched = HashSet::new();
@@ -61,6 +65,11 @@ pub fn answer(view: &View<'_>, query: &Query) -> Result<Answer, StoreError> {
 
     let mut response = Response::default();
     response.next_batch = to_device(view, query, &mut response.to_device)?.to_string();
+    if query.since.is_none() && global.iter().all(|data| data.kind != push_rules::TYPE) {
+        let Onlooker { user, user_id, .. } = &query.onlooker;
+        let content = RawValue::from_string(push_rules::content(view, *user, user_id)?);
+        global.extend(content.ok().map(|content| Data { kind: push_rules::TYPE.to_owned(), content }));
+    }
     response.account_data.events = global
         .into_iter()
         .filter(|data| {

@@ -1,0 +1,127 @@
+//! Push rules: which events a user wants to hear of. They are account data of the type `m.push_rules`; whoever never
+//! changed them has the specification's. <https://spec.matrix.org/v1.19/client-server-api/#push-rules>
+
+use ruma::{
+    UserId,
+    push::{Action, InsertPushRuleError, NewPushRule, RemovePushRuleError, RuleKind, Ruleset},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{App, sessions::Session};
+use crate::{
+    base::{ids::UserNumber, limits},
+    store::{StoreError, Topic, View},
+};
+
+/// The type of the account data.
+pub const TYPE: &str = "m.push_rules";
+
+/// A change of somebody's rules.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Adds a rule or replaces one, in front of or behind another of its kind.
+    Insert {
+        rule: NewPushRule,
+        after: Option<String>,
+        before: Option<String>,
+    },
+    Remove {
+        kind: RuleKind,
+        id: String,
+    },
+    SetEnabled {
+        kind: RuleKind,
+        id: String,
+        enabled: bool,
+    },
+    SetActions {
+        kind: RuleKind,
+        id: String,
+        actions: Vec<Action>,
+    },
+}
+
+/// Why the rules stay as they are.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    #[error("there is no such push rule")]
+    NotFound,
+    #[error("the push rule can't be set: {0}")]
+    Refused(String),
+    #[error("the push rules would be too large")]
+    TooLarge,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A user's rules.
+pub fn ruleset(view: &View<'_>, user: UserNumber, user_id: &UserId) -> Result<Ruleset, StoreError> {
+    let default = Ruleset::server_default(user_id);
+    let Some(text) = view.account_data(user, None, TYPE)? else { return Ok(default) };
+    let content: Content = serde_json::from_str(&text)
+        .map_err(|_| StoreError::corrupt("account_data", TYPE.as_bytes(), "these are no push rules"))?;
+    let mut rules = content.global;
+    // Rules that the specification gained since.
+    rules.update_with_server_default(default);
+    Ok(rules)
+}
+
+/// A user's rules as the content of their account data, JSON.
+pub fn content(view: &View<'_>, user: UserNumber, user_id: &UserId) -> Result<String, StoreError> {
+    Ok(text(ruleset(view, user, user_id)?))
+}
+
+/// The rules of whoever asks.
+pub async fn of(app: &App, session: &Session) -> Result<Ruleset, StoreError> {
+    let (user, user_id) = (session.number, session.user_id.clone());
+    app.store.read(move |view| ruleset(view, user, &user_id)).await
+}
+
+/// Changes a user's rules, and wakes their syncs.
+pub async fn change(app: &App, session: &Session, change: Change) -> Result<(), ChangeError> {
+    let (user, user_id) = (session.number, session.user_id.clone());
+    app.store
+        .write(move |transaction| {
+            let mut rules = ruleset(transaction, user, &user_id)?;
+            apply(&mut rules, change.clone())?;
+            let text = text(rules);
+            if text.len() > limits::PUSH_RULES_BYTES {
+                return Err(ChangeError::TooLarge);
+            }
+            transaction.set_account_data(user, None, TYPE, &text)?;
+            transaction.touch(Topic::User(user));
+            Ok(())
+        })
+        .await
+}
+
+fn apply(rules: &mut Ruleset, change: Change) -> Result<(), ChangeError> {
+    match change {
+        Change::Insert { rule, after, before } => {
+            let refused = |error: InsertPushRuleError| match error {
+                InsertPushRuleError::UnknownRuleId => ChangeError::NotFound,
+                error => ChangeError::Refused(error.to_string()),
+            };
+            rules.insert(rule, after.as_deref(), before.as_deref()).map_err(refused)
+        }
+        Change::Remove { kind, id } => rules.remove(kind, id).map_err(|error| match error {
+            RemovePushRuleError::NotFound => ChangeError::NotFound,
+            error => ChangeError::Refused(error.to_string()),
+        }),
+        Change::SetEnabled { kind, id, enabled } => {
+            rules.set_enabled(kind, id, enabled).map_err(|_| ChangeError::NotFound)
+        }
+        Change::SetActions { kind, id, actions } => {
+            rules.set_actions(kind, id, actions).map_err(|_| ChangeError::NotFound)
+        }
+    }
+}
+
+fn text(global: Ruleset) -> String {
+    serde_json::to_string(&Content { global }).expect("push rules have a JSON text")
+}
+
+#[derive(Serialize, Deserialize)]
+struct Content {
+    global: Ruleset,
+}

@@ -1,0 +1,3 @@
+//! What is new to somebody: push rules, receipts, counts, over HTTP.
+
+mod push_rules;
