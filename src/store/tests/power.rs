@@ -29,7 +29,7 @@ use crate::{
     },
     room::fixture::{ALICE, World},
     store::{
-        BackedUpKey, BackupScope, Store, StoreError, Transaction, View,
+        BackedUpKey, BackupScope, OneTimeKey, Store, StoreError, Transaction, View,
         events::{
             Checked, Endpoint, TransactionIdentity,
             fixture::{Outcome, Rig},
@@ -189,12 +189,13 @@ fn add_account(tx: &mut Transaction<'_>, name: &str) -> Result<(), StoreError> {
     tx.open_device(user, "DEVICE", None).map(drop)
 }
 
-/// Two messages to the account's device, a key in a backup, account data.
+/// Two messages to the account's device and two of its one-time keys, a key in a backup, account data.
 fn write_records(tx: &mut Transaction<'_>, name: &str) -> Result<(), StoreError> {
     let account = tx.account(name)?.unwrap();
     let device = tx.device(account.number, "DEVICE")?.unwrap().number;
     for content in ["{}", CHANGED] {
         tx.add_to_device(device, "@alice:one.example", "org.example.note", content)?;
+        tx.add_one_time_key(device, &one_time_key(content))?;
     }
     tx.create_key_backup(account.number, "org.example", "{}")?;
     let backup = tx.newest_key_backup(account.number)?.unwrap();
@@ -202,19 +203,20 @@ fn write_records(tx: &mut Transaction<'_>, name: &str) -> Result<(), StoreError>
     tx.set_account_data(account.number, None, "org.example", "{}")
 }
 
-/// Removes the first message, and replaces the others.
+/// Removes the first message, gives out the first key, and replaces the others.
 fn change_records(tx: &mut Transaction<'_>, name: &str) -> Result<(), StoreError> {
     let account = tx.account(name)?.unwrap();
     let device = tx.device(account.number, "DEVICE")?.unwrap().number;
     let first = tx.to_device_since(device, Position(0))?.0[0].position;
     tx.remove_to_device(device, first)?;
+    assert_eq!(tx.claim_one_time_key(device, "org.example")?, Some(one_time_key("{}")));
     let backup = tx.newest_key_backup(account.number)?.unwrap();
     tx.set_backed_up_key(&backup, &key(CHANGED))?;
     tx.set_account_data(account.number, None, "org.example", CHANGED)
 }
 
-/// The contents of an account's messages, of its key and of its data.
-fn records(view: &View<'_>, name: &str) -> Result<[Vec<String>; 3], StoreError> {
+/// The contents of an account's messages, one-time keys, key and data.
+fn records(view: &View<'_>, name: &str) -> Result<[Vec<String>; 4], StoreError> {
     let account = view.account(name)?.unwrap();
     let device = view.device(account.number, "DEVICE")?.unwrap().number;
     let messages = view.to_device_since(device, Position(0))?.0;
@@ -222,7 +224,15 @@ fn records(view: &View<'_>, name: &str) -> Result<[Vec<String>; 3], StoreError> 
     let keys = view.backed_up_keys(&backup, &BackupScope::All)?;
     let data = view.account_data(account.number, None, "org.example")?;
     let contents = messages.into_iter().map(|message| message.content).collect();
-    Ok([contents, keys.into_iter().map(|key| key.data).collect(), data.into_iter().collect()])
+    let mut one_time_keys = Vec::new();
+    for id in ["{}", CHANGED] {
+        one_time_keys.extend(view.one_time_key(device, "org.example", id)?);
+    }
+    Ok([contents, one_time_keys, keys.into_iter().map(|key| key.data).collect(), data.into_iter().collect()])
+}
+
+fn one_time_key(text: &str) -> OneTimeKey {
+    OneTimeKey { algorithm: "org.example".into(), id: text.into(), key: text.into() }
 }
 
 fn key(data: &str) -> BackedUpKey {
@@ -272,8 +282,10 @@ fn check(view: &View<'_>, acknowledged: &str) -> Result<(), StoreError> {
             }
             ["written", number] => {
                 let written = ["{}", CHANGED].map(ToOwned::to_owned);
-                let [messages, keys, data] = records(view, &format!("account-{number}"))?;
-                assert!(messages == written || messages == written[1..], "{line}: {messages:?}");
+                let [messages, one_time_keys, keys, data] = records(view, &format!("account-{number}"))?;
+                for kept in [messages, one_time_keys] {
+                    assert!(kept == written || kept == written[1..], "{line}: {kept:?}");
+                }
                 for kept in [keys, data] {
                     assert!(kept.len() == 1 && written.contains(&kept[0]), "{line}: {kept:?}");
                 }

@@ -111,7 +111,9 @@ impl Site {
             let record = match what {
                 2..5 => Some(Kind::Note),
                 5..8 => Some(Kind::Key),
-                8..11 => Some(Kind::Data),
+                8..10 => Some(Kind::Data),
+                10..13 => Some(Kind::OneTimeKey),
+                13..15 => Some(Kind::Claim),
                 _ => None,
             };
             let reply = match (what, record) {
@@ -133,8 +135,7 @@ impl Site {
             match (what, record) {
                 (0 | 1, _) => ledger.sessions.push(Member::of(reply)),
                 (_, Some(kind)) => {
-                    reply.ok();
-                    ledger.records.acknowledge(kind, talker, &name);
+                    ledger.records.acknowledge(kind, talker, &name, &reply.ok());
                 }
                 _ => ledger.sends.get_mut(&name).unwrap().event_id = Some(event_id(reply)),
             }

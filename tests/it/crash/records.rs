@@ -1,4 +1,4 @@
-//! Records that are written under load: messages to a device, keys in backups, account data.
+//! Records that are written under load: messages to a device, its one-time keys, keys in backups, account data.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +16,10 @@ pub(super) enum Kind {
     Key,
     /// The talker's account data, of which there is one.
     Data,
+    /// A one-time key of the device of the first talker.
+    OneTimeKey,
+    /// One of these, for the talker.
+    Claim,
 }
 
 /// What was asked for and what was acknowledged of it, by name, which is also what the record says.
@@ -27,12 +31,32 @@ pub(super) struct Records {
     token: Option<String>,
     keys: [Written; TALKERS],
     data: [Data; TALKERS],
+    one_time_keys: OneTimeKeys,
 }
 
 #[derive(Default)]
 struct Written {
     acknowledged: BTreeSet<String>,
     asked: BTreeSet<String>,
+}
+
+#[derive(Default)]
+struct OneTimeKeys {
+    uploaded: Written,
+    /// What was given to somebody.
+    claimed: BTreeSet<String>,
+    /// Claims of which nobody knows what they gave.
+    unanswered: usize,
+}
+
+impl OneTimeKeys {
+    /// Notes what a claim gave, if any was left.
+    fn claimed(&mut self, key: Option<String>, at: &str) -> bool {
+        let Some(key) = key else { return false };
+        assert!(self.uploaded.asked.contains(&key), "{at}: nobody uploaded {key}");
+        assert!(self.claimed.insert(key.clone()), "{at}: {key} is given out twice");
+        true
+    }
 }
 
 /// Account data, of which only the newest is there.
@@ -49,16 +73,23 @@ impl Records {
             Kind::Note => _ = self.notes.insert(name.to_owned(), session.clone()),
             Kind::Key => _ = self.keys[talker].asked.insert(name.to_owned()),
             Kind::Data => self.data[talker].asked = Some(name.to_owned()),
+            Kind::OneTimeKey => _ = self.one_time_keys.uploaded.asked.insert(name.to_owned()),
+            Kind::Claim => self.one_time_keys.unanswered += 1,
         }
     }
 
     /// Notes that it was acknowledged.
-    pub(super) fn acknowledge(&mut self, kind: Kind, talker: usize, name: &str) {
+    pub(super) fn acknowledge(&mut self, kind: Kind, talker: usize, name: &str, answer: &Value) {
         match kind {
             // It is sent again in any case.
             Kind::Note => {}
             Kind::Key => _ = self.keys[talker].acknowledged.insert(name.to_owned()),
             Kind::Data => self.data[talker].acknowledged = Some(name.to_owned()),
+            Kind::OneTimeKey => _ = self.one_time_keys.uploaded.acknowledged.insert(name.to_owned()),
+            Kind::Claim => {
+                self.one_time_keys.unanswered -= 1;
+                self.one_time_keys.claimed(claimed(answer), name);
+            }
         }
     }
 }
@@ -80,19 +111,28 @@ impl Site {
         to: &Member,
         name: &str,
     ) -> std::io::Result<Reply> {
-        let (path, body) = match kind {
+        let (by, method, path, body) = match kind {
             Kind::Note => {
                 let messages = json!({&to.user_id: {&to.device_id: {"note": name}}});
-                (format!("/sendToDevice/org.example.note/{name}"), json!({"messages": messages}))
+                let path = format!("/sendToDevice/org.example.note/{name}");
+                (session, "PUT", path, json!({"messages": messages}))
             }
             Kind::Key => {
                 let key = json!({"is_verified": true, "first_message_index": 0, "forwarded_count": 0,
                                  "session_data": {"ciphertext": name}});
-                (format!("/room_keys/keys/!room:example.org/{name}?version=1"), key)
+                (session, "PUT", format!("/room_keys/keys/!room:example.org/{name}?version=1"), key)
             }
-            Kind::Data => (data_path(session), json!({"text": name})),
+            Kind::Data => (session, "PUT", data_path(session), json!({"text": name})),
+            Kind::OneTimeKey => {
+                let keys = json!({format!("curve25519:{name}"): name});
+                (to, "POST", "/keys/upload".to_owned(), json!({"one_time_keys": keys}))
+            }
+            Kind::Claim => {
+                let device = json!({&to.user_id: {&to.device_id: "curve25519"}});
+                (session, "POST", "/keys/claim".to_owned(), json!({"one_time_keys": device}))
+            }
         };
-        self.send(session, "PUT", &path, body).await
+        self.send(by, method, &path, body).await
     }
 
     /// Everything that was acknowledged is there, once.
@@ -113,6 +153,12 @@ impl Site {
             }
         }
         assert_eq!(notes.keys().collect::<Vec<_>>(), Vec::<&String>::new(), "{at}: notes are lost");
+
+        let keys = &mut records.one_time_keys;
+        while keys.claimed(claimed(&self.record(Kind::Claim, reader, reader, "").await.unwrap().ok()), at) {}
+        let lost = keys.uploaded.acknowledged.difference(&keys.claimed).count();
+        assert!(lost <= keys.unanswered, "{at}: {lost} one-time keys are lost");
+        *keys = OneTimeKeys::default();
 
         for (talker, written) in talkers.iter().zip(&mut records.keys) {
             let backup = self.send(talker, "GET", "/room_keys/keys?version=1", Value::Null).await;
@@ -136,6 +182,12 @@ impl Site {
             *data = Data { acknowledged: kept.clone(), asked: kept };
         }
     }
+}
+
+/// The key that a claim gave.
+fn claimed(answer: &Value) -> Option<String> {
+    let keys = answer["one_time_keys"].as_object()?.values().next()?.as_object()?.values().next()?;
+    Some(keys.as_object()?.values().next()?.as_str()?.to_owned())
 }
 
 fn data_path(session: &Member) -> String {
