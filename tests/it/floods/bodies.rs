@@ -57,7 +57,6 @@ async fn deep_and_huge_json() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_largest_state_events() {
     let _turn = TURN.lock().await;
-    let whole = std::env::var("TAYBERRY_TESTS").is_ok_and(|length| length == "whole");
     let flooded = Flooded::start().await;
     let site = flooded.site;
     let mallory = site.register([127, 0, 1, 1], "mallory").await;
@@ -70,7 +69,7 @@ async fn the_largest_state_events() {
             site.ask([127, 0, 1, 1], "PUT", &path, Some(&mallory), body).await
         }
     };
-    let count = if whole { 5_000 } else { 400 };
+    let count = if is_whole() { 5_000 } else { 400 };
     for reply in flooded.through(all(16, (0..count).map(|number| set(number, 64_000)))).await {
         reply.ok();
     }

@@ -6,6 +6,7 @@
 mod accounts;
 mod bodies;
 mod connections;
+mod rooms;
 mod to_device;
 
 use std::{
@@ -55,7 +56,10 @@ struct Site {
 
 impl Flooded {
     async fn start() -> Self {
-        let place = Place::init();
+        Self::on(Place::init()).await
+    }
+
+    async fn on(place: Place) -> Self {
         let server = place.serve(|command| command.env("TAYBERRY_REGISTRATION_MODE", "open"));
         let site = Site { port: place.port };
         let ben = site.register(HOME, "ben").await;
@@ -156,6 +160,11 @@ where
         });
     }
     set.join_all().await
+}
+
+/// Whether the floods are as large as they should be; else they are as large as there is patience for.
+fn is_whole() -> bool {
+    std::env::var("TAYBERRY_TESTS").is_ok_and(|length| length == "whole")
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

@@ -136,7 +136,7 @@ async fn it_takes_the_socket_that_systemd_passes() {
 
 /// What `init` wrote for a server on a free port.
 pub(crate) struct Place {
-    folder: TempDir,
+    pub(crate) folder: TempDir,
     pub(crate) port: u16,
 }
 
