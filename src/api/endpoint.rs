@@ -7,13 +7,19 @@
 use std::{borrow::Cow, future::Future, marker::PhantomData, pin::Pin};
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use ruma::{
     OwnedUserId,
-    api::{IncomingRequest, IncomingRequestExt, OutgoingResponseExt, path_builder::PathBuilder},
+    api::{
+        IncomingRequest, IncomingRequestExt, OutgoingResponse, OutgoingResponseExt, path_builder::PathBuilder,
+    },
 };
 
-use super::{Error, caller::Caller};
+use super::{
+    Error,
+    body::{Body, Inbound},
+    caller::Caller,
+};
 use crate::{
     base::{limits, unambiguous},
     service::App,
@@ -30,9 +36,26 @@ pub struct Endpoint {
     pub paths: Vec<Cow<'static, str>>,
     /// Whether the specification wants requests to it limited.
     pub rate_limited: bool,
-    /// The largest body that is read, in bytes.
-    pub body_limit: usize,
+    /// How its body is read.
+    pub reading: Reading,
     handler: Box<dyn Handler>,
+}
+
+/// How the body of a request gets to its handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// All of it, if it has at most so many bytes.
+    Whole(usize),
+    /// As it arrives; the handler has the bounds. It holds no turn, and waits for its own places.
+    Stream,
+}
+
+/// A request with what its type leaves out, for a handler that reads the body as it arrives or answers a part of
+/// something.
+pub struct Streamed<Q> {
+    pub request: Q,
+    pub headers: HeaderMap,
+    pub body: Inbound,
 }
 
 /// A request whose caller may ask: what is left is to read its body and to answer.
@@ -45,7 +68,7 @@ pub struct Admitted {
 /// A future on the heap.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// What a handler comes to.
-pub type Answer = Boxed<'static, Result<Response<Bytes>, Error>>;
+pub type Answer = Boxed<'static, Result<Response<Body>, Error>>;
 
 impl Routes {
     /// Adds a handler. The request type tells method and paths, the caller type must fit its authentication scheme.
@@ -57,12 +80,30 @@ impl Routes {
         Q: IncomingRequest + Send + 'static,
         Q::OutgoingResponse: Send,
     {
+        let handler = Typed { handler, types: PhantomData::<fn(C, Q)> };
+        self.push::<Q>(Reading::Whole(limits::BODY_BYTES), Box::new(handler))
+    }
+
+    /// Adds a handler of streams: what it sees of the request is parsed without the body, what it answers is sent as it
+    /// comes.
+    pub fn add_streamed<F, Fut, C, Q>(&mut self, handler: F) -> &mut Endpoint
+    where
+        F: Fn(App, C, Streamed<Q>) -> Fut + Copy + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response<Body>, Error>> + Send + 'static,
+        C: Caller<Q::Authentication>,
+        Q: IncomingRequest + Send + 'static,
+    {
+        let handler = Streaming { handler, types: PhantomData::<fn(C, Q)> };
+        self.push::<Q>(Reading::Stream, Box::new(handler))
+    }
+
+    fn push<Q: IncomingRequest>(&mut self, reading: Reading, handler: Box<dyn Handler>) -> &mut Endpoint {
         self.0.push(Endpoint {
             method: Q::METHOD,
             paths: Q::PATH_BUILDER.all_paths().flat_map(with_empty_state_key).collect(),
             rate_limited: Q::RATE_LIMITED,
-            body_limit: limits::BODY_BYTES,
-            handler: Box::new(Typed { handler, types: PhantomData::<fn(C, Q)> }),
+            reading,
+            handler,
         });
         self.0.last_mut().expect("one was just pushed")
     }
@@ -76,7 +117,7 @@ impl Routes {
 impl Endpoint {
     /// Sets the largest body that is read, in bytes, for an endpoint whose bodies are larger than events.
     pub fn body_limit(&mut self, bytes: usize) {
-        self.body_limit = bytes;
+        self.reading = Reading::Whole(bytes);
     }
 
     /// Identifies the caller by the head of the request, or refuses it.
@@ -87,13 +128,13 @@ impl Endpoint {
 
 impl Admitted {
     /// Parses the request and runs the handler. `arguments` are the path's variables, in order and decoded.
-    pub fn answer(self, app: App, request: Request<Bytes>, arguments: Vec<String>) -> Answer {
+    pub fn answer(self, app: App, request: Request<Inbound>, arguments: Vec<String>) -> Answer {
         (self.run)(app, request, arguments)
     }
 }
 
 /// The rest of a handler, with the caller in it.
-type Run = dyn FnOnce(App, Request<Bytes>, Vec<String>) -> Answer + Send;
+type Run = dyn FnOnce(App, Request<Inbound>, Vec<String>) -> Answer + Send;
 
 /// A handler whose types are forgotten.
 trait Handler: Send + Sync {
@@ -122,17 +163,57 @@ where
                 user_id: caller.user_id().map(ToOwned::to_owned),
                 run: Box::new(move |app, request, arguments| {
                     Box::pin(async move {
-                        let request = parse(request, arguments)?;
-                        let response = handler(app, caller, request).await?;
-                        response
-                            .try_into_http_response::<BytesMut>()
-                            .map(|response| response.map(BytesMut::freeze))
-                            .map_err(Error::internal)
+                        let (head, body) = request.into_parts();
+                        let Inbound::Whole(body) = body else {
+                            return Err(Error::internal("a stream for a handler of whole requests"));
+                        };
+                        let request = parse(Request::from_parts(head, body), arguments)?;
+                        respond(handler(app, caller, request).await?)
                     })
                 }),
             })
         })
     }
+}
+
+/// A handler of a stream.
+struct Streaming<F, C, Q> {
+    handler: F,
+    types: PhantomData<fn(C, Q)>,
+}
+
+impl<F, Fut, C, Q> Handler for Streaming<F, C, Q>
+where
+    F: Fn(App, C, Streamed<Q>) -> Fut + Copy + Send + Sync + 'static,
+    Fut: Future<Output = Result<Response<Body>, Error>> + Send + 'static,
+    C: Caller<Q::Authentication>,
+    Q: IncomingRequest + Send + 'static,
+{
+    fn admit<'a>(&'a self, app: &'a App, head: &'a Request<()>) -> Boxed<'a, Result<Admitted, Error>> {
+        Box::pin(async move {
+            let caller = C::identify(app, head).await?;
+            let handler = self.handler;
+            Ok(Admitted {
+                user_id: caller.user_id().map(ToOwned::to_owned),
+                run: Box::new(move |app, request, arguments| {
+                    Box::pin(async move {
+                        let (head, body) = request.into_parts();
+                        let headers = head.headers.clone();
+                        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+                        let request =
+                            Q::try_from_http_request(Request::from_parts(head, &[][..]), &arguments)?;
+                        handler(app, caller, Streamed { request, headers, body }).await
+                    })
+                }),
+            })
+        })
+    }
+}
+
+/// The response that ruma makes of a typed one.
+pub(crate) fn respond(response: impl OutgoingResponse) -> Result<Response<Body>, Error> {
+    let response = response.try_into_http_response::<BytesMut>().map_err(Error::internal)?;
+    Ok(response.map(|body| body.freeze().into()))
 }
 
 /// Makes the typed request; the raw one is gone before the handler runs.
@@ -186,7 +267,7 @@ mod tests {
             ["/_matrix/client/r0/account/whoami", "/_matrix/client/v3/account/whoami"]
         );
         assert!(endpoint.rate_limited);
-        assert_eq!(endpoint.body_limit, limits::BODY_BYTES);
+        assert_eq!(endpoint.reading, Reading::Whole(limits::BODY_BYTES));
     }
 
     #[test]

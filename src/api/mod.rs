@@ -5,6 +5,7 @@
 //! Nothing here knows of sockets; `http` carries the answers.
 
 pub mod admin;
+pub mod body;
 pub mod caller;
 pub mod client;
 mod content;
@@ -16,8 +17,9 @@ mod federation;
 mod panic;
 mod unstable;
 
+pub use body::{Body, Inbound};
 pub use caller::{Anyone, MaybeUser, User, Waiting};
-pub use endpoint::{Admitted, Endpoint, Routes};
+pub use endpoint::{Admitted, Endpoint, Reading, Routes, Streamed};
 pub use error::Error;
 
 /// Every endpoint that this server serves.

@@ -14,15 +14,19 @@ use http::{
     HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, EXPECT},
 };
-use http_body_util::Full;
 use hyper::body::Incoming;
 use ruma::api::error::ErrorKind;
 use tokio::time::sleep;
 use tracing::{Instrument, Span, field};
 
-use super::{body, clients::Connected, cors, gzip, panic, server::Shared};
+use super::{
+    body::{self, Stream},
+    clients::Connected,
+    cors, gzip, panic,
+    server::Shared,
+};
 use crate::{
-    api::{Error, endpoint::Answer},
+    api::{Body, Error, Inbound, Reading, endpoint::Answer},
     base::limits,
     service::sessions::Sender,
 };
@@ -32,7 +36,7 @@ pub(super) async fn answer(
     shared: &Arc<Shared>,
     client: &Arc<Connected>,
     request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
+) -> Response<Body> {
     let id = shared.request_ids.next();
     let method = request.method().clone();
     let span = tracing::info_span!("request", id, %method, path = field::Empty);
@@ -41,8 +45,14 @@ pub(super) async fn answer(
     } else {
         let gzip = gzip::accepted(request.headers());
         let outcome = handled(shared, client, request).instrument(span.clone()).await;
-        let response = span.in_scope(|| into_response(outcome));
-        if gzip { gzip::compress(response, &shared.compressions).await } else { response }
+        let (head, body) = span.in_scope(|| into_response(outcome)).into_parts();
+        match body {
+            Body::Whole(bytes) if gzip => {
+                let response = Response::from_parts(head, bytes);
+                gzip::compress(response, &shared.compressions).await.map(Body::Whole)
+            }
+            body => Response::from_parts(head, body),
+        }
     };
     cors::add(response.headers_mut());
     if let Ok(id) = HeaderValue::from_str(&id) {
@@ -51,7 +61,7 @@ pub(super) async fn answer(
     if method == Method::HEAD {
         response = without_body(response);
     }
-    response.map(Full::new)
+    response
 }
 
 /// Handles a request until it is done, panics, or the server stops and has waited long enough.
@@ -59,7 +69,7 @@ async fn handled(
     shared: &Arc<Shared>,
     client: &Arc<Connected>,
     request: Request<Incoming>,
-) -> Result<Response<Bytes>, Error> {
+) -> Result<Response<Body>, Error> {
     // A read can be asked again of the next process; what it waited for may never come.
     let drain = shared.limits.drain_time;
     let drain = if request.method().is_safe() { drain.min(limits::DRAIN_READ_TIME) } else { drain };
@@ -80,7 +90,7 @@ async fn handle(
     shared: &Arc<Shared>,
     client: &Arc<Connected>,
     request: Request<Incoming>,
-) -> Result<Response<Bytes>, Error> {
+) -> Result<Response<Body>, Error> {
     check_head(&request)?;
     let busy = || Error::unavailable("The server is busy", limits::BUSY_TIME);
     let in_flight = shared.requests.clone().try_acquire_owned().map_err(|_| busy())?;
@@ -100,22 +110,40 @@ async fn handle(
         rates.take(admitted.user_id.as_deref(), sender, now).map_err(Error::limit_exceeded)?;
     }
 
-    if route.endpoint.method == Method::GET {
-        drop(incoming);
-        return admitted.answer(shared.app.clone(), head.map(|()| Bytes::new()), route.arguments).await;
-    }
+    let is_get = route.endpoint.method == Method::GET;
     let expect = head.headers().contains_key(EXPECT);
     let time = shared.limits.body_time;
-    let limit = route.endpoint.body_limit;
-    let memory = [&shared.bodies, of_client.bodies()];
-    let (bytes, memory) = turn.pause(body::read(incoming, limit, time, memory, expect)).await?;
-    let answer = admitted.answer(shared.app.clone(), head.map(|()| bytes), route.arguments);
+    let mut memory = body::Memory::default();
+    let body = match route.endpoint.reading {
+        _ if is_get => {
+            drop(incoming);
+            Inbound::Whole(Bytes::new())
+        }
+        Reading::Stream => Inbound::Stream(Box::new(Stream::new(incoming, time, expect))),
+        Reading::Whole(limit) => {
+            let whole;
+            let bounds = [&shared.bodies, of_client.bodies()];
+            (whole, memory) = turn.pause(body::read(incoming, limit, time, bounds, expect)).await?;
+            Inbound::Whole(whole)
+        }
+    };
+    let answer = admitted.answer(shared.app.clone(), head.map(|()| body), route.arguments);
+    let answer = match route.endpoint.reading {
+        Reading::Whole(_) => answer,
+        Reading::Stream => {
+            let turn = turn.clone();
+            Box::pin(async move { turn.pause(answer).await })
+        }
+    };
+    if is_get {
+        return answer.await;
+    }
     to_the_end(answer, (in_flight, of_client, turn, memory)).await
 }
 
 /// Runs a handler that changes something to its end, even if the client does not wait for it: half of a room is worse
 /// than a room nobody asked for twice. What the request holds of the bounds, it holds until then.
-async fn to_the_end(answer: Answer, held: impl Send + 'static) -> Result<Response<Bytes>, Error> {
+async fn to_the_end(answer: Answer, held: impl Send + 'static) -> Result<Response<Body>, Error> {
     let handler = async move {
         let _held = held;
         answer.await
@@ -145,7 +173,7 @@ fn check_head(request: &Request<Incoming>) -> Result<(), Error> {
 const FIELD_OVERHEAD: usize = 4;
 
 /// The response to a success or an error, which the log is told as well.
-fn into_response(outcome: Result<Response<Bytes>, Error>) -> Response<Bytes> {
+fn into_response(outcome: Result<Response<Body>, Error>) -> Response<Body> {
     match outcome {
         Ok(response) => {
             tracing::debug!(status = response.status().as_u16(), "answered");
@@ -159,7 +187,7 @@ fn into_response(outcome: Result<Response<Bytes>, Error>) -> Response<Bytes> {
             } else {
                 tracing::debug!(status, cause, "refused");
             }
-            error.into_response()
+            error.into_response().map(Body::Whole)
         }
     }
 }
@@ -182,17 +210,20 @@ fn panicked(payload: &(dyn Any + Send), number: u64) -> Error {
     Error::internal(format!("panic number {number} of a handler since the start: {message}"))
 }
 
-fn preflight() -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
+fn preflight() -> Response<Body> {
+    let mut response = Response::new(Bytes::new().into());
     *response.status_mut() = StatusCode::NO_CONTENT;
     cors::add_preflight(response.headers_mut());
     response
 }
 
 /// The head that a `GET` would have got.
-fn without_body(response: Response<Bytes>) -> Response<Bytes> {
-    let length = response.body().len();
-    let mut response = response.map(|_| Bytes::new());
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let length = response.body().length();
+    let mut response = response.map(|_| Bytes::new().into());
+    if response.status() == StatusCode::NOT_MODIFIED {
+        return response;
+    }
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     response
 }

@@ -1,6 +1,6 @@
-//! Reads the body of a request within its bounds of size, time and memory.
+//! Reads the body of a request within its bounds: a whole one of size, time and memory; a stream of speed.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -9,10 +9,13 @@ use hyper::body::{Body, Incoming};
 use ruma::api::error::ErrorKind;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Sleep, sleep, timeout},
 };
 
-use crate::{api::Error, base::limits};
+use crate::{
+    api::{Error, body::Arriving, endpoint::Boxed},
+    base::limits,
+};
 
 /// A body's share of the memory that all bodies have, and of what one client's have; none for an empty one.
 pub(super) type Memory = [Option<OwnedSemaphorePermit>; 2];
@@ -38,7 +41,7 @@ pub(super) async fn read(
         let mut permits: Memory = [None, None];
         let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Error::bad_request(ErrorKind::Unknown, "The body ended early"))?;
+            let frame = frame.map_err(|_| ended_early())?;
             let Ok(data) = frame.into_data() else { continue };
             if bytes.len() + data.len() > limit {
                 return Ok(None);
@@ -64,12 +67,75 @@ pub(super) async fn read(
             Err(too_large(limit))
         }
         Ok(Err(error)) => Err(error),
-        Err(_) => Err(Error::new(
-            StatusCode::REQUEST_TIMEOUT,
-            ErrorKind::Unknown,
-            "The body did not arrive in time",
-        )),
+        Err(_) => Err(late()),
     }
+}
+
+/// A body that its handler reads as it arrives. What it leaves is thrown away.
+pub(super) struct Stream {
+    /// None: it ended.
+    body: Option<Incoming>,
+    /// Each piece may take so long.
+    time: Duration,
+    /// When the whole is too slow; later with every byte.
+    too_slow: Pin<Box<Sleep>>,
+    /// Whether the client waits for leave to send, which it gets from the first look at the body.
+    expect: bool,
+}
+
+impl Stream {
+    /// A body that may take `time` besides what its size takes at the slowest speed.
+    pub(super) fn new(body: Incoming, time: Duration, expect: bool) -> Self {
+        Self { body: Some(body), time, too_slow: Box::pin(sleep(time)), expect }
+    }
+
+    async fn next_piece(&mut self) -> Result<Option<Bytes>, Error> {
+        self.expect = false;
+        while let Some(body) = &mut self.body {
+            let frame = tokio::select! {
+                frame = timeout(self.time, body.frame()) => frame.map_err(|_| late())?,
+                () = self.too_slow.as_mut() => return Err(late()),
+            };
+            let Some(frame) = frame else {
+                self.body = None;
+                break;
+            };
+            if let Ok(data) = frame.map_err(|_| ended_early())?.into_data() {
+                let earned =
+                    Duration::from_millis(data.len() as u64 * 1_000 / limits::UPLOAD_BYTES_PER_SECOND);
+                let later = self.too_slow.deadline() + earned;
+                self.too_slow.as_mut().reset(later);
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Arriving for Stream {
+    fn promised(&self) -> u64 {
+        self.body.as_ref().map_or(0, |body| body.size_hint().lower())
+    }
+
+    fn next(&mut self) -> Boxed<'_, Result<Option<Bytes>, Error>> {
+        Box::pin(self.next_piece())
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let (Some(body), false) = (self.body.take(), self.expect) {
+            tokio::spawn(discard(body, usize::MAX));
+        }
+    }
+}
+
+fn ended_early() -> Error {
+    Error::bad_request(ErrorKind::Unknown, "The body ended early")
+}
+
+fn late() -> Error {
+    Error::new(StatusCode::REQUEST_TIMEOUT, ErrorKind::Unknown, "The body did not arrive in time")
 }
 
 fn too_large(limit: usize) -> Error {

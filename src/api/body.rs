@@ -1,0 +1,104 @@
+//! Bodies that may be too large for memory: what arrives piece by piece, and what is sent so.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::mpsc;
+
+use super::{Error, endpoint::Boxed};
+
+/// The body of a request.
+pub enum Inbound {
+    Whole(Bytes),
+    Stream(Box<dyn Arriving>),
+}
+
+/// A body that arrives piece by piece. Who drops it doesn't want the rest.
+pub trait Arriving: Send {
+    /// How many bytes are still promised, at least.
+    fn promised(&self) -> u64;
+
+    /// The next piece; none at the end.
+    ///
+    /// # Errors
+    /// The rest doesn't arrive, or not in time.
+    fn next(&mut self) -> Boxed<'_, Result<Option<Bytes>, Error>>;
+}
+
+/// The body of a response.
+#[derive(Debug)]
+pub enum Body {
+    Whole(Bytes),
+    Stream(Stream),
+}
+
+/// Bytes that are sent piece by piece as they come.
+#[derive(Debug)]
+pub struct Stream {
+    left: u64,
+    pieces: mpsc::Receiver<Result<Bytes, Failed>>,
+}
+
+/// The rest of a body doesn't come: all that is left is to end the connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the rest of the response can't be read")]
+pub struct Failed;
+
+impl Stream {
+    /// A body of `length` bytes. The sender's channel has room for one piece, so that it is as fast as the client.
+    pub fn new(length: u64) -> (mpsc::Sender<Result<Bytes, Failed>>, Self) {
+        let (sender, pieces) = mpsc::channel(1);
+        (sender, Self { left: length, pieces })
+    }
+}
+
+impl Body {
+    /// How many bytes are still to be sent.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Whole(bytes) => bytes.len() as u64,
+            Self::Stream(stream) => stream.left,
+        }
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self::Whole(bytes)
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Failed;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failed>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stream(stream) if stream.left == 0 => Poll::Ready(None),
+            Self::Stream(stream) => stream.pieces.poll_recv(context).map(|piece| {
+                let piece = piece.unwrap_or(Err(Failed));
+                Some(piece.map(|bytes| {
+                    stream.left = stream.left.saturating_sub(bytes.len() as u64);
+                    Frame::data(bytes)
+                }))
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.length() == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.length())
+    }
+}
