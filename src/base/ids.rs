@@ -33,6 +33,8 @@ number! {
     UserNumber(u32);
     /// A stay of a device: one that is deleted and logs in again under the same id has another number.
     DeviceNumber(u64);
+    /// A row of the content repository. What is deleted leaves its number unused.
+    MediaNumber(u64);
     /// A pair of event type and state key (none for a message) within one room.
     KeyNumber(u32);
 }

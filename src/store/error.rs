@@ -31,7 +31,7 @@ pub enum StoreError {
     Events(heed::Error),
     /// The operating system failed.
     #[error("the store failed: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
 }
 
 /// Why a data folder can't be opened.
@@ -59,6 +59,15 @@ impl StoreError {
     pub fn corrupt(table: &'static str, key: &[u8], what: &'static str) -> Self {
         let key = key.iter().map(|byte| format!("{byte:02x}")).collect();
         Self::Corrupt { table, key, what }
+    }
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull => Self::Full,
+            _ => Self::Io(error),
+        }
     }
 }
 

@@ -51,9 +51,9 @@ pub use self::{
     load::{Load, Sizes},
     notify::{Topic, Watch},
     records::{
-        Account, AccountData, BackedUpKey, BackupScope, BackupState, Bearer, CrossSigningKey, Device,
-        DeviceKeys, KeyBackup, KeySignature, OneTimeKey, RecordFinding, RegistrationToken, Task,
-        ToDeviceMessage,
+        Account, AccountData, BackedUpKey, BackupScope, BackupState, Bearer, ContentHash, CrossSigningKey,
+        Device, DeviceKeys, KeyBackup, KeySignature, Media, MediaPart, MediaUsage, NewMedia, OneTimeKey,
+        RecordFinding, RegistrationToken, StoredContent, Task, ToDeviceMessage,
     },
     tables::Table,
     transaction::Transaction,

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::base::ids::{RoomNumber, UserNumber};
+use crate::base::ids::{MediaNumber, RoomNumber, UserNumber};
 
 /// What a commit can touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,6 +16,8 @@ pub enum Topic {
     Room(RoomNumber),
     /// Something of the account changed: a membership, account data, a device.
     User(UserNumber),
+    /// Something of the content repository was uploaded.
+    Media(MediaNumber),
 }
 
 /// Who waits for which topic.

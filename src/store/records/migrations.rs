@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0006_key_backups.sql"),
     include_str!("migrations/0007_sessions.sql"),
     include_str!("migrations/0008_keys.sql"),
+    include_str!("migrations/0009_media.sql"),
 ];
 
 /// Brings the database up to date.

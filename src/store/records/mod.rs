@@ -10,6 +10,7 @@ mod devices;
 mod filters;
 mod key_backups;
 mod keys;
+mod media;
 mod profiles;
 mod registration_tokens;
 mod server_name;
@@ -25,6 +26,7 @@ pub use self::{
     devices::Device,
     key_backups::{BackedUpKey, BackupScope, BackupState, KeyBackup},
     keys::{CrossSigningKey, DeviceKeys, KeySignature, OneTimeKey},
+    media::{ContentHash, Media, MediaPart, MediaUsage, NewMedia, StoredContent},
     registration_tokens::RegistrationToken,
     tasks::Task,
     to_device::ToDeviceMessage,

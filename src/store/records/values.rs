@@ -7,7 +7,7 @@ use rusqlite::{
 
 use crate::base::{
     clock::Timestamp,
-    ids::{DeviceNumber, Position, UserNumber},
+    ids::{DeviceNumber, MediaNumber, Position, UserNumber},
     secret::TokenHash,
 };
 
@@ -30,6 +30,7 @@ macro_rules! integer_columns {
 
 integer_columns! {
     DeviceNumber(u64),
+    MediaNumber(u64),
     Position(u64),
     Timestamp(u64),
     UserNumber(u32),
