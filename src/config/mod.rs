@@ -8,6 +8,7 @@ mod errors;
 mod federation;
 mod listener;
 mod log;
+mod media;
 mod rate_limit;
 mod reader;
 mod registration;
@@ -31,6 +32,7 @@ pub use self::{
     federation::Federation,
     listener::{Bind, Listener, Tls},
     log::{Log, LogFormat, LogLevel},
+    media::Media,
     rate_limit::RateLimit,
     registration::{Registration, RegistrationMode},
     signing_key::{SigningKey, SigningKeyError},
@@ -57,6 +59,7 @@ section! {
         listener: Vec<Listener> = vec![Listener::plain(Bind::Tcp(([127, 0, 0, 1], 8008).into()))],
         registration: Registration,
         terms: Terms,
+        media: Media,
         rate_limit: RateLimit,
         federation: Federation,
         well_known: WellKnown,

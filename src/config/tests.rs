@@ -37,6 +37,10 @@ fn every_key_of_the_contract_is_read() {
         [registration]
         mode = "open"
         shared_secret = "s3cret"
+        [media]
+        max_upload_mb = 20
+        user_quota_mb = 1_000
+        unauthenticated_downloads = true
         [rate_limit]
         enabled = false
         [federation]
@@ -59,6 +63,8 @@ fn every_key_of_the_contract_is_read() {
     assert_eq!((&*tls.certificate, &*tls.key), (Path::new("/etc/tayberry/cert.pem"), Path::new("/key.pem")));
     assert_eq!(config.registration.mode, RegistrationMode::Open);
     assert_eq!(config.registration.shared_secret.as_ref().unwrap().expose(), "s3cret");
+    assert_eq!((config.media.upload_limit(), config.media.quota()), (20_000_000, 1_000_000_000));
+    assert!(config.media.unauthenticated_downloads);
     assert!(!config.rate_limit.enabled && !config.federation.enabled);
     assert!(config.federation.allow_private_addresses);
     assert_eq!(config.federation.trusted_ca_files, [Path::new("/ca.pem")]);
@@ -89,11 +95,13 @@ trusted_ca_files = ["", 7]
 client_url = "matrix.example.org"
 [log]
 level = "loud"
+[media]
+max_upload_mb = -1
 [colour]
 "#;
     let lines = refused(text, &[]);
     let places: Vec<_> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
-    let numbers = [1, 1, 3, 4, 5, 7, 8, 10, 11, 13, 13, 15, 17, 18];
+    let numbers = [1, 1, 3, 4, 5, 7, 8, 10, 11, 13, 13, 15, 17, 19, 20];
     assert_eq!(places, numbers.map(|line| format!("/etc/tayberry/tayberry.toml:{line}:")), "{lines:#?}");
     for text in [
         "`data_dir` is missing",
@@ -106,6 +114,7 @@ level = "loud"
         "`enabled` must be true or false",
         "unknown key `burst`; known here: enabled",
         "`client_url` must be a URL",
+        "`max_upload_mb` must be a number that is not negative",
         "unknown key `colour`",
     ] {
         assert!(lines.iter().any(|line| line.contains(text)), "{text}: {lines:#?}");

@@ -98,6 +98,21 @@ impl Value for String {
     }
 }
 
+impl Value for u64 {
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        let integer = value.get_ref().as_integer();
+        let read = integer.and_then(|integer| Self::from_str_radix(integer.as_str(), integer.radix()).ok());
+        if read.is_none() {
+            reader.refuse_value(value, "must be a number that is not negative");
+        }
+        read
+    }
+
+    fn print(&self) -> Option<toml::Value> {
+        i64::try_from(*self).ok().map(toml::Value::from)
+    }
+}
+
 impl Value for Secret<String> {
     const SHAPE: Shape = Shape::Secret;
 
