@@ -38,6 +38,9 @@
 //! 6. Whoever watches what was touched ([`Store::watch`]) wakes, and reads on its own. A room's event is shown as
 //!    [`visibility`](room::visibility) allows, by the state at the event.
 //!
+//! Files are no part of that: the content repository ([`service::media`]) has them on the device before it commits the row
+//! that names them.
+//!
 //! How a write and a read travel through the two engines is told in [`store`].
 //!
 //! # Invariants
@@ -55,7 +58,7 @@
 //!
 //! | a new | is |
 //! | --- | --- |
-//! | endpoint | a handler in a file under `api`, and its line in that folder's `routes`: method, paths, authentication and rate limit come from the type of its request |
+//! | endpoint | a handler in a file under `api`, and its line in that folder's `routes`: method, paths, authentication and rate limit come from the type of its request. One whose body is too large for memory is added as streamed |
 //! | worker | a loop in a file under `worker`, and its line in `start`; how far it is lies in the store |
 //! | LMDB table | an entry in [`Table`](store::Table), and an accessor |
 //! | SQLite column | a migration under `store/records/migrations`, and an accessor |

@@ -13,6 +13,7 @@ mod custom;
 pub mod endpoint;
 pub mod error;
 mod federation;
+mod file;
 #[cfg(feature = "test-panic")]
 mod panic;
 mod unstable;

@@ -154,6 +154,44 @@ pub const OPERATOR_CONNECTIONS: usize = 4;
 /// Filters that one user may keep.
 pub const FILTERS: usize = 256;
 
+/// Reads and writes of media files that are under way at once.
+pub const MEDIA_THREADS: usize = 3;
+/// Uploads under way in all, and of one user; others wait.
+pub const UPLOADS: usize = 32;
+pub const UPLOADS_PER_USER: usize = 4;
+/// Downloads under way in all, and of one user; others wait.
+pub const DOWNLOADS: usize = 256;
+pub const DOWNLOADS_PER_USER: usize = 32;
+/// An upload is written to disk in pieces of this size, in bytes; it holds two.
+pub const UPLOAD_CHUNK_BYTES: usize = 128 << 10;
+/// A download is read from disk in pieces of this size, in bytes; it holds two, and the connection as many.
+pub const DOWNLOAD_CHUNK_BYTES: usize = 64 << 10;
+/// An upload must be this fast on average, in bytes a second, besides [`BODY_TIME`] once.
+pub const UPLOAD_BYTES_PER_SECOND: u64 = 4 << 10;
+/// The name of something in the content repository, without its server, in bytes.
+pub const MEDIA_ID_BYTES: usize = 255;
+/// A content type, in bytes.
+pub const CONTENT_TYPE_BYTES: usize = 255;
+/// The name of an uploaded file, in bytes.
+pub const FILE_NAME_BYTES: usize = 1_024;
+/// Media that one user may have uploaded, whatever their size.
+pub const MEDIA_PER_USER: u64 = 100_000;
+/// Media that one user may have announced and not yet uploaded.
+pub const PENDING_UPLOADS: u64 = 24;
+/// How long they wait for their upload.
+/// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixmediav1create>
+pub const PENDING_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// A download waits so long for its upload at most, whatever the client asks for.
+pub const UPLOAD_WAIT: Duration = Duration::from_secs(60);
+/// Thumbnails that are made at once.
+pub const THUMBNAILS: usize = 1;
+/// Memory that making one takes, in bytes. A picture that would need more gets none.
+pub const THUMBNAIL_BYTES: u64 = 80 << 20;
+/// An animated picture of so many bytes at most is its own animated thumbnail.
+pub const ANIMATION_BYTES: u64 = 2 << 20;
+/// Media that are deleted, or files that are looked at, in one step.
+pub const MEDIA_STEP: usize = 256;
+
 /// Live events in the tail before it is frozen for the checkpoint.
 pub const TAIL_EVENTS: usize = 2_048;
 /// Bytes in the tail (keys, values, overhead) before it is frozen.
@@ -236,7 +274,15 @@ pub const SESSION_ID_BYTES: usize = 255;
 pub const SYNC_WAIT: Duration = Duration::from_secs(120);
 
 const _: () = {
-    assert!(READERS + PASSWORD_PERMITS + COMPRESSIONS <= BLOCKING_THREADS, "no permit waits for a thread");
+    assert!(
+        READERS + PASSWORD_PERMITS + COMPRESSIONS + MEDIA_THREADS + THUMBNAILS <= BLOCKING_THREADS,
+        "no permit waits for a thread"
+    );
+    assert!(UPLOADS_PER_USER * 8 <= UPLOADS && DOWNLOADS_PER_USER * 8 <= DOWNLOADS);
+    assert!(
+        UPLOADS * UPLOAD_CHUNK_BYTES * 2 <= BODIES_BYTES,
+        "uploads take no more memory than other bodies"
+    );
     assert!(EVENT_BYTES * 2 < JOB_BYTES, "a job can append an event and its indexes");
     assert!(EVENT_BYTES * 2 < BODY_BYTES, "an event of the largest size fits however it is written");
     assert!(BODY_BYTES * 64 < BODIES_BYTES, "many clients can send bodies at once");

@@ -5,7 +5,9 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 use ruma::{OwnedServerName, signatures::Ed25519KeyPair};
 use tokio::sync::Notify;
 
-use super::{passwords::Passwords, shared_secret::Nonces, signer::Signer, uia, write::lane::Lanes};
+use super::{
+    media::Repository, passwords::Passwords, shared_secret::Nonces, signer::Signer, uia, write::lane::Lanes,
+};
 use crate::{
     base::{clock::Clock, expiring::Expiring, ids::UserNumber, limits, rng::Rng},
     config::Config,
@@ -51,6 +53,7 @@ pub struct Shared {
     pub(super) openid_tokens: Expiring<UserNumber>,
     pub(super) lanes: Lanes,
     pub(super) rounds: Notify,
+    pub(super) repository: Repository,
 }
 
 impl App {
@@ -64,6 +67,7 @@ impl App {
             openid_tokens: Expiring::new(limits::OPENID_TOKENS, limits::OPENID_TOKEN_LIFETIME),
             lanes: Lanes::default(),
             rounds: Notify::new(),
+            repository: Repository::new(&parts.config.data_dir, &parts.rng),
             parts,
         }))
     }

@@ -9,6 +9,7 @@ pub mod filters;
 pub mod key_backup;
 pub mod keys;
 pub mod localpart;
+pub mod media;
 pub mod moderation;
 pub mod openid;
 pub mod operator;

@@ -3,6 +3,7 @@
 //!
 //! A worker is a loop that ends with the server. It holds nothing that would be lost with it.
 
+mod media;
 mod rounds;
 
 use tokio::task::JoinSet;
@@ -13,5 +14,6 @@ use crate::service::App;
 pub fn start(app: &App) -> JoinSet<()> {
     let mut workers = JoinSet::new();
     workers.spawn(rounds::run(app.clone()));
+    workers.spawn(media::run(app.clone()));
     workers
 }

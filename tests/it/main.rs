@@ -9,6 +9,7 @@ mod encryption;
 mod floods;
 mod http;
 mod log;
+mod media;
 mod process;
 mod rig;
 mod rooms;

@@ -1,7 +1,7 @@
 //! The rig: whole servers on loopback, each in a folder of its own, and a client that speaks JSON to them. Time stands
 //! still unless a test moves it.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 use tayberry::{
@@ -32,7 +32,7 @@ pub(crate) struct Rig {
     workers: JoinSet<()>,
     _stop: oneshot::Sender<()>,
     _task: JoinHandle<()>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What a server answered.
@@ -58,8 +58,24 @@ impl Rig {
 
     /// A server that somebody configured.
     pub(crate) async fn with(configure: impl FnOnce(&mut Config)) -> Self {
-        let folder = TempDir::new().unwrap();
-        let mut parts = parts(&folder);
+        Self::on(TempDir::new().unwrap(), Clock::manual(Timestamp(1_800_000_000_000)), configure).await
+    }
+
+    /// Stops, and starts again with this configuration.
+    pub(crate) async fn again(self, configure: impl FnOnce(&mut Config)) -> Self {
+        let Self { app, mut workers, _stop: stop, _task: task, folder, .. } = self;
+        drop(stop);
+        task.await.unwrap();
+        workers.shutdown().await;
+        let clock = app.clock.clone();
+        app.store.close();
+        // Its last clone holds the lock.
+        drop(app);
+        Self::on(folder, clock, configure).await
+    }
+
+    async fn on(folder: TempDir, clock: Clock, configure: impl FnOnce(&mut Config)) -> Self {
+        let mut parts = parts_at(&folder, clock);
         configure(&mut parts.config);
         let app = App::new(parts);
         let listeners = vec![Listener::plain(Bind::Tcp(([127, 0, 0, 1], 0).into()))];
@@ -69,7 +85,7 @@ impl Rig {
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run(async move { _ = stopped.await }));
         let workers = worker::start(&app);
-        Self { app, address, workers, _stop: stop, _task: task, _folder: folder }
+        Self { app, address, workers, _stop: stop, _task: task, folder }
     }
 
     /// Ends what the server does without being asked, as its end does.
@@ -87,9 +103,19 @@ impl Rig {
         self.app.clock.advance(by);
     }
 
+    /// A connection to the server.
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// The data folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Sends a request; `Value::Null` is no body.
     pub(crate) async fn send(&self, method: &str, path: &str, token: Option<&str>, body: Value) -> Reply {
-        exchange(TcpStream::connect(self.address).await.unwrap(), method, path, token, body).await
+        exchange(self.connect().await, method, path, token, body).await
     }
 
     /// A `GET` without a token.
@@ -150,7 +176,11 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 /// What a server on this folder is made of.
 pub(crate) fn parts(folder: &TempDir) -> Parts {
-    let (clock, rng) = (Clock::manual(Timestamp(1_800_000_000_000)), Rng::system());
+    parts_at(folder, Clock::manual(Timestamp(1_800_000_000_000)))
+}
+
+fn parts_at(folder: &TempDir, clock: Clock) -> Parts {
+    let rng = Rng::system();
     let options = Options { dir: folder.path().to_owned(), clock: clock.clone(), rng: rng.clone() };
     Parts {
         config: Config::of_defaults(ruma::server_name!("example.org"), folder.path()),

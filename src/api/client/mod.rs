@@ -14,6 +14,7 @@ mod history;
 mod key_backup;
 mod keys;
 mod login;
+mod media;
 mod membership;
 mod moderation;
 mod openid;
@@ -138,4 +139,17 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(aliases::create);
     routes.add(aliases::delete);
     routes.add(aliases::list);
+
+    routes.add_streamed(media::upload);
+    routes.add(media::create);
+    routes.add_streamed(media::upload_to);
+    routes.add(media::config);
+    routes.add(media::old_config);
+    routes.add_streamed(media::content);
+    routes.add_streamed(media::content_as);
+    routes.add_streamed(media::thumbnail);
+    // ruma's types leave out that the specification wants these limited.
+    routes.add_streamed(media::old_content).rate_limited = true;
+    routes.add_streamed(media::old_content_as).rate_limited = true;
+    routes.add_streamed(media::old_thumbnail).rate_limited = true;
 }

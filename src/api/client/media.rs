@@ -1,0 +1,268 @@
+//! The content repository. <https://spec.matrix.org/v1.19/client-server-api/#content-repository>
+//!
+//! The endpoints that need no access token are frozen: they know only what was uploaded while the operator let them.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Response, StatusCode};
+use ruma::{
+    ServerName, UInt,
+    api::{
+        client::{
+            authenticated_media::{
+                get_content, get_content_as_filename, get_content_thumbnail, get_media_config,
+            },
+            media::{
+                create_content, create_content_async, create_mxc_uri, get_content as old_content,
+                get_content_as_filename as old_content_as_filename,
+                get_content_thumbnail as old_content_thumbnail, get_media_config as old_media_config,
+            },
+        },
+        error::ErrorKind,
+    },
+    media::Method,
+};
+use serde_json::Map;
+
+use crate::{
+    api::{
+        Anyone, Body, Error, Inbound, Streamed, User,
+        custom::JsonAnswer,
+        endpoint::respond,
+        file::{self, Cache},
+    },
+    service::{
+        App,
+        media::{
+            MediaId,
+            download::{self, DownloadError, Reader},
+            thumbnail::{self, ThumbnailError, Wanted},
+            upload::{self, Description, Upload, UploadError},
+        },
+    },
+};
+
+/// `POST /_matrix/media/v3/upload`
+pub(crate) async fn upload(
+    app: App,
+    user: User,
+    Streamed { request, body, .. }: Streamed<create_content::v3::Request>,
+) -> Result<Response<Body>, Error> {
+    let create_content::v3::Request { filename: file_name, content_type, .. } = request;
+    let id = receive(app, user, None, Description { content_type, file_name }, body).await?;
+    respond(create_content::v3::Response::new(id.to_uri()))
+}
+
+/// `POST /_matrix/media/v1/create`
+pub(crate) async fn create(
+    app: App,
+    user: User,
+    _request: create_mxc_uri::v1::Request,
+) -> Result<create_mxc_uri::v1::Response, Error> {
+    let (id, expires_at) = upload::reserve(&app, user.number).await?;
+    let mut response = create_mxc_uri::v1::Response::new(id.to_uri());
+    response.unused_expires_at = Some(expires_at.into());
+    Ok(response)
+}
+
+/// `PUT /_matrix/media/v3/upload/{serverName}/{mediaId}`
+pub(crate) async fn upload_to(
+    app: App,
+    user: User,
+    Streamed { request, body, .. }: Streamed<create_content_async::v3::Request>,
+) -> Result<Response<Body>, Error> {
+    let id = named(&request.server_name, &request.media_id)?;
+    let create_content_async::v3::Request { filename: file_name, content_type, .. } = request;
+    receive(app, user, Some(id), Description { content_type, file_name }, body).await?;
+    respond(JsonAnswer(Map::new()))
+}
+
+/// `GET /_matrix/client/v1/media/config`
+pub(crate) async fn config(
+    app: App,
+    _user: User,
+    _request: get_media_config::v1::Request,
+) -> Result<get_media_config::v1::Response, Error> {
+    Ok(get_media_config::v1::Response::new(UInt::new_saturating(app.media.upload_limit())))
+}
+
+/// `GET /_matrix/media/v3/config`
+#[expect(deprecated, reason = "clients from before Matrix 1.11 ask here")]
+pub(crate) async fn old_config(
+    app: App,
+    _user: User,
+    _request: old_media_config::v3::Request,
+) -> Result<old_media_config::v3::Response, Error> {
+    Ok(old_media_config::v3::Response::new(UInt::new_saturating(app.media.upload_limit())))
+}
+
+/// `GET /_matrix/client/v1/media/download/{serverName}/{mediaId}`
+pub(crate) async fn content(
+    app: App,
+    user: User,
+    Streamed { request, headers, .. }: Streamed<get_content::v1::Request>,
+) -> Result<Response<Body>, Error> {
+    let id = named(&request.server_name, &request.media_id)?;
+    send(&app, Reader::User(user.number), id, None, request.timeout_ms, &headers).await
+}
+
+/// `GET /_matrix/client/v1/media/download/{serverName}/{mediaId}/{fileName}`
+pub(crate) async fn content_as(
+    app: App,
+    user: User,
+    Streamed { request, headers, .. }: Streamed<get_content_as_filename::v1::Request>,
+) -> Result<Response<Body>, Error> {
+    let id = named(&request.server_name, &request.media_id)?;
+    let file_name = Some(request.filename);
+    send(&app, Reader::User(user.number), id, file_name, request.timeout_ms, &headers).await
+}
+
+/// `GET /_matrix/media/v3/download/{serverName}/{mediaId}`
+#[expect(deprecated, reason = "for what was uploaded before the freeze")]
+pub(crate) async fn old_content(
+    app: App,
+    _anyone: Anyone,
+    Streamed { request, headers, .. }: Streamed<old_content::v3::Request>,
+) -> Result<Response<Body>, Error> {
+    let id = named(&request.server_name, &request.media_id)?;
+    send(&app, Reader::Anyone, id, None, request.timeout_ms, &headers).await
+}
+
+/// `GET /_matrix/media/v3/download/{serverName}/{mediaId}/{fileName}`
+#[expect(deprecated, reason = "for what was uploaded before the freeze")]
+pub(crate) async fn old_content_as(
+    app: App,
+    _anyone: Anyone,
+    Streamed { request, headers, .. }: Streamed<old_content_as_filename::v3::Request>,
+) -> Result<Response<Body>, Error> {
+    let id = named(&request.server_name, &request.media_id)?;
+    send(&app, Reader::Anyone, id, Some(request.filename), request.timeout_ms, &headers).await
+}
+
+/// `GET /_matrix/client/v1/media/thumbnail/{serverName}/{mediaId}`
+pub(crate) async fn thumbnail(
+    app: App,
+    user: User,
+    Streamed { request, headers, .. }: Streamed<get_content_thumbnail::v1::Request>,
+) -> Result<Response<Body>, Error> {
+    let id = named(&request.server_name, &request.media_id)?;
+    let get_content_thumbnail::v1::Request { width, height, method, animated, .. } = request;
+    let wanted = wanted(width, height, method, animated)?;
+    let thumbnail = thumbnail::open(&app, Reader::User(user.number), id, wanted, request.timeout_ms).await?;
+    file::answer(thumbnail, &headers, Cache::Client)
+}
+
+/// `GET /_matrix/media/v3/thumbnail/{serverName}/{mediaId}`
+#[expect(deprecated, reason = "for what was uploaded before the freeze")]
+pub(crate) async fn old_thumbnail(
+    app: App,
+    _anyone: Anyone,
+    Streamed { request, headers, .. }: Streamed<old_content_thumbnail::v3::Request>,
+) -> Result<Response<Body>, Error> {
+    let id = named(&request.server_name, &request.media_id)?;
+    let old_content_thumbnail::v3::Request { width, height, method, animated, .. } = request;
+    let wanted = wanted(width, height, method, animated)?;
+    let thumbnail = thumbnail::open(&app, Reader::Anyone, id, wanted, request.timeout_ms).await?;
+    file::answer(thumbnail, &headers, Cache::Anybody)
+}
+
+/// Takes a file in, piece by piece.
+async fn receive(
+    app: App,
+    user: User,
+    reserved: Option<MediaId>,
+    description: Description,
+    body: Inbound,
+) -> Result<MediaId, Error> {
+    let Inbound::Stream(mut body) = body else {
+        return Err(Error::internal("an upload as a whole"));
+    };
+    let mut upload = Upload::begin(app, user.number, reserved, body.promised()).await?;
+    while let Some(piece) = body.next().await? {
+        upload.write(&piece).await?;
+    }
+    Ok(upload.finish(description).await?)
+}
+
+async fn send(
+    app: &App,
+    reader: Reader,
+    id: MediaId,
+    file_name: Option<String>,
+    patience: Duration,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Error> {
+    let mut file = download::open(app, reader, id, patience).await?;
+    file.file_name = file_name.or(file.file_name);
+    let cache = match reader {
+        Reader::User(_) => Cache::Client,
+        Reader::Anyone => Cache::Anybody,
+    };
+    file::answer(file, headers, cache)
+}
+
+fn named(server_name: &ServerName, id: &str) -> Result<MediaId, Error> {
+    let text = "A media id has letters, digits, underscores and hyphens only";
+    MediaId::new(server_name, id).ok_or_else(|| Error::invalid_param(text))
+}
+
+fn wanted(
+    width: UInt,
+    height: UInt,
+    method: Option<Method>,
+    animated: Option<bool>,
+) -> Result<Wanted, Error> {
+    let crop = match method {
+        None | Some(Method::Scale) => false,
+        Some(Method::Crop) => true,
+        Some(_) => return Err(Error::bad_request(ErrorKind::Unknown, "A method is crop or scale")),
+    };
+    let (width, height) = (width.into(), height.into());
+    Ok(Wanted { width, height, crop, animated: animated.unwrap_or(false) })
+}
+
+impl From<UploadError> for Error {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::TooLarge(limit) => Self::too_large(format!("A file may have {limit} bytes here")),
+            UploadError::Quota => Self::forbidden("You have uploaded as much as one may here"),
+            UploadError::TooManyPending => Self::limit_exceeded(PENDING_DELAY),
+            UploadError::Description => Self::invalid_param("The content type or the file name is too long"),
+            UploadError::NotFound => Self::not_found("This URI was not created here, or it has expired"),
+            UploadError::Forbidden => Self::forbidden("This URI was created by somebody else"),
+            UploadError::Taken => {
+                let text = "This URI has content already";
+                Self::new(StatusCode::CONFLICT, ErrorKind::CannotOverwriteMedia, text)
+            }
+            UploadError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<DownloadError> for Error {
+    fn from(error: DownloadError) -> Self {
+        match error {
+            DownloadError::NotFound => Self::not_found("There is no such media"),
+            DownloadError::NotYetUploaded => {
+                let text = "Nothing was uploaded here yet";
+                Self::new(StatusCode::GATEWAY_TIMEOUT, ErrorKind::NotYetUploaded, text)
+            }
+            DownloadError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ThumbnailError> for Error {
+    fn from(error: ThumbnailError) -> Self {
+        match error {
+            ThumbnailError::NotAPicture => {
+                Self::bad_request(ErrorKind::Unknown, "There are thumbnails of pictures only")
+            }
+            ThumbnailError::TooLarge => Self::too_large("The picture is too large for a thumbnail"),
+            ThumbnailError::Download(error) => error.into(),
+        }
+    }
+}
+
+/// Whoever has announced too many uploads should rather make one.
+const PENDING_DELAY: Duration = Duration::from_secs(60);

@@ -1,0 +1,156 @@
+//! Downloads of what was uploaded, or is about to be.
+//! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediadownloadservernamemediaid>
+
+use std::{fs::File, ops::Range, path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::{MediaId, places::Place};
+use crate::{
+    base::{ids::UserNumber, limits},
+    service::App,
+    store::{Media, StoreError, StoredContent, Topic},
+};
+
+/// Who downloads.
+#[derive(Clone, Copy, Debug)]
+pub enum Reader {
+    User(UserNumber),
+    /// Whoever uses the endpoints that need no access token: they know only what was uploaded when all did.
+    Anyone,
+}
+
+/// A file to be sent.
+pub struct Download {
+    /// In bytes.
+    pub size: u64,
+    pub content_type: Option<String>,
+    pub file_name: Option<String>,
+    /// Names these bytes and no others.
+    pub tag: String,
+    app: App,
+    file: Arc<File>,
+    place: Place,
+}
+
+/// A part of a file, piece by piece.
+pub struct Pieces {
+    app: App,
+    file: Arc<File>,
+    range: Range<u64>,
+    _place: Place,
+}
+
+/// Why there is nothing to download.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    #[error("there is no such media")]
+    NotFound,
+    #[error("nothing was uploaded yet")]
+    NotYetUploaded,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Opens what a URI names, and waits up to `patience` for an upload that was announced.
+pub async fn open(
+    app: &App,
+    reader: Reader,
+    id: MediaId,
+    patience: Duration,
+) -> Result<Download, DownloadError> {
+    let StoredContent { hash, size, content_type, file_name, .. } = find(app, reader, id, patience).await?;
+    let path = app.repository.files.folders().await?.content(hash);
+    let opened = Opened { path, size: Some(size), content_type, file_name, tag: hash.to_string() };
+    Ok(opened.download(app, reader).await?)
+}
+
+/// What a URI leads to, once it does.
+pub(super) async fn find(
+    app: &App,
+    reader: Reader,
+    id: MediaId,
+    patience: Duration,
+) -> Result<StoredContent, DownloadError> {
+    let media = look_up(app, reader, &id).await?;
+    if let Some(content) = media.content {
+        return Ok(content);
+    }
+    let watch = app.store.watch(vec![Topic::Media(media.number)]);
+    let uploaded = async {
+        loop {
+            if let Some(content) = look_up(app, reader, &id).await?.content {
+                return Ok(content);
+            }
+            watch.changed().await;
+        }
+    };
+    timeout(patience.min(limits::UPLOAD_WAIT), uploaded).await.unwrap_or(Err(DownloadError::NotYetUploaded))
+}
+
+async fn look_up(app: &App, reader: Reader, id: &MediaId) -> Result<Media, DownloadError> {
+    let (id, now) = (id.clone(), app.clock.now());
+    let media = app.store.read(move |view| view.media(&id.origin, &id.id)).await?;
+    let unguarded = |content: &Option<StoredContent>| match content {
+        Some(content) => content.unguarded,
+        None => app.media.unauthenticated_downloads,
+    };
+    media
+        .filter(|media| media.expires_at.is_none_or(|at| now < at))
+        .filter(|media| matches!(reader, Reader::User(_)) || unguarded(&media.content))
+        .ok_or(DownloadError::NotFound)
+}
+
+/// A file of the repository, as it is to be told.
+pub(super) struct Opened {
+    pub(super) path: PathBuf,
+    /// None: as large as the file is.
+    pub(super) size: Option<u64>,
+    pub(super) content_type: Option<String>,
+    pub(super) file_name: Option<String>,
+    pub(super) tag: String,
+}
+
+impl Opened {
+    pub(super) async fn download(self, app: &App, reader: Reader) -> Result<Download, StoreError> {
+        let user = match reader {
+            Reader::User(user) => Some(user),
+            Reader::Anyone => None,
+        };
+        let Self { path, size, content_type, file_name, tag } = self;
+        let place = app.repository.downloads.take(user).await;
+        let open = move || {
+            let file = File::open(path)?;
+            let length = file.metadata()?.len();
+            Ok((file, length))
+        };
+        let (file, length) = app.repository.files.run(open).await?;
+        let size = size.unwrap_or(length);
+        Ok(Download { size, content_type, file_name, tag, app: app.clone(), file: Arc::new(file), place })
+    }
+}
+
+impl Download {
+    /// The bytes of a range that lies within the file.
+    pub fn pieces(self, range: Range<u64>) -> Pieces {
+        let Self { app, file, place, .. } = self;
+        Pieces { app, file, range, _place: place }
+    }
+}
+
+impl Pieces {
+    /// The next piece; none at the end.
+    ///
+    /// # Errors
+    /// The file can't be read, or ends early.
+    pub async fn next(&mut self) -> Option<Result<Bytes, StoreError>> {
+        if self.range.is_empty() {
+            return None;
+        }
+        let Range { start, end } = self.range.clone();
+        let piece = self.app.repository.files.read(self.file.clone(), start, end).await;
+        self.range.start = piece.as_ref().map_or(end, |piece| start + piece.len() as u64);
+        Some(piece)
+    }
+}

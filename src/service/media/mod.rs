@@ -1,0 +1,91 @@
+//! The content repository: uploads, downloads and thumbnails.
+//! <https://spec.matrix.org/v1.19/client-server-api/#content-repository>
+//!
+//! A file lies under the hash of its content, so the same content twice is one file; a row of the store for each
+//! `mxc://` URI leads there. A file is whole and on the device before its row is committed, and goes after its last row
+//! is gone. Nothing here holds a file in memory.
+
+pub mod download;
+mod files;
+pub mod keep;
+mod picture;
+mod places;
+pub mod thumbnail;
+pub mod upload;
+
+use std::path::Path;
+
+use ruma::{MxcUri, OwnedMxcUri, ServerName};
+use tokio::sync::Semaphore;
+
+use self::{files::Files, places::Places};
+use crate::base::{limits, rng::Rng};
+
+/// What the content repository keeps in memory.
+pub(super) struct Repository {
+    files: Files,
+    uploads: Places,
+    downloads: Places,
+    /// A permit for each thumbnail that is made.
+    thumbnails: Semaphore,
+}
+
+impl Repository {
+    /// The repository of a data folder, where nothing is touched yet.
+    pub(super) fn new(data_dir: &Path, rng: &Rng) -> Self {
+        Self {
+            files: Files::new(&data_dir.join("media"), rng),
+            uploads: Places::new(limits::UPLOADS, limits::UPLOADS_PER_USER),
+            downloads: Places::new(limits::DOWNLOADS, limits::DOWNLOADS_PER_USER),
+            thumbnails: Semaphore::new(limits::THUMBNAILS),
+        }
+    }
+}
+
+/// The name of something in the content repository, as a request gives it.
+#[derive(Clone, Debug)]
+pub struct MediaId {
+    origin: String,
+    id: String,
+}
+
+impl MediaId {
+    /// Takes the parts of a `mxc://` URI; none if the second has a character that it can't have.
+    /// <https://spec.matrix.org/v1.19/client-server-api/#content-repo-security-considerations>
+    pub fn new(origin: &ServerName, id: &str) -> Option<Self> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        let valid = (1..=limits::MEDIA_ID_BYTES).contains(&id.len()) && id.bytes().all(allowed);
+        valid.then(|| Self { origin: origin.to_string(), id: id.to_owned() })
+    }
+
+    fn random(origin: &ServerName, rng: &Rng) -> Self {
+        Self { origin: origin.to_string(), id: rng.text(ID_CHARACTERS, ALPHABET) }
+    }
+
+    /// The URI.
+    pub fn to_uri(&self) -> OwnedMxcUri {
+        <&MxcUri>::from(format!("mxc://{}/{}", self.origin, self.id).as_str()).to_owned()
+    }
+}
+
+/// 142 bits: who doesn't know a name doesn't guess it.
+const ID_CHARACTERS: usize = 24;
+const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+
+#[cfg(test)]
+mod tests {
+    use ruma::server_name;
+
+    use super::*;
+
+    #[test]
+    fn an_id_names_no_other_folder() {
+        let id = |id: &str| MediaId::new(server_name!("example.org"), id);
+        for bad in ["", ".", "..", "a/b", "../etc/passwd", "a%2Fb", "é", "a b", &"a".repeat(256)] {
+            assert!(id(bad).is_none(), "{bad}");
+        }
+        assert_eq!(id("A-z_09").unwrap().to_uri(), "mxc://example.org/A-z_09");
+        let random = MediaId::random(server_name!("example.org"), &Rng::seeded(1));
+        assert!(id(&random.id).is_some());
+    }
+}

@@ -1,0 +1,133 @@
+//! The content repository over HTTP, with bytes that are no JSON.
+//! <https://spec.matrix.org/v1.19/client-server-api/#content-repository>
+
+mod asynchronous;
+mod downloads;
+mod frozen;
+mod keep;
+mod thumbnails;
+mod uploads;
+
+use std::{collections::HashMap, fs};
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::rig::{Member, Rig};
+
+/// What a server answered, byte for byte.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// Reads a response that ends with its connection.
+    pub(crate) fn parse(response: &[u8]) -> Self {
+        let end =
+            response.windows(4).position(|window| window == b"\r\n\r\n").expect("a response has a head");
+        let head = std::str::from_utf8(&response[..end]).unwrap();
+        let (line, fields) = head.split_once("\r\n").unwrap();
+        let field = |field: &str| {
+            let (name, value) = field.split_once(": ").unwrap();
+            (name.to_owned(), value.to_owned())
+        };
+        Self {
+            status: line.split(' ').nth(1).unwrap().parse().unwrap(),
+            headers: fields.split("\r\n").map(field).collect(),
+            body: response[end + 4..].to_vec(),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn ok(self) -> Self {
+        assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
+        self
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// Status and error code.
+    fn error(&self) -> (u16, String) {
+        (self.status, self.json()["errcode"].as_str().unwrap_or_default().to_owned())
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    /// The media id of an upload.
+    #[track_caller]
+    pub(crate) fn media_id(self) -> String {
+        let body = self.ok().json();
+        body["content_uri"].as_str().unwrap().strip_prefix("mxc://example.org/").unwrap().to_owned()
+    }
+}
+
+impl Rig {
+    /// Sends bytes and gets bytes.
+    async fn transfer(
+        &self,
+        method: &str,
+        path: &str,
+        who: Option<&Member>,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+        if let Some(who) = who {
+            head += &format!("authorization: Bearer {}\r\n", who.token);
+        }
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        if !headers.iter().any(|(name, _)| *name == "transfer-encoding") {
+            head += &format!("content-length: {}\r\n", body.len());
+        }
+        let (mut reader, mut writer) = self.connect().await.into_split();
+        let request = [head.as_bytes(), b"\r\n", body].concat();
+        // A server that refuses may not take all of it.
+        let sending = tokio::spawn(async move {
+            _ = writer.write_all(&request).await;
+            writer
+        });
+        let mut response = Vec::new();
+        _ = reader.read_to_end(&mut response).await;
+        sending.abort();
+        Answer::parse(&response)
+    }
+
+    /// Uploads a file without a name; gives its media id.
+    async fn upload(&self, who: &Member, content_type: &str, body: &[u8]) -> String {
+        let headers = [("content-type", content_type)];
+        self.transfer("POST", "/_matrix/media/v3/upload", Some(who), &headers, body).await.media_id()
+    }
+
+    /// Asks for something of this server's content repository, such as `download/ID`.
+    async fn media(&self, who: &Member, path: &str) -> Answer {
+        self.media_with(who, path, &[]).await
+    }
+
+    async fn media_with(&self, who: &Member, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let (kind, rest) = path.split_once('/').unwrap();
+        let path = format!("/_matrix/client/v1/media/{kind}/example.org/{rest}");
+        self.transfer("GET", &path, Some(who), headers, b"").await
+    }
+
+    /// The names in one of the content repository's folders.
+    fn files(&self, folder: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.folder().join("media").join(folder)) else { return Vec::new() };
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+/// Bytes of no known format.
+fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    tayberry::base::rng::Rng::seeded(seed).fill(&mut bytes);
+    bytes
+}
