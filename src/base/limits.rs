@@ -121,6 +121,8 @@ pub const ONE_TIME_KEYS: u64 = 1_000;
 pub const CLAIMS: usize = 256;
 /// A user's push rules as JSON, in bytes.
 pub const PUSH_RULES_BYTES: usize = 64 << 10;
+/// Steps that matching one event with one user's push rules takes: characters of rules times characters of the event.
+pub const PUSH_RULE_STEPS: usize = 4 << 20;
 /// A registration token, in bytes.
 /// <https://spec.matrix.org/v1.19/client-server-api/#token-authenticated-registration>
 pub const REGISTRATION_TOKEN_BYTES: usize = 64;

@@ -14,6 +14,7 @@ pub mod graph;
 mod lookup;
 pub mod members;
 pub mod pdu;
+pub mod push;
 pub mod receive;
 pub mod redact;
 pub mod resolve;
