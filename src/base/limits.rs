@@ -121,6 +121,14 @@ pub const ONE_TIME_KEYS: u64 = 1_000;
 pub const CLAIMS: usize = 256;
 /// A user's push rules as JSON, in bytes.
 pub const PUSH_RULES_BYTES: usize = 64 << 10;
+/// Events of a room that are looked at to count what is new; of more, the older ones don't count.
+pub const UNREAD_EVENTS: usize = 2_000;
+/// What was counted is kept once so many events were looked at.
+pub const UNREAD_KEPT_EVERY: usize = 16;
+/// Relations that are followed from an event to the thread that it is in.
+pub const THREAD_HOPS: usize = 4;
+/// Receipts of a room that somebody who knows none is told.
+pub const RECEIPTS: usize = 1_000;
 /// Steps that matching one event with one user's push rules takes: characters of rules times characters of the event.
 pub const PUSH_RULE_STEPS: usize = 4 << 20;
 /// A registration token, in bytes.

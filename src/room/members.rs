@@ -3,7 +3,10 @@
 //! Reads a state; judges nothing. Whether an event may stand is [`auth`](super::auth)'s business.
 //! <https://spec.matrix.org/v1.19/client-server-api/#permissions>
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use ruma::{
     Int, OwnedUserId, UserId,
@@ -15,6 +18,8 @@ use ruma::{
         RoomCreateEvent, RoomMemberEvent, RoomPowerLevelsEvent, RoomPowerLevelsIntField as Action,
     },
 };
+
+use serde::Deserialize;
 
 use super::{
     graph::{Graph, State},
@@ -92,11 +97,27 @@ impl Power {
         }
     }
 
+    /// Whether a user may notify everybody in a way: each has a level of its own.
+    /// <https://spec.matrix.org/v1.19/client-server-api/#mroompower_levels>
+    pub fn may_notify(&self, user: &UserId, kind: &str) -> bool {
+        #[derive(Deserialize)]
+        struct Content {
+            #[serde(default)]
+            notifications: BTreeMap<String, Int>,
+        }
+        let content = self.levels.as_ref().and_then(|levels| levels.content_as::<Content>());
+        let needed = content.and_then(|content| content.notifications.get(kind).copied());
+        self.of_user(user) >= needed.unwrap_or_else(|| NOTIFICATION_LEVEL.into())
+    }
+
     /// Whether a user has the level that an action needs.
     pub fn may(&self, user: &UserId, action: Action) -> bool {
         self.of_user(user) >= self.needed(action)
     }
 }
+
+/// The level that notifying everybody takes where none was set.
+const NOTIFICATION_LEVEL: i32 = 50;
 
 /// A creator's level where no power levels were set.
 const CREATOR_LEVEL: i32 = 100;

@@ -89,6 +89,8 @@ pub async fn change(app: &App, session: &Session, change: Change) -> Result<(), 
                 return Err(ChangeError::TooLarge);
             }
             transaction.set_account_data(user, None, TYPE, &text)?;
+            // What is new to the user is judged by the rules of now.
+            transaction.remove_all_unread(user)?;
             transaction.touch(Topic::User(user));
             Ok(())
         })

@@ -51,9 +51,10 @@ pub use self::{
     load::{Load, Sizes},
     notify::{Topic, Watch},
     records::{
-        Account, AccountData, BackedUpKey, BackupScope, BackupState, Bearer, ContentHash, CrossSigningKey,
-        Device, DeviceKeys, KeyBackup, KeySignature, Media, MediaPart, MediaUsage, NewMedia, OneTimeKey,
-        RecordFinding, RegistrationToken, StoredContent, Task, ToDeviceMessage,
+        Account, AccountData, BackedUpKey, BackupScope, BackupState, Bearer, ContentHash, Counts,
+        CountsByThread, CrossSigningKey, Device, DeviceKeys, KeyBackup, KeySignature, Media, MediaPart,
+        MediaUsage, NewMedia, OneTimeKey, Receipt, RecordFinding, RegistrationToken, StoredContent, Task,
+        ToDeviceMessage, Unread,
     },
     tables::Table,
     transaction::Transaction,

@@ -20,6 +20,7 @@ mod moderation;
 mod openid;
 mod profile;
 mod push_rules;
+mod receipts;
 mod register;
 mod send;
 mod session;
@@ -78,6 +79,8 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(account_data::get_of_room);
     routes.add(account_data::set_of_room);
 
+    routes.add(receipts::receipt);
+    routes.add(receipts::markers);
     routes.add(push_rules::all);
     routes.add(push_rules::global);
     routes.add(push_rules::get);

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::device_lists::DeviceLists;
-use crate::service::keys::Counts;
+use crate::{service::keys, store::Counts};
 
 /// The whole answer.
 #[derive(Debug, Default, Serialize)]
@@ -25,7 +25,7 @@ pub struct Response {
     #[serde(skip_serializing_if = "DeviceLists::is_empty")]
     pub device_lists: DeviceLists,
     /// By algorithm.
-    pub device_one_time_keys_count: Counts,
+    pub device_one_time_keys_count: keys::Counts,
     /// Algorithms; there also if there are none, because clients tell by that whether a server knows such keys.
     pub device_unused_fallback_key_types: Vec<String>,
     #[serde(skip_serializing_if = "Rooms::is_empty")]
@@ -54,7 +54,26 @@ pub struct JoinedRoom {
     pub state: State,
     pub timeline: Timeline,
     #[serde(skip_serializing_if = "Events::is_empty")]
+    pub ephemeral: Events,
+    #[serde(skip_serializing_if = "Events::is_empty")]
     pub account_data: Events,
+    pub unread_notifications: UnreadCounts,
+    /// By the roots of threads, if the client wants them apart.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub unread_thread_notifications: BTreeMap<String, UnreadCounts>,
+}
+
+/// How many events the user is to be notified of.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct UnreadCounts {
+    pub notification_count: u64,
+    pub highlight_count: u64,
+}
+
+impl From<Counts> for UnreadCounts {
+    fn from(counts: Counts) -> Self {
+        Self { notification_count: counts.notifications, highlight_count: counts.highlights }
+    }
 }
 
 /// A room that the user left.
@@ -121,6 +140,7 @@ impl JoinedRoom {
         self.summary.is_empty()
             && self.state.is_empty()
             && self.timeline.is_empty()
+            && self.ephemeral.is_empty()
             && self.account_data.is_empty()
     }
 }

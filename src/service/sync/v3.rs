@@ -9,18 +9,23 @@ use ruma::{
     serde::Raw,
 };
 use serde_json::{
-    Value,
+    Value, json,
     value::{RawValue, to_raw_value},
 };
 
 use super::{
-    answer::{Events, InvitedRoom, JoinedRoom, KnockedRoom, LeftRoom, Response, State, Timeline},
+    answer::{
+        Events, InvitedRoom, JoinedRoom, KnockedRoom, LeftRoom, Response, State, Timeline, UnreadCounts,
+    },
     delta::{RoomDelta, delta},
     device_lists::device_lists,
     plan::{Change, Kind, Plan, Query, StateAs, plan},
 };
 use crate::{
-    base::ids::{EventNumber, Position},
+    base::{
+        ids::{EventNumber, Position, RoomNumber},
+        limits,
+    },
     room::{
         filter::{self, Subject},
         format,
@@ -33,9 +38,11 @@ use crate::{
             reader::{Onlooker, Reader},
             token::SyncToken,
         },
+        receipts,
+        unread::{self, Counted},
     },
     store::{
-        StoreError, Topic, View,
+        Receipt, StoreError, Topic, View,
         events::{Membership, Stay},
     },
 };
@@ -49,6 +56,8 @@ pub struct Answer {
     pub is_empty: bool,
     /// Whether messages are kept that the device has.
     pub has_delivered: bool,
+    /// What is new to the user in rooms, to be kept.
+    pub counted: Vec<Counted>,
 }
 
 /// Answers a query as of a view.
@@ -57,7 +66,8 @@ pub fn answer(view: &View<'_>, query: &Query) -> Result<Answer, StoreError> {
     let mut global = data.remove(&None).unwrap_or_default();
     let mut rooms: HashMap<OwnedRoomId, Vec<Data>> =
         data.into_iter().filter_map(|(room_id, data)| Some((room_id?, data))).collect();
-    let mut touched = HashSet::new();
+    let mut receipts = new_receipts(view, query)?;
+    let mut touched: HashSet<_> = receipts.keys().copied().collect();
     for room_id in rooms.keys() {
         touched.extend(view.room_number(room_id)?);
     }
@@ -78,6 +88,7 @@ pub fn answer(view: &View<'_>, query: &Query) -> Result<Answer, StoreError> {
         })
         .map(Data::write)
         .collect();
+    let mut counted = Vec::new();
     for change in changes {
         let room_id = view.room_id(change.access.room)?;
         let data = rooms.remove(&room_id).unwrap_or_default();
@@ -89,8 +100,15 @@ pub fn answer(view: &View<'_>, query: &Query) -> Result<Answer, StoreError> {
         let section = &mut response.rooms;
         match change.kind {
             Kind::Joined { since } => {
+                let number = change.access.room;
                 let mut room = joined(view, query, &change, since)?;
                 room.account_data.events = data;
+                let receipts = match since {
+                    Some(_) => receipts.remove(&number).unwrap_or_default(),
+                    None => view.receipts_of_room(number, limits::RECEIPTS)?,
+                };
+                room.ephemeral.events = receipt_events(view, query, receipts)?;
+                counted.push(unread(view, query, number, &mut room)?);
                 if since.is_none() || !room.is_empty() {
                     section.join.insert(room_id, room);
                 }
@@ -118,7 +136,7 @@ pub fn answer(view: &View<'_>, query: &Query) -> Result<Answer, StoreError> {
         && response.to_device.is_empty()
         && response.device_lists.is_empty();
     let has_delivered = view.has_to_device(query.onlooker.device, query.to_device)?;
-    Ok(Answer { response, topics, is_empty, has_delivered })
+    Ok(Answer { response, topics, is_empty, has_delivered, counted })
 }
 
 fn joined(
@@ -140,7 +158,15 @@ fn joined(
     // A room in which only something else changed has no timeline to tell of.
     let is_still = since.is_some() && delta.timeline.is_empty() && !delta.limited;
     let timeline = if is_still { Timeline::default() } else { writer.timeline(&delta)? };
-    Ok(JoinedRoom { summary, state: writer.state(&delta)?, timeline, account_data: Events::default() })
+    Ok(JoinedRoom {
+        summary,
+        state: writer.state(&delta)?,
+        timeline,
+        ephemeral: Events::default(),
+        account_data: Events::default(),
+        unread_notifications: UnreadCounts::default(),
+        unread_thread_notifications: BTreeMap::new(),
+    })
 }
 
 fn left(
@@ -219,6 +245,65 @@ impl Writer<'_, '_> {
         let whole: Value = serde_json::from_str(event.get()).unwrap_or_default();
         to_raw_value(&filter::select_fields(&whole, fields)).expect("JSON has a text")
     }
+}
+
+/// The receipts since the last answer that the user may see, by room.
+fn new_receipts(view: &View<'_>, query: &Query) -> Result<HashMap<RoomNumber, Vec<Receipt>>, StoreError> {
+    let mut by_room: HashMap<RoomNumber, Vec<Receipt>> = HashMap::new();
+    let Some(since) = query.since else { return Ok(by_room) };
+    for receipt in view.receipts_since(since)? {
+        if receipt.kind == receipts::READ || receipt.user == query.onlooker.user {
+            by_room.entry(receipt.room).or_default().push(receipt);
+        }
+    }
+    Ok(by_room)
+}
+
+/// Writes receipts as one event a thread: within an event, one user has one receipt of a type.
+/// <https://spec.matrix.org/v1.19/client-server-api/#mreceipt>
+fn receipt_events(
+    view: &View<'_>,
+    query: &Query,
+    receipts: Vec<Receipt>,
+) -> Result<Vec<Box<RawValue>>, StoreError> {
+    let subject = Subject { event_type: "m.receipt", sender: None, has_url: false };
+    if !filter::admits_event(&query.filter.room.ephemeral, subject) {
+        return Ok(Vec::new());
+    }
+    let mut by_thread: BTreeMap<String, Value> = BTreeMap::new();
+    for receipt in receipts {
+        if receipt.kind != receipts::READ && receipt.user != query.onlooker.user {
+            continue;
+        }
+        let mut told = json!({"ts": receipt.sent_at.0});
+        if !receipt.thread.is_empty() {
+            told["thread_id"] = json!(receipt.thread);
+        }
+        let content = by_thread.entry(receipt.thread).or_insert_with(|| json!({}));
+        content[receipt.event_id][receipt.kind][view.user_id(receipt.user)?.as_str()] = told;
+    }
+    let events = by_thread.into_values().map(|content| json!({"type": "m.receipt", "content": content}));
+    Ok(events.map(|event| to_raw_value(&event).expect("JSON has a text")).collect())
+}
+
+/// Writes what is new to the user in a room.
+fn unread(
+    view: &View<'_>,
+    query: &Query,
+    number: RoomNumber,
+    room: &mut JoinedRoom,
+) -> Result<Counted, StoreError> {
+    let counted = unread::unread(view, number, &query.onlooker)?;
+    let apart = query.filter.room.timeline.unread_thread_notifications;
+    for (thread, counts) in &counted.unread.counts {
+        if apart && thread != unread::MAIN {
+            room.unread_thread_notifications.insert(thread.clone(), (*counts).into());
+        } else {
+            room.unread_notifications.notification_count += counts.notifications;
+            room.unread_notifications.highlight_count += counts.highlights;
+        }
+    }
+    Ok(counted)
 }
 
 /// Writes the messages that wait for the device; where the next request goes on leaves out none of the others.

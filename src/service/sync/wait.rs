@@ -1,6 +1,6 @@
 //! Long-polling: answering when there is something to tell, or when the client has waited long enough.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use super::{
     plan::Query,
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     base::limits,
-    service::{App, to_device, turn::Turn},
+    service::{App, to_device, turn::Turn, unread},
     store::{StoreError, Watch},
 };
 
@@ -49,6 +49,8 @@ pub async fn sync(app: &App, turn: &Turn, query: Query, timeout: Duration) -> Re
 }
 
 async fn read(app: &App, query: &Arc<Query>) -> Result<Answer, StoreError> {
-    let query = query.clone();
-    app.store.read(move |view| v3::answer(view, &query)).await
+    let (user, query) = (query.onlooker.user, query.clone());
+    let mut answer = app.store.read(move |view| v3::answer(view, &query)).await?;
+    unread::keep(app, user, mem::take(&mut answer.counted));
+    Ok(answer)
 }

@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0007_sessions.sql"),
     include_str!("migrations/0008_keys.sql"),
     include_str!("migrations/0009_media.sql"),
+    include_str!("migrations/0010_unread.sql"),
 ];
 
 /// Brings the database up to date.

@@ -12,11 +12,13 @@ mod key_backups;
 mod keys;
 mod media;
 mod profiles;
+mod receipts;
 mod registration_tokens;
 mod server_name;
 mod tasks;
 mod to_device;
 mod tokens;
+mod unread;
 mod users;
 mod values;
 
@@ -27,9 +29,11 @@ pub use self::{
     key_backups::{BackedUpKey, BackupScope, BackupState, KeyBackup},
     keys::{CrossSigningKey, DeviceKeys, KeySignature, OneTimeKey},
     media::{ContentHash, Media, MediaPart, MediaUsage, NewMedia, StoredContent},
+    receipts::Receipt,
     registration_tokens::RegistrationToken,
     tasks::Task,
     to_device::ToDeviceMessage,
     tokens::Bearer,
+    unread::{Counts, CountsByThread, Unread},
     users::Account,
 };

@@ -1,0 +1,162 @@
+//! Receipts and the marker of what was read in full. <https://spec.matrix.org/v1.19/client-server-api/#receipts>
+
+use ruma::{OwnedEventId, OwnedRoomId};
+use serde_json::{Value, json};
+
+use super::{App, read::reader::Onlooker, unread};
+use crate::{
+    base::ids::{Position, RoomNumber},
+    store::{Receipt, StoreError, Topic, Unread, View, events::Membership},
+};
+
+/// What somebody has read, up to an event.
+#[derive(Clone, Debug)]
+pub enum Mark {
+    /// A receipt, for all to see or for the user alone; of a thread, of `main`, or of all threads.
+    Receipt { private: bool, thread: Option<String>, event_id: OwnedEventId },
+    /// Everything was read up to here: account data of the room.
+    Fully(OwnedEventId),
+}
+
+/// Why a mark isn't set.
+#[derive(Debug, thiserror::Error)]
+pub enum MarkError {
+    #[error("the user is not in the room")]
+    NotJoined,
+    #[error("the room has no such event")]
+    NoSuchEvent,
+    #[error("the event is not in this thread")]
+    OtherThread,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Sets marks in a room; those that are further ahead already stay. Wakes whoever is to see them.
+pub async fn mark(
+    app: &App,
+    onlooker: Onlooker,
+    room_id: OwnedRoomId,
+    marks: Vec<Mark>,
+) -> Result<(), MarkError> {
+    for mark in marks {
+        let (onlooker, room_id) = (onlooker.clone(), room_id.clone());
+        let found = app.store.read(move |view| Found::of(view, onlooker, &room_id, mark)).await?;
+        let Found { room, onlooker, room_id, set } = found;
+        app.store
+            .write(move |transaction| {
+                let user = onlooker.user;
+                match &set {
+                    Set::Receipt { receipt, kept, unread } => {
+                        if !transaction.set_receipt(receipt)? {
+                            return Ok(());
+                        }
+                        if transaction.unread(user, room)? != *kept {
+                            // A sync kept meanwhile what it counted without this receipt.
+                            transaction.remove_unread(user, room)?;
+                        } else if let Some(unread) = unread {
+                            transaction.set_unread(user, room, unread)?;
+                        }
+                        if receipt.kind == READ {
+                            transaction.touch(Topic::Room(room));
+                        }
+                        transaction.touch(Topic::User(user));
+                    }
+                    Set::Fully(event_id) => {
+                        let content = json!({"event_id": event_id}).to_string();
+                        transaction.set_account_data(user, Some(room_id.as_str()), FULLY_READ, &content)?;
+                        transaction.touch(Topic::User(user));
+                    }
+                    Set::Nothing => {}
+                }
+                Ok::<_, StoreError>(())
+            })
+            .await?;
+    }
+    Ok(())
+}
+
+/// A mark, with what it takes to set it.
+struct Found {
+    room: RoomNumber,
+    room_id: OwnedRoomId,
+    onlooker: Onlooker,
+    set: Set,
+}
+
+enum Set {
+    /// A receipt, and what it makes of what was counted.
+    Receipt {
+        receipt: Receipt,
+        kept: Option<Unread>,
+        unread: Option<Unread>,
+    },
+    Fully(OwnedEventId),
+    /// What is set is further ahead.
+    Nothing,
+}
+
+impl Found {
+    fn of(view: &View<'_>, onlooker: Onlooker, room_id: &OwnedRoomId, mark: Mark) -> Result<Self, MarkError> {
+        let room = view.room_number(room_id)?.ok_or(MarkError::NotJoined)?;
+        let stay = view.stay(onlooker.user, room)?;
+        stay.filter(|stay| stay.membership == Membership::Join).ok_or(MarkError::NotJoined)?;
+        let set = match mark {
+            Mark::Receipt { private, thread, event_id } => {
+                let anchor = anchor(view, room, &event_id)?.ok_or(MarkError::NoSuchEvent)?;
+                if let Some(thread) = &thread
+                    && !is_in(view, room, &event_id, thread)?
+                {
+                    return Err(MarkError::OtherThread);
+                }
+                let receipt = Receipt {
+                    room,
+                    user: onlooker.user,
+                    kind: if private { READ_PRIVATE } else { READ }.to_owned(),
+                    thread: thread.unwrap_or_default(),
+                    event_id: event_id.to_string(),
+                    anchor,
+                    sent_at: onlooker.now,
+                };
+                let unread = unread::after_receipt(view, room, &onlooker, &receipt)?;
+                Set::Receipt { receipt, kept: view.unread(onlooker.user, room)?, unread }
+            }
+            Mark::Fully(event_id) => {
+                let new = anchor(view, room, &event_id)?.ok_or(MarkError::NoSuchEvent)?;
+                let known = view.account_data(onlooker.user, Some(room_id.as_str()), FULLY_READ)?;
+                let known = known.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+                let known =
+                    known.and_then(|content| OwnedEventId::try_from(content["event_id"].as_str()?).ok());
+                let old = known.map(|event_id| anchor(view, room, &event_id)).transpose()?.flatten();
+                if old.is_some_and(|old| old >= new) { Set::Nothing } else { Set::Fully(event_id) }
+            }
+        };
+        Ok(Self { room, room_id: room_id.clone(), onlooker, set })
+    }
+}
+
+/// Where an event stands in the room's timeline.
+fn anchor(
+    view: &View<'_>,
+    room: RoomNumber,
+    event_id: &OwnedEventId,
+) -> Result<Option<Position>, StoreError> {
+    let Some(number) = view.event_number(room, event_id)? else { return Ok(None) };
+    Ok(view.header(room, number)?.place.map(|place| place.anchor))
+}
+
+/// Whether an event is in a thread, or is its root.
+fn is_in(
+    view: &View<'_>,
+    room: RoomNumber,
+    event_id: &OwnedEventId,
+    thread: &str,
+) -> Result<bool, StoreError> {
+    let Some(number) = view.event_number(room, event_id)? else { return Ok(false) };
+    let content: Value = view.event(room, number)?.pdu.content_as().unwrap_or_default();
+    let of = unread::thread_of(view, room, &content)?;
+    Ok(of.as_deref().unwrap_or(unread::MAIN) == thread || event_id.as_str() == thread)
+}
+
+pub const READ: &str = "m.read";
+pub const READ_PRIVATE: &str = "m.read.private";
+pub const FULLY_READ: &str = "m.fully_read";

@@ -1,0 +1,86 @@
+//! How far people have read in rooms. Every receipt has a position, so that sync finds what is new.
+//! <https://spec.matrix.org/v1.19/client-server-api/#receipts>
+
+use rusqlite::Row;
+
+use crate::{
+    base::{
+        clock::Timestamp,
+        ids::{Position, RoomNumber, UserNumber},
+    },
+    store::{StoreError, Transaction, View},
+};
+
+/// Up to where somebody has read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    pub room: RoomNumber,
+    pub user: UserNumber,
+    /// `m.read` or `m.read.private`.
+    pub kind: String,
+    /// A thread's root, or `main`; empty: whatever the thread.
+    pub thread: String,
+    pub event_id: String,
+    /// Where the event stands in the room's timeline.
+    pub anchor: Position,
+    pub sent_at: Timestamp,
+}
+
+impl View<'_> {
+    /// All receipts that came after `since`, in their order.
+    pub fn receipts_since(&self, since: Position) -> Result<Vec<Receipt>, StoreError> {
+        let sql = concat!("SELECT ", columns!(), " FROM receipts WHERE position > ?1 ORDER BY position");
+        let mut statement = self.sql().prepare_cached(sql)?;
+        Ok(statement.query_map([since], read)?.collect::<Result<_, _>>()?)
+    }
+
+    /// The newest receipts of a room.
+    pub fn receipts_of_room(&self, room: RoomNumber, limit: usize) -> Result<Vec<Receipt>, StoreError> {
+        let sql =
+            concat!("SELECT ", columns!(), " FROM receipts WHERE room = ?1 ORDER BY position DESC LIMIT ?2");
+        let mut statement = self.sql().prepare_cached(sql)?;
+        Ok(statement.query_map((room, limit as i64), read)?.collect::<Result<_, _>>()?)
+    }
+
+    /// A user's receipts in a room.
+    pub fn receipts_of(&self, user: UserNumber, room: RoomNumber) -> Result<Vec<Receipt>, StoreError> {
+        let sql = concat!("SELECT ", columns!(), " FROM receipts WHERE room = ?1 AND user = ?2");
+        let mut statement = self.sql().prepare_cached(sql)?;
+        Ok(statement.query_map((room, user), read)?.collect::<Result<_, _>>()?)
+    }
+}
+
+impl Transaction<'_> {
+    /// Moves a receipt ahead, at a position of its own; returns whether it was behind.
+    pub fn set_receipt(&mut self, receipt: &Receipt) -> Result<bool, StoreError> {
+        let position = self.next_position();
+        let sql = "INSERT INTO receipts (room, user, type, thread, event_id, anchor, sent_at, position)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                   ON CONFLICT DO UPDATE SET event_id = excluded.event_id, anchor = excluded.anchor,
+                       sent_at = excluded.sent_at, position = excluded.position
+                   WHERE anchor < excluded.anchor";
+        let Receipt { room, user, kind, thread, event_id, anchor, sent_at } = receipt;
+        let row = (room, user, kind, thread, event_id, anchor, sent_at, position);
+        Ok(self.sql().prepare_cached(sql)?.execute(row)? > 0)
+    }
+}
+
+/// The columns that [`read`] reads, in its order.
+macro_rules! columns {
+    () => {
+        "room, user, type, thread, event_id, anchor, sent_at"
+    };
+}
+use columns;
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Receipt> {
+    Ok(Receipt {
+        room: row.get(0)?,
+        user: row.get(1)?,
+        kind: row.get(2)?,
+        thread: row.get(3)?,
+        event_id: row.get(4)?,
+        anchor: row.get(5)?,
+        sent_at: row.get(6)?,
+    })
+}
