@@ -14,6 +14,7 @@ mod localserve;
 mod log;
 mod open;
 mod operator;
+mod progress;
 mod registration_token;
 mod room;
 mod routes;

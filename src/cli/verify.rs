@@ -6,8 +6,9 @@ use lexopt::prelude::*;
 use super::{
     Command, Failure,
     operator::{Operator, Place, print_json},
+    progress::Progress,
 };
-use crate::service::operator::{self, Outcome};
+use crate::service::operator::{self, Outcome, Report};
 
 pub(super) const COMMAND: Command = Command {
     name: "verify",
@@ -32,8 +33,7 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let outcome = Operator::at(place)?.run(operator::Command::Verify {})?;
-    let Outcome::Verified { report } = outcome else { return Ok(()) };
+    let report = report(&Operator::at(place)?)?;
     if json {
         print_json(&report)?;
     }
@@ -52,4 +52,16 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
         )
         .into()),
     }
+}
+
+/// What all parts of the check find.
+fn report(operator: &Operator) -> anyhow::Result<Report> {
+    let (progress, mut report, mut from) = (Progress::new(), Report::default(), None);
+    while let Outcome::Verified { part } = operator.run(operator::Command::Verify { from })? {
+        report.extend(part.report);
+        let Some(next) = part.next else { break };
+        progress.show(next.entries, part.entries);
+        from = Some(next);
+    }
+    Ok(report)
 }

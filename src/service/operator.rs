@@ -13,16 +13,17 @@ pub use self::{
     rooms::{ListedRoom, Room},
     status::Status,
 };
+pub use super::verify::Report;
 use super::{
     App,
     accounts::{self, ChangePasswordError, EndSessions, RegisterError, Registration},
     localpart,
     registration_tokens::{self, RegistrationTokenError},
-    verify::{Report, verify},
+    verify::{Part, verify},
 };
 use crate::{
     base::{limits, secret::Secret},
-    store::{Account, StoreError},
+    store::{Account, StoreError, events::Checked},
 };
 
 /// What is to be done.
@@ -71,8 +72,10 @@ pub enum Command {
     },
     /// Tells how the server is.
     Status {},
-    /// Checks both stores; takes as long as reading them.
-    Verify {},
+    /// Checks a part of the stores, from where the last one ended; takes as long as reading it.
+    Verify {
+        from: Option<Checked>,
+    },
 }
 
 /// What came of it.
@@ -87,7 +90,7 @@ pub enum Outcome {
     Rooms { rooms: Vec<ListedRoom> },
     Room { room: Box<Room> },
     Status { status: Box<Status> },
-    Verified { report: Report },
+    Verified { part: Part },
 }
 
 /// An account, as the operator sees it.
@@ -183,7 +186,7 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, OperatorError> 
         Command::ListRooms { after } => Ok(Outcome::Rooms { rooms: rooms::list(app, after).await? }),
         Command::ShowRoom { room } => Ok(Outcome::Room { room: Box::new(rooms::show(app, room).await?) }),
         Command::Status {} => Ok(Outcome::Status { status: Box::new(status::status(app).await?) }),
-        Command::Verify {} => Ok(Outcome::Verified { report: verify(app).await? }),
+        Command::Verify { from } => Ok(Outcome::Verified { part: verify(app, from).await? }),
     }
 }
 

@@ -26,14 +26,27 @@ pub struct Finding {
     pub what: String,
 }
 
-/// Reads all of both stores and tells what is wrong with them.
-pub(super) async fn verify(app: &App) -> Result<Report, StoreError> {
-    let mut report = app.store.read(records).await?;
-    let mut part = Some(Checked::default());
-    while let Some(from) = part {
-        (part, report) = app.store.read(move |view| events(view, from, report)).await?;
-    }
-    Ok(report)
+/// What one part of a check came to.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Part {
+    pub report: Report,
+    /// Where the next part begins; none after the last one.
+    pub next: Option<Checked>,
+    /// How many entries all parts have together, about.
+    pub entries: u64,
+}
+
+/// Reads a part of the stores and tells what is wrong with it: first the records, then the event store.
+pub(super) async fn verify(app: &App, from: Option<Checked>) -> Result<Part, StoreError> {
+    let check = move |view: &View<'_>| {
+        let entries = view.entries_to_check()?;
+        let (next, report) = match from {
+            None => (Some(Checked::default()), records(view)?),
+            Some(from) => events(view, from)?,
+        };
+        Ok(Part { report, next, entries })
+    };
+    app.store.read(check).await
 }
 
 fn records(view: &View<'_>) -> Result<Report, StoreError> {
@@ -48,11 +61,8 @@ fn records(view: &View<'_>) -> Result<Report, StoreError> {
     Ok(report)
 }
 
-fn events(
-    view: &View<'_>,
-    from: Checked,
-    mut report: Report,
-) -> Result<(Option<Checked>, Report), StoreError> {
+fn events(view: &View<'_>, from: Checked) -> Result<(Option<Checked>, Report), StoreError> {
+    let mut report = Report::default();
     let next = view.check_events(from, limits::CHECKED_ENTRIES, &mut |found| {
         report.add(|| Finding {
             table: found.table.name().to_owned(),
@@ -64,6 +74,13 @@ fn events(
 }
 
 impl Report {
+    /// Adds what another part found.
+    pub fn extend(&mut self, other: Self) {
+        self.count += other.count;
+        self.findings.extend(other.findings);
+        self.findings.truncate(limits::FINDINGS);
+    }
+
     fn add(&mut self, finding: impl FnOnce() -> Finding) {
         self.count += 1;
         if self.findings.len() < limits::FINDINGS {

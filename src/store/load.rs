@@ -2,7 +2,7 @@
 
 use std::{io, os::unix::fs::MetadataExt, path::Path, sync::atomic::Ordering};
 
-use super::{Store, StoreError, View, open, tail::Tail};
+use super::{Store, StoreError, Table, View, open, tail::Tail};
 use crate::base::{ids::Position, limits};
 
 /// What waits in the store, and what it has done since it was opened.
@@ -54,6 +54,11 @@ impl Store {
 }
 
 impl View<'_> {
+    /// How many entries of a table are in the event store.
+    pub(in crate::store) fn stored_len(&self, table: Table) -> Result<u64, StoreError> {
+        Ok(self.shared.lmdb.tree(table).len(self.shared.txn)?)
+    }
+
     /// Up to where the event store needs no tail.
     pub fn checkpointed(&self) -> Result<Position, StoreError> {
         Ok(self.shared.lmdb.position(self.shared.txn)?.unwrap_or_default())

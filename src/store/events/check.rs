@@ -8,6 +8,7 @@
 use std::ops::Bound;
 
 use ruma::UserId;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Item, Membership, Place, Standing,
@@ -39,12 +40,14 @@ pub struct Finding {
 }
 
 /// Where a check that goes part by part has come to; it begins at the default.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Checked {
     /// How many of [`CHECKS`] are done.
     tables: usize,
     /// The last key of the next one that was looked at.
     after: Option<Vec<u8>>,
+    /// How many entries were looked at.
+    pub entries: u64,
 }
 
 impl View<'_> {
@@ -60,9 +63,16 @@ impl View<'_> {
         report: &mut dyn FnMut(Finding),
     ) -> Result<Option<Checked>, StoreError> {
         let Some((table, check)) = CHECKS.get(from.tables) else { return Ok(None) };
-        let after = Check { view: self, report }.part((*table, *check), from.after.as_deref(), entries)?;
+        let part = Check { view: self, report }.part((*table, *check), from.after.as_deref(), entries)?;
+        let (count, after) = part;
         let tables = from.tables + usize::from(after.is_none());
-        Ok(Some(Checked { tables, after }))
+        Ok(Some(Checked { tables, after, entries: from.entries + count as u64 }))
+    }
+
+    /// How many entries there are to check, but for what no checkpoint has reached.
+    pub fn entries_to_check(&self) -> Result<u64, StoreError> {
+        let lengths = CHECKS.iter().map(|(table, _)| self.stored_len(*table));
+        lengths.sum()
     }
 }
 
@@ -89,16 +99,17 @@ struct Check<'v, 'r> {
 type At<'k> = (Table, &'k [u8]);
 
 impl Check<'_, '_> {
-    /// Checks the next entries of a table, and gives the key of the last one if there are more. Whatever an entry needs
+    /// Checks the next entries of a table, and gives how many, and the key of the last one if there are more. Whatever an entry needs
     /// and is missing or damaged is reported at the entry.
     fn part(
         &mut self,
         (table, check): (Table, CheckEntry),
         after: Option<&[u8]>,
         entries: usize,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
+    ) -> Result<(usize, Option<Vec<u8>>), StoreError> {
+        let mut checked = 0;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        for (count, entry) in self.view.range(table, (start, Bound::Unbounded)).enumerate() {
+        for entry in self.view.range(table, (start, Bound::Unbounded)) {
             let (key, value) = entry?;
             match check(self, (table, &key), &value) {
                 Err(StoreError::Corrupt { table: needed, key: needed_key, what }) => {
@@ -106,11 +117,12 @@ impl Check<'_, '_> {
                 }
                 result => result?,
             }
-            if count + 1 == entries {
-                return Ok(Some(key.into_owned()));
+            checked += 1;
+            if checked == entries {
+                return Ok((checked, Some(key.into_owned())));
             }
         }
-        Ok(None)
+        Ok((checked, None))
     }
 
     fn expect(&mut self, at: At<'_>, holds: bool, otherwise: &str) {
