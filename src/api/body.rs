@@ -39,7 +39,8 @@ pub enum Body {
 /// Bytes that are sent piece by piece as they come.
 #[derive(Debug)]
 pub struct Stream {
-    left: u64,
+    /// What is still to be sent, in bytes; none where only the end will tell.
+    left: Option<u64>,
     pieces: mpsc::Receiver<Result<Bytes, Failed>>,
 }
 
@@ -52,15 +53,21 @@ impl Stream {
     /// A body of `length` bytes. The sender's channel has room for one piece, so that it is as fast as the client.
     pub fn new(length: u64) -> (mpsc::Sender<Result<Bytes, Failed>>, Self) {
         let (sender, pieces) = mpsc::channel(1);
-        (sender, Self { left: length, pieces })
+        (sender, Self { left: Some(length), pieces })
+    }
+
+    /// A body that ends when its sender is dropped.
+    pub fn unmeasured() -> (mpsc::Sender<Result<Bytes, Failed>>, Self) {
+        let (sender, pieces) = mpsc::channel(1);
+        (sender, Self { left: None, pieces })
     }
 }
 
 impl Body {
-    /// How many bytes are still to be sent.
-    pub fn length(&self) -> u64 {
+    /// How many bytes are still to be sent; none where only the end will tell.
+    pub fn length(&self) -> Option<u64> {
         match self {
-            Self::Whole(bytes) => bytes.len() as u64,
+            Self::Whole(bytes) => Some(bytes.len() as u64),
             Self::Stream(stream) => stream.left,
         }
     }
@@ -83,11 +90,11 @@ impl hyper::body::Body for Body {
         match self.get_mut() {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Stream(stream) if stream.left == 0 => Poll::Ready(None),
+            Self::Stream(stream) if stream.left == Some(0) => Poll::Ready(None),
             Self::Stream(stream) => stream.pieces.poll_recv(context).map(|piece| {
-                let piece = piece.unwrap_or(Err(Failed));
+                let piece = piece.or(stream.left.map(|_| Err(Failed)))?;
                 Some(piece.map(|bytes| {
-                    stream.left = stream.left.saturating_sub(bytes.len() as u64);
+                    stream.left = stream.left.map(|left| left.saturating_sub(bytes.len() as u64));
                     Frame::data(bytes)
                 }))
             }),
@@ -95,10 +102,10 @@ impl hyper::body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.length() == 0
+        self.length() == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.length())
+        self.length().map_or_else(SizeHint::new, SizeHint::with_exact)
     }
 }

@@ -272,6 +272,8 @@ pub const TO_DEVICE_TRANSACTIONS: usize = 512;
 pub const BACKUPS: usize = 64;
 /// All keys in the backups of one user, in bytes.
 pub const BACKUP_BYTES: u64 = 64 << 20;
+/// Keys of a backup that are read at once.
+pub const BACKUP_PAGE: usize = 256;
 /// A key in a backup, in bytes.
 pub const BACKUP_KEY_BYTES: usize = 8 << 10;
 /// A backup's `auth_data`, in bytes.

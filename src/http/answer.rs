@@ -224,7 +224,9 @@ fn without_body(response: Response<Body>) -> Response<Body> {
     if response.status() == StatusCode::NOT_MODIFIED {
         return response;
     }
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    if let Some(length) = length {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
     response
 }
 

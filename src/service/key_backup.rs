@@ -88,19 +88,63 @@ pub async fn remove(app: &App, user: UserNumber, version: String) -> Result<(), 
         .await
 }
 
-/// Keys of a backup, by room and session.
-pub async fn keys(
+/// The key of a session in a backup.
+pub async fn key(
     app: &App,
     user: UserNumber,
     version: String,
-    scope: BackupScope,
-) -> Result<Vec<BackedUpKey>, BackupError> {
+    (room_id, session_id): (String, String),
+) -> Result<Option<BackedUpKey>, BackupError> {
     app.store
         .read(move |view| {
             let backup = of_version(view, user, &version)?;
-            Ok(view.backed_up_keys(&backup, &scope)?)
+            Ok(view.backed_up_key(&backup, &room_id, &session_id)?)
         })
         .await
+}
+
+/// All keys of a backup or of one room in it, page by page: what is written meanwhile may be among them or not.
+#[derive(Clone)]
+pub struct Keys {
+    app: App,
+    user: UserNumber,
+    version: String,
+    room_id: Option<String>,
+    /// Room and session of the last key that was read.
+    after: (String, String),
+}
+
+impl Keys {
+    /// Finds the backup.
+    pub async fn of(
+        app: &App,
+        user: UserNumber,
+        version: String,
+        room_id: Option<String>,
+    ) -> Result<Self, BackupError> {
+        find(app, user, version.clone()).await?;
+        Ok(Self { app: app.clone(), user, version, room_id, after: Default::default() })
+    }
+
+    /// The next keys, by room and session; none are left if there are none.
+    pub async fn next(&mut self) -> Result<Vec<BackedUpKey>, BackupError> {
+        let Self { user, version, room_id, after, .. } = self.clone();
+        let read = move |view: &View<'_>| {
+            let backup = of_version(view, user, &version)?;
+            let after = (&*after.0, &*after.1);
+            Ok::<_, BackupError>(view.backed_up_keys(
+                &backup,
+                room_id.as_deref(),
+                after,
+                limits::BACKUP_PAGE,
+            )?)
+        };
+        let keys = self.app.store.read(read).await?;
+        if let Some(last) = keys.last() {
+            self.after = (last.room_id.clone(), last.session_id.clone());
+        }
+        Ok(keys)
+    }
 }
 
 /// Adds keys to the newest backup, whose version this must be. Of two keys of a session the better one is kept.
@@ -207,13 +251,12 @@ fn rank(key: &BackedUpKey) -> Option<Rank> {
 
 /// Whether a key has the right size.
 fn fits(BackedUpKey { session_id, data, .. }: &BackedUpKey) -> bool {
-    session_id.len() <= limits::SESSION_ID_BYTES && data.len() <= limits::BACKUP_KEY_BYTES
+    (1..=limits::SESSION_ID_BYTES).contains(&session_id.len()) && data.len() <= limits::BACKUP_KEY_BYTES
 }
 
 /// The bytes and the rank of the key that a backup has of the same session.
 fn kept(view: &View<'_>, backup: &KeyBackup, key: &BackedUpKey) -> Result<Option<(u64, Rank)>, StoreError> {
-    let scope = BackupScope::Session(key.room_id.clone(), key.session_id.clone());
-    let kept = view.backed_up_keys(backup, &scope)?.pop();
+    let kept = view.backed_up_key(backup, &key.room_id, &key.session_id)?;
     let corrupt = || StoreError::corrupt("backed_up_keys", key.session_id.as_bytes(), "the key has no rank");
     kept.map(|kept| Ok((kept.bytes(), rank(&kept).ok_or_else(corrupt)?))).transpose()
 }
@@ -263,8 +306,9 @@ mod tests {
         let mut large = whole.clone();
         large["session_data"]["ciphertext"] = "x".repeat(limits::BACKUP_KEY_BYTES).into();
         assert!(fits(&key(&whole)) && !fits(&key(&large)));
-        let named = BackedUpKey { session_id: "s".repeat(limits::SESSION_ID_BYTES + 1), ..key(&whole) };
-        assert!(!fits(&named));
+        for length in [0, limits::SESSION_ID_BYTES + 1] {
+            assert!(!fits(&BackedUpKey { session_id: "s".repeat(length), ..key(&whole) }));
+        }
     }
 
     #[test]

@@ -225,6 +225,22 @@ pub(crate) async fn try_exchange(
     if declared.is_some_and(|length| length != body.len().to_string()) {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
+    let chunked = head.split("\r\n").any(|line| line == "transfer-encoding: chunked");
+    let body = if chunked { joined(body).ok_or(io::ErrorKind::UnexpectedEof)? } else { body.to_owned() };
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Ok(Reply { status, body: serde_json::from_str(body).unwrap_or_default() })
+    Ok(Reply { status, body: serde_json::from_str(&body).unwrap_or_default() })
+}
+
+/// A body that came in chunks; none if it broke off.
+fn joined(mut chunks: &str) -> Option<String> {
+    let mut body = String::new();
+    loop {
+        let (length, rest) = chunks.split_once("\r\n")?;
+        let length = usize::from_str_radix(length, 16).ok()?;
+        if length == 0 {
+            return Some(body);
+        }
+        body.push_str(rest.get(..length)?);
+        chunks = rest.get(length + 2..)?;
+    }
 }

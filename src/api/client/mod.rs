@@ -109,8 +109,8 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(key_backup::put_all).body_limit(limits::BACKUP_BODY_BYTES);
     routes.add(key_backup::put_room).body_limit(limits::BACKUP_BODY_BYTES);
     routes.add(key_backup::put_session);
-    routes.add(key_backup::all);
-    routes.add(key_backup::room);
+    routes.add_streamed(key_backup::all);
+    routes.add_streamed(key_backup::room);
     routes.add(key_backup::session);
     routes.add(key_backup::remove_all);
     routes.add(key_backup::remove_room);

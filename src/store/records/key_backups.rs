@@ -92,20 +92,40 @@ impl View<'_> {
         Ok(last.unwrap_or(0) as u64)
     }
 
-    /// Keys of a backup, by room and session.
+    /// The key of a session in a backup.
+    pub fn backed_up_key(
+        &self,
+        backup: &KeyBackup,
+        room_id: &str,
+        session_id: &str,
+    ) -> Result<Option<BackedUpKey>, StoreError> {
+        let sql = "SELECT room_id, session_id, data FROM backed_up_keys
+                   WHERE backup = ?1 AND room_id = ?2 AND session_id = ?3";
+        let key = (backup.number, room_id, session_id);
+        Ok(self.sql().prepare_cached(sql)?.query_row(key, read_key).optional()?)
+    }
+
+    /// Up to `limit` keys of a backup after a room and session, in this order; of one room, if it is given.
     pub fn backed_up_keys(
         &self,
         backup: &KeyBackup,
-        scope: &BackupScope,
+        room_id: Option<&str>,
+        after: (&str, &str),
+        limit: usize,
     ) -> Result<Vec<BackedUpKey>, StoreError> {
-        let sql = format!(
-            "SELECT room_id, session_id, data FROM backed_up_keys WHERE {} ORDER BY room_id, session_id",
-            scope.condition()
-        );
-        let mut statement = self.sql().prepare_cached(&sql)?;
-        let keys = statement.query_map(params_from_iter(scope.parameters(backup)), |row| {
-            Ok(BackedUpKey { room_id: row.get(0)?, session_id: row.get(1)?, data: row.get(2)? })
-        })?;
+        let (after, limit) = ((room_id.unwrap_or(after.0), after.1), limit as i64);
+        let sql = match room_id {
+            None => {
+                "SELECT room_id, session_id, data FROM backed_up_keys
+                 WHERE backup = ?1 AND (room_id, session_id) > (?2, ?3) ORDER BY room_id, session_id LIMIT ?4"
+            }
+            Some(_) => {
+                "SELECT room_id, session_id, data FROM backed_up_keys
+                 WHERE backup = ?1 AND room_id = ?2 AND session_id > ?3 ORDER BY session_id LIMIT ?4"
+            }
+        };
+        let mut statement = self.sql().prepare_cached(sql)?;
+        let keys = statement.query_map((backup.number, after.0, after.1, limit), read_key)?;
         Ok(keys.collect::<Result<_, _>>()?)
     }
 }
@@ -203,6 +223,10 @@ macro_rules! columns {
 }
 use columns;
 
+fn read_key(row: &Row<'_>) -> rusqlite::Result<BackedUpKey> {
+    Ok(BackedUpKey { room_id: row.get(0)?, session_id: row.get(1)?, data: row.get(2)? })
+}
+
 fn read(row: &Row<'_>) -> rusqlite::Result<KeyBackup> {
     let unsigned = |column| row.get::<_, i64>(column).map(|integer| integer as u64);
     Ok(KeyBackup {
@@ -288,20 +312,25 @@ mod tests {
                 transaction.set_backed_up_key(&backup, key)?;
             }
             transaction.set_backed_up_key(&others, &a)?;
+            let all = |tx: &Transaction<'_>, backup: &KeyBackup| tx.backed_up_keys(backup, None, ("", ""), 9);
             let room = BackupScope::Room("!r".into());
             let session = BackupScope::Session("!r".into(), "b".into());
-            assert_eq!(transaction.backed_up_keys(&backup, &BackupScope::All)?, [a.clone(), b.clone(), c]);
-            assert_eq!(transaction.backed_up_keys(&backup, &room)?, [a.clone(), b]);
+            assert_eq!(all(transaction, &backup)?, [a.clone(), b.clone(), c.clone()]);
+            assert_eq!(transaction.backed_up_keys(&backup, None, ("!r", "a"), 1)?, std::slice::from_ref(&b));
+            assert_eq!(transaction.backed_up_keys(&backup, None, ("!r", "b"), 9)?, [c]);
+            assert_eq!(transaction.backed_up_keys(&backup, Some("!r"), ("", ""), 9)?, [a.clone(), b.clone()]);
+            assert_eq!(transaction.backed_up_keys(&backup, Some("!r"), ("!r", "a"), 9)?, [b]);
             let newer = key("!r", "b", "ü");
             transaction.set_backed_up_key(&backup, &newer)?;
-            assert_eq!(transaction.backed_up_keys(&backup, &session)?, std::slice::from_ref(&newer));
+            assert_eq!(transaction.backed_up_key(&backup, "!r", "b")?.as_ref(), Some(&newer));
+            assert_eq!(transaction.backed_up_key(&backup, "!s", "b")?, None);
             assert_eq!(transaction.remove_backed_up_keys(&backup, &session)?, [newer.bytes()]);
             assert!(transaction.remove_backed_up_keys(&backup, &session)?.is_empty());
             assert_eq!(transaction.remove_backed_up_keys(&backup, &room)?, [a.bytes()]);
-            assert_eq!(transaction.backed_up_keys(&backup, &BackupScope::All)?.len(), 1);
+            assert_eq!(all(transaction, &backup)?.len(), 1);
             transaction.remove_key_backup(&backup)?;
-            assert!(transaction.backed_up_keys(&backup, &BackupScope::All)?.is_empty(), "they go with it");
-            assert_eq!(transaction.backed_up_keys(&others, &BackupScope::All)?, [a]);
+            assert!(all(transaction, &backup)?.is_empty(), "they go with it");
+            assert_eq!(all(transaction, &others)?, [a]);
             Ok(())
         })
         .await;

@@ -29,7 +29,7 @@ use crate::{
     },
     room::fixture::{ALICE, World},
     store::{
-        BackedUpKey, BackupScope, OneTimeKey, Store, StoreError, Transaction, View,
+        BackedUpKey, OneTimeKey, Store, StoreError, Transaction, View,
         events::{
             Checked, Endpoint, TransactionIdentity,
             fixture::{Outcome, Rig},
@@ -221,7 +221,7 @@ fn records(view: &View<'_>, name: &str) -> Result<[Vec<String>; 4], StoreError> 
     let device = view.device(account.number, "DEVICE")?.unwrap().number;
     let messages = view.to_device_since(device, Position(0))?.0;
     let backup = view.newest_key_backup(account.number)?.unwrap();
-    let keys = view.backed_up_keys(&backup, &BackupScope::All)?;
+    let keys = view.backed_up_keys(&backup, None, ("", ""), 9)?;
     let data = view.account_data(account.number, None, "org.example")?;
     let contents = messages.into_iter().map(|message| message.content).collect();
     let mut one_time_keys = Vec::new();

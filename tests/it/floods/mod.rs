@@ -6,6 +6,7 @@
 mod accounts;
 mod bodies;
 mod connections;
+mod key_backup;
 mod rooms;
 mod to_device;
 

@@ -1,13 +1,15 @@
 //! Backups of room keys. <https://spec.matrix.org/v1.19/client-server-api/#server-side-key-backups>
 
+mod writer;
+
 use std::collections::BTreeMap;
 
-use http::StatusCode;
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use ruma::{
-    OwnedRoomId, RoomId, UInt,
+    RoomId, UInt,
     api::{
         client::backup::{
-            BackupAlgorithm, KeyBackupData, RoomKeyBackup, add_backup_keys, add_backup_keys_for_room,
+            BackupAlgorithm, KeyBackupData, add_backup_keys, add_backup_keys_for_room,
             add_backup_keys_for_session, create_backup_version, delete_backup_keys,
             delete_backup_keys_for_room, delete_backup_keys_for_session, delete_backup_version,
             get_backup_info, get_backup_keys, get_backup_keys_for_room, get_backup_keys_for_session,
@@ -20,12 +22,17 @@ use ruma::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
+use self::writer::Writer;
 use crate::{
-    api::{Error, User, caller::EvenSuspended},
+    api::{
+        Body, Error, Streamed, User,
+        body::{Failed, Stream},
+        caller::EvenSuspended,
+    },
     base::limits,
     service::{
         App,
-        key_backup::{self, BackupError},
+        key_backup::{self, BackupError, Keys},
     },
     store::{BackedUpKey, BackupScope, BackupState, KeyBackup},
 };
@@ -128,28 +135,44 @@ pub(crate) async fn put_session(
 pub(crate) async fn all(
     app: App,
     user: User,
-    request: get_backup_keys::v3::Request,
-) -> Result<get_backup_keys::v3::Response, Error> {
-    let keys = key_backup::keys(&app, user.number, request.version, BackupScope::All).await?;
-    let mut rooms: BTreeMap<OwnedRoomId, RoomKeyBackup> = BTreeMap::new();
-    for BackedUpKey { room_id, session_id, data } in keys {
-        let room_id = RoomId::parse(room_id).map_err(Error::internal)?;
-        let room = rooms.entry(room_id).or_insert_with(|| RoomKeyBackup::new(BTreeMap::new()));
-        room.sessions.insert(session_id, raw(data)?);
-    }
-    Ok(get_backup_keys::v3::Response::new(rooms))
+    Streamed { request, .. }: Streamed<get_backup_keys::v3::Request>,
+) -> Result<Response<Body>, Error> {
+    let keys = Keys::of(&app, user.number, request.version, None).await?;
+    Ok(written(keys, Writer::of_rooms()))
 }
 
 /// `GET /_matrix/client/v3/room_keys/keys/{roomId}`
 pub(crate) async fn room(
     app: App,
     user: User,
-    request: get_backup_keys_for_room::v3::Request,
-) -> Result<get_backup_keys_for_room::v3::Response, Error> {
-    let scope = BackupScope::Room(request.room_id.into());
-    let keys = key_backup::keys(&app, user.number, request.version, scope).await?;
-    let sessions = keys.into_iter().map(|key| Ok((key.session_id, raw(key.data)?)));
-    Ok(get_backup_keys_for_room::v3::Response::new(sessions.collect::<Result<_, Error>>()?))
+    Streamed { request, .. }: Streamed<get_backup_keys_for_room::v3::Request>,
+) -> Result<Response<Body>, Error> {
+    let keys = Keys::of(&app, user.number, request.version, Some(request.room_id.into())).await?;
+    Ok(written(keys, Writer::of_sessions()))
+}
+
+/// All keys, page by page for as long as somebody takes them: together they may be too large for memory.
+fn written(mut keys: Keys, mut writer: Writer) -> Response<Body> {
+    let (sender, stream) = Stream::unmeasured();
+    tokio::spawn(async move {
+        loop {
+            let page = keys.next().await.map_err(|error| {
+                tracing::error!(%error, "the rest of a backup can't be read");
+                Failed
+            });
+            let (last, part) = match page {
+                Ok(page) if page.is_empty() => (true, Ok(writer.end())),
+                Ok(page) => (false, Ok(writer.page(page))),
+                Err(failed) => (true, Err(failed)),
+            };
+            if sender.send(part).await.is_err() || last {
+                break;
+            }
+        }
+    });
+    let mut response = Response::new(Body::Stream(stream));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 /// `GET /_matrix/client/v3/room_keys/keys/{roomId}/{sessionId}`
@@ -158,8 +181,8 @@ pub(crate) async fn session(
     user: User,
     request: get_backup_keys_for_session::v3::Request,
 ) -> Result<get_backup_keys_for_session::v3::Response, Error> {
-    let scope = BackupScope::Session(request.room_id.into(), request.session_id);
-    let key = key_backup::keys(&app, user.number, request.version, scope).await?.pop();
+    let session = (request.room_id.into(), request.session_id);
+    let key = key_backup::key(&app, user.number, request.version, session).await?;
     let key = key.ok_or_else(|| Error::not_found("The backup has no such key"))?;
     Ok(get_backup_keys_for_session::v3::Response::new(raw(key.data)?))
 }
