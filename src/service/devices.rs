@@ -38,7 +38,7 @@ pub async fn rename(
     display_name: Option<String>,
 ) -> Result<(), RenameError> {
     if display_name.as_ref().is_some_and(|name| name.len() > limits::DEVICE_FIELD_BYTES) {
-        return Err(InvalidDevice.into());
+        return Err(InvalidDevice::Length.into());
     }
     app.store
         .write(move |transaction| {

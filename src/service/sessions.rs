@@ -146,10 +146,14 @@ pub struct DeviceRequest {
     pub refresh: bool,
 }
 
-/// The device id or name of a [`DeviceRequest`] is empty or too long, or the id is that of one of the user's keys.
+/// Why a device can't be called as a client wants it.
 #[derive(Debug, thiserror::Error)]
-#[error("the device id or the device's name is empty or too long, or the id is that of a key")]
-pub struct InvalidDevice;
+pub enum InvalidDevice {
+    #[error("the device id or the device's name is empty or too long")]
+    Length,
+    #[error("the device id is that of one of the user's keys")]
+    IsKey,
+}
 
 /// A log-in, prepared before its job and told to the client after it.
 #[derive(Clone)]
@@ -166,7 +170,7 @@ impl LogIn {
         if request.id.as_ref().is_some_and(|id| id.as_str().is_empty() || !fits(id.as_str()))
             || !request.display_name.as_deref().is_none_or(fits)
         {
-            return Err(InvalidDevice);
+            return Err(InvalidDevice::Length);
         }
         let device_id = request.id.unwrap_or_else(|| app.rng.text(10, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ").into());
         let tokens = Tokens::generate(&app.rng, request.refresh);
@@ -181,7 +185,7 @@ impl LogIn {
     ) -> Result<Result<(), InvalidDevice>, StoreError> {
         // The one could be taken for the other where signatures name who signed.
         if transaction.cross_signing_keys(user)?.iter().any(|key| key.id == self.device_id.as_str()) {
-            return Ok(Err(InvalidDevice));
+            return Ok(Err(InvalidDevice::IsKey));
         }
         let device = transaction.open_device(user, self.device_id.as_str(), self.display_name.as_deref())?;
         self.tokens.store(transaction, device, false).map(Ok)

@@ -123,7 +123,12 @@ impl From<PasswordRefused> for Error {
 }
 
 impl From<InvalidDevice> for Error {
-    fn from(_: InvalidDevice) -> Self {
-        Self::invalid_param("The device id or the device's name is empty or longer than 255 bytes")
+    fn from(error: InvalidDevice) -> Self {
+        match error {
+            InvalidDevice::Length => {
+                Self::invalid_param("The device id or the device's name is empty or longer than 255 bytes")
+            }
+            InvalidDevice::IsKey => Self::forbidden("One of your keys has this id"),
+        }
     }
 }

@@ -151,7 +151,7 @@ async fn a_key_and_a_device_don_t_have_the_same_id() {
     let identity = Identity::of(&alice);
     publish(&rig, &alice, identity.upload()).await.ok();
     let refused = rig.post(login, log_in(&id(&identity.self_signing))).await;
-    assert_eq!(refused.error(), (400, "M_INVALID_PARAM"));
+    assert_eq!(refused.error(), (403, "M_FORBIDDEN"));
 }
 
 #[tokio::test]
