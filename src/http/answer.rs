@@ -21,7 +21,7 @@ use tracing::{Instrument, Span, field};
 
 use super::{
     body::{self, Stream},
-    clients::Connected,
+    clients::{Connected, subscriber},
     cors, gzip, panic,
     server::Shared,
 };
@@ -103,11 +103,14 @@ async fn handle(
     let mut head = Request::from_parts(head, ());
     head.extensions_mut().insert(turn.clone());
     let sender = client.sender(head.headers());
-    head.extensions_mut().insert(Sender(sender));
+    // A Unix socket tells no address.
+    if !sender.is_unspecified() {
+        head.extensions_mut().insert(Sender(sender));
+    }
     let admitted = route.endpoint.admit(&shared.app, &head).await?;
     if let Some(rates) = shared.rates.as_ref().filter(|_| route.endpoint.rate_limited) {
         let now = shared.app.clock.monotonic();
-        rates.take(admitted.user_id.as_deref(), sender, now).map_err(Error::limit_exceeded)?;
+        rates.take(admitted.user_id.as_deref(), subscriber(sender), now).map_err(Error::limit_exceeded)?;
     }
 
     let is_get = route.endpoint.method == Method::GET;

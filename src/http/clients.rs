@@ -74,9 +74,9 @@ impl Clients {
     /// Counts a connection from `address`, unspecified for a Unix socket; none if the client has too many. If it is a
     /// reverse proxy's, which tells whom each request is forwarded for, it has no bound.
     pub(super) fn connect(self: &Arc<Self>, address: IpAddr, forwarded_for: bool) -> Option<Connected> {
-        let address = subscriber(address);
-        let counted = self.with(Client::Address(address), |held| {
-            let room = forwarded_for || speaks_for_many(address) || held.connections < self.connections;
+        let client = subscriber(address);
+        let counted = self.with(Client::Address(client), |held| {
+            let room = forwarded_for || speaks_for_many(client) || held.connections < self.connections;
             held.connections += usize::from(room);
             room
         });
@@ -95,16 +95,16 @@ impl Clients {
 }
 
 impl Connected {
-    /// The address of whoever sent a request; of IPv6 the /64.
+    /// The address of whoever sent a request, unspecified if it has none.
     pub(super) fn sender(&self, headers: &HeaderMap) -> IpAddr {
         let forwarded = if self.forwarded_for { forwarded_for(headers) } else { None };
-        forwarded.map_or(self.address, subscriber)
+        forwarded.unwrap_or(self.address).to_canonical()
     }
 
     /// Counts a request in flight; none if the client has too many.
     pub(super) fn request(&self, headers: &HeaderMap) -> Option<InFlight> {
         let clients = &self.clients;
-        let sender = self.sender(headers);
+        let sender = subscriber(self.sender(headers));
         let client = if speaks_for_many(sender) {
             Client::Token(clients.hasher.hash_one(headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)))
         } else {
@@ -133,7 +133,7 @@ impl InFlight {
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        self.clients.with(Client::Address(self.address), |held| held.connections -= 1);
+        self.clients.with(Client::Address(subscriber(self.address)), |held| held.connections -= 1);
     }
 }
 
@@ -154,7 +154,7 @@ fn speaks_for_many(address: IpAddr) -> bool {
 }
 
 /// The address that stands for a subscriber: IPv6 without its lower half, unless it is this machine's.
-fn subscriber(address: IpAddr) -> IpAddr {
+pub(super) fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) if v6 != Ipv6Addr::LOCALHOST => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
         other => other,
@@ -196,8 +196,12 @@ mod tests {
         let held = [connect("2001:db8::1").unwrap(), connect("2001:db8::ffff:0:0:2").unwrap()];
         assert!(connect("2001:db8::3").is_none());
         assert!(connect("2001:db8:0:1::1").is_some());
-        let [one, other] = held.map(|connection| connection.sender(&HeaderMap::new()));
+        let senders = held.each_ref().map(|connection| connection.sender(&HeaderMap::new()));
+        assert_eq!(senders.map(|sender| sender.to_string()), ["2001:db8::1", "2001:db8::ffff:0:0:2"]);
+        let [one, other] = senders.map(subscriber);
         assert_eq!(one, other);
+        drop(held);
+        assert!(clients.held.lock().unwrap().is_empty());
     }
 
     #[test]
@@ -224,7 +228,7 @@ mod tests {
             connection.sender(&headers).to_string()
         };
         assert_eq!(sender(true, &["203.0.113.1"]), "203.0.113.1");
-        assert_eq!(sender(true, &["198.51.100.9", "198.51.100.7, 2001:db8::1"]), "2001:db8::");
+        assert_eq!(sender(true, &["198.51.100.9", "198.51.100.7, 2001:db8::1"]), "2001:db8::1");
         assert_eq!(sender(true, &[]), "127.0.0.1");
         assert_eq!(sender(true, &["203.0.113.1, unknown"]), "127.0.0.1");
         assert_eq!(sender(false, &["203.0.113.1"]), "127.0.0.1");

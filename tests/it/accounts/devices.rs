@@ -1,9 +1,16 @@
 //! Devices.
 
 use serde_json::{Value, json};
+use tayberry::{
+    api,
+    base::limits,
+    http::{Bind, Limits, Listener, Server, Settings},
+};
+use tempfile::TempDir;
+use tokio::net::UnixStream;
 
 use super::{DEVICES, LOGIN, WHOAMI, by_password};
-use crate::rig::{Member, Rig};
+use crate::rig::{Member, Rig, exchange};
 
 #[tokio::test]
 async fn devices_are_listed_named_and_found() {
@@ -59,4 +66,28 @@ async fn a_deleted_device_takes_its_tokens_along_and_may_be_deleted_again() {
     let mut again = by_password("alice");
     again["device_id"] = json!(other.device_id);
     assert_eq!(Member::of(rig.post(LOGIN, again).await).device_id, other.device_id);
+}
+
+#[tokio::test]
+async fn a_unix_socket_tells_no_address() {
+    let (rig, folder) = (Rig::start().await, TempDir::new().unwrap());
+    let socket = folder.path().join("client.sock");
+    let listeners = vec![Listener::plain(Bind::Unix(socket.clone()))];
+    let settings = Settings { listeners, rate_limit: false, limits: Limits::default() };
+    let server = Server::bind(settings, rig.app.clone(), api::routes()).await.unwrap();
+    tokio::spawn(server.run(std::future::pending()));
+    let alice = rig.register("alice").await;
+    rig.advance(limits::SEEN_EVERY);
+    let now = rig.app.clock.now();
+    // That a device was used is written down behind the answer.
+    let device = loop {
+        let stream = UnixStream::connect(&socket).await.unwrap();
+        let body = exchange(stream, "GET", DEVICES, Some(&alice.token), Value::Null).await.ok();
+        let device = body["devices"][0].clone();
+        if device["last_seen_ts"] == now.0 {
+            break device;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(device["last_seen_ip"].is_null(), "{device}");
 }
