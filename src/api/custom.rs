@@ -1,5 +1,6 @@
-//! Requests that ruma's types don't fit: [`Json`] for endpoints that aren't the specification's, and [`Unparsed`] for
-//! those of the specification whose body the handler must look at before ruma does.
+//! Requests that ruma's types don't fit: [`Json`] for endpoints that aren't the specification's, [`Unparsed`] for those
+//! of the specification whose body the handler must look at before ruma does, and [`Proved`] for those that clients
+//! still write in an old way.
 
 use std::marker::PhantomData;
 
@@ -12,7 +13,7 @@ use ruma::api::{
     path_builder::SinglePath,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::Error;
 
@@ -117,4 +118,39 @@ impl<Q: IncomingRequest> IncomingRequest for Unparsed<Q> {
             parsed: PhantomData,
         })
     }
+}
+
+/// A request of type `Q` that proves a password. Its `auth` may name the user as `user` alone, as the specification
+/// had it up to r0.3 and matrix-nio's manual still has it.
+pub(crate) struct Proved<Q>(pub(crate) Q);
+
+impl<Q: Metadata> Metadata for Proved<Q> {
+    const METHOD: Method = Q::METHOD;
+    const RATE_LIMITED: bool = Q::RATE_LIMITED;
+    type Authentication = Q::Authentication;
+    type PathBuilder = Q::PathBuilder;
+    const PATH_BUILDER: Q::PathBuilder = Q::PATH_BUILDER;
+}
+
+impl<Q: IncomingRequest> IncomingRequest for Proved<Q> {
+    type EndpointError = Q::EndpointError;
+    type OutgoingResponse = Q::OutgoingResponse;
+
+    fn try_from_http_request_inner(
+        request: Request<&[u8]>,
+        arguments: &[&str],
+    ) -> Result<Self, DeserializationError> {
+        let identified = with_identifier(request.body());
+        let request = request.map(|body| identified.as_deref().unwrap_or(body));
+        Q::try_from_http_request_inner(request, arguments).map(Self)
+    }
+}
+
+/// The body with the user of its `auth` as an identifier; none if it needs no change.
+fn with_identifier(body: &[u8]) -> Option<Vec<u8>> {
+    let mut body: Value = serde_json::from_slice(body).ok()?;
+    let auth = body.get_mut("auth")?.as_object_mut()?;
+    let user = auth.get("user").filter(|_| !auth.contains_key("identifier"))?.clone();
+    auth.insert("identifier".to_owned(), json!({"type": "m.id.user", "user": user}));
+    serde_json::to_vec(&body).ok()
 }

@@ -3,7 +3,7 @@
 use ruma::api::client::account::{ThirdPartyIdRemovalStatus, change_password, deactivate};
 
 use crate::{
-    api::{Error, caller::EvenSuspended},
+    api::{Error, caller::EvenSuspended, custom::Proved},
     base::secret::Secret,
     service::{
         App,
@@ -16,7 +16,7 @@ use crate::{
 pub(crate) async fn password(
     app: App,
     EvenSuspended(user): EvenSuspended,
-    request: change_password::v3::Request,
+    Proved(request): Proved<change_password::v3::Request>,
 ) -> Result<change_password::v3::Response, Error> {
     let parameters = (&request.new_password, request.logout_devices);
     let operation = Operation::of_user("password", user.number, &parameters);
@@ -30,7 +30,7 @@ pub(crate) async fn password(
 pub(crate) async fn deactivate(
     app: App,
     EvenSuspended(user): EvenSuspended,
-    request: deactivate::v3::Request,
+    Proved(request): Proved<deactivate::v3::Request>,
 ) -> Result<deactivate::v3::Response, Error> {
     let operation = Operation::of_user("deactivate", user.number, &request.erase);
     uia::authorize(&app, operation, &[Stage::Password], request.auth.as_ref()).await?;

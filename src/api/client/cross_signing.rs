@@ -10,7 +10,7 @@ use ruma::{
 use serde_json::json;
 
 use crate::{
-    api::{Error, caller::EvenSuspended},
+    api::{Error, caller::EvenSuspended, custom::Proved},
     service::{
         App,
         keys::{self, SignatureFailure, SigningKeys},
@@ -22,7 +22,7 @@ use crate::{
 pub(crate) async fn upload(
     app: App,
     EvenSuspended(user): EvenSuspended,
-    request: upload_signing_keys::v3::Request,
+    Proved(request): Proved<upload_signing_keys::v3::Request>,
 ) -> Result<upload_signing_keys::v3::Response, Error> {
     let text = |key: Option<Raw<_>>| key.map(|key| key.into_json().get().to_owned());
     let wanted = SigningKeys {

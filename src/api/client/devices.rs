@@ -9,7 +9,7 @@ use ruma::{
 };
 
 use crate::{
-    api::{Error, User, caller::EvenSuspended},
+    api::{Error, User, caller::EvenSuspended, custom::Proved},
     service::{
         App,
         devices::{self, RenameError},
@@ -52,7 +52,7 @@ pub(crate) async fn rename(
 pub(crate) async fn delete(
     app: App,
     EvenSuspended(user): EvenSuspended,
-    request: delete_device::v3::Request,
+    Proved(request): Proved<delete_device::v3::Request>,
 ) -> Result<delete_device::v3::Response, Error> {
     remove(&app, &user, vec![request.device_id], request.auth.as_ref()).await?;
     Ok(delete_device::v3::Response::new())
@@ -62,7 +62,7 @@ pub(crate) async fn delete(
 pub(crate) async fn delete_several(
     app: App,
     EvenSuspended(user): EvenSuspended,
-    request: delete_devices::v3::Request,
+    Proved(request): Proved<delete_devices::v3::Request>,
 ) -> Result<delete_devices::v3::Response, Error> {
     remove(&app, &user, request.devices, request.auth.as_ref()).await?;
     Ok(delete_devices::v3::Response::new())

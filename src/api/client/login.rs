@@ -16,7 +16,10 @@ use ruma::api::{
 };
 
 use crate::{
-    api::{Anyone, Error, User, custom::Unparsed},
+    api::{
+        Anyone, Error, User,
+        custom::{Proved, Unparsed},
+    },
     base::secret::Secret,
     service::{
         App,
@@ -76,7 +79,7 @@ pub(crate) async fn login(
 pub(crate) async fn token(
     app: App,
     user: User,
-    request: get_login_token::v1::Request,
+    Proved(request): Proved<get_login_token::v1::Request>,
 ) -> Result<get_login_token::v1::Response, Error> {
     let operation = Operation::of_user("get_token", user.number, &());
     uia::authorize(&app, operation, &[Stage::Password], request.auth.as_ref()).await?;

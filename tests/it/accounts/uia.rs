@@ -11,7 +11,7 @@ use tayberry::service::{
 };
 
 use super::{DEVICES, by_password, by_this_password};
-use crate::rig::{Member, Reply, Rig};
+use crate::rig::{Member, PASSWORD, Reply, Rig};
 
 const DELETE: &str = "/_matrix/client/v3/delete_devices";
 
@@ -51,6 +51,26 @@ async fn a_password_proves_and_a_wrong_one_may_be_tried_again() {
     let right = in_session(by_password("alice"), &refused);
     delete(&rig, &alice, &[&other.device_id], right).await.ok();
     assert_eq!(count(&rig, &alice).await, 1);
+}
+
+#[tokio::test]
+async fn the_user_may_be_named_in_the_old_way() {
+    let rig = Rig::start().await;
+    let (alice, other) = (rig.register("alice").await, rig.log_in("alice").await);
+    let old = |user: &str| json!({"type": "m.login.password", "user": user, "password": PASSWORD});
+    let device = format!("{DEVICES}/{}", other.device_id);
+    for (method, path, mut body) in [
+        ("POST", DELETE, json!({"devices": [other.device_id]})),
+        ("DELETE", &device, json!({})),
+        ("POST", "/_matrix/client/v1/login/get_token", json!({})),
+        ("POST", "/_matrix/client/v3/account/password", json!({"new_password": PASSWORD})),
+        ("POST", "/_matrix/client/v3/account/deactivate", json!({})),
+    ] {
+        body["auth"] = old("bob");
+        assert_eq!(rig.send_as(&alice, method, path, body.clone()).await.error(), (401, "M_FORBIDDEN"));
+        body["auth"] = old("alice");
+        rig.send_as(&alice, method, path, body).await.ok();
+    }
 }
 
 #[tokio::test]
