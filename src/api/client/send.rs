@@ -7,9 +7,9 @@ use ruma::{
 };
 
 use crate::{
-    api::{Error, User, content},
+    api::{Error, User, caller::EvenSuspended, content},
     room::build::Draft,
-    service::{App, rooms},
+    service::{App, read::look, rooms},
     store::events::Endpoint,
 };
 
@@ -46,12 +46,26 @@ pub(crate) async fn state(
     Ok(send_state_event::v3::Response::new(event_id))
 }
 
-/// `PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}`
+/// `PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}`. Who is suspended may still take back what they said
+/// themselves.
 pub(crate) async fn redact(
     app: App,
-    user: User,
+    EvenSuspended(user): EvenSuspended,
     request: redact_event::v3::Request,
 ) -> Result<redact_event::v3::Response, Error> {
+    if user.suspended {
+        let (target, own) = ((request.room_id.clone(), request.event_id.clone()), user.user_id.clone());
+        let look =
+            look::look_at(
+                &app,
+                user.onlooker(&app),
+                target,
+                move |_, event| Ok(*event.pdu().sender() == own),
+            );
+        if !look.await? {
+            return Err(Error::user_suspended());
+        }
+    }
     let mut content = CanonicalJsonObject::new();
     content.extend(request.reason.map(|reason| ("reason".to_owned(), reason.into())));
     let kind = TimelineEventType::RoomRedaction;

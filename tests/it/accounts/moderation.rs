@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 use tayberry::service::operator::{self, Command};
 
 use super::{ACCOUNT_DATA, LOGIN, LOGOUT, REFRESH, WHOAMI, by_password};
-use crate::rig::{Member, PASSWORD, Rig};
+use crate::{
+    rig::{Member, PASSWORD, Rig},
+    rooms::{create, say},
+};
 
 const ALICE: &str = "@alice:example.org";
 
@@ -78,6 +81,28 @@ async fn a_suspended_account_reads_and_leaves_but_changes_nothing_public() {
     rig.send_as(&other, "POST", LOGOUT, Value::Null).await.ok();
     let auth = json!({"auth": by_password("alice")});
     rig.send_as(&alice, "POST", "/_matrix/client/v3/account/deactivate", auth).await.ok();
+}
+
+#[tokio::test]
+async fn a_suspended_account_takes_back_only_what_it_said_itself() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let room = create(&rig, &alice, json!({"preset": "public_chat"})).await;
+    let join = format!("/_matrix/client/v3/rooms/{room}/join");
+    rig.send_as(&bob, "POST", &join, json!({})).await.ok();
+    let own = say(&rig, &alice, &room, "mine", "1").await;
+    let other = say(&rig, &bob, &room, "bob's", "1").await;
+    set(&rig, &admin(&rig).await, "suspend", "suspended", true).await;
+
+    let redact = async |event: &str| {
+        let path = format!("/_matrix/client/v3/rooms/{room}/redact/{event}/{}", &event[1..]);
+        rig.send_as(&alice, "PUT", &path, json!({})).await
+    };
+    redact(&own).await.ok();
+    assert_eq!(redact(&other).await.error(), (403, "M_USER_SUSPENDED"), "although she may redact all there");
+    assert_eq!(redact("$nothing").await.error(), (404, "M_NOT_FOUND"));
+    let send = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/2");
+    assert_eq!(rig.send_as(&alice, "PUT", &send, json!({})).await.error(), (403, "M_USER_SUSPENDED"));
 }
 
 #[tokio::test]
