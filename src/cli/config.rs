@@ -30,11 +30,11 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     }
     let file = open::config_file(file)?;
     match Config::load(&file) {
-        Ok(_) if check => println!("{} has no mistakes.", file.display()),
-        Ok(config) => print!("{}", config.to_toml()),
+        Ok(_) if check => say!("{} has no mistakes.", file.display()),
+        Ok(config) => say!("{}", config.to_toml().trim_end()),
         Err(errors) if check => {
             for line in errors.lines() {
-                println!("{line}");
+                say!("{line}");
             }
             return Err(anyhow!("mistakes in the configuration: {}", errors.lines().len()).into());
         }

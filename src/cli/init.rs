@@ -58,8 +58,8 @@ fn init(server_name: &ServerName, dir: &Path) -> anyhow::Result<()> {
     let private = DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir);
     private.with_context(|| failed(&config.data_dir))?;
     SigningKey::make(&config.signing_key_file(), &Rng::system())?;
-    println!("Written: {} to look through, {} for data.", file.display(), config.data_dir.display());
-    println!("Next: tayberry serve --config {}", file.display());
+    say!("Written: {} to look through, {} for data.", file.display(), config.data_dir.display());
+    say!("Next: tayberry serve --config {}", file.display());
     Ok(())
 }
 

@@ -40,11 +40,9 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     let config = config(port, dir)?;
     log::start(&config.log);
     let ready = || {
-        println!("Tayberry answers at http://localhost:{port} and keeps its data in {shown}.");
-        println!(
-            "Enter that address as the homeserver in a Matrix client on this machine and make an account."
-        );
-        println!("Ctrl-C stops it; nothing that was acknowledged is lost.");
+        say!("Tayberry answers at http://localhost:{port} and keeps its data in {shown}.");
+        say!("Enter that address as the homeserver in a Matrix client on this machine and make an account.");
+        say!("Ctrl-C stops it; nothing that was acknowledged is lost.");
     };
     match life::live(config, ready) {
         Err(error) if error.is::<BindError>() => {

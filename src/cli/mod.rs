@@ -3,7 +3,14 @@
 //! Exit status: 0 is done, 1 is an error, 2 is a command line that can't be understood. Results go to the standard
 //! output, everything else to the standard error output.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "here the program talks to people")]
+#![expect(clippy::print_stderr, reason = "here the program talks to people")]
+
+/// Writes a line of results.
+macro_rules! say {
+    ($($text:tt)*) => {
+        $crate::cli::say(format_args!($($text)*))
+    };
+}
 
 mod config;
 mod descriptors;
@@ -24,7 +31,11 @@ mod systemd;
 mod user;
 mod verify;
 
-use std::process::ExitCode;
+use std::{
+    fmt,
+    io::{self, Write},
+    process::{ExitCode, exit},
+};
 
 use lexopt::prelude::*;
 
@@ -76,11 +87,11 @@ pub fn main() -> ExitCode {
     let first = match arguments.next() {
         Ok(Some(Value(name))) => name.to_string_lossy().into_owned(),
         Ok(Some(Long("version") | Short('V'))) => {
-            println!("tayberry {}", env!("CARGO_PKG_VERSION"));
+            say!("tayberry {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
         }
         Ok(Some(Long("help") | Short('h'))) => {
-            println!("{}", overview());
+            say!("{}", overview());
             return ExitCode::SUCCESS;
         }
         Ok(Some(other)) => return misused(&other.unexpected(), ""),
@@ -91,7 +102,7 @@ pub fn main() -> ExitCode {
         return misused(&format!("there is no command '{first}'").into(), "");
     };
     if std::env::args_os().any(|argument| argument == "--help" || argument == "-h") {
-        println!("tayberry {} {}", command.name, command.help);
+        say!("tayberry {} {}", command.name, command.help);
         return ExitCode::SUCCESS;
     }
     match (command.run)(arguments) {
@@ -101,6 +112,16 @@ pub fn main() -> ExitCode {
             eprintln!("tayberry {}: {}", command.name, sentence(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Whoever reads no further, as `head` does, has what it wants. Any other result that can't be written is lost work.
+fn say(line: fmt::Arguments<'_>) {
+    if let Err(error) = writeln!(io::stdout(), "{line}")
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("tayberry: the results can't be written: {error}");
+        exit(1);
     }
 }
 

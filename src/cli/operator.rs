@@ -138,7 +138,7 @@ fn ask(socket: &Path, command: &Command) -> anyhow::Result<Outcome> {
 
 /// Prints an outcome for a program to read.
 pub(super) fn print_json(outcome: &impl Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(outcome)?);
+    say!("{}", serde_json::to_string_pretty(outcome)?);
     Ok(())
 }
 

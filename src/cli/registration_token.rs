@@ -57,7 +57,7 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
             let command = operator::Command::CreateRegistrationToken { token, uses, lifetime_s };
             match Operator::at(place)?.run(command)? {
                 Outcome::RegistrationToken { token } if json => print_json(&json!({ "token": token }))?,
-                Outcome::RegistrationToken { token } => println!("{token}"),
+                Outcome::RegistrationToken { token } => say!("{token}"),
                 _ => {}
             }
             Ok(())
@@ -83,7 +83,7 @@ fn list(json: bool, place: Place) -> Result<(), Failure> {
     }
     let now = Clock::system().now();
     for token in &tokens {
-        println!("{}", line(token, now));
+        say!("{}", line(token, now));
     }
     Ok(())
 }

@@ -58,7 +58,7 @@ fn list(json: bool, place: Place) -> Result<(), Failure> {
         return Ok(print_json(&rooms)?);
     }
     for room in &rooms {
-        println!("{}", printable(&line(room)));
+        say!("{}", printable(&line(room)));
     }
     Ok(())
 }
@@ -70,7 +70,7 @@ fn show(room: String, json: bool, place: Place) -> Result<(), Failure> {
         return Ok(print_json(&room)?);
     }
     for (what, text) in description(&room) {
-        println!("{what:<12}{}", printable(&text));
+        say!("{what:<12}{}", printable(&text));
     }
     Ok(())
 }

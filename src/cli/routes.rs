@@ -16,7 +16,7 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     }
     for endpoint in api::routes().into_endpoints() {
         for path in &endpoint.paths {
-            println!("{} {path}", endpoint.method);
+            say!("{} {path}", endpoint.method);
         }
     }
     Ok(())

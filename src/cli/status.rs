@@ -35,7 +35,7 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
         return Ok(print_json(&status)?);
     }
     for (what, text) in lines(&status) {
-        println!("{what:<10}{text}");
+        say!("{what:<10}{text}");
     }
     Ok(())
 }

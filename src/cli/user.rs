@@ -96,7 +96,7 @@ fn tell(made: &Made, json: bool) -> Result<(), Failure> {
         return Ok(print_json(made)?);
     }
     for line in made.user_id.iter().chain(&made.password) {
-        println!("{line}");
+        say!("{line}");
     }
     Ok(())
 }
@@ -122,7 +122,7 @@ fn list(json: bool, place: Place) -> Result<(), Failure> {
             (deactivated, " deactivated"),
         ];
         let marks: String = marks.iter().filter(|(set, _)| **set).map(|(_, mark)| *mark).collect();
-        println!("{user_id}{marks}");
+        say!("{user_id}{marks}");
     }
     Ok(())
 }

@@ -38,12 +38,12 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
         print_json(&report)?;
     }
     for finding in report.findings.iter().filter(|_| !json) {
-        println!("{} {}: {}", finding.table, finding.key, finding.what);
+        say!("{} {}: {}", finding.table, finding.key, finding.what);
     }
     match report.count {
         0 if json => Ok(()),
         0 => {
-            println!("Nothing is damaged.");
+            say!("Nothing is damaged.");
             Ok(())
         }
         count => Err(anyhow!(

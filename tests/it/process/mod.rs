@@ -7,6 +7,8 @@ mod operator;
 mod serve;
 
 use std::{
+    fs::File,
+    io::pipe,
     net::TcpListener,
     process::{Child, Command, Output},
     time::Duration,
@@ -16,6 +18,17 @@ use tayberry::base::clock::Clock;
 
 pub(crate) use localserve::serve_on;
 pub(crate) use serve::Place;
+
+#[test]
+fn who_reads_no_further_is_no_error_and_a_full_disk_is() {
+    let (reader, writer) = pipe().unwrap();
+    drop(reader);
+    let unread = command(&["routes"]).stdout(writer).output().unwrap();
+    assert!(unread.status.success() && unread.stderr.is_empty(), "{unread:?}");
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let lost = command(&["routes"]).stdout(full).output().unwrap();
+    assert_eq!((lost.status.code(), lines(&lost.stderr)), (Some(1), 1), "{lost:?}");
+}
 
 #[test]
 fn a_command_line_is_understood_or_explained() {
