@@ -61,8 +61,8 @@ pub const BUSY_TIME: Duration = Duration::from_secs(2);
 pub const DRAIN_TIME: Duration = Duration::from_secs(3);
 /// The same for requests that change nothing, long-polls as a rule.
 pub const DRAIN_READ_TIME: Duration = Duration::from_millis(300);
-/// After that, answers have so long to be taken by the clients.
-pub const CLOSE_TIME: Duration = Duration::from_secs(1);
+/// After that, answers have so long to be taken by the clients, and then threads to end what they do.
+pub const CLOSE_TIME: Duration = Duration::from_millis(500);
 /// Requests that the specification wants limited: one user may make so many at once, and one in each such interval.
 pub const USER_BURST: u32 = 200;
 pub const USER_INTERVAL: Duration = Duration::from_millis(50);
@@ -299,7 +299,10 @@ const _: () = {
     assert!(EVENT_BYTES * 2 < BODY_BYTES, "an event of the largest size fits however it is written");
     assert!(BODY_BYTES * 64 < BODIES_BYTES, "many clients can send bodies at once");
     assert!(CONNECTIONS_PER_ADDRESS * 8 <= CONNECTIONS && REQUESTS_PER_ADDRESS * 8 <= REQUESTS);
-    assert!(DRAIN_TIME.as_millis() + CLOSE_TIME.as_millis() < 5_000, "a stop takes less than 5 s");
+    assert!(
+        DRAIN_TIME.as_millis() + CLOSE_TIME.as_millis() * 5 / 2 < 5_000,
+        "a stop takes less than 5 s: requests, answers and half as long again until their connections are cut, threads"
+    );
     assert!(JOB_BYTES <= GROUP_BYTES && GROUP_BYTES <= TAIL_BYTES);
     assert!(TAIL_BYTES * 2 <= TAIL_FULL_BYTES);
     assert!(PAGE_EVENTS <= WALK_STEPS && PAGE_EVENTS_DEFAULT <= PAGE_EVENTS && SYNC_TIMELINE <= PAGE_EVENTS);
