@@ -129,6 +129,12 @@ pub const UNREAD_KEPT_EVERY: usize = 16;
 pub const THREAD_HOPS: usize = 4;
 /// Receipts of a room that somebody who knows none is told.
 pub const RECEIPTS: usize = 1_000;
+/// Rooms in which somebody types, or did lately.
+pub const TYPING_ROOMS: usize = 4_096;
+/// Users who type in one room.
+pub const TYPING_USERS: usize = 64;
+/// Nobody types longer without saying so again.
+pub const TYPING_TIME: Duration = Duration::from_secs(30);
 /// Steps that matching one event with one user's push rules takes: characters of rules times characters of the event.
 pub const PUSH_RULE_STEPS: usize = 4 << 20;
 /// A registration token, in bytes.

@@ -6,7 +6,8 @@ use ruma::{OwnedServerName, signatures::Ed25519KeyPair};
 use tokio::sync::Notify;
 
 use super::{
-    media::Repository, passwords::Passwords, shared_secret::Nonces, signer::Signer, uia, write::lane::Lanes,
+    media::Repository, passwords::Passwords, shared_secret::Nonces, signer::Signer, typing::Typing, uia,
+    write::lane::Lanes,
 };
 use crate::{
     base::{clock::Clock, expiring::Expiring, ids::UserNumber, limits, rng::Rng},
@@ -53,6 +54,7 @@ pub struct Shared {
     pub(super) openid_tokens: Expiring<UserNumber>,
     pub(super) lanes: Lanes,
     pub(super) rounds: Notify,
+    pub(super) typing: Typing,
     pub(super) repository: Repository,
 }
 
@@ -67,6 +69,7 @@ impl App {
             openid_tokens: Expiring::new(limits::OPENID_TOKENS, limits::OPENID_TOKEN_LIFETIME),
             lanes: Lanes::default(),
             rounds: Notify::new(),
+            typing: Typing::new(parts.clock.now()),
             repository: Repository::new(&parts.config.data_dir, &parts.rng),
             parts,
         }))
@@ -90,6 +93,12 @@ impl App {
     /// For how long the server has been there.
     pub fn uptime(&self) -> Duration {
         self.clock.monotonic().saturating_sub(self.started)
+    }
+
+    /// The server for a task that may outlive it: the task doesn't keep its store open.
+    pub(super) fn weak(&self) -> impl Fn() -> Option<Self> + Send + 'static {
+        let shared = Arc::downgrade(&self.0);
+        move || shared.upgrade().map(Self)
     }
 
     /// This server, as it signs.

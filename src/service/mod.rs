@@ -28,6 +28,7 @@ pub mod signer;
 pub mod sync;
 pub mod to_device;
 pub mod turn;
+pub mod typing;
 pub mod uia;
 pub mod unread;
 mod verify;

@@ -179,6 +179,11 @@ impl Store {
         Watch::new(self.0.waiters.clone(), topics)
     }
 
+    /// Wakes those who watch topics, for what happened outside of the store.
+    pub fn wake(&self, topics: &[Topic]) {
+        self.0.waiters.wake(topics);
+    }
+
     /// Finishes every job that waits, moves the tail to LMDB, and ends the threads. Blocks until then.
     pub fn close(&self) {
         self.0.close();

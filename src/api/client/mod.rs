@@ -28,6 +28,7 @@ mod shared_secret;
 mod state;
 mod sync;
 mod to_device;
+mod typing;
 
 use super::Routes;
 use crate::base::limits;
@@ -79,6 +80,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(account_data::get_of_room);
     routes.add(account_data::set_of_room);
 
+    routes.add(typing::set);
     routes.add(receipts::receipt);
     routes.add(receipts::markers);
     routes.add(push_rules::all);

@@ -24,6 +24,7 @@ pub(crate) async fn sync(app: App, Waiting { user, turn }: Waiting, request: Syn
     let query = Query {
         since: since.map(|since| since.told),
         to_device: since.map(|since| since.to_device).unwrap_or_default(),
+        heard: since.map(|since| since.heard),
         lost: since.is_none() && given.is_some(),
         filter: filter(&app, &user, request.filter).await?,
         full_state: request.full_state,

@@ -18,6 +18,8 @@ pub struct SyncToken {
     pub told: Position,
     /// Messages to the device have been told up to this position, which is not above the other.
     pub to_device: Position,
+    /// What isn't in the log, as who is typing, has been told up to this count of it.
+    pub heard: u64,
 }
 
 /// A gap in a room's timeline, by the place that follows it.
@@ -27,7 +29,7 @@ pub struct PageToken(pub Place);
 impl SyncToken {
     /// The moment at which all up to a position has been told.
     pub fn at(position: Position) -> Self {
-        Self { told: position, to_device: position }
+        Self { told: position, to_device: position, heard: 0 }
     }
 }
 
@@ -50,7 +52,10 @@ impl From<SyncToken> for PageToken {
 impl fmt::Display for SyncToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "s{}", self.told.0)?;
-        if self.to_device == self.told { Ok(()) } else { write!(f, "_{}", self.to_device.0) }
+        if self.to_device != self.told {
+            write!(f, "_{}", self.to_device.0)?;
+        }
+        if self.heard > 0 { write!(f, "~{}", self.heard) } else { Ok(()) }
     }
 }
 
@@ -69,10 +74,12 @@ impl FromStr for SyncToken {
 
     fn from_str(text: &str) -> Result<Self, ReadError> {
         let text = text.strip_prefix('s').ok_or(ReadError::Token)?;
+        let (text, heard) = text.split_once('~').unwrap_or((text, "0"));
+        let heard = position(heard).ok_or(ReadError::Token)?.0;
         let (told, to_device) = text.split_once('_').unwrap_or((text, text));
         let told = position(told).ok_or(ReadError::Token)?;
         let to_device = position(to_device).filter(|to_device| *to_device <= told);
-        Ok(Self { told, to_device: to_device.ok_or(ReadError::Token)? })
+        Ok(Self { told, to_device: to_device.ok_or(ReadError::Token)?, heard })
     }
 }
 
@@ -111,7 +118,7 @@ mod tests {
             assert_eq!(token.to_string().parse::<PageToken>().unwrap(), token);
         }
         let token = SyncToken::at(Position(7));
-        for token in [token, SyncToken { told: Position(7), to_device: Position(5) }] {
+        for token in [token, SyncToken { told: Position(7), to_device: Position(5), heard: 9 }] {
             assert_eq!(token.to_string().parse::<SyncToken>().unwrap(), token);
             assert_eq!(token.to_string().parse::<PageToken>().unwrap(), token.into());
         }
@@ -138,6 +145,9 @@ mod tests {
             "s1_",
             "s_1",
             "s2_1_1",
+            "s2~",
+            "s2~1~1",
+            "s2~1_1",
             "ü",
         ] {
             assert!(text.parse::<PageToken>().is_err(), "{text}");

@@ -25,6 +25,8 @@ pub struct Query {
     pub since: Option<Position>,
     /// Up to where it has the messages to its device.
     pub to_device: Position,
+    /// Up to which count it knows what isn't in the log.
+    pub heard: Option<u64>,
     /// It knows more than nothing, but not up to where: its token is not of this store's time.
     pub lost: bool,
     pub filter: FilterDefinition,

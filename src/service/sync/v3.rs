@@ -39,6 +39,7 @@ use crate::{
             token::SyncToken,
         },
         receipts,
+        typing::TypingNews,
         unread::{self, Counted},
     },
     store::{
@@ -61,20 +62,25 @@ pub struct Answer {
 }
 
 /// Answers a query as of a view.
-pub fn answer(view: &View<'_>, query: &Query) -> Result<Answer, StoreError> {
+pub fn answer(view: &View<'_>, query: &Query, typing: &TypingNews) -> Result<Answer, StoreError> {
     let mut data = account_data(view, query)?;
     let mut global = data.remove(&None).unwrap_or_default();
     let mut rooms: HashMap<OwnedRoomId, Vec<Data>> =
         data.into_iter().filter_map(|(room_id, data)| Some((room_id?, data))).collect();
     let mut receipts = new_receipts(view, query)?;
-    let mut touched: HashSet<_> = receipts.keys().copied().collect();
+    let mut touched: HashSet<_> = receipts.keys().chain(typing.rooms.keys()).copied().collect();
+    if typing.restarted {
+        touched.extend(joined_rooms(view, query)?);
+    }
     for room_id in rooms.keys() {
         touched.extend(view.room_number(room_id)?);
     }
     let Plan { changes, topics } = plan(view, query, &touched)?;
 
     let mut response = Response::default();
-    response.next_batch = to_device(view, query, &mut response.to_device)?.to_string();
+    let mut next = to_device(view, query, &mut response.to_device)?;
+    next.heard = typing.count;
+    response.next_batch = next.to_string();
     if query.since.is_none() && global.iter().all(|data| data.kind != push_rules::TYPE) {
         let Onlooker { user, user_id, .. } = &query.onlooker;
         let content = RawValue::from_string(push_rules::content(view, *user, user_id)?);
@@ -108,6 +114,7 @@ pub fn answer(view: &View<'_>, query: &Query) -> Result<Answer, StoreError> {
                     None => view.receipts_of_room(number, limits::RECEIPTS)?,
                 };
                 room.ephemeral.events = receipt_events(view, query, receipts)?;
+                room.ephemeral.events.extend(typing_event(view, query, number, since, typing)?);
                 counted.push(unread(view, query, number, &mut room)?);
                 if since.is_none() || !room.is_empty() {
                     section.join.insert(room_id, room);
@@ -284,6 +291,40 @@ fn receipt_events(
     }
     let events = by_thread.into_values().map(|content| json!({"type": "m.receipt", "content": content}));
     Ok(events.map(|event| to_raw_value(&event).expect("JSON has a text")).collect())
+}
+
+fn joined_rooms(view: &View<'_>, query: &Query) -> Result<Vec<RoomNumber>, StoreError> {
+    let stays = view.stays(query.onlooker.user).filter_map(|stay| match stay {
+        Ok((room, stay)) => (stay.membership == Membership::Join).then_some(Ok(room)),
+        Err(error) => Some(Err(error)),
+    });
+    stays.collect()
+}
+
+/// Writes who is typing in a room, if that is news.
+fn typing_event(
+    view: &View<'_>,
+    query: &Query,
+    room: RoomNumber,
+    since: Option<Position>,
+    typing: &TypingNews,
+) -> Result<Option<Box<RawValue>>, StoreError> {
+    let subject = Subject { event_type: "m.typing", sender: None, has_url: false };
+    if !filter::admits_event(&query.filter.room.ephemeral, subject) {
+        return Ok(None);
+    }
+    let users = match typing.rooms.get(&room) {
+        Some(users) => users.as_slice(),
+        None if typing.restarted => &[],
+        None => return Ok(None),
+    };
+    // Who knows nothing yet need not hear that nobody types.
+    if since.is_none() && users.is_empty() {
+        return Ok(None);
+    }
+    let users: Vec<_> = users.iter().map(|user| view.user_id(*user)).collect::<Result<_, _>>()?;
+    let event = json!({"type": "m.typing", "content": {"user_ids": users}});
+    Ok(Some(to_raw_value(&event).expect("JSON has a text")))
 }
 
 /// Writes what is new to the user in a room.

@@ -50,7 +50,8 @@ pub async fn sync(app: &App, turn: &Turn, query: Query, timeout: Duration) -> Re
 
 async fn read(app: &App, query: &Arc<Query>) -> Result<Answer, StoreError> {
     let (user, query) = (query.onlooker.user, query.clone());
-    let mut answer = app.store.read(move |view| v3::answer(view, &query)).await?;
+    let typing = app.typing.since(query.heard);
+    let mut answer = app.store.read(move |view| v3::answer(view, &query, &typing)).await?;
     unread::keep(app, user, mem::take(&mut answer.counted));
     Ok(answer)
 }

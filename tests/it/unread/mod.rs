@@ -3,6 +3,7 @@
 mod counts;
 mod push_rules;
 mod receipts;
+mod typing;
 
 use serde_json::{Value, json};
 

@@ -32,6 +32,7 @@ use crate::{
             plan::{Query, StateAs},
             v3::answer,
         },
+        typing::TypingNews,
     },
     store::events::Membership,
 };
@@ -56,12 +57,13 @@ impl Client {
                 onlooker,
                 since,
                 to_device: Position::default(),
+                heard: None,
                 lost: false,
                 filter,
                 full_state: false,
                 state: StateAs::After,
             };
-            Ok((answer(view, &query)?.response, view.position()))
+            Ok((answer(view, &query, &TypingNews::default())?.response, view.position()))
         });
         self.since = Some(position);
         let (mut rooms, mut news) = (response.rooms, Vec::new());
