@@ -105,8 +105,9 @@ impl Site {
             let ledger = ledger.lock().unwrap();
             (ledger.sessions[talker].clone(), ledger.sessions[0].clone(), ledger.room.clone())
         };
+        let mut said = None;
         for number in 0.. {
-            let name = format!("{name}-{number}");
+            let mut name = format!("{name}-{number}");
             let what = rng.below(24);
             let record = match what {
                 2..5 => Some(Kind::Note),
@@ -114,6 +115,10 @@ impl Site {
                 8..10 => Some(Kind::Data),
                 10..13 => Some(Kind::OneTimeKey),
                 13..15 => Some(Kind::Claim),
+                15..17 => said.take().map(|event_id| {
+                    name = event_id;
+                    Kind::Receipt
+                }),
                 _ => None,
             };
             let reply = match (what, record) {
@@ -121,7 +126,7 @@ impl Site {
                 (1, _) => self.log_in(talker).await,
                 (_, Some(kind)) => {
                     ledger.lock().unwrap().records.begin(kind, &session, talker, &name);
-                    self.record(kind, &session, &first, &name).await
+                    self.record(kind, &session, (&first, &room), &name).await
                 }
                 _ => {
                     let sent = Sent { session: session.clone(), event_id: None };
@@ -137,14 +142,18 @@ impl Site {
                 (_, Some(kind)) => {
                     ledger.records.acknowledge(kind, talker, &name, &reply.ok());
                 }
-                _ => ledger.sends.get_mut(&name).unwrap().event_id = Some(event_id(reply)),
+                _ => {
+                    said = Some(event_id(reply));
+                    ledger.sends.get_mut(&name).unwrap().event_id.clone_from(&said);
+                }
             }
         }
     }
 
     /// Everything that was acknowledged is there, and what is repeated is not done twice.
     async fn check(self, ledger: &mut Ledger, at: &str) {
-        self.check_records(&ledger.sessions[..TALKERS], &mut ledger.records, at).await;
+        let talkers = (&ledger.sessions[..TALKERS], &*ledger.room);
+        self.check_records(talkers, &mut ledger.records, at).await;
         for session in &ledger.sessions {
             let path = format!("/devices/{}", session.device_id);
             let device = self.send(session, "GET", &path, Value::Null).await.unwrap();

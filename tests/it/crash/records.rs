@@ -1,4 +1,4 @@
-//! Records that are written under load: messages to a device, its one-time keys, keys in backups, account data.
+//! Records that are written under load: messages to a device, its one-time keys, keys in backups, account data, receipts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +20,8 @@ pub(super) enum Kind {
     OneTimeKey,
     /// One of these, for the talker.
     Claim,
+    /// How far the talker has read, which is an event's id.
+    Receipt,
 }
 
 /// What was asked for and what was acknowledged of it, by name, which is also what the record says.
@@ -30,7 +32,8 @@ pub(super) struct Records {
     /// Up to where the notes of before were read.
     token: Option<String>,
     keys: [Written; TALKERS],
-    data: [Data; TALKERS],
+    data: [Newest; TALKERS],
+    receipts: [Newest; TALKERS],
     one_time_keys: OneTimeKeys,
 }
 
@@ -59,11 +62,20 @@ impl OneTimeKeys {
     }
 }
 
-/// Account data, of which only the newest is there.
+/// Something of which only the newest is there.
 #[derive(Default)]
-struct Data {
+struct Newest {
     acknowledged: Option<String>,
     asked: Option<String>,
+}
+
+impl Newest {
+    /// Holds what is there against what should be.
+    fn check(&mut self, kept: Option<String>, at: &str) {
+        let Self { acknowledged, asked } = std::mem::take(self);
+        assert!(kept == acknowledged || kept == asked, "{at}: {kept:?}, not {acknowledged:?} nor {asked:?}");
+        *self = Self { acknowledged: kept.clone(), asked: kept };
+    }
 }
 
 impl Records {
@@ -75,6 +87,7 @@ impl Records {
             Kind::Data => self.data[talker].asked = Some(name.to_owned()),
             Kind::OneTimeKey => _ = self.one_time_keys.uploaded.asked.insert(name.to_owned()),
             Kind::Claim => self.one_time_keys.unanswered += 1,
+            Kind::Receipt => self.receipts[talker].asked = Some(name.to_owned()),
         }
     }
 
@@ -90,6 +103,7 @@ impl Records {
                 self.one_time_keys.unanswered -= 1;
                 self.one_time_keys.claimed(claimed(answer), name);
             }
+            Kind::Receipt => self.receipts[talker].acknowledged = Some(name.to_owned()),
         }
     }
 }
@@ -108,7 +122,7 @@ impl Site {
         self,
         kind: Kind,
         session: &Member,
-        to: &Member,
+        (to, room): (&Member, &str),
         name: &str,
     ) -> std::io::Result<Reply> {
         let (by, method, path, body) = match kind {
@@ -131,16 +145,22 @@ impl Site {
                 let device = json!({&to.user_id: {&to.device_id: "curve25519"}});
                 (session, "POST", "/keys/claim".to_owned(), json!({"one_time_keys": device}))
             }
+            Kind::Receipt => (session, "POST", format!("/rooms/{room}/receipt/m.read/{name}"), json!({})),
         };
         self.send(by, method, &path, body).await
     }
 
     /// Everything that was acknowledged is there, once.
-    pub(super) async fn check_records(self, talkers: &[Member], records: &mut Records, at: &str) {
+    pub(super) async fn check_records(
+        self,
+        (talkers, room): (&[Member], &str),
+        records: &mut Records,
+        at: &str,
+    ) {
         let reader = &talkers[0];
         let mut notes = std::mem::take(&mut records.notes);
         for (name, session) in &notes {
-            self.record(Kind::Note, session, reader, name).await.unwrap().ok();
+            self.record(Kind::Note, session, (reader, room), name).await.unwrap().ok();
         }
         loop {
             let since = records.token.take().map(|token| format!("?since={token}")).unwrap_or_default();
@@ -155,7 +175,10 @@ impl Site {
         assert_eq!(notes.keys().collect::<Vec<_>>(), Vec::<&String>::new(), "{at}: notes are lost");
 
         let keys = &mut records.one_time_keys;
-        while keys.claimed(claimed(&self.record(Kind::Claim, reader, reader, "").await.unwrap().ok()), at) {}
+        while keys
+            .claimed(claimed(&self.record(Kind::Claim, reader, (reader, room), "").await.unwrap().ok()), at)
+        {
+        }
         let lost = keys.uploaded.acknowledged.difference(&keys.claimed).count();
         assert!(lost <= keys.unanswered, "{at}: {lost} one-time keys are lost");
         *keys = OneTimeKeys::default();
@@ -173,13 +196,17 @@ impl Site {
         }
         for (talker, data) in talkers.iter().zip(&mut records.data) {
             let kept = self.send(talker, "GET", &data_path(talker), Value::Null).await.unwrap();
-            let kept = kept.body["text"].as_str().map(ToOwned::to_owned);
-            let Data { acknowledged, asked } = std::mem::take(data);
-            assert!(
-                kept == acknowledged || kept == asked,
-                "{at}: {kept:?}, not {acknowledged:?} nor {asked:?}"
-            );
-            *data = Data { acknowledged: kept.clone(), asked: kept };
+            data.check(kept.body["text"].as_str().map(ToOwned::to_owned), at);
+        }
+        let synced = self.send(reader, "GET", "/sync", Value::Null).await.unwrap().ok();
+        let told = &synced["rooms"]["join"][room]["ephemeral"]["events"];
+        let told = told.as_array().into_iter().flatten().filter_map(|event| event["content"].as_object());
+        let told: Vec<_> = told.flatten().collect();
+        for (talker, receipt) in talkers.iter().zip(&mut records.receipts) {
+            let mut of_talker =
+                told.iter().filter(|(_, receipts)| receipts["m.read"].get(&talker.user_id).is_some());
+            receipt.check(of_talker.next().map(|(event_id, _)| (*event_id).clone()), at);
+            assert!(of_talker.next().is_none(), "{at}: nobody is in two places");
         }
     }
 }
