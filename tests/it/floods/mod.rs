@@ -90,7 +90,7 @@ impl Flooded {
             flooded = flood => flooded,
             never = sends => never,
         };
-        assert!(times.len() >= 5, "{} sends are no measure", times.len());
+        assert!(times.len() >= 3, "{} sends are no measure", times.len());
         let (calm, now) = (self.calm, median(times));
         let memory = memory.max(self.memory());
         assert!(now <= calm * 3 + NOISE, "a send takes {now:?}, and {calm:?} when all is calm");
@@ -186,4 +186,4 @@ fn assert_refused(replies: &[Reply], status: u16, code: &str) {
 const HOME: [u8; 4] = [127, 0, 0, 9];
 const CALM_SENDS: usize = 40;
 /// What the machine's other work may add to a send.
-const NOISE: Duration = Duration::from_millis(30);
+const NOISE: Duration = Duration::from_millis(150);

@@ -35,7 +35,7 @@ async fn rooms_without_number() {
     let synced = flooded.through(async {
         let synced = ask("GET", "/sync", Value::Null).await;
         // Long enough for a measure.
-        sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(2)).await;
         synced
     });
     let synced = synced.await;
@@ -82,7 +82,7 @@ async fn members_without_number() {
         let message = json!({"msgtype": "m.text", "body": "so many"});
         ask(last, "PUT", format!("/rooms/{room}/send/m.room.message/1"), message).await;
         // Long enough for a measure.
-        sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(2)).await;
     };
     flooded.through(read).await;
     flooded.end();
