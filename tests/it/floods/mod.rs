@@ -7,6 +7,7 @@ mod accounts;
 mod bodies;
 mod connections;
 mod key_backup;
+mod media;
 mod rooms;
 mod to_device;
 

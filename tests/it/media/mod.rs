@@ -5,7 +5,7 @@ mod asynchronous;
 mod downloads;
 mod frozen;
 mod keep;
-mod thumbnails;
+pub(crate) mod thumbnails;
 mod uploads;
 
 use std::{collections::HashMap, fs};
@@ -64,7 +64,7 @@ impl Answer {
     #[track_caller]
     pub(crate) fn media_id(self) -> String {
         let body = self.ok().json();
-        body["content_uri"].as_str().unwrap().strip_prefix("mxc://example.org/").unwrap().to_owned()
+        body["content_uri"].as_str().unwrap().rsplit_once('/').unwrap().1.to_owned()
     }
 }
 

@@ -10,12 +10,12 @@ use super::{Answer, noise};
 use crate::rig::{Member, Rig};
 
 /// A picture whose left half is red and whose right half is blue.
-pub(super) fn picture(width: u32, height: u32) -> DynamicImage {
+pub(crate) fn picture(width: u32, height: u32) -> DynamicImage {
     let colour = |x, _| if x < width / 2 { Rgb([250, 0, 0]) } else { Rgb([0, 0, 250]) };
     RgbImage::from_fn(width, height, colour).into()
 }
 
-pub(super) fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+pub(crate) fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Vec::new();
     picture.write_to(&mut Cursor::new(&mut bytes), format).unwrap();
     bytes
@@ -209,7 +209,7 @@ async fn what_is_no_picture_has_no_thumbnail() {
 }
 
 /// A PNG that says other things of its size; its checksum is right.
-fn claiming(mut png: Vec<u8>, width: u32, height: u32) -> Vec<u8> {
+pub(crate) fn claiming(mut png: Vec<u8>, width: u32, height: u32) -> Vec<u8> {
     png[16..20].copy_from_slice(&width.to_be_bytes());
     png[20..24].copy_from_slice(&height.to_be_bytes());
     let checksum = crc32fast::hash(&png[12..29]);
