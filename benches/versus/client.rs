@@ -6,7 +6,10 @@ use anyhow::{Result, bail};
 use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -33,6 +36,27 @@ impl Connection {
         token: Option<&str>,
         body: Bytes,
     ) -> Result<Bytes> {
+        let body = self.respond(method, path, token, body).await?;
+        Ok(body.collect().await?.to_bytes())
+    }
+
+    /// Gets something large and throws it away; returns its length in bytes.
+    pub(crate) async fn measure(&mut self, path: &str, token: Option<&str>) -> Result<usize> {
+        let mut body = self.respond(Method::GET, path, token, Bytes::new()).await?;
+        let mut length = 0;
+        while let Some(frame) = body.frame().await {
+            length += frame?.data_ref().map_or(0, Bytes::len);
+        }
+        Ok(length)
+    }
+
+    async fn respond(
+        &mut self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Bytes,
+    ) -> Result<Incoming> {
         if self.sender.is_closed() {
             self.sender = connect(self.address).await?;
         }
@@ -47,11 +71,11 @@ impl Connection {
         self.sender.ready().await?;
         let answer = self.sender.send_request(request.body(Full::new(body))?).await?;
         let status = answer.status();
-        let body = answer.into_body().collect().await?.to_bytes();
         if !status.is_success() {
+            let body = answer.into_body().collect().await?.to_bytes();
             bail!("{path}: {status} {}", String::from_utf8_lossy(&body));
         }
-        Ok(body)
+        Ok(answer.into_body())
     }
 }
 

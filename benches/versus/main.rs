@@ -21,7 +21,7 @@ use lexopt::prelude::*;
 
 use crate::{
     figures::{
-        Figure, checkpoint, connections, delivery, flood, initial_sync, memory, sends, size, start,
+        Figure, checkpoint, connections, delivery, flood, initial_sync, media, memory, sends, size, start,
         state_key, wakeups, writes,
     },
     report::Report,
@@ -50,6 +50,7 @@ async fn run(options: &Options) -> Result<()> {
     measure::<delivery::Delivery>(options, &mut report).await?;
     measure::<flood::Flood>(options, &mut report).await?;
     measure::<initial_sync::InitialSync>(options, &mut report).await?;
+    measure::<media::Media>(options, &mut report).await?;
     measure::<wakeups::WakeUps>(options, &mut report).await?;
     measure::<checkpoint::Checkpoint>(options, &mut report).await?;
     measure::<state_key::StateKey>(options, &mut report).await?;
@@ -81,7 +82,7 @@ fn scratch() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     size::Size::NAME,
     start::Start::NAME,
     memory::Memory::NAME,
@@ -90,6 +91,7 @@ const NAMES: [&str; 12] = [
     delivery::Delivery::NAME,
     flood::Flood::NAME,
     initial_sync::InitialSync::NAME,
+    media::Media::NAME,
     wakeups::WakeUps::NAME,
     checkpoint::Checkpoint::NAME,
     state_key::StateKey::NAME,

@@ -71,6 +71,21 @@ impl Person {
         self.call(Method::PUT, &path, &json!({ "msgtype": "m.text", "body": text })).await.map(drop)
     }
 
+    /// Uploads a file; returns what names it in paths.
+    pub(crate) async fn upload(&mut self, file: Bytes) -> Result<String> {
+        let path = "/_matrix/media/v3/upload";
+        let body = self.connection.request(Method::POST, path, Some(&self.token), file).await?;
+        let made: Value = serde_json::from_slice(&body)?;
+        let uri = made["content_uri"].as_str().context("upload without content_uri")?;
+        Ok(uri.trim_start_matches("mxc://").to_owned())
+    }
+
+    /// Downloads a file and throws it away; returns its length in bytes.
+    pub(crate) async fn download(&mut self, name: &str) -> Result<usize> {
+        let path = format!("/_matrix/client/v1/media/download/{name}");
+        self.connection.measure(&path, Some(&self.token)).await
+    }
+
     /// Reads the newest `limit` messages of a room.
     pub(crate) async fn messages(&mut self, room: &str, limit: usize) -> Result<()> {
         let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit={limit}");

@@ -14,6 +14,8 @@ pub(crate) struct Row {
 pub(crate) enum Goal {
     /// A value of our own, not to be exceeded.
     AtMost(f64),
+    /// A value of our own, to be reached.
+    AtLeast(f64),
     /// So many times Synapse's.
     TimesMore(f64),
     /// One part in so many of Synapse's.
@@ -88,6 +90,7 @@ impl fmt::Display for Report {
             let ratio = ours.zip(*synapse).map(|(ours, synapse)| ours / synapse);
             let reached = match row.goal {
                 Goal::AtMost(limit) => ours.map(|ours| ours <= limit),
+                Goal::AtLeast(limit) => ours.map(|ours| ours >= limit),
                 Goal::TimesMore(factor) => ratio.map(|ratio| ratio >= factor),
                 Goal::TimesLess(factor) => ratio.map(|ratio| ratio * factor <= 1.0),
                 Goal::None => None,
@@ -114,6 +117,7 @@ impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AtMost(limit) => write!(f, "at most {limit}"),
+            Self::AtLeast(limit) => write!(f, "at least {limit}"),
             Self::TimesMore(factor) => write!(f, "{factor} times Synapse's"),
             Self::TimesLess(factor) => write!(f, "1/{factor} of Synapse's"),
             Self::None => Ok(()),

@@ -176,6 +176,7 @@ rc_joins: {local: *unlimited, remote: *unlimited}
 rc_joins_per_room: *unlimited
 rc_invites: {per_room: *unlimited, per_user: *unlimited, per_issuer: *unlimited}
 rc_room_creation: *unlimited
+max_upload_size: 110M
 "#;
 
 const SYNAPSE_LOG_CONFIG: &str = "\

@@ -5,6 +5,7 @@ pub(crate) mod connections;
 pub(crate) mod delivery;
 pub(crate) mod flood;
 pub(crate) mod initial_sync;
+pub(crate) mod media;
 pub(crate) mod memory;
 pub(crate) mod sends;
 pub(crate) mod size;
