@@ -161,6 +161,8 @@ pub const OPERATOR_TIME: Duration = Duration::from_secs(60);
 pub const VERIFY_TIME: Duration = Duration::from_secs(6 * 60 * 60);
 /// Entries of the event store that are checked in one state of it.
 pub const CHECKED_ENTRIES: usize = 10_000;
+/// Bytes of files that are checked at once; one file more may be begun.
+pub const CHECKED_FILE_BYTES: u64 = 256 << 20;
 /// What is wrong with the stores, as far as it is told one by one.
 pub const FINDINGS: usize = 1_000;
 /// How long a worker rests after the store failed.

@@ -14,11 +14,13 @@ macro_rules! say {
 
 mod config;
 mod descriptors;
+mod duration;
 mod heap;
 mod init;
 mod life;
 mod localserve;
 mod log;
+mod media;
 mod open;
 mod operator;
 mod progress;
@@ -55,6 +57,7 @@ const COMMANDS: &[Command] = &[
     user::COMMAND,
     registration_token::COMMAND,
     room::COMMAND,
+    media::COMMAND,
     status::COMMAND,
     verify::COMMAND,
     routes::COMMAND,

@@ -1,12 +1,10 @@
 //! `tayberry registration-token`: invitations to register on a server, whether it runs or not.
 
-use std::time::Duration;
-
 use lexopt::prelude::*;
 use serde_json::json;
 
 use super::{
-    Command, Failure,
+    Command, Failure, duration,
     operator::{Operator, Place, print_json},
 };
 use crate::{
@@ -44,7 +42,7 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
             Long("data-dir") => place.data_dir = Some(arguments.value()?.into()),
             Long("uses") if verb == "create" => uses = Some(arguments.value()?.parse()?),
             Long("expires") if verb == "create" => {
-                lifetime = Some(arguments.value()?.parse_with(parse_lifetime)?);
+                lifetime = Some(arguments.value()?.parse_with(duration::parse)?);
             }
             Long("json") => json = true,
             Value(value) if verb != "list" && token.is_none() => token = Some(value.string()?),
@@ -99,27 +97,9 @@ fn line(token: &RegistrationToken, now: Timestamp) -> String {
     format!("{token} used {uses}{of}{end}")
 }
 
-/// A number of minutes, hours or days.
-fn parse_lifetime(text: &str) -> Result<Duration, &'static str> {
-    let units = [('m', 60), ('h', 3_600), ('d', 86_400)];
-    let parsed = units.iter().find_map(|(unit, seconds)| {
-        text.strip_suffix(*unit)?.parse::<u32>().ok().map(|number| u64::from(number) * seconds)
-    });
-    parsed.map(Duration::from_secs).ok_or("a time is written as 30m, 12h or 7d")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_lifetime_has_a_unit() {
-        assert_eq!(parse_lifetime("30m"), Ok(Duration::from_secs(1_800)));
-        assert_eq!(parse_lifetime("7d"), Ok(Duration::from_secs(604_800)));
-        for bad in ["", "d", "7", "-1h", "1.5h", "7w", "99999999999d"] {
-            assert!(parse_lifetime(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn a_line_tells_what_a_token_is_still_good_for() {

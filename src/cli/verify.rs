@@ -60,7 +60,7 @@ fn report(operator: &Operator) -> anyhow::Result<Report> {
     while let Outcome::Verified { part } = operator.run(operator::Command::Verify { from })? {
         report.extend(part.report);
         let Some(next) = part.next else { break };
-        progress.show(next.entries, part.entries);
+        progress.show(part.done, part.all);
         from = Some(next);
     }
     Ok(report)

@@ -1,6 +1,7 @@
 //! What the operator of the server may do, as one [`Command`] and its [`Outcome`]. Both are JSON too: the command line
 //! runs a command itself on a stopped server, and sends it to the socket of a running one.
 
+mod media;
 mod rooms;
 mod status;
 
@@ -10,6 +11,7 @@ use ruma::OwnedRoomId;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    media::{MediaOf, Stored},
     rooms::{ListedRoom, Room},
     status::Status,
 };
@@ -19,11 +21,11 @@ use super::{
     accounts::{self, ChangePasswordError, EndSessions, RegisterError, Registration},
     localpart,
     registration_tokens::{self, RegistrationTokenError},
-    verify::{Part, verify},
+    verify::{Begin, Part, verify},
 };
 use crate::{
     base::{limits, secret::Secret},
-    store::{Account, StoreError, events::Checked},
+    store::{Account, StoreError},
 };
 
 /// What is to be done.
@@ -70,11 +72,22 @@ pub enum Command {
     ShowRoom {
         room: String,
     },
+    /// Tells who has uploaded how much, by localpart, [`limits::LISTED_USERS`] at a time, after the given one.
+    MediaUsage {
+        after: String,
+    },
+    /// Deletes some of what was uploaded; again until nothing is left to delete.
+    PurgeMedia {
+        /// None: whoever uploaded it.
+        name: Option<String>,
+        /// Milliseconds since the Unix epoch. None: whenever it was.
+        before: Option<u64>,
+    },
     /// Tells how the server is.
     Status {},
     /// Checks a part of the stores, from where the last one ended; takes as long as reading it.
     Verify {
-        from: Option<Checked>,
+        from: Option<Begin>,
     },
 }
 
@@ -89,6 +102,8 @@ pub enum Outcome {
     RegistrationTokens { tokens: Vec<RegistrationToken> },
     Rooms { rooms: Vec<ListedRoom> },
     Room { room: Box<Room> },
+    MediaUsage { users: Vec<MediaOf>, stored: Stored },
+    Purged { deleted: Stored, left: u64 },
     Status { status: Box<Status> },
     Verified { part: Part },
 }
@@ -185,6 +200,14 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, OperatorError> 
         },
         Command::ListRooms { after } => Ok(Outcome::Rooms { rooms: rooms::list(app, after).await? }),
         Command::ShowRoom { room } => Ok(Outcome::Room { room: Box::new(rooms::show(app, room).await?) }),
+        Command::MediaUsage { after } => {
+            let (users, stored) = media::usage(app, after).await?;
+            Ok(Outcome::MediaUsage { users, stored })
+        }
+        Command::PurgeMedia { name, before } => {
+            let (deleted, left) = media::purge(app, name, before).await?;
+            Ok(Outcome::Purged { deleted, left })
+        }
         Command::Status {} => Ok(Outcome::Status { status: Box::new(status::status(app).await?) }),
         Command::Verify { from } => Ok(Outcome::Verified { part: verify(app, from).await? }),
     }

@@ -1,8 +1,8 @@
 //! What becomes of files in time: how much they take, what the operator deletes, and what a crash left behind.
 
 use std::{
-    fs::{self, ReadDir},
-    io,
+    fs::{self, File, ReadDir},
+    io::{self, Read},
 };
 
 use super::files::{Folders, absent_or};
@@ -12,20 +12,45 @@ use crate::{
     store::{ContentHash, MediaPart, MediaUsage, StoreError},
 };
 
-/// Deletes media, rows first: what a crash leaves is files that nobody refers to, and these go at the next start.
-/// Returns what was deleted, every URI in full.
+/// Deletes some media, rows first: what a crash leaves is files that nobody refers to, and these go at the next start.
+/// Returns what was deleted, every URI in full: nothing if there is nothing left to delete.
 pub async fn purge(app: &App, part: MediaPart) -> Result<MediaUsage, StoreError> {
-    let mut all = MediaUsage::default();
-    loop {
-        let part = part.clone();
-        let step = app.store.write(move |transaction| transaction.delete_media(&part, limits::MEDIA_STEP));
-        let (deleted, hashes) = step.await?;
-        if deleted.count == 0 {
-            return Ok(all);
+    let step = app.store.write(move |transaction| transaction.delete_media(&part, limits::MEDIA_STEP));
+    let (deleted, hashes) = step.await?;
+    app.remove_unused(hashes).await?;
+    Ok(deleted)
+}
+
+/// What is wrong with the file of a content to which a URI leads; none if nothing is.
+pub(in crate::service) async fn damage(
+    app: &App,
+    hash: ContentHash,
+    size: u64,
+) -> Result<Option<&'static str>, StoreError> {
+    let path = app.repository.files.folders().await?.content(hash);
+    let read = move || {
+        let mut file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let (mut hasher, mut length) = (blake3::Hasher::new(), 0);
+        let mut piece = vec![0; limits::UPLOAD_CHUNK_BYTES];
+        loop {
+            match file.read(&mut piece)? {
+                0 => return Ok(Some((length, ContentHash(*hasher.finalize().as_bytes())))),
+                read => {
+                    hasher.update(&piece[..read]);
+                    length += read as u64;
+                }
+            }
         }
-        all.count += deleted.count;
-        all.bytes += deleted.bytes;
-        app.remove_unused(hashes).await?;
+    };
+    match app.repository.files.run(read).await? {
+        Some(found) if found == (size, hash) => Ok(None),
+        Some(_) => Ok(Some("its file has other bytes")),
+        // It may have been deleted meanwhile.
+        None if !app.store.read(move |view| view.is_content_used(hash)).await? => Ok(None),
+        None => Ok(Some("its file is missing")),
     }
 }
 

@@ -114,6 +114,14 @@ impl View<'_> {
         Ok(self.sql().prepare_cached(sql)?.query_row([], |row| usage(row, 0))?)
     }
 
+    /// How many uploaded media a part has.
+    pub fn count_media(&self, part: &MediaPart) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM media WHERE hash NOT NULL AND (?1 IS NULL OR uploader = ?1)
+                   AND (?2 IS NULL OR created_at < ?2)";
+        let row = (part.uploader, part.before);
+        Ok(self.sql().prepare_cached(sql)?.query_row(row, |row| integer(row, 0))?)
+    }
+
     /// Whether any URI leads to this content.
     pub fn is_content_used(&self, hash: ContentHash) -> Result<bool, StoreError> {
         let sql = "SELECT 1 FROM media WHERE hash = ?1 LIMIT 1";

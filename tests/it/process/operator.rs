@@ -203,6 +203,51 @@ async fn rooms_are_listed_and_shown() {
 }
 
 #[tokio::test]
+async fn media_are_counted_and_purged() {
+    let (folder, port) = (Folder(TempDir::new().unwrap()), free_port());
+    let mut server = serve_on(port, folder.0.path(), &[]);
+    assert_eq!(folder.run(&["media", "usage"], "", 0), "on the disk 0 files, 0.0 MB");
+    for (name, text) in [("anna", "shared"), ("ben", "shared"), ("cleo", "own")] {
+        let body = json!({"username": name, "password": "second", "auth": {"type": "m.login.dummy"}});
+        let session = ask(port, "/_matrix/client/v3/register", None, body).await;
+        let text = json!("x".repeat(999_998) + text);
+        ask(port, "/_matrix/media/v3/upload", session["access_token"].as_str(), text).await;
+    }
+    let usage = folder.json(&["media", "usage", "--json"]);
+    assert_eq!(usage["stored"], json!({"files": 2, "bytes": 2_000_009}));
+    let anna = format!("@anna:localhost:{port}");
+    assert_eq!(
+        usage["users"][0],
+        json!({"user_id": anna, "localpart": "anna", "files": 1, "bytes": 1_000_006})
+    );
+    let file = |text: &str| {
+        let body = json!("x".repeat(999_998) + text).to_string();
+        folder.0.path().join("media/content").join(blake3::hash(body.as_bytes()).to_hex().as_str())
+    };
+
+    assert_eq!(folder.run(&["media", "purge", "--user", "anna"], "", 0), "deleted 1 files, 1.0 MB");
+    assert!(file("shared").exists(), "ben has it too");
+    assert_eq!(folder.run(&["media", "purge", "--older-than", "1d"], "", 0), "deleted 0 files, 0.0 MB");
+    let told = folder.run(&["media", "purge", "--user", "dora"], "", 1);
+    assert!(told.contains("no such user; `tayberry user list`"), "{told}");
+    end(&mut server);
+    let deleted = folder.json(&["media", "purge", "--user", "ben", "--older-than", "0m", "--json"]);
+    assert_eq!(deleted, json!({"files": 1, "bytes": 1_000_006}));
+    assert!(!file("shared").exists());
+    let cleo = format!("@cleo:localhost:{port} 1 files, 1.0 MB\non the disk 1 files, 1.0 MB");
+    assert_eq!(folder.run(&["media", "usage"], "", 0), cleo);
+
+    fs::write(file("own"), "other").unwrap();
+    let damaged = run(&["verify", "--data-dir", folder.path()]);
+    let told = String::from_utf8(damaged.stdout).unwrap();
+    assert!(told.starts_with("media ") && told.contains("its file has other bytes"), "{told}");
+    fs::remove_file(file("own")).unwrap();
+    let damaged = run(&["verify", "--data-dir", folder.path()]);
+    assert_eq!(damaged.status.code(), Some(1));
+    assert!(String::from_utf8(damaged.stdout).unwrap().contains("its file is missing"));
+}
+
+#[tokio::test]
 async fn a_status_tells_how_a_running_server_is() {
     let (folder, port) = (Folder(TempDir::new().unwrap()), free_port());
     let mut server = serve_on(port, folder.0.path(), &[]);

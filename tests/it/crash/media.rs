@@ -1,0 +1,84 @@
+//! `kill -9` during uploads: what was acknowledged is there, whole, and of the rest nothing is left.
+
+use std::sync::Mutex;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::media::Answer;
+
+#[tokio::test]
+async fn uploads_survive_a_kill_whole_or_not_at_all() {
+    let whole = std::env::var("TAYBERRY_TESTS").is_ok_and(|length| length == "whole");
+    let (rng, folder, site) = (Rng::seeded(SEED), TempDir::new().unwrap(), Site { port: free_port() });
+    let mut server = serve_on(site.port, folder.path(), &[]);
+    let session = Member::of(site.register("talker").await.unwrap());
+    let held: Arc<Mutex<HashMap<String, Vec<u8>>>> = Arc::default();
+    for kill in 0..if whole { 60 } else { 6 } {
+        let at = format!("seed {SEED}, kill {kill}");
+        let mut load = JoinSet::new();
+        for _ in 0..TALKERS {
+            load.spawn(upload(site, session.clone(), Rng::seeded(rng.below(u64::MAX)), held.clone()));
+        }
+        sleep(Duration::from_millis(20 + rng.below(400))).await;
+        drop(server);
+        load.join_all().await;
+        assert_eq!(verify(folder.path()), "Nothing is damaged.\n", "{at}");
+        server = serve_on(site.port, folder.path(), &[]);
+        while !names(folder.path(), "incoming").is_empty() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        let held = held.lock().unwrap().clone();
+        for (uri, body) in &held {
+            let path = format!("/_matrix/client/v1/media/download/{uri}");
+            let answer = exchange(site, &session, "GET", &path, b"").await.unwrap().ok();
+            assert!(answer.body == *body, "{at}: {uri}");
+        }
+        for name in names(folder.path(), "content") {
+            let content = fs::read(folder.path().join("media/content").join(&name)).unwrap();
+            assert_eq!(blake3::hash(&content).to_hex().as_str(), name, "{at}");
+        }
+    }
+    let count = held.lock().unwrap().len();
+    assert!(count > 0, "no upload was acknowledged");
+    writeln!(io::stdout(), "crash: {count} uploads held").unwrap();
+}
+
+/// Uploads files of any size until the server is gone.
+async fn upload(site: Site, session: Member, rng: Rng, held: Arc<Mutex<HashMap<String, Vec<u8>>>>) {
+    loop {
+        let mut body = vec![0; rng.below(1 << rng.below(22)) as usize];
+        rng.fill(&mut body);
+        let answer = exchange(site, &session, "POST", "/_matrix/media/v3/upload", &body).await;
+        let Ok(answer) = answer else { return };
+        let made = answer.ok().json();
+        let uri = made["content_uri"].as_str().unwrap().trim_start_matches("mxc://").to_owned();
+        held.lock().unwrap().insert(uri, body);
+    }
+}
+
+/// Sends bytes to a server that may die meanwhile.
+async fn exchange(site: Site, who: &Member, method: &str, path: &str, body: &[u8]) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect(("127.0.0.1", site.port)).await?;
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n",
+        who.token,
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), body].concat()).await?;
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await?;
+    if !response.windows(4).any(|window| window == b"\r\n\r\n") {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let answer = Answer::parse(&response);
+    if answer.headers["content-length"] != answer.body.len().to_string() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(answer)
+}
+
+fn names(folder: &Path, kind: &str) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder.join("media").join(kind)) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
