@@ -129,11 +129,18 @@ fn ask(socket: &Path, command: &Command) -> anyhow::Result<Outcome> {
     let body = serde_json::to_vec(command)?;
     let answer = exchange(socket, &body, patience).with_context(failed)?;
     let (head, body) = answer.split_once("\r\n\r\n").with_context(failed)?;
-    if head.split(' ').nth(1) == Some("200") {
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    if status == "200" {
         return serde_json::from_str(body).with_context(failed);
     }
     let refusal: serde_json::Value = serde_json::from_str(body).with_context(failed)?;
-    Err(anyhow!("{}", refusal["error"].as_str().unwrap_or("the server failed: look into its log")))
+    match refusal["error"].as_str() {
+        // What the operator did wrong, and how to do it right.
+        Some(text) if status.starts_with('4') => Err(anyhow!("{text}")),
+        // What only the log says in full.
+        Some(text) => Err(anyhow!("{text}: look into its log")),
+        None => Err(anyhow!(failed())),
+    }
 }
 
 /// Prints an outcome for a program to read.

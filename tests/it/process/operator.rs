@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{Read, Write},
     os::unix::{fs::PermissionsExt, net::UnixListener},
     process::Stdio,
 };
@@ -285,6 +285,28 @@ fn a_configured_server_is_found_before_its_first_start() {
     let file = folder.path().join("tayberry.toml");
     let made = run(&["user", "create", "anna", "--config", file.to_str().unwrap()]);
     assert!(String::from_utf8(made.stdout).unwrap().starts_with("@anna:a.example\n"));
+}
+
+#[test]
+fn a_server_that_fails_sends_to_its_log() {
+    let folder = Folder(TempDir::new().unwrap());
+    let listener = UnixListener::bind(folder.0.path().join("admin.sock")).unwrap();
+    for answer in
+        ["HTTP/1.0 503 Busy\r\n\r\n{\"error\":\"The server's disk is full\"}", "HTTP/1.0 200 OK\r\n\r\n{", ""]
+    {
+        let told = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // The first connection only asks whether somebody listens.
+                drop(listener.accept().unwrap());
+                let (mut stream, _) = listener.accept().unwrap();
+                assert_ne!(stream.read(&mut [0; 1_024]).unwrap(), 0);
+                stream.write_all(answer.as_bytes()).unwrap();
+            });
+            folder.run(&["user", "list"], "", 1)
+        });
+        assert!(told.contains("look into its log"), "{told}");
+        assert_eq!(told.contains("disk is full"), answer.contains("disk"), "{told}");
+    }
 }
 
 #[test]
