@@ -77,8 +77,8 @@ pub(super) struct Stream {
     body: Option<Incoming>,
     /// Each piece may take so long.
     time: Duration,
-    /// When the whole is too slow; later with every byte.
-    too_slow: Pin<Box<Sleep>>,
+    /// When the whole is too slow; later with every byte. None: the handler has not begun to read.
+    too_slow: Option<Pin<Box<Sleep>>>,
     /// Whether the client waits for leave to send, which it gets from the first look at the body.
     expect: bool,
 }
@@ -86,15 +86,16 @@ pub(super) struct Stream {
 impl Stream {
     /// A body that may take `time` besides what its size takes at the slowest speed.
     pub(super) fn new(body: Incoming, time: Duration, expect: bool) -> Self {
-        Self { body: Some(body), time, too_slow: Box::pin(sleep(time)), expect }
+        Self { body: Some(body), time, too_slow: None, expect }
     }
 
     async fn next_piece(&mut self) -> Result<Option<Bytes>, Error> {
         self.expect = false;
+        let too_slow = self.too_slow.get_or_insert_with(|| Box::pin(sleep(self.time)));
         while let Some(body) = &mut self.body {
             let frame = tokio::select! {
                 frame = timeout(self.time, body.frame()) => frame.map_err(|_| late())?,
-                () = self.too_slow.as_mut() => return Err(late()),
+                () = too_slow.as_mut() => return Err(late()),
             };
             let Some(frame) = frame else {
                 self.body = None;
@@ -103,8 +104,8 @@ impl Stream {
             if let Ok(data) = frame.map_err(|_| ended_early())?.into_data() {
                 let earned =
                     Duration::from_millis(data.len() as u64 * 1_000 / limits::UPLOAD_BYTES_PER_SECOND);
-                let later = self.too_slow.deadline() + earned;
-                self.too_slow.as_mut().reset(later);
+                let later = too_slow.deadline() + earned;
+                too_slow.as_mut().reset(later);
                 return Ok(Some(data));
             }
         }
