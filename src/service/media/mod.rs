@@ -13,7 +13,7 @@ mod places;
 pub mod thumbnail;
 pub mod upload;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use ruma::{MxcUri, OwnedMxcUri, ServerName};
 use tokio::sync::Semaphore;
@@ -27,7 +27,7 @@ pub(super) struct Repository {
     uploads: Places,
     downloads: Places,
     /// A permit for each thumbnail that is made.
-    thumbnails: Semaphore,
+    thumbnails: Arc<Semaphore>,
 }
 
 impl Repository {
@@ -37,7 +37,7 @@ impl Repository {
             files: Files::new(&data_dir.join("media"), rng),
             uploads: Places::new(limits::UPLOADS, limits::UPLOADS_PER_USER),
             downloads: Places::new(limits::DOWNLOADS, limits::DOWNLOADS_PER_USER),
-            thumbnails: Semaphore::new(limits::THUMBNAILS),
+            thumbnails: Arc::new(Semaphore::new(limits::THUMBNAILS)),
         }
     }
 }

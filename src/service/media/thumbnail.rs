@@ -59,12 +59,17 @@ pub async fn open(
     };
     let mut found = look(&task).await??;
     if matches!(found, Found::Nothing) {
-        let _permit = app.repository.thumbnails.acquire().await.expect("the semaphore is never closed");
+        let permits = app.repository.thumbnails.clone();
+        let permit = permits.acquire_owned().await.expect("the semaphore is never closed");
         // Somebody who waited for the same may have made it.
         found = look(&task).await??;
         if matches!(found, Found::Nothing) {
             let task = task.clone();
-            let making = tokio::task::spawn_blocking(move || task.make());
+            // The permit goes along: nothing stops this when the client is gone.
+            let making = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                task.make()
+            });
             found = making.await.map_err(|error| StoreError::Io(io::Error::other(error)))??;
         }
     }

@@ -152,6 +152,16 @@ async fn pictures_that_are_larger_than_they_look() {
     };
     let flood = async {
         let refused = together((0..100).map(|_| thumbnail(&bomb, "width=32&height=32&method=crop"))).await;
+        // Who leaves doesn't make room for another one's.
+        for (width, height) in [(320, 240), (640, 480), (800, 600), (1_600, 1_200)] {
+            let mut stream = site.connect(MALLORY).await;
+            let request = format!(
+                "GET /_matrix/client/v1/media/thumbnail/{name}/{large}?width={width}&height={height} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n",
+                mallory.token
+            );
+            stream.write_all(request.as_bytes()).await.unwrap();
+            sleep(Duration::from_millis(30)).await;
+        }
         let sizes = [32, 96, 320, 640, 800].map(|side| format!("width={side}&height={side}&method=crop"));
         let made = together(sizes.iter().cycle().take(20).map(|size| thumbnail(&large, size))).await;
         (refused, made)
