@@ -251,6 +251,10 @@ pub const EPOCH: u64 = 1 << 32;
 /// The largest integer that canonical JSON carries.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
+/// Events that relate to one, as far as they are looked at.
+pub const RELATIONS: usize = 10_000;
+/// Relations that are followed where a client asks for what relates to what relates.
+pub const RELATION_HOPS: usize = 3;
 /// Events of one page of a room's timeline, whatever the client asks for.
 pub const PAGE_EVENTS: usize = 1_000;
 /// Events of one page if the client does not say.

@@ -24,11 +24,13 @@ pub enum Table {
     Stays = 8,
     /// (room, membership, user), for counting and listing.
     Members = 9,
+    /// (room, hash of an event, anchor, sub) -> number of an event that relates to that one.
+    Relations = 10,
 }
 
 impl Table {
     /// Every table, in the order of the discriminants.
-    pub(in crate::store) const ALL: [Self; 10] = [
+    pub(in crate::store) const ALL: [Self; 11] = [
         Self::Meta,
         Self::Events,
         Self::Ids,
@@ -39,6 +41,7 @@ impl Table {
         Self::States,
         Self::Stays,
         Self::Members,
+        Self::Relations,
     ];
 
     /// Its name in LMDB and in messages.
@@ -54,6 +57,7 @@ impl Table {
             Self::States => "states",
             Self::Stays => "stays",
             Self::Members => "members",
+            Self::Relations => "relations",
         }
     }
 

@@ -22,6 +22,7 @@ mod profile;
 mod push_rules;
 mod receipts;
 mod register;
+mod relations;
 mod send;
 mod session;
 mod shared_secret;
@@ -126,6 +127,9 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(history::messages);
     routes.add(history::context);
     routes.add(history::event);
+    routes.add(relations::all);
+    routes.add(relations::of_type);
+    routes.add(relations::of_event_type);
 
     routes.add(create_room::create_room);
     routes.add(membership::invite);

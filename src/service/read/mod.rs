@@ -7,5 +7,6 @@ pub mod history;
 pub mod look;
 pub mod page;
 pub mod reader;
+pub mod relations;
 pub mod state;
 pub mod token;

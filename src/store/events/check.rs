@@ -79,7 +79,7 @@ impl View<'_> {
 /// How an entry is checked.
 type CheckEntry = fn(&mut Check<'_, '_>, At<'_>, &[u8]) -> Result<(), StoreError>;
 
-const CHECKS: [(Table, CheckEntry); 8] = [
+const CHECKS: [(Table, CheckEntry); 9] = [
     (Table::Events, |check, at, value| check.logged(at, value)),
     (Table::Timeline, |check, at, value| check.timeline(at, value)),
     (Table::Rooms, |check, at, value| check.room(at, value)),
@@ -88,6 +88,7 @@ const CHECKS: [(Table, CheckEntry); 8] = [
     (Table::Names, |check, at, value| check.name(at, value)),
     (Table::Keys, |check, at, value| check.key(at, value)),
     (Table::States, |check, at, value| check.node(at, value)),
+    (Table::Relations, |check, at, value| check.relation(at, value)),
 ];
 
 struct Check<'v, 'r> {
@@ -194,6 +195,12 @@ impl Check<'_, '_> {
             item == Some((place, Item::Event(number))),
             "its place in the timeline holds another",
         );
+        Ok(())
+    }
+
+    fn relation(&mut self, at: At<'_>, value: &[u8]) -> Result<(), StoreError> {
+        let holds = self.view.relation_holds(at.1, value)?;
+        self.expect(at, holds, "its event relates to another, or has another place");
         Ok(())
     }
 

@@ -15,6 +15,7 @@ mod graph;
 mod history;
 mod membership;
 mod names;
+mod relation;
 mod room;
 mod state;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use event::StoredEvent;
 pub use graph::RoomGraph;
 pub use membership::{Membership, Stay};
 pub use names::KeyName;
+pub use relation::Relation;
 pub use room::RoomRecord;
 pub use timeline::{Item, Place};
 

@@ -36,7 +36,7 @@ impl Place {
         Self { anchor, sub: i32::MIN }
     }
 
-    fn to_key(self, room: RoomNumber) -> [u8; 16] {
+    pub(super) fn to_key(self, room: RoomNumber) -> [u8; 16] {
         let mut key = [0; 16];
         key[..4].copy_from_slice(&room.to_be_bytes());
         key[4..12].copy_from_slice(&self.anchor.to_be_bytes());
@@ -45,7 +45,7 @@ impl Place {
         key
     }
 
-    fn from_key(key: &[u8]) -> Result<Self, Damaged> {
+    pub(super) fn from_key(key: &[u8]) -> Result<Self, Damaged> {
         let anchor = Position::from_be_bytes(part(key, 4)?);
         Ok(Self { anchor, sub: i32::from_be_bytes(part(key, 12)?) ^ i32::MIN })
     }

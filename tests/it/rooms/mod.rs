@@ -2,6 +2,7 @@
 
 mod conversation;
 mod redactions;
+mod relations;
 mod requests;
 mod rounds;
 mod sync;
