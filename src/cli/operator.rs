@@ -154,11 +154,11 @@ fn exchange(socket: &Path, body: &[u8], patience: Duration) -> io::Result<String
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(limits::OPERATOR_TIME))?;
     let length = body.len();
-    write!(
-        stream,
+    let head = format!(
         "POST /command HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
-    )?;
-    stream.write_all(body)?;
+    );
+    // At once: who answers before it has read everything would else leave nobody to read the answer.
+    stream.write_all(&[head.as_bytes(), body].concat())?;
     let mut answer = String::new();
     stream.take(limits::OPERATOR_ANSWER_BYTES).read_to_string(&mut answer)?;
     Ok(answer)
