@@ -280,6 +280,10 @@ pub const TO_DEVICE_BODY_BYTES: usize = 1 << 20;
 pub const TO_DEVICE_SENT_BYTES: usize = 2 << 20;
 /// Requests to send to devices that are remembered for each device that made them.
 pub const TO_DEVICE_TRANSACTIONS: usize = 512;
+/// All account data of one user, in bytes: the first `/sync` of a device tells all of it.
+pub const ACCOUNT_DATA_BYTES: u64 = 8 << 20;
+/// What one piece of it counts beside its text, so that there are only so many.
+pub const ACCOUNT_DATA_PIECE_BYTES: u64 = 256;
 /// Versions of its key backup that one user keeps.
 pub const BACKUPS: usize = 64;
 /// All keys in the backups of one user, in bytes.

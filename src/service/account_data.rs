@@ -5,9 +5,18 @@ use ruma::OwnedRoomId;
 
 use super::{App, localpart, push_rules};
 use crate::{
-    base::ids::UserNumber,
+    base::{ids::UserNumber, limits},
     store::{StoreError, Topic},
 };
+
+/// Why account data stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountDataError {
+    #[error("the user keeps too much")]
+    TooMuch,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 /// The content, a JSON object, of one type of account data: of a room, or of the account.
 pub async fn content(
@@ -36,11 +45,15 @@ pub async fn set(
     room_id: Option<OwnedRoomId>,
     event_type: String,
     content: String,
-) -> Result<(), StoreError> {
+) -> Result<(), AccountDataError> {
     app.store
         .write(move |transaction| {
             let room_id = room_id.as_deref().map(|id| id.as_str());
             transaction.set_account_data(user, room_id, &event_type, &content)?;
+            let taken = transaction.account_data_bytes(user, limits::ACCOUNT_DATA_PIECE_BYTES)?;
+            if taken > limits::ACCOUNT_DATA_BYTES {
+                return Err(AccountDataError::TooMuch);
+            }
             transaction.touch(Topic::User(user));
             Ok(())
         })

@@ -16,7 +16,10 @@ use serde_json::value::RawValue;
 use crate::{
     api::{Error, User, caller::EvenSuspended},
     base::limits,
-    service::{App, account_data},
+    service::{
+        App,
+        account_data::{self, AccountDataError},
+    },
 };
 
 /// `GET /_matrix/client/v3/user/{userId}/account_data/{type}`
@@ -96,4 +99,13 @@ async fn store(
         return Err(Error::bad_json("Account data is a JSON object"));
     }
     Ok(account_data::set(app, user.number, room_id, event_type, content.get().to_owned()).await?)
+}
+
+impl From<AccountDataError> for Error {
+    fn from(error: AccountDataError) -> Self {
+        match error {
+            AccountDataError::TooMuch => Self::too_large("All your account data together is too large"),
+            AccountDataError::Store(error) => error.into(),
+        }
+    }
 }

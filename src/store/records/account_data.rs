@@ -33,6 +33,14 @@ impl View<'_> {
         Ok(self.sql().prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()?)
     }
 
+    /// What all account data of a user takes, in bytes; each piece counts `overhead` more than its text.
+    pub fn account_data_bytes(&self, user: UserNumber, overhead: u64) -> Result<u64, StoreError> {
+        let sql =
+            "SELECT coalesce(sum(octet_length(room_id) + octet_length(type) + octet_length(content) + ?2), 0)
+                   FROM account_data WHERE user = ?1";
+        Ok(self.sql().prepare_cached(sql)?.query_row((user, overhead), |row| row.get(0))?)
+    }
+
     /// All account data of a user that changed after `since`, in the order of the changes.
     pub fn account_data_since(
         &self,

@@ -1,6 +1,7 @@
 //! Account data and filters.
 
 use serde_json::{Value, json};
+use tayberry::base::limits;
 
 use super::ACCOUNT_DATA;
 use crate::rig::Rig;
@@ -45,6 +46,29 @@ async fn what_the_server_controls_is_set_elsewhere() {
     for content in [json!([]), json!("text"), json!(7)] {
         assert_eq!(rig.send_as(&alice, "PUT", &path, content).await.error(), (400, "M_BAD_JSON"));
     }
+}
+
+#[tokio::test]
+async fn account_data_is_bounded() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let piece = limits::BODY_BYTES - 1_024;
+    let set = async |number: usize, length: usize| {
+        let path = format!("{ACCOUNT_DATA}/org.example.{number}");
+        rig.send_as(&alice, "PUT", &path, json!({"text": "x".repeat(length)})).await
+    };
+    let fit = limits::ACCOUNT_DATA_BYTES as usize / piece;
+    for number in 0..fit {
+        set(number, piece).await.ok();
+    }
+    assert_eq!(set(fit, piece).await.error(), (413, "M_TOO_LARGE"));
+    let refused = format!("{ACCOUNT_DATA}/org.example.{fit}");
+    assert_eq!(rig.send_as(&alice, "GET", &refused, Value::Null).await.error(), (404, "M_NOT_FOUND"));
+    set(0, piece).await.ok();
+    set(0, 0).await.ok();
+    set(fit, piece).await.ok();
+    let of_bob = "/_matrix/client/v3/user/@bob:example.org/account_data/org.example.x";
+    rig.send_as(&bob, "PUT", of_bob, json!({})).await.ok();
 }
 
 #[tokio::test]
