@@ -1,0 +1,242 @@
+// One device of one user, run by matrix-js-sdk with Rust cryptography. It takes a command a line on the standard
+// input, {"id", "do", "with"}, and answers with {"id", "result"} or {"id", "error"} on the standard output.
+
+import { createInterface } from "node:readline";
+import { createClient, ClientEvent, EventType, Method, RelationType, SyncState } from "matrix-js-sdk";
+import {
+    CryptoEvent,
+    VerificationPhase,
+    VerificationRequestEvent,
+    VerifierEvent,
+    decodeRecoveryKey,
+} from "matrix-js-sdk/lib/crypto-api/index.js";
+import { logger } from "matrix-js-sdk/lib/logger.js";
+
+// The standard output is for answers.
+for (const level of ["log", "info", "debug", "trace", "warn"]) console[level] = console.error;
+logger.setLevel?.("error");
+
+const SAS = "m.sas.v1";
+let client;
+let storageKey;
+// What each verification showed to compare, in order.
+const compared = [];
+
+const commands = {
+    // Registers a user, or logs in as one on a further device, and starts to sync.
+    async enter({ url, user, password, known }) {
+        const plain = createClient({ baseUrl: url });
+        const session = known
+            ? await plain.loginRequest({
+                  type: "m.login.password",
+                  identifier: { type: "m.id.user", user },
+                  password,
+              })
+            : await plain.registerRequest({ username: user, password, auth: { type: "m.login.dummy" } });
+        client = createClient({
+            baseUrl: url,
+            userId: session.user_id,
+            deviceId: session.device_id,
+            accessToken: session.access_token,
+            timelineSupport: true,
+            verificationMethods: [SAS],
+            cryptoCallbacks: {
+                getSecretStorageKey: async ({ keys }) => storageKey && [Object.keys(keys)[0], storageKey],
+                cacheSecretStorageKey: (_, __, key) => void (storageKey = key),
+            },
+        });
+        await client.initRustCrypto({ useIndexedDB: false });
+        await client.startClient({ initialSyncLimit: 50, threadSupport: true, pollTimeout: 3000 });
+        await until(() => client.getSyncState() === SyncState.Prepared || client.getSyncState() === SyncState.Syncing);
+        return { user_id: session.user_id, device_id: session.device_id };
+    },
+
+    async create_room({ invite, encrypted }) {
+        const content = { algorithm: "m.megolm.v1.aes-sha2" };
+        const room = await client.createRoom({
+            preset: "private_chat",
+            invite,
+            initial_state: encrypted ? [{ type: "m.room.encryption", state_key: "", content }] : [],
+        });
+        await until(() => client.getRoom(room.room_id));
+        return room.room_id;
+    },
+
+    async join({ room }) {
+        await client.joinRoom(room);
+        await until(() => client.getRoom(room)?.getMyMembership() === "join");
+    },
+
+    // Waits until this device knows the other as a member, so that it encrypts for them.
+    async knows_member({ room, user }) {
+        await until(() => client.getRoom(room)?.getMember(user)?.membership === "join");
+    },
+
+    async send({ room, content, type }) {
+        return (await client.sendEvent(room, type ?? EventType.RoomMessage, content)).event_id;
+    },
+
+    async reply_in_thread({ room, root, body }) {
+        return (await client.sendMessage(room, root, { msgtype: "m.text", body })).event_id;
+    },
+
+    // All messages that this device could read, oldest first; one it could not decrypt has `failure`.
+    async messages({ room }) {
+        const found = new Map();
+        const view = client.getRoom(room);
+        for (const set of view ? [view.getUnfilteredTimelineSet(), ...view.getThreads().map((t) => t.timelineSet)] : []) {
+            for (const event of set.getLiveTimeline().getEvents()) {
+                await client.decryptEventIfNeeded(event);
+                if (event.getType() !== EventType.RoomMessage && !event.isDecryptionFailure()) continue;
+                found.set(event.getId(), {
+                    event_id: event.getId(),
+                    sender: event.getSender(),
+                    body: event.getContent().body,
+                    content: event.getContent(),
+                    encrypted: event.isEncrypted(),
+                    edited: event.replacingEventId() ?? null,
+                    thread: event.threadRootId ?? null,
+                    redacted: event.isRedacted(),
+                    failure: event.decryptionFailureReason,
+                });
+            }
+        }
+        return [...found.values()];
+    },
+
+    // How often each key was set as a reaction to the event.
+    async reactions({ room, event }) {
+        const set = client.getRoom(room).getUnfilteredTimelineSet();
+        const relations = set.relations.getChildEventsForEvent(event, RelationType.Annotation, EventType.Reaction);
+        const sorted = relations?.getSortedAnnotationsByKey() ?? [];
+        return Object.fromEntries(sorted.map(([key, events]) => [key, events.size]));
+    },
+
+    async read({ room, event }) {
+        const view = client.getRoom(room);
+        await client.sendReadReceipt(view.findEventById(event));
+    },
+
+    // The newest event that the user has read, as this device was told.
+    async read_by({ room, user }) {
+        return client.getRoom(room)?.getEventReadUpTo(user, true) ?? null;
+    },
+
+    async unread({ room }) {
+        const view = client.getRoom(room);
+        return {
+            total: view.getRoomUnreadNotificationCount("total") ?? 0,
+            highlight: view.getRoomUnreadNotificationCount("highlight") ?? 0,
+            threads: Object.fromEntries(
+                view.getThreads().map((t) => [t.id, view.getThreadUnreadNotificationCount(t.id, "total") ?? 0]),
+            ),
+        };
+    },
+
+    // Cross-signing, secret storage and a key backup, as a client sets them up for a new user.
+    async set_up_recovery({ password }) {
+        const crypto = client.getCrypto();
+        const authUploadDeviceSigningKeys = async (upload) => {
+            try {
+                await upload(null);
+            } catch (error) {
+                const user = client.getUserId();
+                const identifier = { type: "m.id.user", user };
+                await upload({ type: "m.login.password", identifier, password, session: error.data.session });
+            }
+        };
+        await crypto.bootstrapCrossSigning({ authUploadDeviceSigningKeys });
+        const key = await crypto.createRecoveryKeyFromPassphrase();
+        storageKey = key.privateKey;
+        await crypto.bootstrapSecretStorage({ createSecretStorageKey: async () => key, setupNewKeyBackup: true });
+        return key.encodedPrivateKey;
+    },
+
+    // How many sessions the backup holds that the server keeps.
+    async backed_up() {
+        return (await client.http.authedRequest(Method.Get, "/room_keys/version")).count;
+    },
+
+    async restore({ recovery_key }) {
+        storageKey = decodeRecoveryKey(recovery_key);
+        await client.getCrypto().loadSessionBackupPrivateKeyFromSecretStorage();
+        return (await client.getCrypto().restoreKeyBackup()).imported;
+    },
+
+    // Verifies another device of the same user, or another user in a room they share, by comparing short strings.
+    async verify({ user, room }) {
+        const crypto = client.getCrypto();
+        const request = user
+            ? await crypto.requestVerificationDM(user, room)
+            : await crypto.requestOwnUserVerification();
+        await until(() => request.phase === VerificationPhase.Ready);
+        await compare(await request.startVerification(SAS));
+        return compared.at(-1);
+    },
+
+    // From now on, this device takes part in verifications that others begin.
+    async answer_verifications() {
+        client.on(CryptoEvent.VerificationRequestReceived, accept);
+    },
+
+    async compared() {
+        return compared;
+    },
+
+    // What this device believes of a user, and of one of their devices.
+    async trust({ user, device }) {
+        const crypto = client.getCrypto();
+        return {
+            user: (await crypto.getUserVerificationStatus(user)).isCrossSigningVerified(),
+            device: (await crypto.getDeviceVerificationStatus(user, device))?.crossSigningVerified ?? false,
+        };
+    },
+
+    async upload({ base64, type }) {
+        return (await client.uploadContent(Buffer.from(base64, "base64"), { type })).content_uri;
+    },
+
+    async leave() {
+        client.stopClient();
+    },
+};
+
+// Accepts a verification that somebody else began, and takes part in it.
+async function accept(request) {
+    await request.accept();
+    const verifier = await until(() => request.phase === VerificationPhase.Started && request.verifier);
+    await compare(verifier);
+}
+
+// Confirms what the verification shows; the test compares what both sides showed.
+async function compare(verifier) {
+    const shown = new Promise((resolve) => {
+        const now = verifier.getShowSasCallbacks();
+        if (now) resolve(now);
+        else verifier.once(VerifierEvent.ShowSas, resolve);
+    });
+    const done = verifier.verify();
+    const sas = await shown;
+    compared.push(sas.sas.decimal);
+    await sas.confirm();
+    await done;
+}
+
+async function until(condition) {
+    for (;;) {
+        const result = condition();
+        if (result) return result;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+}
+
+process.on("unhandledRejection", (error) => console.error("unhandled", error));
+
+for await (const line of createInterface({ input: process.stdin })) {
+    const { id, do: name, with: arguments_ } = JSON.parse(line);
+    commands[name](arguments_ ?? {})
+        .then((result) => ({ id, result: result ?? null }))
+        .catch((error) => ({ id, error: String(error.stack ?? error) }))
+        .then((answer) => process.stdout.write(JSON.stringify(answer) + "\n"));
+}
+process.exit(0);
