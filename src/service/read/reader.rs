@@ -1,8 +1,11 @@
 //! One user's eyes on one room in one view: finds events visible, and writes them out for that user.
 
-use std::collections::BTreeSet;
+use std::{
+    cell::OnceCell,
+    collections::{BTreeSet, HashSet},
+};
 
-use ruma::{OwnedTransactionId, OwnedUserId, events::TimelineEventType, serde::Raw};
+use ruma::{OwnedTransactionId, OwnedUserId, UserId, events::TimelineEventType, serde::Raw};
 use serde_json::value::RawValue;
 
 use super::access::{Access, Span};
@@ -18,6 +21,7 @@ use crate::{
         version::Version,
         visibility::{Eyes, StateAccess, VisibleEvent},
     },
+    service::ignored::ignored,
     store::{
         StoreError, View,
         events::{RoomGraph, StoredEvent},
@@ -41,6 +45,8 @@ pub struct Reader<'v> {
     span: Span,
     eyes: Eyes<'v, RoomGraph<'v>>,
     onlooker: &'v Onlooker,
+    /// Whom the user ignores, once somebody else's message was read.
+    ignored: OnceCell<HashSet<OwnedUserId>>,
 }
 
 impl<'v> Reader<'v> {
@@ -58,19 +64,33 @@ impl<'v> Reader<'v> {
             span: access.span,
             eyes: Eyes::new(graph, &onlooker.user_id),
             onlooker,
+            ignored: OnceCell::new(),
         }
     }
 
-    /// The event, if it is the user's to see.
+    /// The event, if it is the user's to see. What is said by somebody whom they ignore is not; what such a user makes
+    /// of the room's state is. <https://spec.matrix.org/v1.19/client-server-api/#ignoring-users>
     pub fn visible(&mut self, number: EventNumber) -> Result<Option<VisibleEvent>, StoreError> {
         let header = self.view.header(self.room, number)?;
         let Some(place) = header.place else { return Ok(None) };
         let visible = self.eyes.event(number, self.span.tie(place.anchor))?;
         Ok(match visible {
             Some(event) if self.is_idle_redaction(&event)? => None,
+            Some(event) if !header.is_state && self.is_ignored(event.pdu().sender())? => None,
             Some(event) if header.redacted_by.is_some() => Some(event.redacted(self.version)),
             other => other,
         })
+    }
+
+    fn is_ignored(&self, sender: &UserId) -> Result<bool, StoreError> {
+        if *sender == self.onlooker.user_id {
+            return Ok(false);
+        }
+        if let Some(ignored) = self.ignored.get() {
+            return Ok(ignored.contains(sender));
+        }
+        let ignored = ignored(self.view, self.onlooker.user)?;
+        Ok(self.ignored.get_or_init(|| ignored).contains(sender))
     }
 
     /// The event that says what the user is to the room, if this is one: that much is always theirs to know.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ruma::{
-    OwnedRoomId, RoomId,
+    OwnedRoomId, OwnedUserId, RoomId,
     api::client::sync::sync_events::v3::RoomSummary,
     events::{AnyStrippedStateEvent, AnySyncTimelineEvent},
     serde::Raw,
@@ -32,6 +32,7 @@ use crate::{
         visibility::VisibleEvent,
     },
     service::{
+        ignored::ignored,
         keys, push_rules,
         read::{
             page,
@@ -95,6 +96,7 @@ pub fn answer(view: &View<'_>, query: &Query, typing: &TypingNews) -> Result<Ans
         .map(Data::write)
         .collect();
     let mut counted = Vec::new();
+    let ignored = ignored(view, query.onlooker.user)?;
     for change in changes {
         let room_id = view.room_id(change.access.room)?;
         let data = rooms.remove(&room_id).unwrap_or_default();
@@ -123,6 +125,8 @@ pub fn answer(view: &View<'_>, query: &Query, typing: &TypingNews) -> Result<Ans
             Kind::Left { since, by } => {
                 section.leave.insert(room_id, left(view, query, &change, (since, by))?);
             }
+            // An invitation by somebody whom the user ignores is none.
+            Kind::Pending(stay) if is_by_ignored(view, &change, stay, &ignored)? => {}
             Kind::Pending(stay) => {
                 let events = stripped_state(view, &change, stay)?;
                 if stay.membership == Membership::Invite {
@@ -200,6 +204,19 @@ fn left(
     }
     let writer = Writer { reader: &reader, query };
     Ok(LeftRoom { state: writer.state(&delta)?, timeline: writer.timeline(&delta)? })
+}
+
+fn is_by_ignored(
+    view: &View<'_>,
+    change: &Change,
+    stay: Stay,
+    ignored: &HashSet<OwnedUserId>,
+) -> Result<bool, StoreError> {
+    if ignored.is_empty() || stay.membership != Membership::Invite {
+        return Ok(false);
+    }
+    let sender = view.header(change.access.room, stay.event)?.sender;
+    Ok(ignored.contains(&view.user_id(sender)?))
 }
 
 /// The state that shows somebody what they are invited to or knock at.

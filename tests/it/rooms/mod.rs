@@ -1,6 +1,7 @@
 //! Rooms on a whole server, over HTTP.
 
 mod conversation;
+mod ignored;
 mod redactions;
 mod relations;
 mod requests;
