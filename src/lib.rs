@@ -38,6 +38,9 @@
 //! 6. Whoever watches what was touched ([`Store::watch`]) wakes, and reads on its own. A room's event is shown as
 //!    [`visibility`](room::visibility) allows, by the state at the event.
 //!
+//! What is new to somebody is counted when they sync ([`service::unread`]), and who is typing is kept in memory only
+//! ([`service::typing`]): neither costs a send anything.
+//!
 //! Files are no part of that: the content repository ([`service::media`]) has them on the device before it commits the row
 //! that names them.
 //!
