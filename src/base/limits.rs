@@ -298,6 +298,8 @@ pub const BACKUP_AUTH_BYTES: usize = 64 << 10;
 pub const BACKUP_BODY_BYTES: usize = 2 << 20;
 /// The id of a session of encryption, in bytes.
 pub const SESSION_ID_BYTES: usize = 255;
+/// A device hears so much later of what it sent itself, so that the answer to that comes first.
+pub const ECHO_PAUSE: Duration = Duration::from_millis(10);
 /// How long `/sync` waits for news at most, whatever the client asks for.
 pub const SYNC_WAIT: Duration = Duration::from_secs(120);
 

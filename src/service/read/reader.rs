@@ -1,7 +1,7 @@
 //! One user's eyes on one room in one view: finds events visible, and writes them out for that user.
 
 use std::{
-    cell::OnceCell,
+    cell::{Cell, OnceCell},
     collections::{BTreeSet, HashSet},
 };
 
@@ -47,6 +47,7 @@ pub struct Reader<'v> {
     onlooker: &'v Onlooker,
     /// Whom the user ignores, once somebody else's message was read.
     ignored: OnceCell<HashSet<OwnedUserId>>,
+    wrote_echo: Cell<bool>,
 }
 
 impl<'v> Reader<'v> {
@@ -65,6 +66,7 @@ impl<'v> Reader<'v> {
             eyes: Eyes::new(graph, &onlooker.user_id),
             onlooker,
             ignored: OnceCell::new(),
+            wrote_echo: Cell::new(false),
         }
     }
 
@@ -166,6 +168,7 @@ impl<'v> Reader<'v> {
         let stored = self.view.event(self.room, event.number())?;
         let replaced = self.replaced_content(&stored)?;
         let transaction_id = self.transaction_id(&stored);
+        self.wrote_echo.set(self.wrote_echo.get() || transaction_id.is_some());
         let unsigned = Unsigned {
             age: Some(self.onlooker.now.since(stored.header.origin_server_ts).as_millis() as u64),
             membership: event.membership(),
@@ -174,6 +177,11 @@ impl<'v> Reader<'v> {
             transaction_id: transaction_id.as_deref(),
         };
         Ok(write(event, self.version, &unsigned))
+    }
+
+    /// Whether an event was written out that the user's own device sent.
+    pub fn wrote_echo(&self) -> bool {
+        self.wrote_echo.get()
     }
 
     /// The transaction id with which the user's own device sent the event.

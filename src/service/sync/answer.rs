@@ -120,6 +120,9 @@ pub struct Timeline {
     /// Where `/messages` finds what came before these.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prev_batch: Option<String>,
+    /// Whether the device that syncs sent one of them.
+    #[serde(skip)]
+    pub has_echo: bool,
 }
 
 /// Events of any kind, each as it is written.

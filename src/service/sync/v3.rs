@@ -58,6 +58,8 @@ pub struct Answer {
     pub is_empty: bool,
     /// Whether messages are kept that the device has.
     pub has_delivered: bool,
+    /// Whether it tells of something that the device itself sent.
+    pub has_echo: bool,
     /// What is new to the user in rooms, to be kept.
     pub counted: Vec<Counted>,
 }
@@ -147,7 +149,8 @@ pub fn answer(view: &View<'_>, query: &Query, typing: &TypingNews) -> Result<Ans
         && response.to_device.is_empty()
         && response.device_lists.is_empty();
     let has_delivered = view.has_to_device(query.onlooker.device, query.to_device)?;
-    Ok(Answer { response, topics, is_empty, has_delivered, counted })
+    let has_echo = response.rooms.join.values().any(|room| room.timeline.has_echo);
+    Ok(Answer { response, topics, is_empty, has_delivered, has_echo, counted })
 }
 
 fn joined(
@@ -255,7 +258,9 @@ impl Writer<'_, '_> {
 
     fn timeline(&self, delta: &RoomDelta) -> Result<Timeline, StoreError> {
         let events = self.events(&delta.timeline)?;
-        Ok(Timeline { events, limited: delta.limited, prev_batch: Some(delta.prev_batch.to_string()) })
+        let has_echo = self.reader.wrote_echo();
+        let prev_batch = Some(delta.prev_batch.to_string());
+        Ok(Timeline { events, limited: delta.limited, prev_batch, has_echo })
     }
 
     fn events(&self, events: &[VisibleEvent]) -> Result<Vec<Box<RawValue>>, StoreError> {

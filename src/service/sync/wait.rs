@@ -45,6 +45,10 @@ pub async fn sync(app: &App, turn: &Turn, query: Query, timeout: Duration) -> Re
         }
         answer = read(app, &query).await?;
     }
+    if answer.has_echo {
+        // Clients expect the answer to what they sent before they hear of it; matrix-js-sdk sends it again otherwise.
+        turn.pause(tokio::time::sleep(limits::ECHO_PAUSE)).await;
+    }
     Ok(answer)
 }
 
