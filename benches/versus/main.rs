@@ -21,8 +21,8 @@ use lexopt::prelude::*;
 
 use crate::{
     figures::{
-        Figure, checkpoint, connections, delivery, flood, initial_sync, media, memory, sends, size, start,
-        state_key, wakeups, writes,
+        Figure, checkpoint, connections, conversation, delivery, flood, initial_sync, keys, media, memory,
+        notified, sends, size, start, state_key, wakeups, writes,
     },
     report::Report,
     server::{Kind, Server},
@@ -47,7 +47,9 @@ async fn run(options: &Options) -> Result<()> {
     measure::<memory::Memory>(options, &mut report).await?;
     measure::<connections::Connections>(options, &mut report).await?;
     measure::<sends::Sends>(options, &mut report).await?;
+    measure::<notified::Notified>(options, &mut report).await?;
     measure::<delivery::Delivery>(options, &mut report).await?;
+    measure::<keys::Keys>(options, &mut report).await?;
     measure::<flood::Flood>(options, &mut report).await?;
     measure::<initial_sync::InitialSync>(options, &mut report).await?;
     measure::<media::Media>(options, &mut report).await?;
@@ -55,6 +57,7 @@ async fn run(options: &Options) -> Result<()> {
     measure::<checkpoint::Checkpoint>(options, &mut report).await?;
     measure::<state_key::StateKey>(options, &mut report).await?;
     measure::<writes::Writes>(options, &mut report).await?;
+    measure::<conversation::Conversation>(options, &mut report).await?;
     println!("{report}");
     Ok(())
 }
@@ -82,13 +85,15 @@ fn scratch() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 16] = [
     size::Size::NAME,
     start::Start::NAME,
     memory::Memory::NAME,
     connections::Connections::NAME,
     sends::Sends::NAME,
+    notified::Notified::NAME,
     delivery::Delivery::NAME,
+    keys::Keys::NAME,
     flood::Flood::NAME,
     initial_sync::InitialSync::NAME,
     media::Media::NAME,
@@ -96,6 +101,7 @@ const NAMES: [&str; 13] = [
     checkpoint::Checkpoint::NAME,
     state_key::StateKey::NAME,
     writes::Writes::NAME,
+    conversation::Conversation::NAME,
 ];
 
 /// What part of the full counts a run uses.

@@ -13,22 +13,25 @@ use crate::{client::Connection, server::Server};
 /// One logged-in user on one connection.
 pub(crate) struct Person {
     connection: Connection,
-    token: String,
+    session: Session,
+}
+
+/// What a registration gives.
+#[derive(Clone, Deserialize)]
+pub(crate) struct Session {
+    pub(crate) user_id: String,
+    pub(crate) device_id: String,
+    access_token: String,
 }
 
 impl Person {
     /// Registers a user called `name`.
     pub(crate) async fn register(server: &Server, name: &str) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Registered {
-            access_token: String,
-        }
         let mut connection = Connection::open(server.address).await?;
         let body = json!({ "username": name, "password": "a long pass phrase", "auth": { "type": "m.login.dummy" } });
         let body =
             connection.request(Method::POST, "/_matrix/client/v3/register", None, encode(&body)).await?;
-        let Registered { access_token: token } = serde_json::from_slice(&body)?;
-        Ok(Self { connection, token })
+        Ok(Self { connection, session: serde_json::from_slice(&body)? })
     }
 
     /// Registers `count` users, called `{prefix}0` and so on.
@@ -42,7 +45,12 @@ impl Person {
 
     /// Opens a further connection of the same session, as a client does for its long-poll.
     pub(crate) async fn split(&self) -> Result<Self> {
-        Ok(Self { connection: Connection::open(self.connection.address).await?, token: self.token.clone() })
+        let connection = Connection::open(self.connection.address).await?;
+        Ok(Self { connection, session: self.session.clone() })
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
     }
 
     /// Creates a public room and returns its id.
@@ -67,14 +75,21 @@ impl Person {
 
     /// Sends a text message with a new transaction id; returns when it is acknowledged.
     pub(crate) async fn send(&mut self, room: &str, text: &str) -> Result<()> {
-        let path = format!("rooms/{room}/send/m.room.message/txn{}", SENT.fetch_add(1, Relaxed));
-        self.call(Method::PUT, &path, &json!({ "msgtype": "m.text", "body": text })).await.map(drop)
+        self.send_event(room, "m.room.message", &json!({ "msgtype": "m.text", "body": text })).await.map(drop)
+    }
+
+    /// The same with an event of any type; gives its id.
+    pub(crate) async fn send_event(&mut self, room: &str, kind: &str, content: &Value) -> Result<String> {
+        let path = format!("rooms/{room}/send/{kind}/{}", transaction_id());
+        let sent: Value = serde_json::from_slice(&self.call(Method::PUT, &path, content).await?)?;
+        Ok(sent["event_id"].as_str().context("send without event_id")?.to_owned())
     }
 
     /// Uploads a file; returns what names it in paths.
     pub(crate) async fn upload(&mut self, file: Bytes) -> Result<String> {
         let path = "/_matrix/media/v3/upload";
-        let body = self.connection.request(Method::POST, path, Some(&self.token), file).await?;
+        let body =
+            self.connection.request(Method::POST, path, Some(&self.session.access_token), file).await?;
         let made: Value = serde_json::from_slice(&body)?;
         let uri = made["content_uri"].as_str().context("upload without content_uri")?;
         Ok(uri.trim_start_matches("mxc://").to_owned())
@@ -83,13 +98,13 @@ impl Person {
     /// Downloads a file and throws it away; returns its length in bytes.
     pub(crate) async fn download(&mut self, name: &str) -> Result<usize> {
         let path = format!("/_matrix/client/v1/media/download/{name}");
-        self.connection.measure(&path, Some(&self.token)).await
+        self.connection.measure(&path, Some(&self.session.access_token)).await
     }
 
     /// Reads the newest `limit` messages of a room.
     pub(crate) async fn messages(&mut self, room: &str, limit: usize) -> Result<()> {
         let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit={limit}");
-        self.connection.get(&path, Some(&self.token)).await.map(drop)
+        self.connection.get(&path, Some(&self.session.access_token)).await.map(drop)
     }
 
     /// The initial sync: the whole answer.
@@ -108,19 +123,23 @@ impl Person {
             next_batch: String,
         }
         let path = format!("/_matrix/client/v3/{path}");
-        let body = self.connection.get(&path, Some(&self.token)).await?;
+        let body = self.connection.get(&path, Some(&self.session.access_token)).await?;
         let Answer { next_batch } = serde_json::from_slice(&body)?;
         Ok(Synced { next_batch, body })
     }
 
-    async fn call(&mut self, method: Method, path: &str, body: &Value) -> Result<Bytes> {
+    /// Sends a request with a JSON body; `path` starts after `/_matrix/client/v3/`.
+    pub(crate) async fn call(&mut self, method: Method, path: &str, body: &Value) -> Result<Bytes> {
         let path = format!("/_matrix/client/v3/{path}");
-        self.connection.request(method, &path, Some(&self.token), encode(body)).await
+        self.connection.request(method, &path, Some(&self.session.access_token), encode(body)).await
     }
 }
 
-/// Numbers transactions; connections of one session must not repeat each other's.
-static SENT: AtomicU64 = AtomicU64::new(0);
+/// A new one; connections of one session must not repeat each other's.
+pub(crate) fn transaction_id() -> String {
+    static SENT: AtomicU64 = AtomicU64::new(0);
+    format!("txn{}", SENT.fetch_add(1, Relaxed))
+}
 
 /// An answered sync.
 pub(crate) struct Synced {

@@ -2,11 +2,14 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod connections;
+pub(crate) mod conversation;
 pub(crate) mod delivery;
 pub(crate) mod flood;
 pub(crate) mod initial_sync;
+pub(crate) mod keys;
 pub(crate) mod media;
 pub(crate) mod memory;
+pub(crate) mod notified;
 pub(crate) mod sends;
 pub(crate) mod size;
 pub(crate) mod start;

@@ -43,7 +43,11 @@ impl Figure for Sends {
 }
 
 /// Lets each of `people` send one message after the other, and returns the acknowledged ones a second.
-async fn send_for(stretch: Duration, room: &str, people: impl Iterator<Item = Person>) -> Result<f64> {
+pub(super) async fn send_for(
+    stretch: Duration,
+    room: &str,
+    people: impl Iterator<Item = Person>,
+) -> Result<f64> {
     let mut tasks = tokio::task::JoinSet::new();
     for mut person in people {
         let room = room.to_owned();
