@@ -226,6 +226,8 @@ pub const JOB_BYTES: usize = 256 << 10;
 pub const INGEST_TRIES: u32 = 3;
 /// Events that one job appends.
 pub const JOB_EVENTS: usize = 32;
+/// Aliases that one job moves to another room.
+pub const JOB_ALIASES: usize = 64;
 /// What one group may put into the journal, in bytes.
 pub const GROUP_BYTES: usize = 1 << 20;
 /// Jobs that may wait for the writer.
@@ -314,6 +316,10 @@ const _: () = {
         "uploads take no more memory than other bodies"
     );
     assert!(EVENT_BYTES * 2 < JOB_BYTES, "a job can append an event and its indexes");
+    assert!(
+        EVENT_BYTES * 2 + JOB_ALIASES * EVENT_FIELD_BYTES * 5 < JOB_BYTES,
+        "a job can end a room: set its levels, and move aliases, each of which is written and deleted twice"
+    );
     assert!(EVENT_BYTES * 2 < BODY_BYTES, "an event of the largest size fits however it is written");
     assert!(BODY_BYTES * 64 < BODIES_BYTES, "many clients can send bodies at once");
     assert!(CONNECTIONS_PER_ADDRESS * 8 <= CONNECTIONS && REQUESTS_PER_ADDRESS * 8 <= REQUESTS);

@@ -63,6 +63,11 @@ impl Power {
         Ok(Some(Self { version, creators, levels }))
     }
 
+    /// Who created the room.
+    pub fn creators(&self) -> impl Iterator<Item = &UserId> {
+        self.creators.iter().map(|creator| &**creator)
+    }
+
     /// The power of a user. Since version 12 that of a room's creators is infinite.
     pub fn of_user(&self, user: &UserId) -> UserPowerLevel {
         let rules = self.version.auth();

@@ -23,6 +23,7 @@ pub mod registration_tokens;
 pub mod rooms;
 mod rounds;
 pub mod sessions;
+mod settings;
 pub mod shared_secret;
 pub mod signer;
 pub mod sync;
@@ -31,6 +32,7 @@ pub mod turn;
 pub mod typing;
 pub mod uia;
 pub mod unread;
+pub mod upgrade;
 mod verify;
 pub mod write;
 

@@ -2,8 +2,11 @@
 //! changed them has the specification's. <https://spec.matrix.org/v1.19/client-server-api/#push-rules>
 
 use ruma::{
-    UserId,
-    push::{Action, InsertPushRuleError, NewPushRule, RemovePushRuleError, RuleKind, Ruleset},
+    RoomId, UserId,
+    push::{
+        Action, ConditionalPushRule, EventMatchConditionData, InsertPushRuleError, NewConditionalPushRule,
+        NewPushRule, NewSimplePushRule, PushCondition, RemovePushRuleError, RuleKind, Ruleset,
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -97,6 +100,45 @@ pub async fn change(app: &App, session: &Session, change: Change) -> Result<(), 
         .await
 }
 
+/// Adds for a new room what there is for an old one, unless something is there already; gives whether it did.
+pub(super) fn follow(rules: &mut Ruleset, old: &RoomId, new: &RoomId) -> bool {
+    let mut added = Vec::new();
+    if let Some(rule) = rules.room.iter().find(|rule| rule.rule_id == old) {
+        let rule_id = new.to_owned();
+        added.push((NewPushRule::Room(NewSimplePushRule::new(rule_id, rule.actions.clone())), rule.enabled));
+    }
+    // Clients silence a room by a rule of these kinds.
+    let rule_for_new = |rule: &ConditionalPushRule| {
+        let conditions = rule.conditions.iter().map(|condition| of_room(condition, old, new)).collect();
+        NewConditionalPushRule::new(new.to_string(), conditions, rule.actions.clone())
+    };
+    if let Some(rule) = rules.override_.iter().find(|rule| rule.rule_id == old.as_str()) {
+        added.push((NewPushRule::Override(rule_for_new(rule)), rule.enabled));
+    }
+    if let Some(rule) = rules.underride.iter().find(|rule| rule.rule_id == old.as_str()) {
+        added.push((NewPushRule::Underride(rule_for_new(rule)), rule.enabled));
+    }
+    added.retain(|(rule, _)| rules.get(rule.kind(), rule.rule_id()).is_none());
+    for (rule, enabled) in &added {
+        let (kind, id) = (rule.kind(), rule.rule_id().to_owned());
+        let inserted = rules.insert(rule.clone(), None, None).is_ok();
+        if inserted && !enabled {
+            _ = rules.set_enabled(kind, id, false);
+        }
+    }
+    !added.is_empty()
+}
+
+/// The condition, of the new room where it is of the old one.
+fn of_room(condition: &PushCondition, old: &RoomId, new: &RoomId) -> PushCondition {
+    match condition {
+        PushCondition::EventMatch(of) if of.key == "room_id" && of.pattern == old.as_str() => {
+            PushCondition::EventMatch(EventMatchConditionData::new(of.key.clone(), new.to_string()))
+        }
+        other => other.clone(),
+    }
+}
+
 fn apply(rules: &mut Ruleset, change: Change) -> Result<(), ChangeError> {
     match change {
         Change::Insert { rule, after, before } => {
@@ -119,7 +161,7 @@ fn apply(rules: &mut Ruleset, change: Change) -> Result<(), ChangeError> {
     }
 }
 
-fn text(global: Ruleset) -> String {
+pub(super) fn text(global: Ruleset) -> String {
     serde_json::to_string(&Content { global }).expect("push rules have a JSON text")
 }
 

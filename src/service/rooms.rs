@@ -36,9 +36,7 @@ pub async fn create(app: &App, creator: &Session, wanted: NewRoom) -> Result<Own
     let (version, alias) = (wanted.version, wanted.alias.clone());
     let mut batches = batches(plan(wanted, &creator.user_id, &profile)?).into_iter();
     let first = batches.next().unwrap_or_default();
-    let room_id: OwnedRoomId = format!("!{}:{}", app.rng.text(18, ROOM_ID_LETTERS), app.server_name)
-        .try_into()
-        .map_err(|_| WriteError::Content("the server's name makes no room id".to_owned()))?;
+    let room_id = new_id(app)?;
 
     let (shared, user_id) = (app.clone(), creator.user_id.clone());
     let begun = app.store.write(move |transaction| {
@@ -55,6 +53,13 @@ pub async fn create(app: &App, creator: &Session, wanted: NewRoom) -> Result<Own
         app.store.write(job).await?;
     }
     Ok(room_id)
+}
+
+/// An id for a room of a version that does not derive it from the create event.
+pub(super) fn new_id(app: &App) -> Result<OwnedRoomId, WriteError> {
+    format!("!{}:{}", app.rng.text(18, ROOM_ID_LETTERS), app.server_name)
+        .try_into()
+        .map_err(|_| WriteError::Content("the server's name makes no room id".to_owned()))
 }
 
 /// Sends an event and gives its id. `request` is the endpoint and the transaction id that the client gave there.

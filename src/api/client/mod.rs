@@ -30,6 +30,7 @@ mod state;
 mod sync;
 mod to_device;
 mod typing;
+mod upgrade;
 
 use super::Routes;
 use crate::base::limits;
@@ -132,6 +133,8 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(relations::of_event_type);
 
     routes.add(create_room::create_room);
+    // Makes a room as the former does, so it's limited although the specification doesn't ask for it.
+    routes.add(upgrade::upgrade).rate_limited = true;
     routes.add(membership::invite);
     routes.add(membership::join);
     routes.add(membership::join_by_name);

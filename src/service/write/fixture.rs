@@ -106,6 +106,15 @@ impl Server {
         self.runtime.block_on(self.store.write(job))
     }
 
+    /// A job that signs.
+    pub(super) fn signed<T: Send + 'static>(
+        &self,
+        mut job: impl FnMut(&mut Transaction<'_>, Signer<'_>) -> Result<T, WriteError> + Send + 'static,
+    ) -> Result<T, WriteError> {
+        let key = self.key.clone();
+        self.write(move |transaction| job(transaction, signer(&key)))
+    }
+
     pub(super) fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&View<'_>) -> Result<T, StoreError> + Send + 'static,

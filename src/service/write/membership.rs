@@ -15,7 +15,7 @@ use super::{
 use crate::{
     base::ids::RoomNumber,
     room::build::Draft,
-    service::signer::Signer,
+    service::{settings, signer::Signer},
     store::{Transaction, View, events::Membership},
 };
 
@@ -65,6 +65,9 @@ pub fn act(
     let kind = TimelineEventType::RoomMember;
     let draft = Draft { kind, state_key: Some(target.to_string()), content, redacts: None };
     append(transaction, signer, room, actor, draft, None)?;
+    if *action == Action::Join {
+        settings::follow(transaction, actor, room)?;
+    }
     Ok(())
 }
 

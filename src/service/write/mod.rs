@@ -13,6 +13,7 @@ pub mod plan;
 mod redactions;
 mod restricted;
 pub mod send;
+pub mod upgrade;
 
 #[cfg(test)]
 mod fixture;

@@ -73,7 +73,7 @@ pub fn plan(room: NewRoom, creator: &UserId, profile: &Profile) -> Result<Vec<Dr
         return Err(PlanError::Forbidden(event.kind.clone()));
     }
     let mut drafts = vec![
-        state("m.room.create", create_content(&room, creator)?),
+        state("m.room.create", created(&room, creator)?),
         Draft { state_key: Some(creator.to_string()), ..state("m.room.member", profile.content("join")) },
         state("m.room.power_levels", power_levels(&room, creator)),
     ];
@@ -107,14 +107,23 @@ pub fn plan(room: NewRoom, creator: &UserId, profile: &Profile) -> Result<Vec<Dr
     Ok(drafts)
 }
 
-fn create_content(room: &NewRoom, creator: &UserId) -> Result<CanonicalJsonObject, PlanError> {
-    let rules = room.version.auth();
-    let mut content = room.creation_content.clone();
-    content.insert("room_version".to_owned(), room.version.id().as_str().into());
+/// The content of a create event, with what the server writes itself.
+pub(super) fn create_content(
+    version: Version,
+    creator: &UserId,
+    mut content: CanonicalJsonObject,
+) -> CanonicalJsonObject {
+    content.insert("room_version".to_owned(), version.id().as_str().into());
     content.remove("creator");
-    if !rules.use_room_create_sender {
+    if !version.auth().use_room_create_sender {
         content.insert("creator".to_owned(), creator.as_str().into());
     }
+    content
+}
+
+fn created(room: &NewRoom, creator: &UserId) -> Result<CanonicalJsonObject, PlanError> {
+    let rules = room.version.auth();
+    let mut content = create_content(room.version, creator, room.creation_content.clone());
     if rules.additional_room_creators && room.preset == Preset::TrustedPrivate && !room.invite.is_empty() {
         let creators = content
             .entry("additional_creators".to_owned())
@@ -160,14 +169,18 @@ fn power_levels(room: &NewRoom, creator: &UserId) -> CanonicalJsonObject {
     ]);
     levels.extend(room.power_levels.clone());
     if explicit_creators {
-        let default =
-            levels.get("state_default").and_then(CanonicalJsonValue::as_integer).unwrap_or(int!(50));
-        let above = default.saturating_add(int!(1)).max(int!(150));
+        let above = above_state_default(&levels);
         if let Some(events) = levels.get_mut("events").and_then(CanonicalJsonValue::as_object_mut) {
             events.entry(TOMBSTONE.to_owned()).or_insert(above.into());
         }
     }
     levels
+}
+
+/// The level that ending a room takes where creators are above all levels: more than any other state does by default.
+pub(super) fn above_state_default(levels: &CanonicalJsonObject) -> Int {
+    let default = levels.get("state_default").and_then(CanonicalJsonValue::as_integer).unwrap_or(int!(50));
+    default.saturating_add(int!(1)).max(int!(150))
 }
 
 fn preset_events(preset: Preset) -> [Draft; 3] {
@@ -188,20 +201,20 @@ fn topic_content(topic: &str) -> CanonicalJsonObject {
     object([("m.topic", block.into()), ("topic", topic.into())])
 }
 
-fn state(kind: &str, content: CanonicalJsonObject) -> Draft {
+pub(super) fn state(kind: &str, content: CanonicalJsonObject) -> Draft {
     Draft { kind: kind.into(), state_key: Some(String::new()), content, redacts: None }
 }
 
-fn level(level: i32) -> CanonicalJsonValue {
+pub(super) fn level(level: i32) -> CanonicalJsonValue {
     Int::from(level).into()
 }
 
-fn object<const N: usize>(fields: [(&str, CanonicalJsonValue); N]) -> CanonicalJsonObject {
+pub(super) fn object<const N: usize>(fields: [(&str, CanonicalJsonValue); N]) -> CanonicalJsonObject {
     fields.into_iter().map(|(field, value)| (field.to_owned(), value)).collect()
 }
 
-const ADMIN: i32 = 100;
-const TOMBSTONE: &str = "m.room.tombstone";
+pub(super) const ADMIN: i32 = 100;
+pub(super) const TOMBSTONE: &str = "m.room.tombstone";
 
 #[cfg(test)]
 mod tests {

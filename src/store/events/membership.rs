@@ -116,8 +116,18 @@ impl View<'_> {
         room: RoomNumber,
         membership: Membership,
     ) -> impl Iterator<Item = Result<UserNumber, StoreError>> {
-        let prefix = [&room.to_be_bytes()[..], &[membership.code()]].concat();
-        self.prefixed(Table::Members, &prefix).map(|entry| {
+        self.members_after(room, membership, UserNumber::default())
+    }
+
+    /// The same for the users behind one of them.
+    pub fn members_after(
+        &self,
+        room: RoomNumber,
+        membership: Membership,
+        user: UserNumber,
+    ) -> impl Iterator<Item = Result<UserNumber, StoreError>> {
+        let [start, end] = [user, UserNumber(u32::MAX)].map(|user| by_room(room, membership, user));
+        self.range(Table::Members, (Bound::Excluded(&start[..]), Bound::Included(&end[..]))).map(|entry| {
             let (key, _) = entry?;
             part(&key, 5).map(UserNumber::from_be_bytes).map_err(|Damaged| damaged(Table::Members, &key))
         })

@@ -7,6 +7,7 @@ mod relations;
 mod requests;
 mod rounds;
 mod sync;
+mod upgrade;
 mod visibility;
 
 use serde_json::{Value, json};
