@@ -50,8 +50,10 @@ pub async fn store(app: &App, session: &Session, upload: Upload) -> Result<(), K
                 return Err(KeyError::Raced);
             }
             if upload.keys.iter().any(|key| key.usage == MASTER) {
-                for key in &upload.known {
-                    transaction.remove_cross_signing_key(user, &key.usage)?;
+                for known in &upload.known {
+                    if !upload.keys.iter().any(|key| key.usage == known.usage) {
+                        transaction.remove_cross_signing_key(user, &known.usage)?;
+                    }
                 }
             }
             for key in &upload.keys {
@@ -71,6 +73,7 @@ fn check(
     let known = view.cross_signing_keys(user)?;
     let devices: Vec<String> = view.devices(user)?.into_iter().map(|device| device.id).collect();
     let mut master = known.iter().find(|key| key.usage == MASTER).map(|key| key.id.clone());
+    let signed_by = master.clone();
     let mut new = Vec::new();
     for (usage, text) in
         [(MASTER, &keys.master), (SELF_SIGNING, &keys.self_signing), (USER_SIGNING, &keys.user_signing)]
@@ -91,8 +94,9 @@ fn check(
             }
             key.keep_signatures(user_id, |signer| signer.strip_prefix("ed25519:") == Some(master));
         }
-        let same = |old: &&CrossSigningKey| old.usage == usage && old.id == id;
-        if known.iter().find(same).is_none() {
+        // A key that another master key signs now is another one, also where it is the same.
+        let same = |old: &CrossSigningKey| old.usage == usage && old.id == id && signed_by == master;
+        if !known.iter().any(same) {
             new.push(CrossSigningKey { usage: usage.to_owned(), id, key: key.text() });
         }
     }

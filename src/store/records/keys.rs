@@ -178,14 +178,18 @@ impl Transaction<'_> {
         Ok(self.sql().prepare_cached(fallback)?.query_row((device, algorithm), read).optional()?)
     }
 
-    /// Sets a user's key of one usage. What an earlier one signed, and what was signed on it, goes with it.
+    /// Sets a user's key of one usage. What another one before it signed, and what was signed on that, goes with it.
     pub fn set_cross_signing_key(
         &mut self,
         user: UserNumber,
         key: &CrossSigningKey,
     ) -> Result<(), StoreError> {
-        self.remove_cross_signing_key(user, &key.usage)?;
-        let sql = "INSERT INTO cross_signing_keys (user, usage, id, key) VALUES (?1, ?2, ?3, ?4)";
+        let known = self.cross_signing_keys(user)?;
+        if known.iter().any(|known| known.usage == key.usage && known.id != key.id) {
+            self.remove_cross_signing_key(user, &key.usage)?;
+        }
+        let sql = "INSERT INTO cross_signing_keys (user, usage, id, key) VALUES (?1, ?2, ?3, ?4)
+                   ON CONFLICT DO UPDATE SET key = excluded.key";
         self.sql().prepare_cached(sql)?.execute((user, &key.usage, &key.id, &key.key))?;
         Ok(())
     }

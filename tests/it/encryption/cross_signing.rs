@@ -214,3 +214,28 @@ async fn signatures_are_added_by_those_who_may_and_shown_to_those_who_may_see_th
         (&json!({}), &of_alice.master_key())
     );
 }
+
+#[tokio::test]
+async fn a_new_master_key_may_sign_the_other_keys_as_they_were() {
+    let rig = Rig::start().await;
+    let alice = Signer::register(&rig, "alice").await;
+    let alice_id = &alice.member.user_id;
+    let mut identity = Identity::of(&alice.member);
+    publish(&rig, &alice.member, identity.upload()).await.ok();
+    let device = signed(alice.device_keys(), alice_id, &id(&identity.self_signing), &identity.self_signing);
+    let body = json!({alice_id: {&alice.member.device_id: device}});
+    assert_eq!(sign(&rig, &alice.member, body).await, json!({}));
+
+    identity.master = Ed25519SecretKey::new();
+    publish(&rig, &alice.member, with_password(identity.upload(), "alice")).await.ok();
+    let found = query(&rig, &alice.member, alice_id).await;
+    let keys = identity.upload();
+    for (all, one) in [
+        ("master_keys", "master_key"),
+        ("self_signing_keys", "self_signing_key"),
+        ("user_signing_keys", "user_signing_key"),
+    ] {
+        assert_eq!(found[all][alice_id], keys[one], "{one}");
+    }
+    assert_eq!(found["device_keys"][alice_id][&alice.member.device_id], device, "its key is what it was");
+}
