@@ -26,6 +26,8 @@ pub struct SigningKeys {
 pub struct Upload {
     /// What is to be set: nothing if all of it is known.
     pub keys: Vec<CrossSigningKey>,
+    /// What the user's devices signed on the master key.
+    signatures: Vec<KeySignature>,
     /// Whether the user must prove again who they are: there are other keys already.
     pub replaces: bool,
     /// The keys that there are.
@@ -59,6 +61,9 @@ pub async fn store(app: &App, session: &Session, upload: Upload) -> Result<(), K
             for key in &upload.keys {
                 transaction.set_cross_signing_key(user, key)?;
             }
+            for signature in &upload.signatures {
+                transaction.add_key_signature(user, user, signature)?;
+            }
             Ok(transaction.change_keys(user)?)
         })
         .await
@@ -74,7 +79,7 @@ fn check(
     let devices: Vec<String> = view.devices(user)?.into_iter().map(|device| device.id).collect();
     let mut master = known.iter().find(|key| key.usage == MASTER).map(|key| key.id.clone());
     let signed_by = master.clone();
-    let mut new = Vec::new();
+    let (mut new, mut signatures) = (Vec::new(), Vec::new());
     for (usage, text) in
         [(MASTER, &keys.master), (SELF_SIGNING, &keys.self_signing), (USER_SIGNING, &keys.user_signing)]
     {
@@ -84,7 +89,8 @@ fn check(
             return Err(KeyError::IdInUse);
         }
         if usage == MASTER {
-            keep_device_signatures(view, user, user_id, &mut key)?;
+            signatures = by_devices(view, user, user_id, (&id, &key))?;
+            key.keep_signatures(user_id, |_| false);
             master = Some(id.clone());
         } else {
             let master = master.as_ref().ok_or(KeyError::NoMasterKey)?;
@@ -100,7 +106,7 @@ fn check(
             new.push(CrossSigningKey { usage: usage.to_owned(), id, key: key.text() });
         }
     }
-    Ok(Upload { replaces: !known.is_empty() && !new.is_empty(), keys: new, known })
+    Ok(Upload { replaces: !known.is_empty() && !new.is_empty(), keys: new, signatures, known })
 }
 
 /// The one public key of a cross-signing key object, and the object.
@@ -120,22 +126,24 @@ fn public_key(text: &str, user_id: &UserId, usage: &str) -> Result<(String, Sign
     Ok((id, key))
 }
 
-/// Keeps the signatures of the user's devices on a master key, and refuses one that is wrong.
-fn keep_device_signatures(
+/// The signatures of the user's devices on a master key, which go with the devices; one that is wrong is refused.
+fn by_devices(
     view: &View<'_>,
     user: UserNumber,
     user_id: &UserId,
-    master: &mut Signed,
-) -> Result<(), KeyError> {
+    (id, master): (&str, &Signed),
+) -> Result<Vec<KeySignature>, KeyError> {
     let devices = device_keys(view, user)?;
-    for (id, key) in &devices {
-        let mut signatures = master.signatures(user_id).into_iter();
-        if signatures.any(|(signer, text)| is_of(&signer, id) && !master.is_signature(key, &text)) {
-            return Err(KeyError::Signature);
+    let mut kept = Vec::new();
+    for (signing_id, signature) in master.signatures(user_id) {
+        let device = signing_id.strip_prefix("ed25519:").and_then(|device| devices.get(device));
+        match device.map(|key| master.is_signature(key, &signature)) {
+            Some(true) => kept.push(KeySignature { key: id.to_owned(), signing_id, signature }),
+            Some(false) => return Err(KeyError::Signature),
+            None => {}
         }
     }
-    master.keep_signatures(user_id, |signer| devices.keys().any(|id| is_of(signer, id)));
-    Ok(())
+    Ok(kept)
 }
 
 /// Why a signature is not added to a key.

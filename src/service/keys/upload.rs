@@ -28,6 +28,7 @@ pub type Counts = BTreeMap<String, u64>;
 pub async fn upload(app: &App, session: &Session, uploaded: Uploaded) -> Result<Counts, KeyError> {
     let (user, device) = (session.number, session.device);
     let (user_id, device_id) = (session.user_id.clone(), session.device_id.clone());
+    let id = session.device_id.to_string();
     let checked = app.store.read(move |view| check(view, device, uploaded, (&user_id, device_id.as_str())));
     let Checked { device_keys, one_time_keys, fallback_keys } = match checked.await? {
         Ok(checked) => checked,
@@ -35,10 +36,16 @@ pub async fn upload(app: &App, session: &Session, uploaded: Uploaded) -> Result<
     };
     app.store
         .write(move |transaction| {
-            if let Some(keys) = &device_keys
-                && transaction.keys_of_device(device)?.as_ref() != Some(keys)
-            {
-                transaction.set_device_keys(device, keys)?;
+            let known = transaction.keys_of_device(device)?;
+            if let Some(keys) = device_keys.as_ref().filter(|keys| known.as_ref() != Some(keys)) {
+                // With another key of its own the device is another one: what it signed with the old one is worth
+                // nothing now.
+                if let Some(known) = &known
+                    && signing_key(known)? != signing_key(keys)?
+                {
+                    transaction.remove_signed_by_device(user, device, &id)?;
+                }
+                transaction.set_device_keys(user, device, &id, keys)?;
                 transaction.change_keys(user)?;
             }
             for key in &one_time_keys {
@@ -115,6 +122,11 @@ fn device_keys_of(text: &str, user_id: &UserId, device_id: &str) -> Result<Signe
     }
     keys.keep_signatures(user_id, |id| id.strip_prefix("ed25519:") == Some(device_id));
     Ok(keys)
+}
+
+/// The key with which a device signs, by its keys.
+fn signing_key(keys: &str) -> Result<Option<Ed25519PublicKey>, KeyError> {
+    Ok(Signed::read(keys)?.device_key())
 }
 
 /// The device that signs its one-time keys.

@@ -132,11 +132,35 @@ impl View<'_> {
 }
 
 impl Transaction<'_> {
-    /// Sets the keys of a device.
-    pub fn set_device_keys(&mut self, device: DeviceNumber, keys: &str) -> Result<(), StoreError> {
+    /// Sets the keys of a device. What was signed on other ones goes.
+    pub fn set_device_keys(
+        &mut self,
+        user: UserNumber,
+        device: DeviceNumber,
+        id: &str,
+        keys: &str,
+    ) -> Result<(), StoreError> {
         let sql = "INSERT INTO device_keys (device, keys) VALUES (?1, ?2)
                    ON CONFLICT DO UPDATE SET keys = excluded.keys";
         self.sql().prepare_cached(sql)?.execute((device, keys))?;
+        let sql = "DELETE FROM key_signatures WHERE user = ?1 AND key = ?2";
+        self.sql().prepare_cached(sql)?.execute((user, id))?;
+        Ok(())
+    }
+
+    /// Removes all that a device has signed, because it signs with another key from now on.
+    pub fn remove_signed_by_device(
+        &mut self,
+        user: UserNumber,
+        device: DeviceNumber,
+        id: &str,
+    ) -> Result<(), StoreError> {
+        self.remove_device_keys(user, device, id)?;
+        for sql in
+            ["DELETE FROM one_time_keys WHERE device = ?1", "DELETE FROM fallback_keys WHERE device = ?1"]
+        {
+            self.sql().prepare_cached(sql)?.execute([device])?;
+        }
         Ok(())
     }
 

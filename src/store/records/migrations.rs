@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0008_keys.sql"),
     include_str!("migrations/0009_media.sql"),
     include_str!("migrations/0010_unread.sql"),
+    include_str!("migrations/0015_keys.sql"),
 ];
 
 /// Brings the database up to date.
@@ -64,6 +65,35 @@ mod tests {
             let epoch: u32 = old.query_row("SELECT epoch FROM identity", [], |row| row.get(0)).unwrap();
             assert_eq!(epoch, 7, "what was kept is kept");
         }
+    }
+
+    #[test]
+    fn signatures_of_devices_that_are_there_leave_a_master_key() {
+        let mut sql = Connection::open_in_memory().unwrap();
+        let before = MIGRATIONS.iter().position(|migration| migration.contains("json_remove")).unwrap();
+        sql.execute_batch(&MIGRATIONS[..before].concat()).unwrap();
+        sql.pragma_update(None, "user_version", before).unwrap();
+        let key = |signatures: &str| format!(r#"{{"keys":{{"a":"b"}},"signatures":{signatures},"z":1}}"#);
+        let master = key(r#"{"@a:x":{"ed25519:PHONE":"1","ed25519:GONE":"2"}}"#);
+        let other = key(r#"{"@a:x":{"ed25519:PHONE":"3"}}"#);
+        let old = format!(
+            "INSERT INTO users (number, localpart, admin, created_at) VALUES (1, 'a', 0, 0);
+             INSERT INTO devices (number, user, id, last_seen_at) VALUES (5, 1, 'PHONE', 0);
+             INSERT INTO device_keys VALUES (5, '{{}}');
+             INSERT INTO cross_signing_keys VALUES (1, 'master', 'M', '{master}');
+             INSERT INTO cross_signing_keys VALUES (1, 'self_signing', 'S', '{other}');"
+        );
+        sql.execute_batch(&old).unwrap();
+        run(&mut sql).unwrap();
+        let texts = |query: &str| -> Vec<String> {
+            let mut query = sql.prepare(query).unwrap();
+            query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        let keys = texts("SELECT key FROM cross_signing_keys ORDER BY usage");
+        assert_eq!(keys, [r#"{"keys":{"a":"b"},"z":1}"#.to_owned(), other]);
+        let moved = "SELECT concat_ws(' ', user, key, signer, signing_id, signature, position)
+                     FROM key_signatures";
+        assert_eq!(texts(moved), ["1 M 1 ed25519:PHONE 1 0"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vodozemac::Ed25519SecretKey;
 
-use super::{Signer, query, signed};
+use super::{Signer, query, signed, upload};
 use crate::{
     accounts::by_password,
     rig::{Member, Reply, Rig},
@@ -238,4 +238,31 @@ async fn a_new_master_key_may_sign_the_other_keys_as_they_were() {
         assert_eq!(found[all][alice_id], keys[one], "{one}");
     }
     assert_eq!(found["device_keys"][alice_id][&alice.member.device_id], device, "its key is what it was");
+}
+
+#[tokio::test]
+async fn what_a_device_signed_goes_with_it_or_with_its_key() {
+    let rig = Rig::start().await;
+    let alice = Signer::register(&rig, "alice").await;
+    let alice_id = &alice.member.user_id;
+    let tablet = Signer { member: rig.log_in("alice").await, key: Ed25519SecretKey::new() };
+    upload(&rig, &tablet.member, json!({"device_keys": tablet.device_keys()})).await.ok();
+    let identity = Identity::of(&alice.member);
+    // Both sign the master key before it is published.
+    let mut keys = identity.upload();
+    keys["master_key"] = tablet.sign(alice.sign(identity.master_key()));
+    publish(&rig, &alice.member, keys.clone()).await.ok();
+    let master = async || query(&rig, &alice.member, alice_id).await["master_keys"][alice_id].clone();
+    assert_eq!(master().await, keys["master_key"]);
+    let device = signed(alice.device_keys(), alice_id, &id(&identity.self_signing), &identity.self_signing);
+    sign(&rig, &alice.member, json!({alice_id: {&alice.member.device_id: device}})).await;
+
+    rig.send_as(&tablet.member, "POST", "/_matrix/client/v3/logout", json!({})).await.ok();
+    assert_eq!(master().await, alice.sign(identity.master_key()));
+
+    let alice = alice.with_another_key();
+    upload(&rig, &alice.member, json!({"device_keys": alice.device_keys()})).await.ok();
+    assert_eq!(master().await, identity.master_key());
+    let found = query(&rig, &alice.member, alice_id).await;
+    assert_eq!(found["device_keys"][alice_id][&alice.member.device_id], alice.device_keys());
 }

@@ -150,3 +150,23 @@ async fn many_at_once_get_different_keys() {
     assert_eq!(claims.join_all().await.into_iter().collect::<BTreeSet<_>>().len(), 50);
     assert_eq!(claim(&rig, &alice, &bob.member.device_id).await, None);
 }
+
+#[tokio::test]
+async fn a_device_that_signs_with_another_key_begins_anew() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, Signer::register(&rig, "bob").await);
+    let device = &bob.member.device_id;
+    let body = json!({
+        "one_time_keys": {"signed_curve25519:A": bob.one_time_key("old")},
+        "fallback_keys": {"signed_curve25519:F": bob.one_time_key("old fallback")},
+    });
+    upload(&rig, &bob.member, body).await.ok();
+    let bob = bob.with_another_key();
+    upload(&rig, &bob.member, json!({"device_keys": bob.device_keys()})).await.ok();
+    assert_eq!(left(&rig, &bob.member).await, (json!({"signed_curve25519": 0}), json!([])));
+    assert_eq!(claim(&rig, &alice, device).await, None, "nobody could verify the old keys");
+    let body = json!({"one_time_keys": {"signed_curve25519:A": bob.one_time_key("new")}});
+    upload(&rig, &bob.member, body).await.ok();
+    let new = ("signed_curve25519:A".to_owned(), bob.one_time_key("new"));
+    assert_eq!(claim(&rig, &alice, device).await, Some(new), "its ids begin anew, too");
+}

@@ -39,6 +39,11 @@ impl Signer {
         self.sign(keys)
     }
 
+    /// The same device with another key.
+    fn with_another_key(&self) -> Self {
+        Self { member: self.member.clone(), key: Ed25519SecretKey::new() }
+    }
+
     /// A key for others to begin a session with; which, the text tells.
     fn one_time_key(&self, text: &str) -> Value {
         self.sign(json!({"key": text}))
