@@ -117,6 +117,8 @@ pub const PUBLISHED_KEY_BYTES: usize = 16 << 10;
 pub const KEY_ID_BYTES: usize = 255;
 /// One-time keys that a device may have on the server.
 pub const ONE_TIME_KEYS: u64 = 1_000;
+/// One-time keys that were given out and are remembered for each device.
+pub const GIVEN_KEYS: usize = 1_000;
 /// One-time keys that one job takes.
 pub const CLAIMS: usize = 256;
 /// A user's push rules as JSON, in bytes.

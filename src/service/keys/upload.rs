@@ -50,6 +50,7 @@ pub async fn upload(app: &App, session: &Session, uploaded: Uploaded) -> Result<
             }
             for key in &one_time_keys {
                 match transaction.one_time_key(device, &key.algorithm, &key.id)? {
+                    None if transaction.has_given(device, key)? => {}
                     None => transaction.add_one_time_key(device, key)?,
                     Some(known) if known == key.key => {}
                     Some(_) => return Err(KeyError::Conflict),

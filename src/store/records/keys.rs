@@ -4,7 +4,10 @@
 use rusqlite::OptionalExtension;
 
 use crate::{
-    base::ids::{DeviceNumber, Position, UserNumber},
+    base::{
+        ids::{DeviceNumber, Position, UserNumber},
+        limits,
+    },
     store::{StoreError, Topic, Transaction, View, events::Membership},
 };
 
@@ -47,6 +50,12 @@ pub struct KeySignature {
     pub signature: String,
 }
 
+impl OneTimeKey {
+    fn hash(&self) -> [u8; 32] {
+        *blake3::hash(self.key.as_bytes()).as_bytes()
+    }
+}
+
 impl View<'_> {
     /// The keys of one device, a JSON object.
     pub fn keys_of_device(&self, device: DeviceNumber) -> Result<Option<String>, StoreError> {
@@ -75,6 +84,15 @@ impl View<'_> {
         let sql = "SELECT key FROM one_time_keys WHERE device = ?1 AND algorithm = ?2 AND id = ?3";
         let mut statement = self.sql().prepare_cached(sql)?;
         Ok(statement.query_row((device, algorithm, id), |row| row.get(0)).optional()?)
+    }
+
+    /// Whether a device's one-time key was given out lately: a client that didn't hear that its upload was taken sends
+    /// it again.
+    pub fn has_given(&self, device: DeviceNumber, key: &OneTimeKey) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM given_keys
+                   WHERE device = ?1 AND algorithm = ?2 AND id = ?3 AND hash = ?4)";
+        let row = (device, &key.algorithm, &key.id, key.hash());
+        Ok(self.sql().prepare_cached(sql)?.query_row(row, |row| row.get(0))?)
     }
 
     /// How many one-time keys of each algorithm a device has left.
@@ -156,9 +174,11 @@ impl Transaction<'_> {
         id: &str,
     ) -> Result<(), StoreError> {
         self.remove_device_keys(user, device, id)?;
-        for sql in
-            ["DELETE FROM one_time_keys WHERE device = ?1", "DELETE FROM fallback_keys WHERE device = ?1"]
-        {
+        for sql in [
+            "DELETE FROM one_time_keys WHERE device = ?1",
+            "DELETE FROM given_keys WHERE device = ?1",
+            "DELETE FROM fallback_keys WHERE device = ?1",
+        ] {
             self.sql().prepare_cached(sql)?.execute([device])?;
         }
         Ok(())
@@ -194,12 +214,25 @@ impl Transaction<'_> {
                        ORDER BY number LIMIT 1)
                       RETURNING id, key";
         let key = self.sql().prepare_cached(oldest)?.query_row((device, algorithm), read).optional()?;
+        if let Some(key) = &key {
+            self.add_given(device, key)?;
+        }
         if key.is_some() {
             return Ok(key);
         }
         let fallback = "UPDATE fallback_keys SET used = 1 WHERE device = ?1 AND algorithm = ?2
                         RETURNING id, key";
         Ok(self.sql().prepare_cached(fallback)?.query_row((device, algorithm), read).optional()?)
+    }
+
+    /// Notes that a key was given out, and forgets the oldest such notes.
+    fn add_given(&mut self, device: DeviceNumber, key: &OneTimeKey) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO given_keys (device, algorithm, id, hash) VALUES (?1, ?2, ?3, ?4)";
+        self.sql().prepare_cached(sql)?.execute((device, &key.algorithm, &key.id, key.hash()))?;
+        let sql = "DELETE FROM given_keys WHERE device = ?1 AND number <=
+                   (SELECT number FROM given_keys WHERE device = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)";
+        self.sql().prepare_cached(sql)?.execute((device, limits::GIVEN_KEYS as i64))?;
+        Ok(())
     }
 
     /// Sets a user's key of one usage. What another one before it signed, and what was signed on that, goes with it.

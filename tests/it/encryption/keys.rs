@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
+use tayberry::base::limits;
 use tokio::task::JoinSet;
 
 use super::{Signer, query, signed, upload};
@@ -169,4 +170,37 @@ async fn a_device_that_signs_with_another_key_begins_anew() {
     upload(&rig, &bob.member, body).await.ok();
     let new = ("signed_curve25519:A".to_owned(), bob.one_time_key("new"));
     assert_eq!(claim(&rig, &alice, device).await, Some(new), "its ids begin anew, too");
+}
+
+// RULES R36
+#[tokio::test]
+async fn a_key_that_was_given_out_is_not_given_again_to_whoever_comes_after_a_second_upload() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, Signer::register(&rig, "bob").await);
+    let device = &bob.member.device_id;
+    let keys = |text| json!({"one_time_keys": {"signed_curve25519:A": bob.one_time_key(text)}});
+    upload(&rig, &bob.member, keys("first")).await.ok();
+    assert!(claim(&rig, &alice, device).await.is_some());
+    // Bob's client did not hear that its upload was taken.
+    let counts = upload(&rig, &bob.member, keys("first")).await.ok();
+    assert_eq!(counts["one_time_key_counts"]["signed_curve25519"], 0);
+    assert_eq!(claim(&rig, &alice, device).await, None);
+    let counts = upload(&rig, &bob.member, keys("second")).await.ok();
+    assert_eq!(counts["one_time_key_counts"]["signed_curve25519"], 1, "another key is another one");
+    assert!(claim(&rig, &alice, device).await.is_some());
+}
+
+#[tokio::test]
+async fn one_time_keys_have_an_end() {
+    let rig = Rig::start().await;
+    let bob = rig.register("bob").await;
+    let keys = |from: u64, to: u64| -> Value {
+        let keys = (from..to).map(|n| (format!("curve25519:{n}"), json!("x")));
+        json!({"one_time_keys": keys.collect::<serde_json::Map<_, _>>()})
+    };
+    upload(&rig, &bob, keys(0, limits::ONE_TIME_KEYS)).await.ok();
+    let more = upload(&rig, &bob, keys(0, limits::ONE_TIME_KEYS + 1)).await;
+    assert_eq!(more.error(), (413, "M_TOO_LARGE"));
+    let counts = upload(&rig, &bob, json!({})).await.ok();
+    assert_eq!(counts["one_time_key_counts"]["curve25519"], limits::ONE_TIME_KEYS, "nothing or all");
 }

@@ -1,3 +1,14 @@
+-- One-time keys that were given out, the newest of each device: one that comes again is not given out again.
+CREATE TABLE given_keys (
+    number    INTEGER PRIMARY KEY,
+    device    INTEGER NOT NULL REFERENCES devices (number) ON DELETE CASCADE,
+    algorithm TEXT    NOT NULL,
+    id        TEXT    NOT NULL,                -- without the algorithm
+    hash      BLOB    NOT NULL,                -- BLAKE3 of the key
+    UNIQUE (device, algorithm, id)
+) STRICT;
+CREATE INDEX given_keys_in_order ON given_keys (device, number);
+
 -- What devices signed on a master key goes with them, however it came.
 INSERT OR IGNORE INTO key_signatures (user, key, signer, signing_id, signature, position)
 SELECT signed.user, signed.id, signed.user, made.key, made.value, 0
