@@ -133,6 +133,7 @@ impl From<KeyError> for Error {
             KeyError::TooMany => Self::too_large("A device keeps no more one-time keys"),
             KeyError::NoMasterKey => Self::missing_param("There is no master key that could sign this key"),
             KeyError::IdInUse => Self::forbidden("One of your devices has this key as its id"),
+            KeyError::LoggedOut => Self::unknown_token(false),
             KeyError::Raced => {
                 Self::unavailable("Another request set your keys at the same moment", limits::BUSY_TIME)
             }

@@ -26,8 +26,8 @@ pub struct SigningKeys {
 pub struct Upload {
     /// What is to be set: nothing if all of it is known.
     pub keys: Vec<CrossSigningKey>,
-    /// What the user's devices signed on the master key.
-    signatures: Vec<KeySignature>,
+    /// What the user's devices signed on the master key, each with its device's key.
+    signatures: Vec<(KeySignature, Ed25519PublicKey)>,
     /// Whether the user must prove again who they are: there are other keys already.
     pub replaces: bool,
     /// The keys that there are.
@@ -51,6 +51,11 @@ pub async fn store(app: &App, session: &Session, upload: Upload) -> Result<(), K
             if transaction.cross_signing_keys(user)? != upload.known {
                 return Err(KeyError::Raced);
             }
+            for key in &upload.keys {
+                if transaction.device(user, &key.id)?.is_some() {
+                    return Err(KeyError::IdInUse);
+                }
+            }
             if upload.keys.iter().any(|key| key.usage == MASTER) {
                 for known in &upload.known {
                     if !upload.keys.iter().any(|key| key.usage == known.usage) {
@@ -61,8 +66,11 @@ pub async fn store(app: &App, session: &Session, upload: Upload) -> Result<(), K
             for key in &upload.keys {
                 transaction.set_cross_signing_key(user, key)?;
             }
-            for signature in &upload.signatures {
-                transaction.add_key_signature(user, user, signature)?;
+            for (signature, key) in &upload.signatures {
+                let device = signature.signing_id.strip_prefix(ED25519).unwrap_or_default();
+                if device_key(transaction, user, device)? == Some(*key) {
+                    transaction.add_key_signature(user, user, signature)?;
+                }
             }
             Ok(transaction.change_keys(user)?)
         })
@@ -132,16 +140,15 @@ fn by_devices(
     user: UserNumber,
     user_id: &UserId,
     (id, master): (&str, &Signed),
-) -> Result<Vec<KeySignature>, KeyError> {
-    let devices = device_keys(view, user)?;
+) -> Result<Vec<(KeySignature, Ed25519PublicKey)>, KeyError> {
     let mut kept = Vec::new();
     for (signing_id, signature) in master.signatures(user_id) {
-        let device = signing_id.strip_prefix("ed25519:").and_then(|device| devices.get(device));
-        match device.map(|key| master.is_signature(key, &signature)) {
-            Some(true) => kept.push(KeySignature { key: id.to_owned(), signing_id, signature }),
-            Some(false) => return Err(KeyError::Signature),
-            None => {}
+        let Some(device) = signing_id.strip_prefix(ED25519) else { continue };
+        let Some(key) = device_key(view, user, device)? else { continue };
+        if !master.is_signature(&key, &signature) {
+            return Err(KeyError::Signature);
         }
+        kept.push((KeySignature { key: id.to_owned(), signing_id, signature }, key));
     }
     Ok(kept)
 }
@@ -167,79 +174,134 @@ pub async fn sign(
     session: &Session,
     signed: SignedKeys<String>,
 ) -> Result<SignedKeys<SignatureFailure>, StoreError> {
+    let verified = verify(app, session, signed).await?;
+    keep(app, session, verified).await
+}
+
+/// Signatures that were verified, and why others were not.
+#[derive(Clone, Debug, Default)]
+pub struct Verified {
+    valid: Vec<Valid>,
+    failures: SignedKeys<SignatureFailure>,
+}
+
+/// The valid signatures on one key.
+#[derive(Clone, Debug)]
+struct Valid {
+    of: UserNumber,
+    of_id: OwnedUserId,
+    id: String,
+    /// What was signed, and by which keys.
+    signable: Signable,
+    signatures: Vec<(String, String)>,
+}
+
+/// Verifies a user's signatures on keys.
+pub async fn verify(
+    app: &App,
+    session: &Session,
+    signed: SignedKeys<String>,
+) -> Result<Verified, StoreError> {
     let (user, user_id) = (session.number, session.user_id.clone());
-    let (valid, failures) = app.store.read(move |view| verify(view, user, &user_id, signed)).await?;
-    if valid.is_empty() {
-        return Ok(failures);
+    app.store.read(move |view| verified(view, user, &user_id, signed)).await
+}
+
+/// Adds signatures that were verified; returns which were not added.
+pub async fn keep(
+    app: &App,
+    session: &Session,
+    verified: Verified,
+) -> Result<SignedKeys<SignatureFailure>, StoreError> {
+    let user = session.number;
+    if verified.valid.is_empty() {
+        return Ok(verified.failures);
     }
     app.store
         .write(move |transaction| {
+            let Verified { valid, mut failures } = verified.clone();
+            let signers = transaction.cross_signing_keys(user)?;
             let mut own = false;
-            for (of, signature) in &valid {
-                own |= transaction.add_key_signature(*of, user, signature)? && *of == user;
+            for Valid { of, of_id, id, signable, signatures } in valid {
+                // What was signed, or the key that signed it, may have gone meanwhile.
+                let found = Signable::find(transaction, (user, &signers), of, &id)?;
+                if !found.is_some_and(|found| found.covers(&signable)) {
+                    failures.entry(of_id).or_default().insert(id, SignatureFailure::OtherKey);
+                    continue;
+                }
+                for (signing_id, signature) in signatures {
+                    let signature = KeySignature { key: id.clone(), signing_id, signature };
+                    own |= transaction.add_key_signature(of, user, &signature)? && of == user;
+                }
             }
             // What one user signed of another only that one sees.
             transaction.touch(Topic::User(user));
-            if own { transaction.change_keys(user) } else { Ok(()) }
+            if own {
+                transaction.change_keys(user)?;
+            }
+            Ok(failures)
         })
-        .await?;
-    Ok(failures)
+        .await
 }
 
-type Verified = (Vec<(UserNumber, KeySignature)>, SignedKeys<SignatureFailure>);
-
-fn verify(
+fn verified(
     view: &View<'_>,
     user: UserNumber,
     user_id: &UserId,
     signed: SignedKeys<String>,
 ) -> Result<Verified, StoreError> {
-    let (mut valid, mut failures) = (Vec::new(), SignedKeys::new());
+    let signers = view.cross_signing_keys(user)?;
+    let mut verified = Verified::default();
     for (of_id, keys) in signed {
         let of = view.user_number(&of_id)?;
-        for (key, text) in keys {
-            let signable = of.map(|of| Signable::find(view, user, of, &key)).transpose()?.flatten();
-            let signatures = match (&signable, Signed::read(&text)) {
-                (None, _) => Err(SignatureFailure::NoSuchKey),
-                (Some(_), Err(_)) => Err(SignatureFailure::OtherKey),
-                (Some(signable), Ok(signed)) => signable.signatures(user_id, &signed),
+        for (id, text) in keys {
+            let signable = match of {
+                Some(of) => Signable::find(view, (user, &signers), of, &id)?.map(|signable| (of, signable)),
+                None => None,
             };
-            match (of, signatures) {
-                (Some(of), Ok(signatures)) => {
-                    valid.extend(signatures.into_iter().map(|(signing_id, signature)| {
-                        (of, KeySignature { key: key.clone(), signing_id, signature })
-                    }));
+            let judged = match signable {
+                None => Err(SignatureFailure::NoSuchKey),
+                Some((of, mut signable)) => {
+                    signable.signatures(user_id, &text).map(|signatures| (of, signable, signatures))
                 }
-                (_, failure) => {
-                    let failure = failure.err().unwrap_or(SignatureFailure::NoSuchKey);
-                    failures.entry(of_id.clone()).or_default().insert(key, failure);
+            };
+            match judged {
+                Ok((of, signable, signatures)) => {
+                    verified.valid.push(Valid { of, of_id: of_id.clone(), id, signable, signatures });
+                }
+                Err(failure) => {
+                    verified.failures.entry(of_id.clone()).or_default().insert(id, failure);
                 }
             }
         }
     }
-    Ok((valid, failures))
+    Ok(verified)
 }
 
 /// A key that somebody may sign, and the keys by which they may.
+#[derive(Clone, Debug)]
 struct Signable {
     key: Signed,
     signers: BTreeMap<String, Ed25519PublicKey>,
 }
 
 impl Signable {
-    fn find(view: &View<'_>, user: UserNumber, of: UserNumber, id: &str) -> Result<Option<Self>, StoreError> {
+    /// Finds the key of a user with this id, for somebody who has these cross-signing keys.
+    fn find(
+        view: &View<'_>,
+        (user, own): (UserNumber, &[CrossSigningKey]),
+        of: UserNumber,
+        id: &str,
+    ) -> Result<Option<Self>, StoreError> {
         let read = |text: &str| Signed::read(text).ok();
-        let own = view.cross_signing_keys(user)?;
         let signer = |usage: &str| {
             let key = own.iter().find(|key| key.usage == usage)?;
             Some((key.id.clone(), Ed25519PublicKey::from_base64(&key.id).ok()?))
         };
         if of == user
-            && let Some(device) =
-                view.keys_of_devices(user)?.into_iter().find(|device| device.device_id == id)
+            && let Some(keys) = keys_of_device(view, user, id)?
         {
             let signers = signer(SELF_SIGNING).into_iter().collect();
-            return Ok(read(&device.keys).map(|key| Self { key, signers }));
+            return Ok(read(&keys).map(|key| Self { key, signers }));
         }
         let masters = view.cross_signing_keys(of)?;
         let Some(master) = masters.iter().find(|key| key.usage == MASTER && key.id == id) else {
@@ -250,21 +312,29 @@ impl Signable {
         Ok(read(&master.key).map(|key| Self { key, signers }))
     }
 
-    /// The valid signatures among those that the user shows.
+    /// The valid signatures among those that the user shows. Only who made them stays among the signers.
     fn signatures(
-        &self,
+        &mut self,
         user_id: &UserId,
-        shown: &Signed,
+        shown: &str,
     ) -> Result<Vec<(String, String)>, SignatureFailure> {
+        let shown = Signed::read(shown).map_err(|_| SignatureFailure::OtherKey)?;
         if shown.signed_text() != self.key.signed_text() {
             return Err(SignatureFailure::OtherKey);
         }
         let mut signatures = shown.signatures(user_id);
         signatures.retain(|(signing_id, signature)| {
-            let mut signers = self.signers.iter();
-            signers.any(|(id, key)| is_of(signing_id, id) && shown.is_signature(key, signature))
+            let signer = signing_id.strip_prefix(ED25519).and_then(|id| self.signers.get(id));
+            signer.is_some_and(|key| shown.is_signature(key, signature))
         });
+        self.signers.retain(|id, _| signatures.iter().any(|(signing_id, _)| is_of(signing_id, id)));
         if signatures.is_empty() { Err(SignatureFailure::Invalid) } else { Ok(signatures) }
+    }
+
+    /// Whether this is still the key that was signed, and may be by those who did.
+    fn covers(&self, signed: &Self) -> bool {
+        self.key.signed_text() == signed.key.signed_text()
+            && signed.signers.iter().all(|(id, key)| self.signers.get(id) == Some(key))
     }
 }
 
@@ -274,11 +344,24 @@ fn device_keys(view: &View<'_>, user: UserNumber) -> Result<BTreeMap<String, Ed2
     Ok(keys.filter_map(|keys| Some((keys.device_id, Signed::read(&keys.keys).ok()?.device_key()?))).collect())
 }
 
-/// Whether a signature is by the key with this id.
-fn is_of(signing_id: &str, id: &str) -> bool {
-    signing_id.strip_prefix("ed25519:") == Some(id)
+/// The Ed25519 key of one of a user's devices.
+fn device_key(view: &View<'_>, user: UserNumber, id: &str) -> Result<Option<Ed25519PublicKey>, StoreError> {
+    Ok(keys_of_device(view, user, id)?.and_then(|keys| Signed::read(&keys).ok()?.device_key()))
 }
 
+fn keys_of_device(view: &View<'_>, user: UserNumber, id: &str) -> Result<Option<String>, StoreError> {
+    match view.device(user, id)? {
+        Some(device) => view.keys_of_device(device.number),
+        None => Ok(None),
+    }
+}
+
+/// Whether a signature is by the key with this id.
+fn is_of(signing_id: &str, id: &str) -> bool {
+    signing_id.strip_prefix(ED25519) == Some(id)
+}
+
+const ED25519: &str = "ed25519:";
 pub(super) const MASTER: &str = "master";
 pub(super) const SELF_SIGNING: &str = "self_signing";
 pub(super) const USER_SIGNING: &str = "user_signing";

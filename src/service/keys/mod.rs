@@ -10,7 +10,9 @@ mod signed;
 mod upload;
 
 pub use self::{
-    cross_signing::{SignatureFailure, SignedKeys, SigningKeys, Upload, prepare, sign, store},
+    cross_signing::{
+        SignatureFailure, SignedKeys, SigningKeys, Upload, Verified, keep, prepare, sign, store, verify,
+    },
     query::{Claims, Found, claim, query},
     upload::{Counts, Uploaded, counts, unused_fallback_keys, upload},
 };
@@ -40,6 +42,9 @@ pub enum KeyError {
     /// A cross-signing key has the id of one of the user's devices.
     #[error("a device has this key's id")]
     IdInUse,
+    /// The device was logged out meanwhile.
+    #[error("the device is logged out")]
+    LoggedOut,
     /// The keys were set by another request meanwhile.
     #[error("another request set these keys at the same moment")]
     Raced,

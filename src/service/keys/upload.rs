@@ -30,13 +30,18 @@ pub async fn upload(app: &App, session: &Session, uploaded: Uploaded) -> Result<
     let (user_id, device_id) = (session.user_id.clone(), session.device_id.clone());
     let id = session.device_id.to_string();
     let checked = app.store.read(move |view| check(view, device, uploaded, (&user_id, device_id.as_str())));
-    let Checked { device_keys, one_time_keys, fallback_keys } = match checked.await? {
+    let Checked { known, device_keys, one_time_keys, fallback_keys } = match checked.await? {
         Ok(checked) => checked,
         Err(counts) => return Ok(counts),
     };
     app.store
         .write(move |transaction| {
-            let known = transaction.keys_of_device(device)?;
+            if !transaction.is_device(device)? {
+                return Err(KeyError::LoggedOut);
+            }
+            if transaction.keys_of_device(device)? != known {
+                return Err(KeyError::Raced);
+            }
             if let Some(keys) = device_keys.as_ref().filter(|keys| known.as_ref() != Some(keys)) {
                 // With another key of its own the device is another one: what it signed with the old one is worth
                 // nothing now.
@@ -81,6 +86,8 @@ pub fn unused_fallback_keys(view: &View<'_>, device: DeviceNumber) -> Result<Vec
 }
 
 struct Checked {
+    /// The keys that the device had.
+    known: Option<String>,
     device_keys: Option<String>,
     one_time_keys: Vec<OneTimeKey>,
     fallback_keys: Vec<OneTimeKey>,
@@ -98,14 +105,16 @@ fn check(
     if device_keys.is_none() && one_time_keys.is_empty() && fallback_keys.is_empty() {
         return Ok(Err(counts(view, device)?));
     }
-    let known = match &device_keys {
-        Some(keys) => Some(keys.clone()),
-        None => view.keys_of_device(device)?.map(|text| Signed::read(&text)).transpose()?,
+    let known = view.keys_of_device(device)?;
+    let key = match &device_keys {
+        Some(keys) => keys.device_key(),
+        None => known.as_deref().map(signing_key).transpose()?.flatten(),
     };
-    let signer = Signer { user_id, device_id, key: known.and_then(|keys| keys.device_key()) };
+    let signer = Signer { user_id, device_id, key };
     let checked = |keys: Vec<_>| keys.into_iter().map(|key| signer.check(key)).collect::<Result<_, _>>();
     let (one_time_keys, fallback_keys) = (checked(one_time_keys)?, checked(fallback_keys)?);
-    Ok(Ok(Checked { device_keys: device_keys.map(|keys| keys.text()), one_time_keys, fallback_keys }))
+    let device_keys = device_keys.map(|keys| keys.text());
+    Ok(Ok(Checked { known, device_keys, one_time_keys, fallback_keys }))
 }
 
 /// A device's keys with its own signature, and no other: what else signs them comes by another way.

@@ -30,6 +30,12 @@ impl View<'_> {
         Ok(statement.query_map([user], read)?.collect::<Result<_, _>>()?)
     }
 
+    /// Whether there still is a device of this number.
+    pub fn is_device(&self, number: DeviceNumber) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM devices WHERE number = ?1)";
+        Ok(self.sql().prepare_cached(sql)?.query_row([number], |row| row.get(0))?)
+    }
+
     /// A user's device by its id.
     pub fn device(&self, user: UserNumber, id: &str) -> Result<Option<Device>, StoreError> {
         let sql = concat!("SELECT ", columns!(), " FROM devices WHERE user = ?1 AND id = ?2");

@@ -1,9 +1,10 @@
 //! Cross-signing. <https://spec.matrix.org/v1.19/client-server-api/#cross-signing>
 
 use serde_json::{Value, json};
+use tayberry::service::keys::{self, KeyError, SignatureFailure, SigningKeys};
 use vodozemac::Ed25519SecretKey;
 
-use super::{Signer, query, signed, upload};
+use super::{Signer, query, session, signed, upload};
 use crate::{
     accounts::by_password,
     rig::{Member, Reply, Rig},
@@ -265,4 +266,58 @@ async fn what_a_device_signed_goes_with_it_or_with_its_key() {
     assert_eq!(master().await, identity.master_key());
     let found = query(&rig, &alice.member, alice_id).await;
     assert_eq!(found["device_keys"][alice_id][&alice.member.device_id], alice.device_keys());
+}
+
+#[tokio::test]
+async fn what_changes_between_check_and_write_is_noticed() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (Signer::register(&rig, "alice").await, Signer::register(&rig, "bob").await);
+    let (of_alice, of_bob) = (Identity::of(&alice.member), Identity::of(&bob.member));
+    let alices = session(&rig, &alice.member).await;
+    let texts = |identity: &Identity| {
+        let text = |key: &str| Some(identity.upload()[key].to_string());
+        SigningKeys {
+            master: text("master_key"),
+            self_signing: text("self_signing_key"),
+            user_signing: text("user_signing_key"),
+        }
+    };
+
+    // A device logs in whose id is one of the keys.
+    let checked = keys::prepare(&rig.app, &alices, texts(&of_alice)).await.unwrap();
+    let mut log_in = by_password("alice");
+    log_in["device_id"] = json!(id(&of_alice.user_signing));
+    let clash = Member::of(rig.post("/_matrix/client/v3/login", log_in).await);
+    let refused = keys::store(&rig.app, &alices, checked).await;
+    assert!(matches!(refused, Err(KeyError::IdInUse)), "{refused:?}");
+    rig.send_as(&clash, "POST", "/_matrix/client/v3/logout", json!({})).await.ok();
+
+    // Others are set.
+    let checked = keys::prepare(&rig.app, &alices, texts(&Identity::of(&alice.member))).await.unwrap();
+    publish(&rig, &alice.member, of_alice.upload()).await.ok();
+    let refused = keys::store(&rig.app, &alices, checked).await;
+    assert!(matches!(refused, Err(KeyError::Raced)), "{refused:?}");
+
+    // What is signed goes: a master key, a device.
+    publish(&rig, &bob.member, of_bob.upload()).await.ok();
+    let bob_id: ruma::OwnedUserId = bob.member.user_id.as_str().try_into().unwrap();
+    let by_alice = &of_alice.user_signing;
+    let trusted = signed(of_bob.master_key(), &alice.member.user_id, &id(by_alice), by_alice);
+    let request = [(bob_id.clone(), [(id(&of_bob.master), trusted.to_string())].into())];
+    let verified = keys::verify(&rig.app, &alices, request.into()).await.unwrap();
+    let other = Identity::of(&bob.member);
+    publish(&rig, &bob.member, with_password(other.upload(), "bob")).await.ok();
+    let failures = keys::keep(&rig.app, &alices, verified.clone()).await.unwrap();
+    assert_eq!(failures[&bob_id][&id(&of_bob.master)], SignatureFailure::OtherKey);
+    publish(&rig, &bob.member, with_password(of_bob.upload(), "bob")).await.ok();
+    assert!(keys::keep(&rig.app, &alices, verified.clone()).await.unwrap().is_empty(), "as it was again");
+
+    // Who signed goes.
+    publish(&rig, &alice.member, with_password(Identity::of(&alice.member).upload(), "alice")).await.ok();
+    let failures = keys::keep(&rig.app, &alices, verified).await.unwrap();
+    assert_eq!(failures[&bob_id][&id(&of_bob.master)], SignatureFailure::OtherKey);
+    assert_eq!(
+        query(&rig, &alice.member, bob_id.as_str()).await["master_keys"][bob_id.as_str()],
+        of_bob.master_key()
+    );
 }

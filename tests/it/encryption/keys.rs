@@ -3,10 +3,13 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
-use tayberry::base::limits;
+use tayberry::{
+    base::limits,
+    service::keys::{self, KeyError, Uploaded},
+};
 use tokio::task::JoinSet;
 
-use super::{Signer, query, signed, upload};
+use super::{Signer, query, session, signed, upload};
 use crate::{
     accounts::by_password,
     rig::{Member, Rig},
@@ -152,6 +155,24 @@ async fn many_at_once_get_different_keys() {
     assert_eq!(claim(&rig, &alice, &bob.member.device_id).await, None);
 }
 
+// RULES R36
+#[tokio::test]
+async fn a_key_that_was_given_out_is_not_given_again_to_whoever_comes_after_a_second_upload() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, Signer::register(&rig, "bob").await);
+    let device = &bob.member.device_id;
+    let keys = |text| json!({"one_time_keys": {"signed_curve25519:A": bob.one_time_key(text)}});
+    upload(&rig, &bob.member, keys("first")).await.ok();
+    assert!(claim(&rig, &alice, device).await.is_some());
+    // Bob's client did not hear that its upload was taken.
+    let counts = upload(&rig, &bob.member, keys("first")).await.ok();
+    assert_eq!(counts["one_time_key_counts"]["signed_curve25519"], 0);
+    assert_eq!(claim(&rig, &alice, device).await, None);
+    let counts = upload(&rig, &bob.member, keys("second")).await.ok();
+    assert_eq!(counts["one_time_key_counts"]["signed_curve25519"], 1, "another key is another one");
+    assert!(claim(&rig, &alice, device).await.is_some());
+}
+
 #[tokio::test]
 async fn a_device_that_signs_with_another_key_begins_anew() {
     let rig = Rig::start().await;
@@ -172,24 +193,6 @@ async fn a_device_that_signs_with_another_key_begins_anew() {
     assert_eq!(claim(&rig, &alice, device).await, Some(new), "its ids begin anew, too");
 }
 
-// RULES R36
-#[tokio::test]
-async fn a_key_that_was_given_out_is_not_given_again_to_whoever_comes_after_a_second_upload() {
-    let rig = Rig::start().await;
-    let (alice, bob) = (rig.register("alice").await, Signer::register(&rig, "bob").await);
-    let device = &bob.member.device_id;
-    let keys = |text| json!({"one_time_keys": {"signed_curve25519:A": bob.one_time_key(text)}});
-    upload(&rig, &bob.member, keys("first")).await.ok();
-    assert!(claim(&rig, &alice, device).await.is_some());
-    // Bob's client did not hear that its upload was taken.
-    let counts = upload(&rig, &bob.member, keys("first")).await.ok();
-    assert_eq!(counts["one_time_key_counts"]["signed_curve25519"], 0);
-    assert_eq!(claim(&rig, &alice, device).await, None);
-    let counts = upload(&rig, &bob.member, keys("second")).await.ok();
-    assert_eq!(counts["one_time_key_counts"]["signed_curve25519"], 1, "another key is another one");
-    assert!(claim(&rig, &alice, device).await.is_some());
-}
-
 #[tokio::test]
 async fn one_time_keys_have_an_end() {
     let rig = Rig::start().await;
@@ -203,4 +206,15 @@ async fn one_time_keys_have_an_end() {
     assert_eq!(more.error(), (413, "M_TOO_LARGE"));
     let counts = upload(&rig, &bob, json!({})).await.ok();
     assert_eq!(counts["one_time_key_counts"]["curve25519"], limits::ONE_TIME_KEYS, "nothing or all");
+}
+
+#[tokio::test]
+async fn a_device_that_is_logged_out_meanwhile_publishes_nothing() {
+    let rig = Rig::start().await;
+    let bob = Signer::register(&rig, "bob").await;
+    let session = session(&rig, &bob.member).await;
+    rig.send_as(&bob.member, "POST", "/_matrix/client/v3/logout", json!({})).await.ok();
+    let uploaded = Uploaded { device_keys: Some(bob.device_keys().to_string()), ..Uploaded::default() };
+    let refused = keys::upload(&rig.app, &session, uploaded).await;
+    assert!(matches!(refused, Err(KeyError::LoggedOut)), "{refused:?}");
 }

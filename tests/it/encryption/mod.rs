@@ -7,6 +7,10 @@ mod keys;
 mod to_device;
 
 use serde_json::{Value, json};
+use tayberry::{
+    base::secret::TokenHash,
+    service::sessions::{Session, authenticate},
+};
 use vodozemac::Ed25519SecretKey;
 
 use crate::rig::{Member, Reply, Rig};
@@ -72,4 +76,9 @@ async fn upload(rig: &Rig, who: &Member, body: Value) -> Reply {
 async fn query(rig: &Rig, who: &Member, user_id: &str) -> Value {
     let body = json!({"device_keys": {user_id: []}});
     rig.send_as(who, "POST", "/_matrix/client/v3/keys/query", body).await.ok()
+}
+
+/// The session in which a request of somebody is carried out, whatever happens to it meanwhile.
+async fn session(rig: &Rig, who: &Member) -> Session {
+    authenticate(&rig.app, TokenHash::of(&who.token), None).await.unwrap()
 }
