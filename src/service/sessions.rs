@@ -58,8 +58,9 @@ pub async fn authenticate(
     if bearer.expires_at.is_some_and(|expires_at| expires_at <= now) {
         return Err(SessionError::UnknownToken { soft_logout: true });
     }
-    if bearer.fresh {
-        app.store.write(move |transaction| transaction.confirm_fresh_tokens(device)).await?;
+    // What the refresh left in place goes; unless the device refreshed or logged in again meanwhile.
+    if bearer.fresh && !app.store.write(move |transaction| transaction.use_access_token(token)).await? {
+        return Err(SessionError::UnknownToken { soft_logout: false });
     }
     let ip = sender.map(|Sender(ip)| ip.to_string());
     let news = ip.is_some() && !bearer.last_seen_somewhere;

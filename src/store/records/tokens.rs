@@ -64,6 +64,15 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// Notes that an access token is used; returns whether there still is such a token.
+    pub fn use_access_token(&mut self, access: TokenHash) -> Result<bool, StoreError> {
+        let Some(bearer) = self.bearer(access)? else { return Ok(false) };
+        if bearer.fresh {
+            self.confirm_fresh_tokens(bearer.device)?;
+        }
+        Ok(true)
+    }
+
     /// Makes a device's fresh pair its only one, because one of the two tokens was used.
     pub fn confirm_fresh_tokens(&mut self, device: DeviceNumber) -> Result<(), StoreError> {
         self.sql().prepare_cached("DELETE FROM tokens WHERE device = ?1 AND NOT fresh")?.execute([device])?;
@@ -107,4 +116,42 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Bearer> {
         expires_at: row.get(8)?,
         fresh: row.get(9)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::{clock::Clock, rng::Rng},
+        store::{Options, Store},
+    };
+
+    const ALICE: UserNumber = UserNumber(1);
+
+    #[tokio::test]
+    async fn a_token_that_is_gone_confirms_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { dir: folder.path().to_owned(), clock: Clock::system(), rng: Rng::seeded(1) };
+        let store = Store::open(options).unwrap();
+        let [first, second, again] = [1, 2, 3].map(|n| TokenHash([n; 32]));
+        let story = store.write(move |transaction| {
+            transaction.create_account(ALICE, "alice", None, false)?;
+            let phone = transaction.open_device(ALICE, "PHONE", None)?;
+            transaction.add_tokens(phone, first, None, None, false)?;
+            transaction.add_tokens(phone, second, None, None, true)?;
+            // Somebody was let in by the second pair; before that is noted, the device logs in again.
+            let phone = transaction.open_device(ALICE, "PHONE", None)?;
+            transaction.add_tokens(phone, again, None, None, false)?;
+            assert!(!transaction.use_access_token(second)?);
+            assert!(transaction.bearer(again)?.is_some());
+            // Used in its time, it is the only one.
+            transaction.add_tokens(phone, second, None, None, true)?;
+            assert!(transaction.use_access_token(again)?);
+            assert!(transaction.bearer(second)?.is_some(), "an older one confirms nothing");
+            assert!(transaction.use_access_token(second)?);
+            assert!(transaction.bearer(again)?.is_none());
+            Ok::<_, StoreError>(())
+        });
+        story.await.unwrap();
+    }
 }
