@@ -197,6 +197,8 @@ pub enum EndSessions {
 pub enum ChangePasswordError {
     #[error(transparent)]
     Password(#[from] PasswordRefused),
+    #[error("the account has ended")]
+    Ended,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -211,6 +213,8 @@ pub async fn set_password(
     let hash = app.passwords.hash(checked(password)?).await;
     app.store
         .write(move |transaction| {
+            let account = transaction.account_by_number(user)?;
+            account.filter(|account| account.deactivated_at.is_none()).ok_or(ChangePasswordError::Ended)?;
             transaction.set_password_hash(user, &hash)?;
             match end {
                 EndSessions::None => {}

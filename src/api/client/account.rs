@@ -43,6 +43,7 @@ impl From<ChangePasswordError> for Error {
     fn from(error: ChangePasswordError) -> Self {
         match error {
             ChangePasswordError::Password(refused) => refused.into(),
+            ChangePasswordError::Ended => Self::unknown_token(false),
             ChangePasswordError::Store(error) => error.into(),
         }
     }

@@ -1,6 +1,10 @@
 //! Changing the password, deactivating, capabilities.
 
 use serde_json::{Value, json};
+use tayberry::{
+    base::secret::Secret,
+    service::accounts::{self, ChangePasswordError, EndSessions},
+};
 
 use super::{LOGIN, REGISTER, WHOAMI, by_password, by_this_password};
 use crate::rig::{Member, Reply, Rig};
@@ -61,6 +65,18 @@ async fn a_deactivated_account_is_gone_for_good() {
     let again = rig.post(REGISTER, json!({"username": "alice"})).await;
     assert_eq!(again.error(), (400, "M_USER_IN_USE"));
     assert_eq!(rig.get(name).await.error(), (404, "M_NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn a_password_that_comes_too_late_opens_no_deactivated_account() {
+    let rig = Rig::start().await;
+    rig.register("alice").await;
+    let account = accounts::find(&rig.app, "alice").await.unwrap().unwrap();
+    accounts::deactivate(&rig.app, account.number, false).await.unwrap();
+    let password = Secret::new("late".to_owned());
+    let set = accounts::set_password(&rig.app, account.number, password, EndSessions::None).await;
+    assert!(matches!(set, Err(ChangePasswordError::Ended)));
+    assert_eq!(rig.post(LOGIN, by_this_password("alice", "late")).await.error(), (403, "M_FORBIDDEN"));
 }
 
 #[tokio::test]
