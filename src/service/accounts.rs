@@ -152,12 +152,20 @@ pub async fn log_in(
         .await
 }
 
+/// Whom a token logs in, for as long as their password is this one.
+pub struct LogInToken {
+    user: UserNumber,
+    password_hash: Option<Secret<String>>,
+}
+
 /// Lets the user's next device log in, once and soon, by the token that is returned; also how long it is good.
 /// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv1loginget_token>
-pub fn log_in_token(app: &App, user: UserNumber) -> (String, Duration) {
+pub async fn log_in_token(app: &App, user: UserNumber) -> Result<(String, Duration), StoreError> {
+    let account = app.store.read(move |view| view.account_by_number(user)).await?;
+    let password_hash = account.and_then(|account| account.password_hash);
     let token = app.rng.token();
-    app.log_in_tokens.insert(token.clone(), user, app.clock.now());
-    (token, limits::LOG_IN_TOKEN_LIFETIME)
+    app.log_in_tokens.insert(token.clone(), LogInToken { user, password_hash }, app.clock.now());
+    Ok((token, limits::LOG_IN_TOKEN_LIFETIME))
 }
 
 /// Logs a user in by a token of [`log_in_token`].
@@ -167,12 +175,14 @@ pub async fn log_in_by_token(
     device: DeviceRequest,
 ) -> Result<(OwnedUserId, LogIn), LogInError> {
     let log_in = LogIn::prepare(app, device)?;
-    let user = app.log_in_tokens.take_if(token, app.clock.now(), |_| true).ok_or(LogInError::TokenSpent)?;
+    let taken = app.log_in_tokens.take_if(token, app.clock.now(), |_| true);
+    let LogInToken { user, password_hash } = taken.ok_or(LogInError::TokenSpent)?;
     let server_name = app.server_name.clone();
     app.store
         .write(move |transaction| {
             let account = transaction.account_by_number(user)?;
-            let account = account.filter(|account| account.deactivated_at.is_none());
+            let account = account
+                .filter(|account| account.deactivated_at.is_none() && account.password_hash == password_hash);
             let account = account.ok_or(LogInError::TokenSpent)?;
             if account.locked {
                 return Err(LogInError::Locked);

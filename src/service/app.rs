@@ -6,8 +6,8 @@ use ruma::{OwnedServerName, signatures::Ed25519KeyPair};
 use tokio::sync::Notify;
 
 use super::{
-    media::Repository, passwords::Passwords, shared_secret::Nonces, signer::Signer, typing::Typing, uia,
-    write::lane::Lanes,
+    accounts::LogInToken, media::Repository, passwords::Passwords, shared_secret::Nonces, signer::Signer,
+    typing::Typing, uia, write::lane::Lanes,
 };
 use crate::{
     base::{clock::Clock, expiring::Expiring, ids::UserNumber, limits, rng::Rng},
@@ -48,8 +48,8 @@ pub struct Shared {
     pub(super) passwords: Passwords,
     pub(super) uia: uia::Sessions,
     pub(super) nonces: Nonces,
-    /// By whom each log-in token logs in.
-    pub(super) log_in_tokens: Expiring<UserNumber>,
+    /// Whom each log-in token logs in.
+    pub(super) log_in_tokens: Expiring<LogInToken>,
     /// Whom each OpenID token stands for.
     pub(super) openid_tokens: Expiring<UserNumber>,
     pub(super) lanes: Lanes,

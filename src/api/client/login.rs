@@ -17,7 +17,8 @@ use ruma::api::{
 
 use crate::{
     api::{
-        Anyone, Error, User,
+        Anyone, Error,
+        caller::EvenSuspended,
         custom::{Proved, Unparsed},
     },
     base::secret::Secret,
@@ -78,12 +79,12 @@ pub(crate) async fn login(
 /// `POST /_matrix/client/v1/login/get_token`
 pub(crate) async fn token(
     app: App,
-    user: User,
+    EvenSuspended(user): EvenSuspended,
     Proved(request): Proved<get_login_token::v1::Request>,
 ) -> Result<get_login_token::v1::Response, Error> {
     let operation = Operation::of_user("get_token", user.number, &());
     uia::authorize(&app, operation, &[Stage::Password], request.auth.as_ref()).await?;
-    let (token, lifetime) = accounts::log_in_token(&app, user.number);
+    let (token, lifetime) = accounts::log_in_token(&app, user.number).await?;
     Ok(get_login_token::v1::Response::new(lifetime, token))
 }
 

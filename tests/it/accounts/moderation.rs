@@ -77,6 +77,8 @@ async fn a_suspended_account_reads_and_leaves_but_changes_nothing_public() {
     assert_eq!(rig.send_as(&alice, "DELETE", name, Value::Null).await.error(), (403, "M_USER_SUSPENDED"));
 
     let other = rig.log_in("alice").await;
+    let get_token = "/_matrix/client/v1/login/get_token";
+    rig.send_as(&alice, "POST", get_token, json!({"auth": by_password("alice")})).await.ok();
     rig.send_as(&alice, "PUT", &format!("{ACCOUNT_DATA}/org.example.x"), json!({})).await.ok();
     rig.send_as(&other, "POST", LOGOUT, Value::Null).await.ok();
     let auth = json!({"auth": by_password("alice")});

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{LOGIN, by_password};
-use crate::rig::{Member, Reply, Rig};
+use crate::rig::{Member, PASSWORD, Reply, Rig};
 
 const GET_TOKEN: &str = "/_matrix/client/v1/login/get_token";
 const OPENID: &str = "/_matrix/client/v3/user/@alice:example.org/openid/request_token";
@@ -45,6 +45,15 @@ async fn a_token_logs_one_device_in_soon_and_once() {
     let late = log_in_token(&rig, &alice).await;
     rig.advance(Duration::from_secs(120));
     assert_eq!(log_in(&rig, &late).await.error(), (403, "M_FORBIDDEN"));
+
+    let old = log_in_token(&rig, &alice).await;
+    let body = json!({"new_password": PASSWORD, "logout_devices": false, "auth": by_password("alice")});
+    rig.send_as(&alice, "POST", "/_matrix/client/v3/account/password", body).await.ok();
+    assert_eq!(
+        log_in(&rig, &old).await.error(),
+        (403, "M_FORBIDDEN"),
+        "whoever knew the old password is out"
+    );
 
     let ended = log_in_token(&rig, &alice).await;
     let body = json!({"auth": by_password("alice")});
