@@ -6,8 +6,8 @@ use ruma::{OwnedServerName, signatures::Ed25519KeyPair};
 use tokio::sync::Notify;
 
 use super::{
-    accounts::LogInToken, media::Repository, passwords::Passwords, shared_secret::Nonces, signer::Signer,
-    typing::Typing, uia, write::lane::Lanes,
+    accounts::LogInToken, heard::Count, media::Repository, passwords::Passwords, shared_secret::Nonces,
+    signer::Signer, typing::Typing, uia, write::lane::Lanes,
 };
 use crate::{
     base::{clock::Clock, expiring::Expiring, ids::UserNumber, limits, rng::Rng},
@@ -54,6 +54,7 @@ pub struct Shared {
     pub(super) openid_tokens: Expiring<UserNumber>,
     pub(super) lanes: Lanes,
     pub(super) rounds: Notify,
+    pub(super) heard: Count,
     pub(super) typing: Typing,
     pub(super) repository: Repository,
 }
@@ -69,7 +70,8 @@ impl App {
             openid_tokens: Expiring::new(limits::OPENID_TOKENS, limits::OPENID_TOKEN_LIFETIME),
             lanes: Lanes::default(),
             rounds: Notify::new(),
-            typing: Typing::new(parts.clock.now()),
+            heard: Count::new(parts.clock.now()),
+            typing: Typing::default(),
             repository: Repository::new(&parts.config.data_dir, &parts.rng),
             parts,
         }))

@@ -6,6 +6,7 @@ pub mod aliases;
 pub mod app;
 pub mod devices;
 pub mod filters;
+pub mod heard;
 pub mod ignored;
 pub mod key_backup;
 pub mod keys;

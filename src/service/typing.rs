@@ -1,7 +1,4 @@
 //! Who is typing where. It is kept in memory only, and ends by itself.
-//!
-//! A count of changes takes the place of the log's position. It starts at the time of the server's start, so that it is
-//! above all counts of earlier starts: what those told, nobody may believe for ever.
 //! <https://spec.matrix.org/v1.19/client-server-api/#typing-notifications>
 
 use std::{
@@ -12,10 +9,12 @@ use std::{
 
 use ruma::OwnedRoomId;
 
-use super::App;
+use super::{
+    App,
+    heard::{Count, Span},
+};
 use crate::{
     base::{
-        clock::Timestamp,
         ids::{RoomNumber, UserNumber},
         limits,
     },
@@ -23,15 +22,8 @@ use crate::{
 };
 
 /// Everybody who is typing.
-pub struct Typing {
-    rooms: Mutex<Rooms>,
-    started: u64,
-}
-
-struct Rooms {
-    count: u64,
-    rooms: HashMap<RoomNumber, Room>,
-}
+#[derive(Default)]
+pub struct Typing(Mutex<HashMap<RoomNumber, Room>>);
 
 #[derive(Default)]
 struct Room {
@@ -41,11 +33,9 @@ struct Room {
     users: BTreeMap<UserNumber, u64>,
 }
 
-/// What changed since a count.
+/// What changed.
 #[derive(Clone, Debug, Default)]
 pub struct TypingNews {
-    /// The count now.
-    pub count: u64,
     /// Who is typing in the rooms that changed.
     pub rooms: HashMap<RoomNumber, Vec<UserNumber>>,
     /// The client heard of typing from the server as it was before its start; none of that holds any more.
@@ -58,36 +48,28 @@ pub struct TypingNews {
 pub struct NotJoined;
 
 impl Typing {
-    pub fn new(now: Timestamp) -> Self {
-        let rooms = Rooms { count: now.0, rooms: HashMap::new() };
-        Self { rooms: Mutex::new(rooms), started: now.0 }
-    }
-
-    /// What changed since a count; without one, who is typing anywhere.
-    pub fn since(&self, heard: Option<u64>) -> TypingNews {
+    /// What changed in a span; without one before it, who is typing anywhere.
+    pub fn news(&self, span: Span) -> TypingNews {
         let all = self.lock();
-        let since = heard.unwrap_or_default();
-        let rooms = all.rooms.iter().filter(|(_, room)| room.changed > since);
+        let rooms = all.iter().filter(|(_, room)| span.has(room.changed));
         TypingNews {
-            count: all.count,
             rooms: rooms.map(|(room, typing)| (*room, typing.users.keys().copied().collect())).collect(),
-            restarted: heard.is_some_and(|heard| heard < self.started),
+            restarted: span.restarted,
         }
     }
 
     /// Sets whether a user is typing; returns the count of that if something changed.
-    fn set(&self, room: RoomNumber, user: UserNumber, typing: bool) -> Option<u64> {
+    fn set(&self, count: &Count, room: RoomNumber, user: UserNumber, typing: bool) -> Option<u64> {
         let mut all = self.lock();
-        if all.rooms.len() >= limits::TYPING_ROOMS && !all.rooms.contains_key(&room) {
+        if all.len() >= limits::TYPING_ROOMS && !all.contains_key(&room) {
             // Where nobody types any more it was told long ago, as a rule.
-            all.rooms.retain(|_, room| !room.users.is_empty());
-            if all.rooms.len() >= limits::TYPING_ROOMS {
+            all.retain(|_, room| !room.users.is_empty());
+            if all.len() >= limits::TYPING_ROOMS {
                 return None;
             }
         }
-        all.count += 1;
-        let count = all.count;
-        let entry = all.rooms.entry(room).or_default();
+        let count = count.next();
+        let entry = all.entry(room).or_default();
         let news = if typing {
             entry.users.len() < limits::TYPING_USERS && entry.users.insert(user, count).is_none()
         } else {
@@ -100,20 +82,18 @@ impl Typing {
     }
 
     /// Ends what a user said at a count, if they said nothing since; returns whether it did.
-    fn end(&self, room: RoomNumber, user: UserNumber, said: u64) -> bool {
+    fn end(&self, count: &Count, room: RoomNumber, user: UserNumber, said: u64) -> bool {
         let mut all = self.lock();
-        let count = all.count + 1;
-        let Some(entry) = all.rooms.get_mut(&room).filter(|room| room.users.get(&user) == Some(&said)) else {
+        let Some(entry) = all.get_mut(&room).filter(|room| room.users.get(&user) == Some(&said)) else {
             return false;
         };
         entry.users.remove(&user);
-        entry.changed = count;
-        all.count = count;
+        entry.changed = count.next();
         true
     }
 
-    fn lock(&self) -> MutexGuard<'_, Rooms> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<RoomNumber, Room>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -131,14 +111,14 @@ pub async fn set(
         Ok::<_, StoreError>(Some(room).filter(|_| joined))
     });
     let Some(room) = room.await? else { return Ok(Err(NotJoined)) };
-    let Some(said) = app.typing.set(room, user, typing.is_some()) else { return Ok(Ok(())) };
+    let Some(said) = app.typing.set(&app.heard, room, user, typing.is_some()) else { return Ok(Ok(())) };
     app.store.wake(&[Topic::Room(room)]);
     if let Some(time) = typing {
         let app = app.weak();
         tokio::spawn(async move {
             tokio::time::sleep(time.min(limits::TYPING_TIME)).await;
             if let Some(app) = app()
-                && app.typing.end(room, user, said)
+                && app.typing.end(&app.heard, room, user, said)
             {
                 app.store.wake(&[Topic::Room(room)]);
             }

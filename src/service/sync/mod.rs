@@ -9,5 +9,6 @@ pub mod delta;
 pub mod device_lists;
 pub mod plan;
 mod summary;
+pub mod unlogged;
 pub mod v3;
 pub mod wait;

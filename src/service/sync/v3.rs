@@ -20,6 +20,7 @@ use super::{
     delta::{RoomDelta, delta},
     device_lists::device_lists,
     plan::{Change, Kind, Plan, Query, StateAs, plan},
+    unlogged::Unlogged,
 };
 use crate::{
     base::{
@@ -65,7 +66,8 @@ pub struct Answer {
 }
 
 /// Answers a query as of a view.
-pub fn answer(view: &View<'_>, query: &Query, typing: &TypingNews) -> Result<Answer, StoreError> {
+pub fn answer(view: &View<'_>, query: &Query, unlogged: &Unlogged) -> Result<Answer, StoreError> {
+    let typing = &unlogged.typing;
     let mut data = account_data(view, query)?;
     let mut global = data.remove(&None).unwrap_or_default();
     let mut rooms: HashMap<OwnedRoomId, Vec<Data>> =
@@ -82,7 +84,7 @@ pub fn answer(view: &View<'_>, query: &Query, typing: &TypingNews) -> Result<Ans
 
     let mut response = Response::default();
     let mut next = to_device(view, query, &mut response.to_device)?;
-    next.heard = typing.count;
+    next.heard = unlogged.heard;
     response.next_batch = next.to_string();
     if query.since.is_none() && global.iter().all(|data| data.kind != push_rules::TYPE) {
         let Onlooker { user, user_id, .. } = &query.onlooker;

@@ -4,6 +4,7 @@ use std::{mem, sync::Arc, time::Duration};
 
 use super::{
     plan::Query,
+    unlogged::Unlogged,
     v3::{self, Answer},
 };
 use crate::{
@@ -54,8 +55,8 @@ pub async fn sync(app: &App, turn: &Turn, query: Query, timeout: Duration) -> Re
 
 async fn read(app: &App, query: &Arc<Query>) -> Result<Answer, StoreError> {
     let (user, query) = (query.onlooker.user, query.clone());
-    let typing = app.typing.since(query.heard);
-    let mut answer = app.store.read(move |view| v3::answer(view, &query, &typing)).await?;
+    let unlogged = Unlogged::of(app, &query);
+    let mut answer = app.store.read(move |view| v3::answer(view, &query, &unlogged)).await?;
     unread::keep(app, user, mem::take(&mut answer.counted));
     Ok(answer)
 }

@@ -30,9 +30,9 @@ use crate::{
         sync::{
             answer::State as Told,
             plan::{Query, StateAs},
+            unlogged::Unlogged,
             v3::answer,
         },
-        typing::TypingNews,
     },
     store::events::Membership,
 };
@@ -63,7 +63,7 @@ impl Client {
                 full_state: false,
                 state: StateAs::After,
             };
-            Ok((answer(view, &query, &TypingNews::default())?.response, view.position()))
+            Ok((answer(view, &query, &Unlogged::default())?.response, view.position()))
         });
         self.since = Some(position);
         let (mut rooms, mut news) = (response.rooms, Vec::new());
