@@ -137,6 +137,26 @@ pub const TYPING_ROOMS: usize = 4_096;
 pub const TYPING_USERS: usize = 64;
 /// Nobody types longer without saying so again.
 pub const TYPING_TIME: Duration = Duration::from_secs(30);
+/// Users who are there, or went lately; those who went longest ago give way.
+pub const PRESENCE_USERS: usize = 8_192;
+/// Devices by which one user is there.
+pub const PRESENCE_DEVICES: usize = 16;
+/// A status message, in bytes.
+pub const PRESENCE_STATUS_BYTES: usize = 1_024;
+/// A device counts as there for so long after it synced.
+pub const PRESENCE_ONLINE: Duration = Duration::from_secs(30);
+/// Whoever did nothing for so long is idle.
+/// <https://spec.matrix.org/v1.19/client-server-api/#idle-timeout>
+pub const PRESENCE_IDLE: Duration = Duration::from_secs(5 * 60);
+/// Whoever did something within so long is active now.
+/// <https://spec.matrix.org/v1.19/client-server-api/#last-active-ago>
+pub const PRESENCE_ACTIVE: Duration = Duration::from_secs(60);
+/// Between two rounds in which it is shown who came and went.
+pub const PRESENCE_PAUSE: Duration = Duration::from_secs(2);
+/// Members of a room in which those who wait are woken for each other.
+pub const PRESENCE_ROOM: u32 = 100;
+/// Users whose presence one answer looks at, and tells.
+pub const PRESENCE_TOLD: usize = 1_000;
 /// Steps that matching one event with one user's push rules takes: characters of rules times characters of the event.
 pub const PUSH_RULE_STEPS: usize = 4 << 20;
 /// A registration token, in bytes.
@@ -329,6 +349,8 @@ const _: () = {
         DRAIN_TIME.as_millis() + CLOSE_TIME.as_millis() * 5 / 2 < 5_000,
         "a stop takes less than 5 s: requests, answers and half as long again until their connections are cut, threads"
     );
+    assert!(REQUESTS <= PRESENCE_USERS, "there is a place for everybody who syncs");
+    assert!(PRESENCE_ACTIVE.as_secs() < PRESENCE_IDLE.as_secs());
     assert!(JOB_BYTES <= GROUP_BYTES && GROUP_BYTES <= TAIL_BYTES);
     assert!(TAIL_BYTES * 2 <= TAIL_FULL_BYTES);
     assert!(PAGE_EVENTS <= WALK_STEPS && PAGE_EVENTS_DEFAULT <= PAGE_EVENTS && SYNC_TIMELINE <= PAGE_EVENTS);

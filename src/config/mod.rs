@@ -9,6 +9,7 @@ mod federation;
 mod listener;
 mod log;
 mod media;
+mod presence;
 mod rate_limit;
 mod reader;
 mod registration;
@@ -33,6 +34,7 @@ pub use self::{
     listener::{Bind, Listener, Tls},
     log::{Log, LogFormat, LogLevel},
     media::Media,
+    presence::Presence,
     rate_limit::RateLimit,
     registration::{Registration, RegistrationMode},
     signing_key::{SigningKey, SigningKeyError},
@@ -60,6 +62,7 @@ section! {
         registration: Registration,
         terms: Terms,
         media: Media,
+        presence: Presence,
         rate_limit: RateLimit,
         federation: Federation,
         well_known: WellKnown,

@@ -48,6 +48,12 @@ pub fn admits_global(filter: &Filter, event: Subject<'_>) -> bool {
         && lists_admit(filter.senders.as_deref(), &filter.not_senders, |id| event.sender == Some(id))
 }
 
+/// Tells whether a filter on what belongs to no room lets anything of this type through.
+pub fn admits_type(filter: &Filter, event_type: &str) -> bool {
+    let event = Subject { event_type, sender: None, has_url: false };
+    lists_admit(filter.types.as_deref(), &filter.not_types, |pattern| is_type(pattern, event))
+}
+
 /// Tells whether membership events are to be sent only for the senders of other events.
 pub fn lazy_loads_members(filter: &RoomEventFilter) -> bool {
     matches!(filter.lazy_load_options, LazyLoadOptions::Enabled { .. })

@@ -6,8 +6,8 @@ use ruma::{OwnedServerName, signatures::Ed25519KeyPair};
 use tokio::sync::Notify;
 
 use super::{
-    accounts::LogInToken, heard::Count, media::Repository, passwords::Passwords, shared_secret::Nonces,
-    signer::Signer, typing::Typing, uia, write::lane::Lanes,
+    accounts::LogInToken, heard::Count, media::Repository, passwords::Passwords, presence::Presence,
+    shared_secret::Nonces, signer::Signer, typing::Typing, uia, write::lane::Lanes,
 };
 use crate::{
     base::{clock::Clock, expiring::Expiring, ids::UserNumber, limits, rng::Rng},
@@ -44,7 +44,7 @@ pub enum ClaimStoreError {
 pub struct Shared {
     parts: Parts,
     /// On the monotonic clock.
-    started: Duration,
+    pub(super) started: Duration,
     pub(super) passwords: Passwords,
     pub(super) uia: uia::Sessions,
     pub(super) nonces: Nonces,
@@ -56,6 +56,7 @@ pub struct Shared {
     pub(super) rounds: Notify,
     pub(super) heard: Count,
     pub(super) typing: Typing,
+    pub(super) presence: Arc<Presence>,
     pub(super) repository: Repository,
 }
 
@@ -72,6 +73,7 @@ impl App {
             rounds: Notify::new(),
             heard: Count::new(parts.clock.now()),
             typing: Typing::default(),
+            presence: Arc::default(),
             repository: Repository::new(&parts.config.data_dir, &parts.rng),
             parts,
         }))

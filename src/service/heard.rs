@@ -4,7 +4,10 @@
 //! The count starts at the time of the server's start, so that it is above all counts of earlier starts: what those told,
 //! nobody may believe for ever.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    ops::Bound,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use crate::base::clock::Timestamp;
 
@@ -51,6 +54,11 @@ impl Span {
     /// Whether a change is news. One that is newer than the span is left to the next.
     pub fn has(self, change: u64) -> bool {
         self.after < change && change <= self.until
+    }
+
+    /// The counts of what is news.
+    pub fn counts(self) -> (Bound<u64>, Bound<u64>) {
+        (Bound::Excluded(self.after), Bound::Included(self.until))
     }
 }
 

@@ -16,6 +16,7 @@ pub mod moderation;
 pub mod openid;
 pub mod operator;
 pub mod passwords;
+pub mod presence;
 pub mod profile;
 pub mod push_rules;
 pub mod read;

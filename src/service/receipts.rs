@@ -3,7 +3,7 @@
 use ruma::{OwnedEventId, OwnedRoomId};
 use serde_json::{Value, json};
 
-use super::{App, read::reader::Onlooker, unread};
+use super::{App, presence, read::reader::Onlooker, unread};
 use crate::{
     base::ids::{Position, RoomNumber},
     store::{Receipt, StoreError, Topic, Unread, View, events::Membership},
@@ -38,6 +38,7 @@ pub async fn mark(
     room_id: OwnedRoomId,
     marks: Vec<Mark>,
 ) -> Result<(), MarkError> {
+    presence::act(app, onlooker.user);
     for mark in marks {
         let (onlooker, room_id) = (onlooker.clone(), room_id.clone());
         let found = app.store.read(move |view| Found::of(view, onlooker, &room_id, mark)).await?;

@@ -6,7 +6,7 @@
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 
 use super::{
-    App,
+    App, presence,
     sessions::Session,
     write::{
         append::WriteError,
@@ -31,6 +31,7 @@ pub async fn create(app: &App, creator: &Session, wanted: NewRoom) -> Result<Own
     if wanted.invite.iter().any(|user| user.server_name() != app.server_name) {
         return Err(WriteError::Remote);
     }
+    presence::act(app, creator.number);
     let user_id = creator.user_id.clone();
     let profile = app.store.read(move |view| Profile::of(view, &user_id)).await?;
     let (version, alias) = (wanted.version, wanted.alias.clone());
@@ -72,6 +73,7 @@ pub async fn send(
 ) -> Result<OwnedEventId, WriteError> {
     let request = request.map(|(endpoint, id)| TransactionIdentity { device: sender.device, endpoint, id });
     let user_id = sender.user_id.clone();
+    presence::act(app, sender.number);
     in_room(app, room_id, move |transaction, app, room| {
         send::send(transaction, app.signer(), room, &user_id, draft.clone(), request.clone())
     })
@@ -87,6 +89,7 @@ pub async fn act(
     reason: Option<String>,
 ) -> Result<(), WriteError> {
     let user_id = actor.user_id.clone();
+    presence::act(app, actor.number);
     in_room(app, room_id, move |transaction, app, room| {
         membership::act(transaction, app.signer(), room, &user_id, &action, reason.as_deref())
     })

@@ -12,6 +12,7 @@ use ruma::OwnedRoomId;
 use super::{
     App,
     heard::{Count, Span},
+    presence,
 };
 use crate::{
     base::{
@@ -111,6 +112,9 @@ pub async fn set(
         Ok::<_, StoreError>(Some(room).filter(|_| joined))
     });
     let Some(room) = room.await? else { return Ok(Err(NotJoined)) };
+    if typing.is_some() {
+        presence::act(app, user);
+    }
     let Some(said) = app.typing.set(&app.heard, room, user, typing.is_some()) else { return Ok(Ok(())) };
     app.store.wake(&[Topic::Room(room)]);
     if let Some(time) = typing {

@@ -16,6 +16,8 @@ pub enum Topic {
     Room(RoomNumber),
     /// Something of the account changed: a membership, account data, a device.
     User(UserNumber),
+    /// Somebody in a room came or went, as presence has it.
+    Presence(RoomNumber),
     /// Something of the content repository was uploaded.
     Media(MediaNumber),
 }

@@ -4,6 +4,7 @@
 //! A worker is a loop that ends with the server. It holds nothing that would be lost with it.
 
 mod media;
+mod presence;
 mod rounds;
 
 use tokio::task::JoinSet;
@@ -15,5 +16,6 @@ pub fn start(app: &App) -> JoinSet<()> {
     let mut workers = JoinSet::new();
     workers.spawn(rounds::run(app.clone()));
     workers.spawn(media::run(app.clone()));
+    workers.spawn(presence::run(app.clone()));
     workers
 }

@@ -10,6 +10,7 @@ mod floods;
 mod http;
 mod log;
 mod media;
+mod presence;
 mod process;
 mod rig;
 mod rooms;

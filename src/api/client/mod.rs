@@ -18,6 +18,7 @@ mod media;
 mod membership;
 mod moderation;
 mod openid;
+mod presence;
 mod profile;
 mod push_rules;
 mod receipts;
@@ -83,6 +84,8 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(account_data::set_of_room);
 
     routes.add(typing::set);
+    routes.add(presence::get);
+    routes.add(presence::set);
     routes.add(receipts::receipt);
     routes.add(receipts::markers);
     routes.add(push_rules::all);

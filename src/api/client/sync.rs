@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use ruma::api::client::{filter::FilterDefinition, sync::sync_events::v3::Filter};
+use ruma::{
+    api::client::{filter::FilterDefinition, sync::sync_events::v3::Filter},
+    presence::PresenceState,
+};
 
 use crate::{
     api::{
@@ -11,6 +14,7 @@ use crate::{
     },
     service::{
         App, filters,
+        presence::State,
         read::token::SyncToken,
         sync::{plan::Query, wait},
     },
@@ -31,7 +35,14 @@ pub(crate) async fn sync(app: App, Waiting { user, turn }: Waiting, request: Syn
         state,
         onlooker: user.onlooker(&app),
     };
-    let answer = wait::sync(&app, &turn, query, request.timeout.unwrap_or(Duration::ZERO)).await?;
+    let state = match request.set_presence {
+        PresenceState::Online => State::Online,
+        PresenceState::Unavailable => State::Unavailable,
+        // What is meant by any other is not known here; it is no reason not to sync.
+        _ => State::Offline,
+    };
+    let timeout = request.timeout.unwrap_or(Duration::ZERO);
+    let answer = wait::sync(&app, &turn, query, timeout, state).await?;
     Ok(Synced(answer.response))
 }
 

@@ -21,6 +21,8 @@ pub struct Response {
     #[serde(skip_serializing_if = "Events::is_empty")]
     pub account_data: Events,
     #[serde(skip_serializing_if = "Events::is_empty")]
+    pub presence: Events,
+    #[serde(skip_serializing_if = "Events::is_empty")]
     pub to_device: Events,
     #[serde(skip_serializing_if = "DeviceLists::is_empty")]
     pub device_lists: DeviceLists,

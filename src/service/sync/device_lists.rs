@@ -26,6 +26,9 @@ pub struct DeviceLists {
     /// Those who shared a room and do no longer.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub left: BTreeSet<OwnedUserId>,
+    /// Those who share a room now and did not before.
+    #[serde(skip)]
+    pub met: Vec<UserNumber>,
 }
 
 impl DeviceLists {
@@ -51,10 +54,15 @@ pub fn device_lists(view: &View<'_>, user: UserNumber, since: Position) -> Resul
     }
     for other in company.came_or_went()? {
         match (company.shared_before(other)?, company.shares_now(other)?) {
-            (false, true) => lists.changed.insert(view.user_id(other)?),
-            (true, false) => lists.left.insert(view.user_id(other)?),
-            _ => false,
-        };
+            (false, true) => {
+                lists.changed.insert(view.user_id(other)?);
+                lists.met.push(other);
+            }
+            (true, false) => {
+                lists.left.insert(view.user_id(other)?);
+            }
+            _ => {}
+        }
     }
     Ok(lists)
 }

@@ -8,6 +8,7 @@ pub mod answer;
 pub mod delta;
 pub mod device_lists;
 pub mod plan;
+mod presence;
 mod summary;
 pub mod unlogged;
 pub mod v3;

@@ -69,12 +69,29 @@ pub enum Kind {
 pub struct Plan {
     pub changes: Vec<Change>,
     pub topics: Vec<Topic>,
+    pub company: Company,
+}
+
+/// The rooms that a user is in, each with the number of its members.
+#[derive(Debug, Default)]
+pub struct Company(Vec<(RoomNumber, u32)>);
+
+impl Company {
+    pub fn rooms(&self) -> impl Iterator<Item = (RoomNumber, u32)> {
+        self.0.iter().copied()
+    }
+
+    /// How many are in a room, if the user is one of them.
+    pub fn joined(&self, room: RoomNumber) -> Option<u32> {
+        // In the order in which the user's stays are read.
+        self.0.binary_search_by_key(&room, |(room, _)| *room).ok().map(|place| self.0[place].1)
+    }
 }
 
 /// Looks through the user's rooms. `touched` are those with changes that are not events.
 pub fn plan(view: &View<'_>, query: &Query, touched: &HashSet<RoomNumber>) -> Result<Plan, StoreError> {
     let user = query.onlooker.user;
-    let mut plan = Plan { changes: Vec::new(), topics: vec![Topic::User(user)] };
+    let mut plan = Plan { topics: vec![Topic::User(user)], ..Plan::default() };
     for stay in view.stays(user) {
         let (room, stay) = stay?;
         if stay.forgotten {
@@ -89,6 +106,9 @@ pub fn plan(view: &View<'_>, query: &Query, touched: &HashSet<RoomNumber>) -> Re
             continue;
         }
         let record = view.room(room)?;
+        if joined {
+            plan.company.0.push((room, record.joined));
+        }
         let kind = match stay.membership {
             Membership::Join => joined_kind(query, &record, is_new, touched.contains(&room)),
             Membership::Invite | Membership::Knock => Some(Kind::Pending(stay)),

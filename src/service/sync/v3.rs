@@ -20,6 +20,7 @@ use super::{
     delta::{RoomDelta, delta},
     device_lists::device_lists,
     plan::{Change, Kind, Plan, Query, StateAs, plan},
+    presence,
     unlogged::Unlogged,
 };
 use crate::{
@@ -75,17 +76,17 @@ pub fn answer(view: &View<'_>, query: &Query, unlogged: &Unlogged) -> Result<Ans
     let mut receipts = new_receipts(view, query)?;
     let mut touched: HashSet<_> = receipts.keys().chain(typing.rooms.keys()).copied().collect();
     if typing.restarted {
-        touched.extend(joined_rooms(view, query)?);
+        for room in view.joined_rooms(query.onlooker.user) {
+            touched.insert(room?);
+        }
     }
     for room_id in rooms.keys() {
         touched.extend(view.room_number(room_id)?);
     }
-    let Plan { changes, topics } = plan(view, query, &touched)?;
+    let Plan { changes, mut topics, company } = plan(view, query, &touched)?;
 
     let mut response = Response::default();
     let mut next = to_device(view, query, &mut response.to_device)?;
-    next.heard = unlogged.heard;
-    response.next_batch = next.to_string();
     if query.since.is_none() && global.iter().all(|data| data.kind != push_rules::TYPE) {
         let Onlooker { user, user_id, .. } = &query.onlooker;
         let content = RawValue::from_string(push_rules::content(view, *user, user_id)?);
@@ -144,12 +145,19 @@ pub fn answer(view: &View<'_>, query: &Query, unlogged: &Unlogged) -> Result<Ans
     if let Some(since) = query.since {
         response.device_lists = device_lists(view, query.onlooker.user, since)?;
     }
+    let near = (&company, &*response.device_lists.met);
+    let presence = presence::tell(view, query, &unlogged.presence, near, &ignored)?;
+    topics.extend(presence.topics);
+    response.presence.events = presence.events;
+    next.heard = presence.until.unwrap_or(unlogged.heard);
+    response.next_batch = next.to_string();
     response.device_one_time_keys_count = keys::counts(view, query.onlooker.device)?;
     response.device_unused_fallback_key_types = keys::unused_fallback_keys(view, query.onlooker.device)?;
     let is_empty = response.rooms.is_empty()
         && response.account_data.is_empty()
         && response.to_device.is_empty()
-        && response.device_lists.is_empty();
+        && response.device_lists.is_empty()
+        && !presence.is_news;
     let has_delivered = view.has_to_device(query.onlooker.device, query.to_device)?;
     let has_echo = response.rooms.join.values().any(|room| room.timeline.has_echo);
     Ok(Answer { response, topics, is_empty, has_delivered, has_echo, counted })
@@ -315,14 +323,6 @@ fn receipt_events(
     }
     let events = by_thread.into_values().map(|content| json!({"type": "m.receipt", "content": content}));
     Ok(events.map(|event| to_raw_value(&event).expect("JSON has a text")).collect())
-}
-
-fn joined_rooms(view: &View<'_>, query: &Query) -> Result<Vec<RoomNumber>, StoreError> {
-    let stays = view.stays(query.onlooker.user).filter_map(|stay| match stay {
-        Ok((room, stay)) => (stay.membership == Membership::Join).then_some(Ok(room)),
-        Err(error) => Some(Err(error)),
-    });
-    stays.collect()
 }
 
 /// Writes who is typing in a room, if that is news.

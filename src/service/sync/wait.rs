@@ -9,13 +9,26 @@ use super::{
 };
 use crate::{
     base::limits,
-    service::{App, to_device, turn::Turn, unread},
+    service::{
+        App,
+        presence::{self, State},
+        to_device,
+        turn::Turn,
+        unread,
+    },
     store::{StoreError, Watch},
 };
 
 /// Answers a query at once if it asks for everything or there is something to tell, else when there is, or after
-/// `timeout` without. While it waits, the turn is not held.
-pub async fn sync(app: &App, turn: &Turn, query: Query, timeout: Duration) -> Result<Answer, StoreError> {
+/// `timeout` without. While it waits, the turn is not held. Meanwhile the user is shown to be there as `state` has it.
+pub async fn sync(
+    app: &App,
+    turn: &Turn,
+    query: Query,
+    timeout: Duration,
+    state: State,
+) -> Result<Answer, StoreError> {
+    let _there = presence::begin(app, query.onlooker.user, query.onlooker.device, state);
     let at_once = query.since.is_none() || query.full_state || timeout.is_zero();
     let query = Arc::new(query);
     let mut answer = read(app, &query).await?;

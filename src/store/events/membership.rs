@@ -95,7 +95,15 @@ impl View<'_> {
         self.stays_after(user, RoomNumber::default())
     }
 
-    /// The same for the rooms behind one of them.
+    /// The rooms that a user is in, in the order of their numbers.
+    pub fn joined_rooms(&self, user: UserNumber) -> impl Iterator<Item = Result<RoomNumber, StoreError>> {
+        self.stays(user).filter_map(|stay| match stay {
+            Ok((room, stay)) => (stay.membership == Membership::Join).then_some(Ok(room)),
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    /// What [`View::stays`] gives of the rooms behind one of them.
     pub fn stays_after(
         &self,
         user: UserNumber,

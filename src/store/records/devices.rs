@@ -1,5 +1,7 @@
 //! Devices: what a user is logged in with. A device's tokens go with it.
 
+use std::time::Duration;
+
 use rusqlite::{OptionalExtension, Row};
 
 use crate::{
@@ -40,6 +42,16 @@ impl View<'_> {
     pub fn device(&self, user: UserNumber, id: &str) -> Result<Option<Device>, StoreError> {
         let sql = concat!("SELECT ", columns!(), " FROM devices WHERE user = ?1 AND id = ?2");
         Ok(self.sql().prepare_cached(sql)?.query_row((user, id), read).optional()?)
+    }
+
+    /// Up to `limit` users of whom a device was seen at most `lately` before the last of all was.
+    pub fn users_seen_last(&self, lately: Duration, limit: usize) -> Result<Vec<UserNumber>, StoreError> {
+        let sql = "SELECT user FROM devices
+                   WHERE last_seen_at >= (SELECT max(last_seen_at) FROM devices) - ?1
+                   GROUP BY user ORDER BY max(last_seen_at) DESC LIMIT ?2";
+        let mut statement = self.sql().prepare_cached(sql)?;
+        let rows = statement.query_map((lately.as_millis() as i64, limit as i64), |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 }
 
