@@ -227,6 +227,8 @@ pub const UPLOAD_WAIT: Duration = Duration::from_secs(60);
 pub const THUMBNAILS: usize = 1;
 /// Memory that making one takes, in bytes. A picture that would need more gets none.
 pub const THUMBNAIL_BYTES: u64 = 80 << 20;
+/// What a PNG may say beside its pixels, and one line of these, in bytes. It is part of the memory above.
+pub const PNG_METADATA_BYTES: u64 = 4 << 20;
 /// An animated picture of so many bytes at most is its own animated thumbnail.
 pub const ANIMATION_BYTES: u64 = 2 << 20;
 /// Media that are deleted, or files that are looked at, in one step.

@@ -7,6 +7,7 @@
 
 pub mod download;
 mod files;
+mod head;
 pub mod keep;
 mod picture;
 mod places;

@@ -1,28 +1,24 @@
-//! Pictures: what the head of a file says of one, and its reduction to a thumbnail. Pure but for the reader.
+//! Pictures: their reduction to thumbnails. Pure but for the reader.
 //!
-//! What a picture claims is not believed to be affordable: its cost is reckoned from its head, and nothing is decoded
-//! that would take more than [`limits::THUMBNAIL_BYTES`].
+//! What a picture claims is not believed to be affordable: its cost is reckoned from its [head](Head), and nothing is
+//! decoded that would take more than [`limits::THUMBNAIL_BYTES`].
 
-use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, Cursor, Read, Seek};
 
 use image::{
-    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
-    codecs::{jpeg::JpegEncoder, png::PngDecoder, webp::WebPDecoder},
+    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, codecs::jpeg::JpegEncoder,
     metadata::Orientation,
 };
 
+use super::head::Head;
 use crate::base::limits;
 
 /// A picture of which only the head was read.
 pub(super) struct Picture<R> {
-    pub(super) is_animated: bool,
     /// In bytes.
     pub(super) file_size: u64,
     format: ImageFormat,
-    width: u32,
-    height: u32,
-    /// Memory that decoding takes, in bytes.
-    cost: u64,
+    head: Head,
     reader: R,
 }
 
@@ -58,40 +54,21 @@ impl<R: BufRead + Seek> Picture<R> {
         let mut start = Vec::new();
         reader.by_ref().take(16).read_to_end(&mut start)?;
         let format = image::guess_format(&start)?;
-        reader.rewind()?;
-        let (width, height, is_animated, cost) = match format {
-            ImageFormat::Jpeg => {
-                let Scan { width, height, progressive } =
-                    scan_jpeg(&mut reader).ok_or(PictureError::Unreadable)?;
-                // The decoder has the whole file in memory, and of a progressive one all coefficients, too.
-                let pixel = if progressive { 9 } else { 3 };
-                (width, height, false, pixels(width, height) * pixel + file_size)
-            }
-            ImageFormat::Png => {
-                let decoder = PngDecoder::with_limits(&mut reader, decoder_limits())?;
-                let ((width, height), animated) = (decoder.dimensions(), decoder.is_apng().unwrap_or(false));
-                (width, height, animated, decoder.total_bytes())
-            }
-            ImageFormat::Gif => {
-                let (width, height) = dimensions(&mut reader, format)?;
-                (width, height, true, pixels(width, height) * 9)
-            }
-            ImageFormat::WebP => {
-                let decoder = WebPDecoder::new(&mut reader)?;
-                let ((width, height), animated) = (decoder.dimensions(), decoder.has_animation());
-                (width, height, animated, pixels(width, height) * 12)
-            }
-            _ => return Err(PictureError::Unreadable),
-        };
-        Ok(Self { is_animated, file_size, format, width, height, cost, reader })
+        let head = Head::read(&mut reader, format, file_size).ok_or(PictureError::Unreadable)?;
+        Ok(Self { file_size, format, head, reader })
+    }
+
+    pub(super) fn is_animated(&self) -> bool {
+        self.head.is_animated
     }
 
     /// Whether it has no pixel that a thumbnail for this frame would not have.
     pub(super) fn fits(&self, frame: Frame) -> bool {
+        let (width, height) = (self.head.width, self.head.height);
         // A picture on its side fits where it fits upright only if it does both ways.
         let within = |width, height| width <= frame.width && height <= frame.height;
-        within(self.width, self.height) && within(self.height, self.width)
-            || self.format != ImageFormat::Jpeg && within(self.width, self.height)
+        within(width, height) && within(height, width)
+            || self.format != ImageFormat::Jpeg && within(width, height)
     }
 
     /// The content type of the format, whatever the uploader says of it.
@@ -102,15 +79,7 @@ impl<R: BufRead + Seek> Picture<R> {
     /// Decodes the picture, its first frame if it is animated, and encodes the thumbnail. It is never larger than the
     /// picture.
     pub(super) fn thumbnail(mut self, frame: Frame) -> Result<(Vec<u8>, Encoding), PictureError> {
-        if self.cost > limits::THUMBNAIL_BYTES {
-            return Err(PictureError::TooLarge);
-        }
-        self.reader.rewind()?;
-        let mut reader = ImageReader::with_format(self.reader, self.format);
-        reader.limits(decoder_limits());
-        let mut decoder = reader.into_decoder()?;
-        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        let picture = DynamicImage::from_decoder(decoder)?;
+        let (picture, orientation) = self.decoded()?;
         let mut small = reduced(picture, frame, orientation);
         small.apply_orientation(orientation);
         let small = cropped(small, frame);
@@ -124,6 +93,26 @@ impl<R: BufRead + Seek> Picture<R> {
             }
         }
         Ok((bytes, encoding))
+    }
+
+    /// All pixels, and how they are to be turned.
+    fn decoded(&mut self) -> Result<(DynamicImage, Orientation), PictureError> {
+        let Head { width, height, cost, may_turn, .. } = self.head;
+        let is_affordable =
+            |cost| if cost > limits::THUMBNAIL_BYTES { Err(PictureError::TooLarge) } else { Ok(()) };
+        is_affordable(cost)?;
+        let codes = self.head.codes(&mut self.reader).ok_or(PictureError::Unreadable)?;
+        is_affordable(cost + codes)?;
+        self.reader.rewind()?;
+        let mut reader = ImageReader::with_format(&mut self.reader, self.format);
+        reader.limits(decoder_limits(self.format));
+        let mut decoder = reader.into_decoder()?;
+        // What was reckoned is another picture than the decoder sees.
+        if decoder.dimensions() != (width, height) || decoder.total_bytes() > cost {
+            return Err(PictureError::Unreadable);
+        }
+        let orientation = if may_turn { decoder.orientation().ok() } else { None };
+        Ok((DynamicImage::from_decoder(decoder)?, orientation.unwrap_or(Orientation::NoTransforms)))
     }
 }
 
@@ -155,57 +144,14 @@ fn cropped(picture: DynamicImage, frame: Frame) -> DynamicImage {
     picture.crop_imm((picture.width() - width) / 2, (picture.height() - height) / 2, width, height)
 }
 
-fn dimensions<R: BufRead + Seek>(reader: &mut R, format: ImageFormat) -> Result<(u32, u32), PictureError> {
-    Ok(ImageReader::with_format(reader, format).into_dimensions()?)
-}
-
-fn pixels(width: u32, height: u32) -> u64 {
-    u64::from(width) * u64::from(height)
-}
-
-fn decoder_limits() -> Limits {
+/// What a decoder may take that minds such limits. That of PNG minds them for all but the pixels.
+fn decoder_limits(format: ImageFormat) -> Limits {
     let mut bounds = Limits::no_limits();
-    bounds.max_alloc = Some(limits::THUMBNAIL_BYTES);
+    bounds.max_alloc = Some(match format {
+        ImageFormat::Png => limits::PNG_METADATA_BYTES,
+        _ => limits::THUMBNAIL_BYTES,
+    });
     bounds
-}
-
-/// What the frame header of a JPEG says.
-struct Scan {
-    width: u32,
-    height: u32,
-    progressive: bool,
-}
-
-/// Walks over the segments of a JPEG to its frame header. <https://www.w3.org/Graphics/JPEG/itu-t81.pdf>, B.1 and B.2
-fn scan_jpeg<R: BufRead + Seek>(reader: &mut R) -> Option<Scan> {
-    let byte = |reader: &mut R| {
-        let mut byte = [0];
-        reader.read_exact(&mut byte).ok().map(|()| byte[0])
-    };
-    let word = |reader: &mut R| {
-        let mut bytes = [0; 2];
-        reader.read_exact(&mut bytes).ok().map(|()| u16::from_be_bytes(bytes))
-    };
-    reader.seek(SeekFrom::Start(2)).ok()?;
-    loop {
-        if byte(reader)? != 0xff {
-            return None;
-        }
-        let mut marker = byte(reader)?;
-        while marker == 0xff {
-            marker = byte(reader)?;
-        }
-        let length = word(reader)?.checked_sub(2)?;
-        match marker {
-            // DHT, JPG and DAC lie among the frame headers.
-            0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
-                byte(reader)?;
-                let (height, width) = (word(reader)?.into(), word(reader)?.into());
-                return Some(Scan { width, height, progressive: marker & 3 == 2 });
-            }
-            _ => reader.seek_relative(length.into()).ok()?,
-        }
-    }
 }
 
 impl From<ImageError> for PictureError {

@@ -95,7 +95,7 @@ impl Task {
     /// Looks at the head of the picture, and whether the thumbnail is there.
     fn look(&self) -> Result<Found, ThumbnailError> {
         let picture = self.picture()?;
-        let animated = picture.is_animated;
+        let animated = picture.is_animated();
         if animated && self.wanted.animated && picture.file_size <= limits::ANIMATION_BYTES {
             return Ok(Found::Original(picture.content_type()));
         }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::media::{
     Answer,
-    thumbnails::{claiming, encoded, picture},
+    thumbnails::{claiming, encoded, in_scans, jpeg_claiming, picture},
 };
 
 const MALLORY: [u8; 4] = [127, 0, 1, 1];
@@ -141,6 +141,7 @@ async fn pictures_that_are_larger_than_they_look() {
     let name = mallory.user_id.split_once(':').unwrap().1.to_owned();
     let bomb = claiming(encoded(&picture(10, 10), ImageFormat::Png), 100_000, 100_000);
     let large = DynamicImage::from(RgbImage::new(5_000, 5_000));
+    let scans = upload(site, &mallory, &in_scans(jpeg_claiming(5_000, 5_000))).await;
     let (bomb, large) = (
         upload(site, &mallory, &bomb).await,
         upload(site, &mallory, &encoded(&large, ImageFormat::Png)).await,
@@ -151,7 +152,8 @@ async fn pictures_that_are_larger_than_they_look() {
         async move { transfer(site, mallory, "GET", &path, Arc::default(), 0).await }
     };
     let flood = async {
-        let refused = together((0..100).map(|_| thumbnail(&bomb, "width=32&height=32&method=crop"))).await;
+        let bombs = [&bomb, &scans].into_iter().cycle().take(100);
+        let refused = together(bombs.map(|bomb| thumbnail(bomb, "width=32&height=32&method=crop"))).await;
         // Who leaves doesn't make room for another one's.
         for (width, height) in [(320, 240), (640, 480), (800, 600), (1_600, 1_200)] {
             let mut stream = site.connect(MALLORY).await;

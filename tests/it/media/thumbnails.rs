@@ -177,6 +177,7 @@ async fn a_picture_that_claims_too_much_has_no_thumbnail() {
         claiming(encoded(&picture(10, 10), ImageFormat::Png), 1 << 30, 1 << 30),
         jpeg_claiming(65_000, 65_000),
         gif_claiming(65_535, 65_535),
+        in_scans(jpeg_claiming(5_000, 5_000)),
     ];
     for bomb in bombs {
         let id = rig.upload(&alice, "image/png", &bomb).await;
@@ -217,11 +218,19 @@ pub(crate) fn claiming(mut png: Vec<u8>, width: u32, height: u32) -> Vec<u8> {
     png
 }
 
-fn jpeg_claiming(width: u16, height: u16) -> Vec<u8> {
+pub(crate) fn jpeg_claiming(width: u16, height: u16) -> Vec<u8> {
     let mut jpeg = encoded(&picture(16, 16), ImageFormat::Jpeg);
     let frame = jpeg.windows(2).position(|window| window == [0xff, 0xc0]).unwrap();
     jpeg[frame + 5..frame + 7].copy_from_slice(&height.to_be_bytes());
     jpeg[frame + 7..frame + 9].copy_from_slice(&width.to_be_bytes());
+    jpeg
+}
+
+/// The same JPEG with a scan of its own for the first component, so that all of the picture is decoded at once.
+pub(crate) fn in_scans(mut jpeg: Vec<u8>) -> Vec<u8> {
+    let scan = jpeg.windows(2).position(|window| window == [0xff, 0xda]).unwrap();
+    let (component, end) = (jpeg[scan + 5..scan + 7].to_vec(), scan + 14);
+    jpeg.splice(scan..end, [&[0xff, 0xda, 0, 8, 1], &component[..], &[0, 63, 0]].concat());
     jpeg
 }
 
