@@ -6,6 +6,7 @@ pub mod glob;
 pub mod ids;
 pub mod json;
 pub mod limits;
+pub mod peers;
 pub mod process;
 pub mod rng;
 pub mod secret;

@@ -112,7 +112,7 @@ fn settings(config: &Config) -> Settings {
             .tls
             .as_ref()
             .map(|tls| TlsFiles { certificate: tls.certificate.clone(), key: tls.key.clone() }),
-        forwarded_for: listener.forwarded_for,
+        proxies: listener.proxies.clone(),
     });
     Settings {
         listeners: listeners.collect(),

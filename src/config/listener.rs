@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use toml::{Spanned, de::DeValue};
 
 use super::{reader::Reader, section::section, value::Value};
+use crate::base::peers::{NoPeers, Peers};
 
 section! {
     /// Where clients connect; as many of these tables as there are places.
@@ -15,16 +16,16 @@ section! {
         /// Certificate chain and private key as PEM files, which are read again when they change. Without them this is
         /// plain HTTP, for a reverse proxy on the same machine.
         tls: Option<Tls> = None => "{ certificate = \"cert.pem\", key = \"key.pem\" }",
-        /// Whether a reverse proxy tells the address of each client, as the last in `X-Forwarded-For`, so that limits hold
-        /// for each client and not for all together. Only where everybody has to come through that proxy.
-        forwarded_for: bool = false,
+        /// The reverse proxies whose `X-Forwarded-For` is believed, so that limits hold for each client and not for all of
+        /// a proxy's together: addresses, networks such as `10.0.0.0/8`, and `unix` for whoever connects to a Unix socket.
+        proxies: Vec<Peers> = Vec::new() => "[\"127.0.0.1\", \"::1\"]",
     }
 }
 
 impl Listener {
     /// Plain HTTP, straight from the clients.
     pub fn plain(bind: Bind) -> Self {
-        Self { bind, tls: None, forwarded_for: false }
+        Self { bind, tls: None, proxies: Vec::new() }
     }
 }
 
@@ -35,6 +36,16 @@ section! {
         certificate: PathBuf => "\"cert.pem\"",
         /// The private key of the certificate.
         key: PathBuf => "\"key.pem\"",
+    }
+}
+
+impl Value for Peers {
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        reader.text(value, |text| text.parse().map_err(|error: NoPeers| error.to_string()))
+    }
+
+    fn print(&self) -> Option<toml::Value> {
+        Some(self.to_string().into())
     }
 }
 

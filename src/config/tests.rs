@@ -28,7 +28,7 @@ fn every_key_of_the_contract_is_read() {
         data_dir = "/var/lib/tayberry"
         [[listener]]
         bind = "unix:/run/tayberry/client.sock"
-        forwarded_for = true
+        proxies = ["127.0.0.1", "10.0.0.0/8", "2001:db8::/32", "unix"]
         [[listener]]
         bind = "[::]:8448"
         tls = { certificate = "cert.pem", key = "/key.pem" }
@@ -58,7 +58,9 @@ fn every_key_of_the_contract_is_read() {
     let binds: Vec<_> = config.listener.iter().map(|listener| listener.bind.clone()).collect();
     let tcp = Bind::Tcp("[::]:8448".parse().unwrap());
     assert_eq!(binds, [Bind::Unix("/run/tayberry/client.sock".into()), tcp, Bind::Systemd]);
-    assert!(config.listener[0].forwarded_for && !config.listener[1].forwarded_for);
+    let proxies: Vec<_> = config.listener[0].proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["127.0.0.1", "10.0.0.0/8", "2001:db8::/32", "unix"]);
+    assert!(config.listener[1].proxies.is_empty());
     let tls = config.listener[1].tls.as_ref().unwrap();
     assert_eq!((&*tls.certificate, &*tls.key), (Path::new("/etc/tayberry/cert.pem"), Path::new("/key.pem")));
     assert_eq!(config.registration.mode, RegistrationMode::Open);
@@ -81,6 +83,7 @@ fn every_mistake_is_told_with_its_line() {
     let text = r#"server_name = "not a name"
 [[listener]]
 bind = "localhost:8008"
+proxies = ["localhost"]
 [[listener]]
 tls = { certificate = "cert.pem" }
 [registration]
@@ -101,12 +104,13 @@ max_upload_mb = -1
 "#;
     let lines = refused(text, &[]);
     let places: Vec<_> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
-    let numbers = [1, 1, 3, 4, 5, 7, 8, 10, 11, 13, 13, 15, 17, 19, 20];
+    let numbers = [1, 1, 3, 4, 5, 6, 8, 9, 11, 12, 14, 14, 16, 18, 20, 21];
     assert_eq!(places, numbers.map(|line| format!("/etc/tayberry/tayberry.toml:{line}:")), "{lines:#?}");
     for text in [
         "`data_dir` is missing",
         "`server_name` must be a host name",
         "`bind` must be an IP address",
+        "`proxies` must be an IP address, a network",
         "`bind` is missing",
         "`key` is missing",
         "`mode` must be one of closed, token, open",

@@ -8,7 +8,7 @@
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -16,7 +16,10 @@ use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
 use tokio::sync::Semaphore;
 
-use crate::{base::limits, service::turn::Turns};
+use crate::{
+    base::{limits, peers::Peers},
+    service::turn::Turns,
+};
 
 /// What all clients hold that hold anything.
 pub(super) struct Clients {
@@ -54,7 +57,8 @@ impl Default for Held {
 pub(super) struct Connected {
     clients: Arc<Clients>,
     address: IpAddr,
-    forwarded_for: bool,
+    /// The reverse proxies that are believed; none if this is no connection of one.
+    proxies: Option<Arc<[Peers]>>,
 }
 
 /// A client's request in flight, counted until it is dropped.
@@ -71,16 +75,17 @@ impl Clients {
         Self { connections, requests, held: Mutex::default(), hasher: RandomState::new() }
     }
 
-    /// Counts a connection from `address`, unspecified for a Unix socket; none if the client has too many. If it is a
-    /// reverse proxy's, which tells whom each request is forwarded for, it has no bound.
-    pub(super) fn connect(self: &Arc<Self>, address: IpAddr, forwarded_for: bool) -> Option<Connected> {
+    /// Counts a connection from `address`, unspecified for a Unix socket; none if the client has too many. If it is one of
+    /// these reverse proxies, which tell whom each request is forwarded for, it has no bound.
+    pub(super) fn connect(self: &Arc<Self>, address: IpAddr, proxies: &Arc<[Peers]>) -> Option<Connected> {
         let client = subscriber(address);
+        let proxies = is_any(proxies, address).then(|| proxies.clone());
         let counted = self.with(Client::Address(client), |held| {
-            let room = forwarded_for || speaks_for_many(client) || held.connections < self.connections;
+            let room = proxies.is_some() || speaks_for_many(client) || held.connections < self.connections;
             held.connections += usize::from(room);
             room
         });
-        counted.then(|| Connected { clients: self.clone(), address, forwarded_for })
+        counted.then(|| Connected { clients: self.clone(), address, proxies })
     }
 
     fn with<T>(&self, client: Client, change: impl FnOnce(&mut Held) -> T) -> T {
@@ -97,8 +102,11 @@ impl Clients {
 impl Connected {
     /// The address of whoever sent a request, unspecified if it has none.
     pub(super) fn sender(&self, headers: &HeaderMap) -> IpAddr {
-        let forwarded = if self.forwarded_for { forwarded_for(headers) } else { None };
-        forwarded.unwrap_or(self.address).to_canonical()
+        let sender = match &self.proxies {
+            Some(proxies) => forwarded_for(headers, proxies, self.address),
+            None => self.address,
+        };
+        sender.to_canonical()
     }
 
     /// Counts a request in flight; none if the client has too many.
@@ -143,10 +151,32 @@ impl Drop for InFlight {
     }
 }
 
-/// Whom a reverse proxy forwards for: the last address, because it writes that itself. What stands before may be made up.
-fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
-    let addresses = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
-    addresses.rsplit(',').next()?.trim().parse().ok()
+/// Whom a reverse proxy forwards for. Each hop writes the address of whoever it serves behind those that it was told, so
+/// they are believed from the last to the first that is no proxy's: what stands before may be made up. Where something is
+/// no address, it is the proxy that let it pass.
+fn forwarded_for(headers: &HeaderMap, proxies: &[Peers], proxy: IpAddr) -> IpAddr {
+    let mut sender = proxy;
+    for value in headers.get_all("x-forwarded-for").iter().rev() {
+        for hop in value.as_bytes().rsplit(|byte| *byte == b',') {
+            let Some(address) = hop_address(hop) else { return sender };
+            sender = address;
+            if !is_any(proxies, address) {
+                return sender;
+            }
+        }
+    }
+    sender
+}
+
+/// The address of a hop, which some proxies write with a port. The unspecified one is nobody's.
+fn hop_address(hop: &[u8]) -> Option<IpAddr> {
+    let hop = str::from_utf8(hop).ok()?.trim();
+    let address = hop.parse().or_else(|_| hop.parse().map(|socket: SocketAddr| socket.ip())).ok()?;
+    Some(address).filter(|address: &IpAddr| !address.is_unspecified())
+}
+
+fn is_any(peers: &[Peers], address: IpAddr) -> bool {
+    peers.iter().any(|peers| peers.include(address))
 }
 
 fn speaks_for_many(address: IpAddr) -> bool {
@@ -171,10 +201,14 @@ mod tests {
         Arc::new(Clients::new(2, 1))
     }
 
+    fn none() -> Arc<[Peers]> {
+        Arc::new([])
+    }
+
     #[test]
     fn a_client_holds_no_more_than_its_share() {
         let clients = clients();
-        let connect = |address: &str| clients.connect(address.parse().unwrap(), false).map(Arc::new);
+        let connect = |address: &str| clients.connect(address.parse().unwrap(), &none()).map(Arc::new);
         let first = connect("203.0.113.1").unwrap();
         let second = connect("::ffff:203.0.113.1").unwrap();
         assert!(connect("203.0.113.1").is_none());
@@ -192,7 +226,7 @@ mod tests {
     #[test]
     fn an_ipv6_client_is_its_network() {
         let clients = clients();
-        let connect = |address: &str| clients.connect(address.parse().unwrap(), false);
+        let connect = |address: &str| clients.connect(address.parse().unwrap(), &none());
         let held = [connect("2001:db8::1").unwrap(), connect("2001:db8::ffff:0:0:2").unwrap()];
         assert!(connect("2001:db8::3").is_none());
         assert!(connect("2001:db8:0:1::1").is_some());
@@ -208,8 +242,9 @@ mod tests {
     fn this_machine_is_not_bounded() {
         let clients = clients();
         for address in ["127.0.0.1", "::1", "0.0.0.0"] {
-            let held: Vec<_> =
-                (0..9).map(|_| Arc::new(clients.connect(address.parse().unwrap(), false).unwrap())).collect();
+            let held: Vec<_> = (0..9)
+                .map(|_| Arc::new(clients.connect(address.parse().unwrap(), &none()).unwrap()))
+                .collect();
             let requests = held.iter().map(|connection| connection.request(&HeaderMap::new()));
             assert!(requests.collect::<Option<Vec<_>>>().is_some());
         }
@@ -219,35 +254,71 @@ mod tests {
     #[test]
     fn a_reverse_proxy_tells_who_sends() {
         let clients = clients();
-        let sender = |proxy: bool, told: &[&'static str]| {
+        let proxies: Arc<[Peers]> =
+            ["127.0.0.1", "10.0.0.0/8", "2001:db8:f::/48"].map(|peers| peers.parse().unwrap()).into();
+        let sender = |from: &str, told: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for value in told {
                 headers.append("x-forwarded-for", HeaderValue::from_static(value));
             }
-            let connection = clients.connect(Ipv4Addr::LOCALHOST.into(), proxy).unwrap();
+            let connection = clients.connect(from.parse().unwrap(), &proxies).unwrap();
             connection.sender(&headers).to_string()
         };
-        assert_eq!(sender(true, &["203.0.113.1"]), "203.0.113.1");
-        assert_eq!(sender(true, &["198.51.100.9", "198.51.100.7, 2001:db8::1"]), "2001:db8::1");
-        assert_eq!(sender(true, &[]), "127.0.0.1");
-        assert_eq!(sender(true, &["203.0.113.1, unknown"]), "127.0.0.1");
-        assert_eq!(sender(false, &["203.0.113.1"]), "127.0.0.1");
+        let cases: [(&[&'static str], &str); 13] = [
+            (&["203.0.113.1"], "203.0.113.1"),
+            (&["198.51.100.9", "198.51.100.7, 2001:db8::1"], "2001:db8::1"),
+            (&["198.51.100.9, 203.0.113.1, 10.0.0.2"], "203.0.113.1"),
+            (&["203.0.113.1", "10.0.0.3,10.0.0.2"], "203.0.113.1"),
+            (&["198.51.100.9, 2001:db8::1, 2001:db8:f::1"], "2001:db8::1"),
+            (&["10.0.0.4, 10.0.0.2"], "10.0.0.4"),
+            (&["203.0.113.1:5000", "[2001:db8:f::1]:80"], "203.0.113.1"),
+            (&["::ffff:203.0.113.1"], "203.0.113.1"),
+            (&[], "127.0.0.1"),
+            (&["203.0.113.1, unknown"], "127.0.0.1"),
+            (&["203.0.113.1, unknown, 10.0.0.2"], "10.0.0.2"),
+            (&["203.0.113.1", "", "10.0.0.2"], "10.0.0.2"),
+            (&["203.0.113.1, 0.0.0.0"], "127.0.0.1"),
+        ];
+        for (told, expected) in cases {
+            assert_eq!(sender("127.0.0.1", told), expected, "{told:?}");
+        }
+        for from in ["192.0.2.1", "::1", "0.0.0.0"] {
+            assert_eq!(sender(from, &["203.0.113.1"]), from, "whoever is no proxy tells for themselves");
+        }
 
-        let proxies = (0..9).map(|_| clients.connect(Ipv4Addr::new(203, 0, 113, 2).into(), true));
-        let proxies = proxies.collect::<Option<Vec<_>>>().unwrap();
+        let held = (0..9).map(|_| clients.connect(Ipv4Addr::new(10, 0, 0, 2).into(), &proxies));
+        let held = held.collect::<Option<Vec<_>>>().unwrap();
         let headers = HeaderMap::from_iter([(
             HeaderName::from_static("x-forwarded-for"),
             HeaderValue::from_static("203.0.113.1"),
         )]);
-        let _first = proxies[0].request(&headers).unwrap();
-        assert!(proxies[1].request(&headers).is_none());
+        let _first = held[0].request(&headers).unwrap();
+        assert!(held[1].request(&headers).is_none());
+        let strangers = (0..9).map(|_| clients.connect(Ipv4Addr::new(192, 0, 2, 2).into(), &proxies));
+        assert!(strangers.collect::<Option<Vec<_>>>().is_none());
+    }
+
+    #[test]
+    fn a_unix_socket_may_be_a_reverse_proxys() {
+        let clients = clients();
+        let headers = HeaderMap::from_iter([(
+            HeaderName::from_static("x-forwarded-for"),
+            HeaderValue::from_static("198.51.100.9, 203.0.113.1"),
+        )]);
+        for (peers, expected) in [("unix", "203.0.113.1"), ("127.0.0.1", "0.0.0.0"), ("0.0.0.0/0", "0.0.0.0")]
+        {
+            let proxies = Arc::new([peers.parse().unwrap()]);
+            let connection =
+                clients.connect(Ipv4Addr::UNSPECIFIED.into(), &(proxies as Arc<[Peers]>)).unwrap();
+            assert_eq!(connection.sender(&headers).to_string(), expected, "{peers}");
+        }
     }
 
     #[test]
     fn on_this_machine_a_token_tells_whose_turn_it_is() {
         let clients = clients();
         let client = |token: Option<&'static str>| {
-            let connection = clients.connect(Ipv4Addr::LOCALHOST.into(), false).unwrap();
+            let connection = clients.connect(Ipv4Addr::LOCALHOST.into(), &none()).unwrap();
             let headers = token.map(|token| (AUTHORIZATION, HeaderValue::from_static(token)));
             connection.request(&HeaderMap::from_iter(headers)).unwrap().client
         };

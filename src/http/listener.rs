@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::tls::{TlsError, TlsFiles};
+use crate::base::peers::Peers;
 
 /// One place to listen at, as configured.
 #[derive(Clone, Debug)]
@@ -21,14 +22,14 @@ pub struct Listener {
     pub bind: Bind,
     /// TLS with this certificate and key; none means plain HTTP, for a reverse proxy or this machine.
     pub tls: Option<TlsFiles>,
-    /// Whether a reverse proxy tells the address of each request's sender, as the last in `X-Forwarded-For`.
-    pub forwarded_for: bool,
+    /// The reverse proxies whose `X-Forwarded-For` is believed.
+    pub proxies: Vec<Peers>,
 }
 
 impl Listener {
     /// Plain HTTP, straight from the clients.
     pub fn plain(bind: Bind) -> Self {
-        Self { bind, tls: None, forwarded_for: false }
+        Self { bind, tls: None, proxies: Vec::new() }
     }
 }
 

@@ -24,7 +24,11 @@ use super::{
     rate::Rates,
     tls::Tls,
 };
-use crate::{api::Routes, base::limits, service::App};
+use crate::{
+    api::Routes,
+    base::{limits, peers::Peers},
+    service::App,
+};
 
 /// What an operator decides.
 #[derive(Clone, Debug)]
@@ -74,7 +78,7 @@ pub struct Server {
 struct Place {
     socket: Socket,
     tls: Option<Arc<Tls>>,
-    forwarded_for: bool,
+    proxies: Arc<[Peers]>,
 }
 
 /// What all connections share.
@@ -111,9 +115,10 @@ impl Server {
     pub async fn bind(settings: Settings, app: App, routes: Routes) -> Result<Self, BindError> {
         let mut passed = Passed::from_environment();
         let mut places = Vec::new();
-        for Listener { bind, tls, forwarded_for } in settings.listeners {
+        for Listener { bind, tls, proxies } in settings.listeners {
             let tls = tls.map(|files| Tls::load(files, app.clock.clone())).transpose()?.map(Arc::new);
-            places.push(Place { socket: Socket::bind(&bind, &mut passed).await?, tls, forwarded_for });
+            let socket = Socket::bind(&bind, &mut passed).await?;
+            places.push(Place { socket, tls, proxies: proxies.into() });
         }
         let (stop, stopping) = watch::channel(false);
         let limits = settings.limits;
@@ -160,7 +165,7 @@ impl Server {
 
 /// Accepts connections for ever. When all are taken, newcomers wait in the kernel's queue.
 async fn accept(place: Place, shared: Arc<Shared>) {
-    let Place { socket, tls, forwarded_for } = place;
+    let Place { socket, tls, proxies } = place;
     loop {
         let permit = shared.connections.clone().acquire_owned().await.expect("the semaphore is never closed");
         let (stream, address) = match socket.accept().await {
@@ -172,7 +177,7 @@ async fn accept(place: Place, shared: Arc<Shared>) {
                 continue;
             }
         };
-        let Some(client) = shared.clients.connect(address, forwarded_for) else {
+        let Some(client) = shared.clients.connect(address, &proxies) else {
             tracing::debug!(%address, "a client has too many connections");
             continue;
         };

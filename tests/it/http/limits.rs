@@ -229,7 +229,7 @@ async fn flagged_endpoints_are_rate_limited() {
 #[tokio::test]
 async fn behind_a_reverse_proxy_everybody_has_limits_of_their_own() {
     let mut settings = Settings { rate_limit: true, ..plain() };
-    settings.listeners[0].forwarded_for = true;
+    settings.listeners[0].proxies = ["127.0.0.1", "10.0.0.0/8"].map(|peers| peers.parse().unwrap()).into();
     let server = Running::start(settings).await;
     let body = r#"{"refresh_token":"abc"}"#;
     let post = async |sender: &str| {
@@ -241,7 +241,9 @@ async fn behind_a_reverse_proxy_everybody_has_limits_of_their_own() {
     };
     let mut answers = Vec::new();
     while answers.len() <= limits::ADDRESS_BURST as usize * 2 && !answers.contains(&429) {
-        answers.push(post(&format!("198.51.100.{}, 203.0.113.1", answers.len())).await);
+        // Through one proxy or through two.
+        let hop = if answers.len() % 2 == 0 { "" } else { ", 10.0.0.2" };
+        answers.push(post(&format!("198.51.100.{}, 203.0.113.1{hop}", answers.len())).await);
     }
     assert!(answers.contains(&429), "a made-up address before the proxy's is no way around the limit");
     assert_eq!(post("203.0.113.2").await, 200);
