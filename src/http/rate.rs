@@ -1,14 +1,13 @@
 //! Rate limits: a token bucket for each user, and for each address that has not authenticated.
 //!
-//! A bucket is one moment in time, the one at which it would be full again. Memory is bounded whatever comes: two
-//! generations of buckets, and when the younger one is full the elder is forgotten, its buckets refilled or not. Users
-//! and addresses are apart, so that a flood of addresses never makes a user's bucket forgotten.
+//! A bucket is one moment in time, the one at which it would be full again. Memory is bounded whatever comes: full buckets
+//! are forgotten, since they are as good as none, and if there are still too many, the fullest. So a flood of addresses that
+//! ask a little makes nobody forgotten who asks a lot. Users and addresses are apart.
 //! <https://spec.matrix.org/v1.19/client-server-api/#rate-limiting>
 
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::{BuildHasher, Hash},
-    mem,
     net::IpAddr,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -48,41 +47,52 @@ struct Buckets {
     /// Time in which an empty bucket is full again.
     refill: Duration,
     hasher: RandomState,
-    generations: Mutex<Generations>,
-}
-
-/// When each bucket is full again, by the hash of its key: 16 bytes whatever the key.
-#[derive(Default)]
-struct Generations {
-    young: HashMap<u64, Duration>,
-    old: HashMap<u64, Duration>,
+    /// When each bucket is full again, by the hash of its key: 24 bytes whatever the key.
+    full_at: Mutex<HashMap<u64, Duration>>,
 }
 
 impl Buckets {
     fn new(burst: u32, interval: Duration) -> Self {
-        Self { interval, refill: interval * burst, hasher: RandomState::new(), generations: Mutex::default() }
+        Self { interval, refill: interval * burst, hasher: RandomState::new(), full_at: Mutex::default() }
     }
 
     fn take(&self, key: impl Hash, now: Duration) -> Result<(), Duration> {
         let key = self.hasher.hash_one(key);
-        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-        let Generations { young, old } = &mut *generations;
-        let full_at = young.get(&key).or_else(|| old.get(&key)).map_or(now, |&full_at| full_at.max(now));
+        let mut all = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let full_at = all.get(&key).map_or(now, |&full_at| full_at.max(now));
         let wait = (full_at + self.interval).saturating_sub(now + self.refill);
-        if young.len() >= limits::RATES / 2 && !young.contains_key(&key) {
-            *old = mem::take(young);
-        }
         if !wait.is_zero() {
-            young.insert(key, full_at);
             return Err(wait);
         }
-        young.insert(key, full_at + self.interval);
+        if all.len() >= limits::RATES && !all.contains_key(&key) {
+            forget(&mut all, now);
+        }
+        all.insert(key, full_at + self.interval);
         Ok(())
     }
 }
 
+/// Forgets the buckets that are full and, if half are left still, the fullest: so it is done seldom enough to walk over all.
+fn forget(all: &mut HashMap<u64, Duration>, now: Duration) {
+    all.retain(|_, full_at| *full_at > now);
+    let Some(excess) = all.len().checked_sub(limits::RATES / 2).filter(|excess| *excess > 0) else { return };
+    let mut moments: Vec<Duration> = all.values().copied().collect();
+    let (fuller, &mut last, _) = moments.select_nth_unstable(excess - 1);
+    // Of those that are as full as the last one, only as many go as must.
+    let mut equal = 1 + fuller.iter().filter(|full_at| **full_at == last).count();
+    all.retain(|_, full_at| {
+        let goes = *full_at < last || *full_at == last && equal > 0;
+        equal -= usize::from(goes && *full_at == last);
+        !goes
+    });
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use ruma::OwnedUserId;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -105,27 +115,65 @@ mod tests {
         assert_eq!(taken(SECOND * 100), Err(SECOND));
     }
 
-    #[test]
-    fn a_million_addresses_take_bounded_memory() {
-        let buckets = Buckets::new(3, SECOND);
-        for address in 0..1_000_000_u32 {
-            assert_eq!(buckets.take(address, SECOND), Ok(()));
-        }
-        let generations = buckets.generations.lock().unwrap();
-        assert!(generations.young.len() + generations.old.len() <= limits::RATES);
+    fn len(buckets: &Buckets) -> usize {
+        buckets.full_at.lock().unwrap().len()
     }
 
     #[test]
-    fn a_bucket_in_use_outlives_a_flood() {
-        let buckets = Buckets::new(3, SECOND);
-        for _ in 0..3 {
-            assert_eq!(buckets.take("a", SECOND), Ok(()));
+    fn a_million_users_and_addresses_take_bounded_memory() {
+        let rates = Rates::new();
+        for number in 0..1_000_000_u32 {
+            // At once, and in a second.
+            let now =
+                SECOND + if number % 2 == 0 { Duration::ZERO } else { Duration::from_micros(number.into()) };
+            assert_eq!(rates.users.take(number, now), Ok(()));
+            assert_eq!(rates.addresses.take(number, now), Ok(()));
         }
-        for number in 0..limits::RATES as u64 * 2 {
-            assert_eq!(buckets.take(number, SECOND), Ok(()));
-            if number % 1_000 == 0 {
-                assert_eq!(buckets.take("a", SECOND), Err(SECOND));
+        for buckets in [&rates.users, &rates.addresses] {
+            let all = buckets.full_at.lock().unwrap();
+            assert!(all.len() <= limits::RATES && all.capacity() < limits::RATES * 2, "{}", all.capacity());
+        }
+    }
+
+    #[test]
+    fn whoever_asked_too_much_outlives_a_flood_of_others() {
+        let (rates, other) = (Rates::new(), Ipv4Addr::LOCALHOST.into());
+        let alice = <&UserId>::try_from("@alice:example.org").unwrap();
+        let who = [(Some(alice), other, limits::USER_BURST), (None, other, limits::ADDRESS_BURST)];
+        for (user, address, burst) in who {
+            for _ in 0..burst {
+                assert_eq!(rates.take(user, address, SECOND), Ok(()));
+            }
+            assert!(rates.take(user, address, SECOND).is_err());
+        }
+        for number in 0..limits::RATES as u32 * 4 {
+            let user = OwnedUserId::try_from(format!("@u{number}:example.org")).unwrap();
+            // The half of them more than once.
+            for _ in 0..1 + number % 2 {
+                _ = rates.take(Some(&user), other, SECOND);
+                _ = rates.take(None, Ipv4Addr::from_bits(number).into(), SECOND);
             }
         }
+        for (user, address, _) in who {
+            assert!(rates.take(user, address, SECOND).is_err(), "{user:?}");
+        }
+    }
+
+    #[test]
+    fn full_buckets_go_first_and_then_no_more_than_must() {
+        let buckets = Buckets::new(3, SECOND);
+        let many = limits::RATES as u64;
+        for number in 0..many {
+            assert_eq!(buckets.take(number, if number < 100 { SECOND } else { SECOND * 2 }), Ok(()));
+        }
+        // At this moment the first hundred are full, and all others equal.
+        assert_eq!(buckets.take(many, SECOND * 5 / 2), Ok(()));
+        assert_eq!(len(&buckets), limits::RATES / 2 + 1);
+        assert_eq!(buckets.take(many + 1, SECOND * 9), Ok(()));
+        assert_eq!(len(&buckets), limits::RATES / 2 + 2, "there is room");
+        for number in 0..many {
+            _ = buckets.take(many * 2 + number, SECOND * 9);
+        }
+        assert!(len(&buckets) <= limits::RATES);
     }
 }
