@@ -223,11 +223,14 @@ pub const PENDING_UPLOADS: u64 = 24;
 pub const PENDING_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// A download waits so long for its upload at most, whatever the client asks for.
 pub const UPLOAD_WAIT: Duration = Duration::from_secs(60);
-/// Thumbnails that are made at once.
+/// Thumbnails that are made at once, and for one user; others wait.
 pub const THUMBNAILS: usize = 1;
 /// Memory that making one takes, in bytes. A picture that would need more gets none.
 pub const THUMBNAIL_BYTES: u64 = 80 << 20;
 /// What a PNG may say beside its pixels, and one line of these, in bytes. It is part of the memory above.
+pub const THUMBNAILS_PER_USER: usize = 1;
+/// Thumbnails of one picture that are kept; the oldest gives way.
+pub const THUMBNAILS_KEPT: usize = 24;
 pub const PNG_METADATA_BYTES: u64 = 4 << 20;
 /// An animated picture of so many bytes at most is its own animated thumbnail.
 pub const ANIMATION_BYTES: u64 = 2 << 20;

@@ -1,7 +1,7 @@
 //! Downloads of what was uploaded, or is about to be.
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediadownloadservernamemediaid>
 
-use std::{fs::File, ops::Range, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs::File, io, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -10,7 +10,7 @@ use super::{MediaId, places::Place};
 use crate::{
     base::{ids::UserNumber, limits},
     service::App,
-    store::{Media, StoreError, StoredContent, Topic},
+    store::{ContentHash, Media, StoreError, StoredContent, Topic},
 };
 
 /// Who downloads.
@@ -19,6 +19,15 @@ pub enum Reader {
     User(UserNumber),
     /// Whoever uses the endpoints that need no access token: they know only what was uploaded when all did.
     Anyone,
+}
+
+impl Reader {
+    pub(super) fn user(self) -> Option<UserNumber> {
+        match self {
+            Self::User(user) => Some(user),
+            Self::Anyone => None,
+        }
+    }
 }
 
 /// A file to be sent.
@@ -63,7 +72,27 @@ pub async fn open(
     let StoredContent { hash, size, content_type, file_name, .. } = find(app, reader, id, patience).await?;
     let path = app.repository.files.folders().await?.content(hash);
     let opened = Opened { path, size: Some(size), content_type, file_name, tag: hash.to_string() };
-    Ok(opened.download(app, reader).await?)
+    match opened.download(app, reader).await {
+        Ok(download) => Ok(download),
+        Err(error) => Err(excused(app, hash, error).await),
+    }
+}
+
+/// What is to be told when the file of a content can't be opened: that it is not there is nobody's fault if it was
+/// deleted meanwhile.
+pub(super) async fn excused(app: &App, hash: ContentHash, error: StoreError) -> DownloadError {
+    if !is_missing(&error) {
+        return error.into();
+    }
+    match app.store.read(move |view| view.is_content_used(hash)).await {
+        Ok(true) => error.into(),
+        Ok(false) => DownloadError::NotFound,
+        Err(error) => error.into(),
+    }
+}
+
+pub(super) fn is_missing(error: &StoreError) -> bool {
+    matches!(error, StoreError::Io(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 /// What a URI leads to, once it does.
@@ -114,12 +143,8 @@ pub(super) struct Opened {
 
 impl Opened {
     pub(super) async fn download(self, app: &App, reader: Reader) -> Result<Download, StoreError> {
-        let user = match reader {
-            Reader::User(user) => Some(user),
-            Reader::Anyone => None,
-        };
         let Self { path, size, content_type, file_name, tag } = self;
-        let place = app.repository.downloads.take(user).await;
+        let place = app.repository.downloads.take(reader.user()).await;
         let open = move || {
             let file = File::open(path)?;
             let length = file.metadata()?.len();

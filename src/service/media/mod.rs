@@ -14,10 +14,9 @@ mod places;
 pub mod thumbnail;
 pub mod upload;
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use ruma::{MxcUri, OwnedMxcUri, ServerName};
-use tokio::sync::Semaphore;
 
 use self::{files::Files, places::Places};
 use crate::base::{limits, rng::Rng};
@@ -27,8 +26,8 @@ pub(super) struct Repository {
     files: Files,
     uploads: Places,
     downloads: Places,
-    /// A permit for each thumbnail that is made.
-    thumbnails: Arc<Semaphore>,
+    /// For the making of thumbnails.
+    thumbnails: Places,
 }
 
 impl Repository {
@@ -38,7 +37,7 @@ impl Repository {
             files: Files::new(&data_dir.join("media"), rng),
             uploads: Places::new(limits::UPLOADS, limits::UPLOADS_PER_USER),
             downloads: Places::new(limits::DOWNLOADS, limits::DOWNLOADS_PER_USER),
-            thumbnails: Arc::new(Semaphore::new(limits::THUMBNAILS)),
+            thumbnails: Places::new(limits::THUMBNAILS, limits::THUMBNAILS_PER_USER),
         }
     }
 }

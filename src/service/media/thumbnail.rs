@@ -5,6 +5,7 @@ use std::{
     fs::{self, DirBuilder, File},
     io::{self, BufReader},
     os::unix::fs::DirBuilderExt,
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -12,7 +13,7 @@ use std::{
 use super::{
     MediaId,
     download::{self, Download, DownloadError, Opened, Reader},
-    files::Folders,
+    files::{Folders, absent_or},
     picture::{Encoding, Frame, Picture, PictureError},
 };
 use crate::{
@@ -53,27 +54,21 @@ pub async fn open(
     let content = download::find(app, reader, id, patience).await?;
     let folders = app.repository.files.folders().await?;
     let task = Arc::new(Task { folders, wanted, hash: content.hash });
-    let look = |task: &Arc<Task>| {
-        let task = task.clone();
-        app.repository.files.run(move || Ok(task.look()))
+    let open = async || {
+        let found = task.found(app, reader).await?;
+        Ok::<_, ThumbnailError>(found.opened(&task, &content).download(app, reader).await?)
     };
-    let mut found = look(&task).await??;
-    if matches!(found, Found::Nothing) {
-        let permits = app.repository.thumbnails.clone();
-        let permit = permits.acquire_owned().await.expect("the semaphore is never closed");
-        // Somebody who waited for the same may have made it.
-        found = look(&task).await??;
-        if matches!(found, Found::Nothing) {
-            let task = task.clone();
-            // The permit goes along: nothing stops this when the client is gone.
-            let making = tokio::task::spawn_blocking(move || {
-                let _permit = permit;
-                task.make()
-            });
-            found = making.await.map_err(|error| StoreError::Io(io::Error::other(error)))??;
+    let opened = match open().await {
+        // It gave way to others just now.
+        Err(error) if error.is_of_missing_file() => open().await,
+        opened => opened,
+    };
+    match opened {
+        Err(ThumbnailError::Download(DownloadError::Store(error))) => {
+            Err(download::excused(app, content.hash, error).await.into())
         }
+        opened => opened,
     }
-    Ok(found.opened(&task, &content).download(app, reader).await?)
 }
 
 /// One thumbnail of one picture.
@@ -92,6 +87,31 @@ enum Found {
 }
 
 impl Task {
+    /// Finds what there is to answer with, or makes it.
+    async fn found(self: &Arc<Self>, app: &App, reader: Reader) -> Result<Found, ThumbnailError> {
+        let look = || {
+            let task = self.clone();
+            app.repository.files.run(move || Ok(task.look()))
+        };
+        let found = look().await??;
+        if !matches!(found, Found::Nothing) {
+            return Ok(found);
+        }
+        let place = app.repository.thumbnails.take(reader.user()).await;
+        // Somebody who waited for the same may have made it.
+        let found = look().await??;
+        if !matches!(found, Found::Nothing) {
+            return Ok(found);
+        }
+        let task = self.clone();
+        // The place goes along: nothing stops this when the client is gone.
+        let making = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            task.make()
+        });
+        making.await.map_err(|error| StoreError::Io(io::Error::other(error)))?
+    }
+
     /// Looks at the head of the picture, and whether the thumbnail is there.
     fn look(&self) -> Result<Found, ThumbnailError> {
         let picture = self.picture()?;
@@ -119,7 +139,8 @@ impl Task {
             let mut file = self.folders.begin()?;
             file.write(&bytes)?;
             file.sync()?;
-            file.keep(&folder, &name(frame, encoding))
+            file.keep(&folder, &name(frame, encoding))?;
+            make_room(&folder, &name(frame, encoding))
         };
         keep().map_err(StoreError::from)?;
         Ok(Found::Kept(frame, encoding))
@@ -131,6 +152,20 @@ impl Task {
         let (size, file) = open().map_err(StoreError::from)?;
         Ok(Picture::read(file, size)?)
     }
+}
+
+/// Removes the oldest thumbnails of a picture if there are too many beside this one.
+fn make_room(folder: &Path, new: &str) -> io::Result<()> {
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name() != new {
+            kept.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    kept.sort_unstable();
+    let surplus = (kept.len() + 1).saturating_sub(limits::THUMBNAILS_KEPT);
+    kept.into_iter().take(surplus).try_for_each(|(_, path)| absent_or(fs::remove_file(path)))
 }
 
 impl Found {
@@ -190,6 +225,12 @@ const SCALE: [(u32, u32); 4] = [(320, 240), (640, 480), (800, 600), (1_600, 1_20
 const LARGEST: Frame = Frame { width: 1_600, height: 1_200, crop: false };
 const CROP: [u32; 5] = [32, 96, 320, 640, 800];
 const CROP_STEP: u32 = 32;
+
+impl ThumbnailError {
+    fn is_of_missing_file(&self) -> bool {
+        matches!(self, Self::Download(DownloadError::Store(error)) if download::is_missing(error))
+    }
+}
 
 impl From<PictureError> for ThumbnailError {
     fn from(error: PictureError) -> Self {

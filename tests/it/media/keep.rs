@@ -2,10 +2,16 @@
 
 use std::{fs, time::Duration};
 
-use tayberry::{service::media::keep::purge, store::MediaPart};
-use tokio::time::sleep;
+use tayberry::{base::limits, service::media::keep::purge, store::MediaPart};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::sleep,
+};
 
-use super::thumbnails::{encoded, picture};
+use super::{
+    noise,
+    thumbnails::{encoded, picture},
+};
 use crate::rig::Rig;
 
 #[tokio::test]
@@ -59,4 +65,32 @@ async fn deleted_media_give_their_space_back_unless_somebody_else_has_them() {
     assert_eq!(purge(&rig.app, old).await.unwrap().count, 1);
     assert_eq!(rig.files("content").len(), 1);
     rig.media(&alice, &format!("download/{bobs}")).await.ok();
+}
+
+/// Whoever waits for a place may find that the file went meanwhile.
+#[tokio::test]
+async fn what_is_deleted_before_it_is_opened_is_not_found() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    let large = rig.upload(&alice, "video/mp4", &noise(8_000_000, 1)).await;
+    let id = rig.upload(&alice, "text/plain", b"hello").await;
+    let mut slow = Vec::new();
+    for _ in 0..limits::DOWNLOADS_PER_USER {
+        let mut stream = rig.connect().await;
+        let request = format!(
+            "GET /_matrix/client/v1/media/download/example.org/{large} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n",
+            alice.token
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.read_exact(&mut [0; 1]).await.unwrap();
+        slow.push(stream);
+    }
+    let path = format!("download/{id}");
+    let purge = async {
+        sleep(Duration::from_millis(200)).await;
+        assert_eq!(purge(&rig.app, MediaPart::default()).await.unwrap().count, 2);
+        drop(slow);
+    };
+    let (answer, ()) = tokio::join!(rig.media(&alice, &path), purge);
+    assert_eq!(answer.error(), (404, "M_NOT_FOUND".to_owned()));
 }

@@ -112,6 +112,26 @@ async fn a_thumbnail_is_made_once() {
 }
 
 #[tokio::test]
+async fn a_picture_has_so_many_thumbnails() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    let body = encoded(&picture(900, 900), ImageFormat::Png);
+    let id = rig.upload(&alice, "image/png", &body).await;
+    let folder = format!("thumbnails/{}", blake3::hash(&body).to_hex());
+    let sizes = [(320, 240), (640, 480)].map(|size| (size, "")).into_iter();
+    let sizes = sizes.chain((1..=25).map(|step| ((800, 32 * step), "&method=crop")));
+    for (wanted, method) in sizes.clone() {
+        let made = decoded(thumbnail(&rig, &alice, &id, wanted, method).await);
+        assert!(made.width() == wanted.0 || method.is_empty());
+    }
+    let kept = rig.files(&folder);
+    assert_eq!(kept.len(), tayberry::base::limits::THUMBNAILS_KEPT);
+    assert!(kept.contains(&"800x800-crop.jpeg".to_owned()), "the newest are kept");
+    assert!(!kept.contains(&"320x240-scale.jpeg".to_owned()), "the oldest gave way");
+    decoded(thumbnail(&rig, &alice, &id, (320, 240), "").await);
+}
+
+#[tokio::test]
 async fn what_is_transparent_stays_so() {
     let rig = Rig::start().await;
     let alice = rig.register("alice").await;
