@@ -12,12 +12,13 @@ use http::{
     },
 };
 use ruma::http_headers::{CROSS_ORIGIN_RESOURCE_POLICY, ContentDisposition, ContentDispositionType};
+use tokio::time::timeout;
 
 use super::{
     Body, Error,
     body::{Failed, Stream},
 };
-use crate::service::media::download::Download;
+use crate::{base::limits, service::media::download::Download};
 
 /// Who may keep a copy of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,9 +81,8 @@ fn stream(file: Download, range: Range<u64>) -> Stream {
                 tracing::error!(%error, "a file of the content repository can't be read");
                 Failed
             });
-            if sender.send(piece).await.is_err() {
-                break;
-            }
+            // Whoever takes nothing for so long takes a place that another one waits for.
+            let Ok(Ok(())) = timeout(limits::DOWNLOAD_PIECE_TIME, sender.send(piece)).await else { break };
         }
     });
     stream
