@@ -53,7 +53,10 @@ pub(super) fn answer(file: Download, headers: &HeaderMap, cache: Cache) -> Resul
     set(CONTENT_TYPE, content_type)?;
     set(CONTENT_DISPOSITION, &disposition(content_type, file.file_name.clone()).to_string())?;
     set(ETAG, &tag)?;
-    set(CACHE_CONTROL, if cache == Cache::Anybody { FOR_ANYBODY } else { FOR_CLIENT })?;
+    // Who keeps that a part is not there could take it for the whole.
+    if status != StatusCode::RANGE_NOT_SATISFIABLE {
+        set(CACHE_CONTROL, if cache == Cache::Anybody { FOR_ANYBODY } else { FOR_CLIENT })?;
+    }
     set(CONTENT_SECURITY_POLICY, POLICY)?;
     set(CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin")?;
     set(X_CONTENT_TYPE_OPTIONS, "nosniff")?;

@@ -76,6 +76,7 @@ async fn parts_of_a_file_are_told_by_their_range() {
     }
     let beyond = rig.media_with(&alice, &path, &[("range", "bytes=300000-")]).await;
     assert_eq!((beyond.status, beyond.header("content-range")), (416, "bytes */300000"));
+    assert_eq!(beyond.header("cache-control"), "", "what is no part of the file is not the file");
     for headers in [
         &[("range", "bytes=0-0,5-6")][..],
         &[("range", "bytes=0-0"), ("if-range", "\"other\"")],
