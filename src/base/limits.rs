@@ -289,6 +289,8 @@ pub const RELATION_HOPS: usize = 3;
 /// Events of one page of a room's timeline, whatever the client asks for.
 pub const PAGE_EVENTS: usize = 1_000;
 /// Events of one page if the client does not say.
+/// The same in bytes of events, unless it is a single one.
+pub const PAGE_BYTES: usize = 1 << 20;
 pub const PAGE_EVENTS_DEFAULT: usize = 10;
 /// Places that one walk through a timeline visits, whatever it finds there.
 pub const WALK_STEPS: usize = 2_000;

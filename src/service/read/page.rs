@@ -63,10 +63,11 @@ pub fn walk(
         return Ok(page);
     }
     let mut items = view.timeline(access.room, low.0..high.0);
-    let mut steps = 0;
+    let (mut steps, mut bytes) = (0, 0);
     while let Some(item) = if backward { items.next_back() } else { items.next() } {
         let (place, item) = item?;
-        if page.events.len() >= walk.limit || steps >= limits::WALK_STEPS {
+        let is_full = page.events.len() >= walk.limit || bytes >= limits::PAGE_BYTES;
+        if is_full || steps >= limits::WALK_STEPS {
             page.end = Some(match backward {
                 true => PageToken::after(place),
                 false => PageToken(place),
@@ -78,6 +79,7 @@ pub fn walk(
         if let Some(event) = reader.visible(number)?
             && admits(filter, event.pdu())
         {
+            bytes += event.pdu().json().len();
             page.events.push((place, event));
         }
     }

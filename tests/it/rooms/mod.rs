@@ -2,6 +2,7 @@
 
 mod conversation;
 mod ignored;
+mod pages;
 mod redactions;
 mod relations;
 mod requests;
