@@ -158,7 +158,8 @@ pub const PRESENCE_ROOM: u32 = 100;
 /// Users whose presence one answer looks at, and tells.
 pub const PRESENCE_TOLD: usize = 1_000;
 /// Steps that matching one event with one user's push rules takes: characters of rules times characters of the event.
-pub const PUSH_RULE_STEPS: usize = 4 << 20;
+/// What takes more matches nothing.
+pub const PUSH_RULE_STEPS: usize = 1 << 20;
 /// A registration token, in bytes.
 /// <https://spec.matrix.org/v1.19/client-server-api/#token-authenticated-registration>
 pub const REGISTRATION_TOKEN_BYTES: usize = 64;
@@ -206,9 +207,9 @@ pub const DOWNLOADS_PER_USER: usize = 32;
 pub const UPLOAD_CHUNK_BYTES: usize = 128 << 10;
 /// A download is read from disk in pieces of this size, in bytes; it holds two, and the connection as many.
 pub const DOWNLOAD_CHUNK_BYTES: usize = 64 << 10;
-/// An upload must be this fast on average, in bytes a second, besides [`BODY_TIME`] once.
 /// A download whose client takes not even one more piece in so long ends.
 pub const DOWNLOAD_PIECE_TIME: Duration = Duration::from_secs(60);
+/// An upload must be this fast on average, in bytes a second, besides [`BODY_TIME`] once.
 pub const UPLOAD_BYTES_PER_SECOND: u64 = 4 << 10;
 /// The name of something in the content repository, without its server, in bytes.
 pub const MEDIA_ID_BYTES: usize = 255;
@@ -227,12 +228,12 @@ pub const PENDING_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 pub const UPLOAD_WAIT: Duration = Duration::from_secs(60);
 /// Thumbnails that are made at once, and for one user; others wait.
 pub const THUMBNAILS: usize = 1;
-/// Memory that making one takes, in bytes. A picture that would need more gets none.
-pub const THUMBNAIL_BYTES: u64 = 80 << 20;
-/// What a PNG may say beside its pixels, and one line of these, in bytes. It is part of the memory above.
 pub const THUMBNAILS_PER_USER: usize = 1;
 /// Thumbnails of one picture that are kept; the oldest gives way.
 pub const THUMBNAILS_KEPT: usize = 24;
+/// Memory that making one takes, in bytes. A picture that would need more gets none.
+pub const THUMBNAIL_BYTES: u64 = 80 << 20;
+/// What a PNG may say beside its pixels, and one line of these, in bytes. It is part of the memory above.
 pub const PNG_METADATA_BYTES: u64 = 4 << 20;
 /// An animated picture of so many bytes at most is its own animated thumbnail.
 pub const ANIMATION_BYTES: u64 = 2 << 20;
@@ -288,9 +289,9 @@ pub const RELATIONS: usize = 10_000;
 pub const RELATION_HOPS: usize = 3;
 /// Events of one page of a room's timeline, whatever the client asks for.
 pub const PAGE_EVENTS: usize = 1_000;
-/// Events of one page if the client does not say.
 /// The same in bytes of events, unless it is a single one.
 pub const PAGE_BYTES: usize = 1 << 20;
+/// Events of one page if the client does not say.
 pub const PAGE_EVENTS_DEFAULT: usize = 10;
 /// Places that one walk through a timeline visits, whatever it finds there.
 pub const WALK_STEPS: usize = 2_000;

@@ -66,6 +66,7 @@ impl<'a> Matcher<'a> {
             }
             PushCondition::EventPropertyContains(data) => {
                 let values = self.property(&data.key).and_then(Value::as_array);
+                let values = values.filter(|values| self.take(values.len()));
                 values.is_some_and(|values| values.iter().any(|value| is(value, &data.value)))
             }
             condition if condition.kind() == "contains_display_name" => {
@@ -73,7 +74,7 @@ impl<'a> Matcher<'a> {
                 let body = self.property("content.body").and_then(Value::as_str);
                 name.zip(body).is_some_and(|(name, body)| {
                     // A name is no pattern.
-                    has_word(&body.to_lowercase(), &name.to_lowercase())
+                    self.take(body.len()) && has_word(&body.to_lowercase(), &name.to_lowercase())
                 })
             }
             _ => false,
@@ -88,21 +89,28 @@ impl<'a> Matcher<'a> {
             self.property(key).and_then(Value::as_str)
         };
         let Some(value) = value else { return false };
+        let is_body = key == "content.body";
+        let is_word = is_body && !pattern.contains(['*', '?']);
+        let steps = if is_word { value.len() } else { value.len().saturating_mul(pattern.len()) };
+        if !self.take(steps.max(value.len())) {
+            return false;
+        }
         let (value, pattern) = (value.to_lowercase(), pattern.to_lowercase());
-        if key != "content.body" {
-            let steps = value.len().saturating_mul(pattern.len());
-            return self.take(steps) && glob::matches(&pattern, &value, Wildcards::StarAndQuestionMark);
+        if !is_body {
+            glob::matches(&pattern, &value, Wildcards::StarAndQuestionMark)
+        } else if is_word {
+            has_word(&value, &pattern)
+        } else {
+            has_words(&value, &pattern)
         }
-        if !pattern.contains(['*', '?']) {
-            return self.take(value.len()) && has_word(&value, &pattern);
-        }
-        let steps = value.len().saturating_mul(pattern.len());
-        self.take(steps) && has_words(&value, &pattern)
     }
 
     /// A property of the event by its path, whose dots within a name have a backslash before them.
     /// <https://spec.matrix.org/v1.19/appendices/#dot-separated-property-paths>
-    fn property(&self, path: &str) -> Option<&'a Value> {
+    fn property(&mut self, path: &str) -> Option<&'a Value> {
+        if !self.take(path.len() + 1) {
+            return None;
+        }
         let (mut value, mut name, mut characters) = (self.event, String::new(), path.chars());
         loop {
             match characters.next() {
@@ -318,6 +326,41 @@ mod tests {
         let name = json!({"kind": "contains_display_name"});
         assert!(holds(name.clone(), &message("ask alice (away)!")));
         assert!(!holds(name, &message("ask alice")));
+    }
+
+    #[test]
+    fn every_condition_takes_steps() {
+        let list: Vec<u32> = (0..10_000).chain([7_777_777]).collect();
+        let mut event = message(&format!("{} Alice (away)", "word ".repeat(10_000)));
+        event["content"]["list"] = json!(list);
+        for condition in [
+            json!({"kind": "contains_display_name"}),
+            json!({"kind": "event_match", "key": "content.body", "pattern": "word"}),
+            json!({"kind": "event_match", "key": "content.body", "pattern": "*"}),
+            json!({"kind": "event_property_contains", "key": "content.list", "value": 7_777_777}),
+            json!({"kind": "event_property_is", "key": format!("{}content", "no.".repeat(10_000)), "value": null}),
+        ] {
+            let steps = |times| {
+                let rules = conditions(json!(vec![condition.clone(); times]));
+                let context = Context {
+                    room_id: room_id!("!r:x"),
+                    members: 3,
+                    user_id: user_id!("@alice:x"),
+                    display_name: Some("Alice (away)"),
+                    may_notify: &|_| true,
+                };
+                let mut matcher =
+                    Matcher { event: &event, context: &context, steps: limits::PUSH_RULE_STEPS };
+                let AnyPushRuleRef::Override(rule) = rules.iter().nth(1).unwrap() else { panic!("ours") };
+                let matches = matcher.all(&rule.conditions);
+                (matches, limits::PUSH_RULE_STEPS - matcher.steps)
+            };
+            let (matches, taken) = steps(1);
+            assert!(taken >= 10_000, "{condition} takes {taken}");
+            if matches {
+                assert_eq!(steps(1_000), (false, limits::PUSH_RULE_STEPS), "{condition}");
+            }
+        }
     }
 
     #[test]
