@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{App, presence, read::reader::Onlooker, unread};
 use crate::{
-    base::ids::{Position, RoomNumber},
+    base::ids::{Position, RoomNumber, UserNumber},
     store::{Receipt, StoreError, Topic, Unread, View, events::Membership},
 };
 
@@ -63,11 +63,13 @@ pub async fn mark(
                         transaction.touch(Topic::User(user));
                     }
                     Set::Fully(event_id) => {
+                        if !is_ahead(transaction, room, &room_id, user, event_id)? {
+                            return Ok(());
+                        }
                         let content = json!({"event_id": event_id}).to_string();
                         transaction.set_account_data(user, Some(room_id.as_str()), FULLY_READ, &content)?;
                         transaction.touch(Topic::User(user));
                     }
-                    Set::Nothing => {}
                 }
                 Ok::<_, StoreError>(())
             })
@@ -92,8 +94,6 @@ enum Set {
         unread: Option<Unread>,
     },
     Fully(OwnedEventId),
-    /// What is set is further ahead.
-    Nothing,
 }
 
 impl Found {
@@ -122,17 +122,27 @@ impl Found {
                 Set::Receipt { receipt, kept: view.unread(onlooker.user, room)?, unread }
             }
             Mark::Fully(event_id) => {
-                let new = anchor(view, room, &event_id)?.ok_or(MarkError::NoSuchEvent)?;
-                let known = view.account_data(onlooker.user, Some(room_id.as_str()), FULLY_READ)?;
-                let known = known.and_then(|text| serde_json::from_str::<Value>(&text).ok());
-                let known =
-                    known.and_then(|content| OwnedEventId::try_from(content["event_id"].as_str()?).ok());
-                let old = known.map(|event_id| anchor(view, room, &event_id)).transpose()?.flatten();
-                if old.is_some_and(|old| old >= new) { Set::Nothing } else { Set::Fully(event_id) }
+                anchor(view, room, &event_id)?.ok_or(MarkError::NoSuchEvent)?;
+                Set::Fully(event_id)
             }
         };
         Ok(Self { room, room_id: room_id.clone(), onlooker, set })
     }
+}
+
+/// Whether an event is further ahead than the one up to which everything was read.
+fn is_ahead(
+    view: &View<'_>,
+    room: RoomNumber,
+    room_id: &OwnedRoomId,
+    user: UserNumber,
+    event_id: &OwnedEventId,
+) -> Result<bool, StoreError> {
+    let known = view.account_data(user, Some(room_id.as_str()), FULLY_READ)?;
+    let known = known.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    let known = known.and_then(|content| OwnedEventId::try_from(content["event_id"].as_str()?).ok());
+    let old = known.map(|event_id| anchor(view, room, &event_id)).transpose()?.flatten();
+    Ok(old < anchor(view, room, event_id)?)
 }
 
 /// Where an event stands in the room's timeline.
