@@ -49,6 +49,8 @@ pub enum Change {
 pub enum ChangeError {
     #[error("there is no such push rule")]
     NotFound,
+    #[error("there is no such push rule to stand beside")]
+    NoNeighbour,
     #[error("the push rule can't be set: {0}")]
     Refused(String),
     #[error("the push rules would be too large")]
@@ -143,7 +145,7 @@ fn apply(rules: &mut Ruleset, change: Change) -> Result<(), ChangeError> {
     match change {
         Change::Insert { rule, after, before } => {
             let refused = |error: InsertPushRuleError| match error {
-                InsertPushRuleError::UnknownRuleId => ChangeError::NotFound,
+                InsertPushRuleError::UnknownRuleId => ChangeError::NoNeighbour,
                 error => ChangeError::Refused(error.to_string()),
             };
             rules.insert(rule, after.as_deref(), before.as_deref()).map_err(refused)

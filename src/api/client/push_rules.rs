@@ -120,6 +120,9 @@ impl From<ChangeError> for Error {
     fn from(error: ChangeError) -> Self {
         match error {
             ChangeError::NotFound => Self::not_found("You have no such push rule"),
+            ChangeError::NoNeighbour => {
+                Self::bad_request(ErrorKind::Unknown, "There is no push rule to stand before or after")
+            }
             ChangeError::Refused(text) => Self::bad_request(ErrorKind::InvalidParam, text),
             ChangeError::TooLarge => Self::too_large("Your push rules would be too large"),
             ChangeError::Store(error) => error.into(),
