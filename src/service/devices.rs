@@ -53,9 +53,8 @@ pub async fn rename(
 
 /// Removes devices of a user; ids of devices that aren't there are fine.
 pub async fn remove(app: &App, user: UserNumber, ids: Vec<OwnedDeviceId>) -> Result<(), StoreError> {
-    app.store
-        .write(move |transaction| ids.iter().try_for_each(|id| transaction.remove_device(user, id.as_str())))
-        .await
+    let ids = ids.into_iter().map(|id| id.to_string()).collect();
+    app.store.write(move |transaction| transaction.remove_devices_of(user, &ids)).await
 }
 
 /// Removes all devices of a user.

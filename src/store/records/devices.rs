@@ -1,6 +1,6 @@
 //! Devices: what a user is logged in with. A device's tokens go with it.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use rusqlite::{OptionalExtension, Row};
 
@@ -96,10 +96,10 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Removes a user's device and all that is its own, if there is such a device.
-    pub fn remove_device(&mut self, user: UserNumber, id: &str) -> Result<(), StoreError> {
-        let device = self.device(user, id)?;
-        self.remove(user, device)
+    /// Removes those of a user's devices that have one of these ids, and all that is their own.
+    pub fn remove_devices_of(&mut self, user: UserNumber, ids: &BTreeSet<String>) -> Result<(), StoreError> {
+        let devices = self.devices(user)?;
+        self.remove(user, devices.into_iter().filter(|device| ids.contains(&device.id)))
     }
 
     /// Removes all devices of a user but one.

@@ -194,7 +194,8 @@ mod tests {
         assert_eq!(texts(&waiting(&store, phone, Position(0)).await.0), ["d"]);
         assert_eq!(texts(&waiting(&store, desk, Position(0)).await.0), ["c"]);
         assert!(!store.read(move |view| view.has_to_device(phone, b)).await.unwrap());
-        store.write(|transaction| transaction.remove_device(ALICE, "PHONE")).await.unwrap();
+        let phones = ["PHONE".to_owned()].into();
+        store.write(move |transaction| transaction.remove_devices_of(ALICE, &phones)).await.unwrap();
         assert!(waiting(&store, phone, Position(0)).await.0.is_empty(), "they go with the device");
     }
 
