@@ -104,8 +104,12 @@ impl Transaction<'_> {
     pub fn deactivate_account(&mut self, number: UserNumber, erase: bool) -> Result<(), StoreError> {
         let sql = "UPDATE users SET password_hash = NULL, deactivated_at = ?2, erased = ?3 WHERE number = ?1";
         self.sql().prepare_cached(sql)?.execute((number, self.now(), erase))?;
-        for key in self.cross_signing_keys(number)? {
+        let keys = self.cross_signing_keys(number)?;
+        for key in &keys {
             self.remove_cross_signing_key(number, &key.usage)?;
+        }
+        if !keys.is_empty() {
+            self.change_keys(number)?;
         }
         self.remove_devices(number)?;
         if erase {

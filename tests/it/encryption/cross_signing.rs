@@ -60,6 +60,11 @@ async fn publish(rig: &Rig, who: &Member, keys: Value) -> Reply {
     rig.send_as(who, "POST", "/_matrix/client/v3/keys/device_signing/upload", keys).await
 }
 
+async fn deactivate(rig: &Rig, who: &Member, name: &str) {
+    let body = with_password(json!({}), name);
+    rig.send_as(who, "POST", "/_matrix/client/v3/account/deactivate", body).await.ok();
+}
+
 async fn sign(rig: &Rig, who: &Member, keys: Value) -> Value {
     rig.send_as(who, "POST", "/_matrix/client/v3/keys/signatures/upload", keys).await.ok()
 }
@@ -320,4 +325,20 @@ async fn what_changes_between_check_and_write_is_noticed() {
         query(&rig, &alice.member, bob_id.as_str()).await["master_keys"][bob_id.as_str()],
         of_bob.master_key()
     );
+}
+
+#[tokio::test]
+async fn the_keys_of_an_account_that_ends_go_with_it() {
+    let mut rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let room = create(&rig, &alice, json!({"invite": [bob.user_id]})).await;
+    act(&rig, &bob, &room, "join", json!({})).await;
+    publish(&rig, &bob, Identity::of(&bob).upload()).await.ok();
+    let since = next(&sync(&rig, &alice, "").await);
+    // So that he does not leave the room at the same time.
+    rig.stop_workers().await;
+    deactivate(&rig, &bob, "bob").await;
+    let news = sync(&rig, &alice, &format!("since={since}")).await;
+    assert_eq!(news["device_lists"], json!({"changed": [bob.user_id]}));
+    assert!(query(&rig, &alice, &bob.user_id).await.get("master_keys").is_none());
 }
