@@ -36,7 +36,7 @@ pub async fn upload(app: &App, session: &Session, uploaded: Uploaded) -> Result<
     };
     app.store
         .write(move |transaction| {
-            if !transaction.is_device(device)? {
+            if transaction.is_locked(device)?.is_none() {
                 return Err(KeyError::LoggedOut);
             }
             if transaction.keys_of_device(device)? != known {

@@ -12,22 +12,26 @@ use crate::{
     service::{
         App,
         presence::{self, State},
+        sessions::SessionError,
         to_device,
         turn::Turn,
         unread,
     },
-    store::{StoreError, Watch},
+    store::Watch,
 };
 
 /// Answers a query at once if it asks for everything or there is something to tell, else when there is, or after
 /// `timeout` without. While it waits, the turn is not held. Meanwhile the user is shown to be there as `state` has it.
+///
+/// # Errors
+/// The device was logged out or the account locked, perhaps while it waited; or the store failed.
 pub async fn sync(
     app: &App,
     turn: &Turn,
     query: Query,
     timeout: Duration,
     state: State,
-) -> Result<Answer, StoreError> {
+) -> Result<Answer, SessionError> {
     let _there = presence::begin(app, query.onlooker.user, query.onlooker.device, state);
     let at_once = query.since.is_none() || query.full_state || timeout.is_zero();
     let query = Arc::new(query);
@@ -66,10 +70,15 @@ pub async fn sync(
     Ok(answer)
 }
 
-async fn read(app: &App, query: &Arc<Query>) -> Result<Answer, StoreError> {
+async fn read(app: &App, query: &Arc<Query>) -> Result<Answer, SessionError> {
     let (user, query) = (query.onlooker.user, query.clone());
     let unlogged = Unlogged::of(app, &query);
-    let mut answer = app.store.read(move |view| v3::answer(view, &query, &unlogged)).await?;
+    let answer = app.store.read(move |view| match view.is_locked(query.onlooker.device)? {
+        Some(false) => Ok(v3::answer(view, &query, &unlogged)?),
+        Some(true) => Err(SessionError::Locked),
+        None => Err(SessionError::UnknownToken { soft_logout: false }),
+    });
+    let mut answer = answer.await?;
     unread::keep(app, user, mem::take(&mut answer.counted));
     Ok(answer)
 }

@@ -9,7 +9,7 @@ use crate::{
         clock::Timestamp,
         ids::{DeviceNumber, UserNumber},
     },
-    store::{StoreError, Transaction, View},
+    store::{StoreError, Topic, Transaction, View},
 };
 
 /// One device of a local user.
@@ -32,10 +32,10 @@ impl View<'_> {
         Ok(statement.query_map([user], read)?.collect::<Result<_, _>>()?)
     }
 
-    /// Whether there still is a device of this number.
-    pub fn is_device(&self, number: DeviceNumber) -> Result<bool, StoreError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM devices WHERE number = ?1)";
-        Ok(self.sql().prepare_cached(sql)?.query_row([number], |row| row.get(0))?)
+    /// Whether the account of a device is locked; none if there is no such device any more.
+    pub fn is_locked(&self, device: DeviceNumber) -> Result<Option<bool>, StoreError> {
+        let sql = "SELECT locked FROM devices JOIN users ON users.number = user WHERE devices.number = ?1";
+        Ok(self.sql().prepare_cached(sql)?.query_row([device], |row| row.get(0)).optional()?)
     }
 
     /// A user's device by its id.
@@ -120,6 +120,8 @@ impl Transaction<'_> {
         devices: impl IntoIterator<Item = Device>,
     ) -> Result<(), StoreError> {
         let mut had_keys = false;
+        // Who waits for news on such a device waits no longer.
+        self.touch(Topic::User(user));
         for device in devices {
             had_keys |= self.remove_device_keys(user, device.number, &device.id)?;
             self.sql().prepare_cached("DELETE FROM devices WHERE number = ?1")?.execute([device.number])?;

@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, Row};
 
 use crate::{
     base::{clock::Timestamp, ids::UserNumber, secret::Secret},
-    store::{StoreError, Transaction, View},
+    store::{StoreError, Topic, Transaction, View},
 };
 
 /// A local user's account.
@@ -89,6 +89,7 @@ impl Transaction<'_> {
     pub fn set_locked(&mut self, number: UserNumber, locked: bool) -> Result<(), StoreError> {
         let sql = "UPDATE users SET locked = ?2 WHERE number = ?1";
         self.sql().prepare_cached(sql)?.execute((number, locked))?;
+        self.touch(Topic::User(number));
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Devices.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tayberry::{
     api,
@@ -7,10 +9,13 @@ use tayberry::{
     http::{Bind, Limits, Listener, Server, Settings},
 };
 use tempfile::TempDir;
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, time::timeout};
 
 use super::{DEVICES, LOGIN, WHOAMI, by_password};
-use crate::rig::{Member, Rig, exchange};
+use crate::{
+    rig::{Member, Reply, Rig, exchange},
+    rooms::{next, sync},
+};
 
 #[tokio::test]
 async fn devices_are_listed_named_and_found() {
@@ -66,6 +71,51 @@ async fn a_deleted_device_takes_its_tokens_along_and_may_be_deleted_again() {
     let mut again = by_password("alice");
     again["device_id"] = json!(other.device_id);
     assert_eq!(Member::of(rig.post(LOGIN, again).await).device_id, other.device_id);
+}
+
+#[tokio::test]
+async fn many_devices_go_at_once_and_others_stay() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let (one, two) = (rig.log_in("alice").await, rig.log_in("alice").await);
+    let mut ids: Vec<_> = (0..5_000).map(|n| format!("D{n}")).collect();
+    ids.extend([&one, &two, &one, &bob].map(|member| member.device_id.clone()));
+    let body = json!({"devices": ids, "auth": by_password("alice")});
+    rig.send_as(&alice, "POST", "/_matrix/client/v3/delete_devices", body).await.ok();
+    for (member, status) in [(&alice, 200), (&one, 401), (&two, 401), (&bob, 200)] {
+        assert_eq!(rig.send_as(member, "GET", WHOAMI, Value::Null).await.status, status);
+    }
+}
+
+/// What a client is told that waits for news while something happens.
+async fn told_while(rig: &Rig, who: &Member, something: impl Future<Output = Reply>) -> Reply {
+    let since = next(&sync(rig, who, "").await);
+    let path = format!("/_matrix/client/v3/sync?timeout=60000&since={since}");
+    let waiting = timeout(Duration::from_secs(20), rig.send_as(who, "GET", &path, Value::Null));
+    let (told, done) = tokio::join!(waiting, async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        something.await
+    });
+    done.ok();
+    told.expect("the wait ends")
+}
+
+#[tokio::test]
+async fn a_device_that_goes_hears_nothing_more() {
+    let rig = Rig::start().await;
+    let (alice, other) = (rig.register("alice").await, rig.log_in("alice").await);
+    let path = format!("{DEVICES}/{}", other.device_id);
+    let delete = rig.send_as(&alice, "DELETE", &path, json!({"auth": by_password("alice")}));
+    assert_eq!(told_while(&rig, &other, delete).await.error(), (401, "M_UNKNOWN_TOKEN"));
+    let lock = async {
+        let locked = rig.app.store.write(|transaction| {
+            let account = transaction.account("alice")?.unwrap();
+            transaction.set_locked(account.number, true)
+        });
+        locked.await.unwrap();
+        Reply { status: 200, body: Value::Null }
+    };
+    assert_eq!(told_while(&rig, &alice, lock).await.error(), (401, "M_USER_LOCKED"));
 }
 
 #[tokio::test]
