@@ -1,6 +1,6 @@
 //! Requests that ruma's types don't fit: [`Json`] for endpoints that aren't the specification's, [`Unparsed`] for those
-//! of the specification whose body the handler must look at before ruma does, and [`Proved`] for those that clients
-//! still write in an old way.
+//! of the specification whose body the handler must look at before ruma does, [`Proved`] for those that clients still
+//! write in an old way, and [`AsKept`] for those whose answer ruma's types would lose a part of.
 
 use std::marker::PhantomData;
 
@@ -13,7 +13,7 @@ use ruma::api::{
     path_builder::SinglePath,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 
 use super::Error;
 
@@ -95,6 +95,13 @@ impl<Q: IncomingRequest> Unparsed<Q> {
     }
 }
 
+impl<Q> Unparsed<Q> {
+    /// The body as it was sent.
+    pub(crate) fn raw(&self) -> Result<Box<RawValue>, Error> {
+        serde_json::from_slice(self.request.body()).map_err(Error::internal)
+    }
+}
+
 impl<Q: Metadata> Metadata for Unparsed<Q> {
     const METHOD: Method = Q::METHOD;
     const RATE_LIMITED: bool = Q::RATE_LIMITED;
@@ -117,6 +124,33 @@ impl<Q: IncomingRequest> IncomingRequest for Unparsed<Q> {
             request: request.map(<[u8]>::to_vec),
             parsed: PhantomData,
         })
+    }
+}
+
+/// A request of type `Q` that is answered with a `T`, as JSON.
+pub(crate) struct AsKept<Q, T> {
+    pub(crate) request: Q,
+    answer: PhantomData<fn() -> T>,
+}
+
+impl<Q: Metadata, T> Metadata for AsKept<Q, T> {
+    const METHOD: Method = Q::METHOD;
+    const RATE_LIMITED: bool = Q::RATE_LIMITED;
+    type Authentication = Q::Authentication;
+    type PathBuilder = Q::PathBuilder;
+    const PATH_BUILDER: Q::PathBuilder = Q::PATH_BUILDER;
+}
+
+impl<Q: IncomingRequest, T: Serialize> IncomingRequest for AsKept<Q, T> {
+    type EndpointError = Q::EndpointError;
+    type OutgoingResponse = JsonAnswer<T>;
+
+    fn try_from_http_request_inner(
+        request: Request<&[u8]>,
+        arguments: &[&str],
+    ) -> Result<Self, DeserializationError> {
+        let request = Q::try_from_http_request_inner(request, arguments)?;
+        Ok(Self { request, answer: PhantomData })
     }
 }
 

@@ -318,6 +318,10 @@ pub const TO_DEVICE_TRANSACTIONS: usize = 512;
 pub const ACCOUNT_DATA_BYTES: u64 = 8 << 20;
 /// What one piece of it counts beside its text, so that there are only so many.
 pub const ACCOUNT_DATA_PIECE_BYTES: u64 = 256;
+/// The name of a tag, in bytes. <https://spec.matrix.org/v1.19/client-server-api/#room-tagging>
+pub const TAG_BYTES: usize = 255;
+/// All tags that one user gives one room, as JSON, in bytes: each change writes all of them.
+pub const TAGS_BYTES: usize = 64 << 10;
 /// Versions of its key backup that one user keeps.
 pub const BACKUPS: usize = 64;
 /// All keys in the backups of one user, in bytes.

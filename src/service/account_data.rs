@@ -6,7 +6,7 @@ use ruma::OwnedRoomId;
 use super::{App, localpart, push_rules};
 use crate::{
     base::{ids::UserNumber, limits},
-    store::{StoreError, Topic},
+    store::{StoreError, Topic, Transaction},
 };
 
 /// Why account data stays as it is.
@@ -49,15 +49,26 @@ pub async fn set(
     app.store
         .write(move |transaction| {
             let room_id = room_id.as_deref().map(|id| id.as_str());
-            transaction.set_account_data(user, room_id, &event_type, &content)?;
-            let taken = transaction.account_data_bytes(user, limits::ACCOUNT_DATA_PIECE_BYTES)?;
-            if taken > limits::ACCOUNT_DATA_BYTES {
-                return Err(AccountDataError::TooMuch);
-            }
-            transaction.touch(Topic::User(user));
-            Ok(())
+            put(transaction, user, room_id, &event_type, &content)
         })
         .await
+}
+
+/// The same within a job.
+pub(super) fn put(
+    transaction: &mut Transaction<'_>,
+    user: UserNumber,
+    room_id: Option<&str>,
+    event_type: &str,
+    content: &str,
+) -> Result<(), AccountDataError> {
+    transaction.set_account_data(user, room_id, event_type, content)?;
+    let taken = transaction.account_data_bytes(user, limits::ACCOUNT_DATA_PIECE_BYTES)?;
+    if taken > limits::ACCOUNT_DATA_BYTES {
+        return Err(AccountDataError::TooMuch);
+    }
+    transaction.touch(Topic::User(user));
+    Ok(())
 }
 
 /// Whether clients may not set this type themselves, because the server gives it a meaning of its own.

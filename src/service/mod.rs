@@ -29,6 +29,7 @@ mod settings;
 pub mod shared_secret;
 pub mod signer;
 pub mod sync;
+pub mod tags;
 pub mod to_device;
 pub mod turn;
 pub mod typing;

@@ -29,6 +29,7 @@ mod session;
 mod shared_secret;
 mod state;
 mod sync;
+mod tags;
 mod to_device;
 mod typing;
 mod upgrade;
@@ -82,6 +83,9 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(account_data::set);
     routes.add(account_data::get_of_room);
     routes.add(account_data::set_of_room);
+    routes.add(tags::get);
+    routes.add(tags::set);
+    routes.add(tags::remove);
 
     routes.add(typing::set);
     routes.add(presence::get);

@@ -11,6 +11,7 @@ mod quiet;
 mod refresh;
 mod register;
 mod shared_secret;
+mod tags;
 mod tokens;
 mod uia;
 
