@@ -84,6 +84,8 @@ pub struct LeftRoom {
     #[serde(flatten)]
     pub state: State,
     pub timeline: Timeline,
+    #[serde(skip_serializing_if = "Events::is_empty")]
+    pub account_data: Events,
 }
 
 /// A room that the user is asked to join.

@@ -46,7 +46,7 @@ use crate::{
         unread::{self, Counted},
     },
     store::{
-        Receipt, StoreError, Topic, View,
+        AccountData, Receipt, StoreError, Topic, View,
         events::{Membership, Stay},
     },
 };
@@ -104,7 +104,14 @@ pub fn answer(view: &View<'_>, query: &Query, unlogged: &Unlogged) -> Result<Ans
     let ignored = ignored(view, query.onlooker.user)?;
     for change in changes {
         let room_id = view.room_id(change.access.room)?;
-        let data = rooms.remove(&room_id).unwrap_or_default();
+        let data = match change.kind {
+            // What the user attached to the room while they were not in it was not told.
+            Kind::Joined { since: None } if query.since.is_some() => {
+                let data = view.account_data_of_room(query.onlooker.user, room_id.as_str())?;
+                data.into_iter().map(Data::of).collect::<Result<_, _>>()?
+            }
+            _ => rooms.remove(&room_id).unwrap_or_default(),
+        };
         let data = data.into_iter().filter(|data| {
             let subject = Subject { event_type: &data.kind, sender: None, has_url: false };
             filter::admits_event(&query.filter.room.account_data, subject)
@@ -128,7 +135,9 @@ pub fn answer(view: &View<'_>, query: &Query, unlogged: &Unlogged) -> Result<Ans
                 }
             }
             Kind::Left { since, by } => {
-                section.leave.insert(room_id, left(view, query, &change, (since, by))?);
+                let mut room = left(view, query, &change, (since, by))?;
+                room.account_data.events = data;
+                section.leave.insert(room_id, room);
             }
             // An invitation by somebody whom the user ignores is none.
             Kind::Pending(stay) if is_by_ignored(view, &change, stay, &ignored)? => {}
@@ -216,7 +225,8 @@ fn left(
         }
     }
     let writer = Writer { reader: &reader, query };
-    Ok(LeftRoom { state: writer.state(&delta)?, timeline: writer.timeline(&delta)? })
+    let (state, timeline) = (writer.state(&delta)?, writer.timeline(&delta)?);
+    Ok(LeftRoom { state, timeline, account_data: Events::default() })
 }
 
 fn is_by_ignored(
@@ -403,6 +413,13 @@ struct Data {
 }
 
 impl Data {
+    fn of(data: AccountData) -> Result<Self, StoreError> {
+        let content = RawValue::from_string(data.content);
+        let content = content
+            .map_err(|_| StoreError::corrupt("account_data", data.event_type.as_bytes(), "not JSON"))?;
+        Ok(Self { kind: data.event_type, content })
+    }
+
     fn write(self) -> Box<RawValue> {
         #[derive(serde::Serialize)]
         struct Event {
@@ -422,14 +439,8 @@ fn account_data(
 ) -> Result<BTreeMap<Option<OwnedRoomId>, Vec<Data>>, StoreError> {
     let mut changed: BTreeMap<Option<OwnedRoomId>, Vec<Data>> = BTreeMap::new();
     for data in view.account_data_since(query.onlooker.user, query.since.unwrap_or_default())? {
-        let content = RawValue::from_string(data.content);
-        let content = content
-            .map_err(|_| StoreError::corrupt("account_data", data.event_type.as_bytes(), "not JSON"))?;
         let room_id = data.room_id.as_deref().and_then(|id| <&RoomId>::try_from(id).ok());
-        changed
-            .entry(room_id.map(ToOwned::to_owned))
-            .or_default()
-            .push(Data { kind: data.event_type, content });
+        changed.entry(room_id.map(ToOwned::to_owned)).or_default().push(Data::of(data)?);
     }
     Ok(changed)
 }

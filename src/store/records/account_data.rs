@@ -52,6 +52,18 @@ impl View<'_> {
         let mut statement = self.sql().prepare_cached(sql)?;
         Ok(statement.query_map((user, since), read)?.collect::<Result<_, _>>()?)
     }
+
+    /// All account data of a user for one room, in the order of the changes.
+    pub fn account_data_of_room(
+        &self,
+        user: UserNumber,
+        room_id: &str,
+    ) -> Result<Vec<AccountData>, StoreError> {
+        let sql = "SELECT room_id, type, content, position FROM account_data
+                   WHERE user = ?1 AND room_id = ?2 ORDER BY position";
+        let mut statement = self.sql().prepare_cached(sql)?;
+        Ok(statement.query_map((user, room_id), read)?.collect::<Result<_, _>>()?)
+    }
 }
 
 impl Transaction<'_> {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     rig::{Member, Reply, Rig},
-    rooms::{create, next, sync},
+    rooms::{act, create, next, sync},
 };
 
 fn path(who: &Member, room: &str, what: &str) -> String {
@@ -95,4 +95,22 @@ async fn tags_that_cannot_be_are_refused() {
     }
     let reply = rig.send_as(&alice, "GET", &path(&alice, "nonsense", "tags"), Value::Null).await;
     assert_eq!(reply.error(), (400, "M_INVALID_PARAM"));
+}
+
+#[tokio::test]
+async fn whoever_enters_a_room_is_told_what_they_attached_to_it_before() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let room = create(&rig, &alice, json!({"preset": "public_chat"})).await;
+    tag(&rig, &bob, &room, "u.tea", json!({})).await.ok();
+    let since = next(&sync(&rig, &bob, "").await);
+    act(&rig, &bob, &room, "join", json!({})).await;
+    let event = json!([{"type": "m.tag", "content": {"tags": {"u.tea": {}}}}]);
+    let news = sync(&rig, &bob, &format!("since={since}")).await;
+    assert_eq!(told(&news, &room), event);
+    tag(&rig, &bob, &room, "u.tea", json!({"order": 0.5})).await.ok();
+    act(&rig, &bob, &room, "leave", json!({})).await;
+    let news = sync(&rig, &bob, &format!("since={}", next(&news))).await;
+    let left = &news["rooms"]["leave"][&room]["account_data"]["events"];
+    assert_eq!(left[0]["content"], json!({"tags": {"u.tea": {"order": 0.5}}}));
 }

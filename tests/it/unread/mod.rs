@@ -1,6 +1,7 @@
 //! What is new to somebody: push rules, receipts, counts, over HTTP.
 
 mod counts;
+mod marked;
 mod push_rules;
 mod receipts;
 mod typing;
