@@ -233,6 +233,9 @@ impl From<WriteError> for Error {
             WriteError::AliasTaken => {
                 Self::bad_request(ErrorKind::RoomInUse, "The alias names a room already")
             }
+            WriteError::InviteBlocked => {
+                Self::new(StatusCode::FORBIDDEN, ErrorKind::InviteBlocked, "This user wants no invitations")
+            }
             WriteError::Remote => Self::forbidden("Users of other servers can't be reached from here"),
             WriteError::Store(error) => error.into(),
         }

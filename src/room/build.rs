@@ -31,6 +31,15 @@ pub struct Draft {
     pub redacts: Option<OwnedEventId>,
 }
 
+impl Draft {
+    /// The user whom this invites, if it is an invitation.
+    pub fn invited(&self) -> Option<OwnedUserId> {
+        let membership = self.content.get("membership").and_then(CanonicalJsonValue::as_str);
+        let is_invite = self.kind == TimelineEventType::RoomMember && membership == Some("invite");
+        self.state_key.as_deref().filter(|_| is_invite)?.try_into().ok()
+    }
+}
+
 /// The end of a room that an event is built onto.
 #[derive(Clone, Debug)]
 pub struct Tip {

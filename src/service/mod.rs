@@ -8,6 +8,7 @@ pub mod devices;
 pub mod filters;
 pub mod heard;
 pub mod ignored;
+pub mod invite_permission;
 pub mod key_backup;
 pub mod keys;
 pub mod localpart;

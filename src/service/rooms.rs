@@ -6,7 +6,9 @@
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 
 use super::{
-    App, presence,
+    App,
+    invite_permission::blocks_invites,
+    presence,
     sessions::Session,
     write::{
         append::WriteError,
@@ -32,8 +34,16 @@ pub async fn create(app: &App, creator: &Session, wanted: NewRoom) -> Result<Own
         return Err(WriteError::Remote);
     }
     presence::act(app, creator.number);
-    let user_id = creator.user_id.clone();
-    let profile = app.store.read(move |view| Profile::of(view, &user_id)).await?;
+    let (user_id, invited) = (creator.user_id.clone(), wanted.invite.clone());
+    let profile = app.store.read(move |view| {
+        for user in &invited {
+            if blocks_invites(view, user)? {
+                return Err(WriteError::InviteBlocked);
+            }
+        }
+        Ok(Profile::of(view, &user_id)?)
+    });
+    let profile = profile.await?;
     let (version, alias) = (wanted.version, wanted.alias.clone());
     let mut batches = batches(plan(wanted, &creator.user_id, &profile)?).into_iter();
     let first = batches.next().unwrap_or_default();

@@ -88,8 +88,14 @@ impl Company {
     }
 }
 
-/// Looks through the user's rooms. `touched` are those with changes that are not events.
-pub fn plan(view: &View<'_>, query: &Query, touched: &HashSet<RoomNumber>) -> Result<Plan, StoreError> {
+/// Looks through the user's rooms. `touched` are those with changes that are not events; `invited_again` says to tell
+/// every invitation, those that were told included.
+pub fn plan(
+    view: &View<'_>,
+    query: &Query,
+    touched: &HashSet<RoomNumber>,
+    invited_again: bool,
+) -> Result<Plan, StoreError> {
     let user = query.onlooker.user;
     let mut plan = Plan { topics: vec![Topic::User(user)], ..Plan::default() };
     for stay in view.stays(user) {
@@ -102,7 +108,8 @@ pub fn plan(view: &View<'_>, query: &Query, touched: &HashSet<RoomNumber>) -> Re
             plan.topics.push(Topic::Room(room));
         }
         let is_new = query.since.is_none_or(|since| stay.since > since);
-        if !is_new && !joined {
+        let is_again = invited_again && stay.membership == Membership::Invite;
+        if !is_new && !joined && !is_again {
             continue;
         }
         let record = view.room(room)?;

@@ -35,6 +35,7 @@ use crate::{
     },
     service::{
         ignored::ignored,
+        invite_permission::{self, blocks_invites},
         keys, push_rules,
         read::{
             page,
@@ -83,7 +84,10 @@ pub fn answer(view: &View<'_>, query: &Query, unlogged: &Unlogged) -> Result<Ans
     for room_id in rooms.keys() {
         touched.extend(view.room_number(room_id)?);
     }
-    let Plan { changes, mut topics, company } = plan(view, query, &touched)?;
+    let blocks_invites = blocks_invites(view, &query.onlooker.user_id)?;
+    // Whoever blocked them wasn't told.
+    let invited_again = !blocks_invites && global.iter().any(|data| data.kind == invite_permission::TYPE);
+    let Plan { changes, mut topics, company } = plan(view, query, &touched, invited_again)?;
 
     let mut response = Response::default();
     let mut next = to_device(view, query, &mut response.to_device)?;
@@ -139,7 +143,8 @@ pub fn answer(view: &View<'_>, query: &Query, unlogged: &Unlogged) -> Result<Ans
                 room.account_data.events = data;
                 section.leave.insert(room_id, room);
             }
-            // An invitation by somebody whom the user ignores is none.
+            // An invitation that the user doesn't want, or by somebody whom they ignore, is none.
+            Kind::Pending(stay) if stay.membership == Membership::Invite && blocks_invites => {}
             Kind::Pending(stay) if is_by_ignored(view, &change, stay, &ignored)? => {}
             Kind::Pending(stay) => {
                 let events = stripped_state(view, &change, stay)?;

@@ -23,7 +23,7 @@ use crate::{
         sign::{CheckedEvent, sign},
         version::Version,
     },
-    service::signer::Signer,
+    service::{invite_permission::blocks_invites, signer::Signer},
     store::{
         StoreError, Transaction,
         events::{Admission, NewEvent, TransactionIdentity},
@@ -60,6 +60,9 @@ pub enum WriteError {
     /// The alias names a room already.
     #[error("the alias is taken")]
     AliasTaken,
+    /// The user who is to be invited wants no invitations.
+    #[error("the user blocks invitations")]
+    InviteBlocked,
     /// It concerns a user of another server.
     #[error("users of other servers cannot be reached")]
     Remote,
@@ -136,7 +139,14 @@ pub fn append(
         Some(target) => Some(transaction.event_number(room, target)?.ok_or(WriteError::UnknownEvent)?),
         None => None,
     };
+    let invited = draft.invited();
     let pdu = make(transaction, signer, (room, &tip), (sender, transaction.now()), draft)?;
+    // Only those learn of it who may invite.
+    if let Some(user) = invited
+        && blocks_invites(transaction, &user)?
+    {
+        return Err(WriteError::InviteBlocked);
+    }
     if let Some(target) = redacted {
         let graph = transaction.graph(room);
         let target = transaction.event(room, target)?.pdu;

@@ -2,6 +2,7 @@
 
 mod conversation;
 mod ignored;
+mod invite_permission;
 mod pages;
 mod redactions;
 mod relations;

@@ -1,0 +1,76 @@
+//! Who wants no invitations. <https://spec.matrix.org/v1.19/client-server-api/#invite-permission>
+
+use serde_json::{Value, json};
+
+use super::{act, create, next, read, sync};
+use crate::rig::{Member, Reply, Rig};
+
+async fn permit(rig: &Rig, who: &Member, content: Value) {
+    let path = format!("/_matrix/client/v3/user/{}/account_data/m.invite_permission_config", who.user_id);
+    rig.send_as(who, "PUT", &path, content).await.ok();
+}
+
+/// Tries each way to invite somebody.
+async fn invite(rig: &Rig, who: &Member, room: &str, whom: &Member) -> [Reply; 3] {
+    let v3 = |path: &str| format!("/_matrix/client/v3/{path}");
+    let by_state = v3(&format!("rooms/{room}/state/m.room.member/{}", whom.user_id));
+    let body = json!({"invite": [whom.user_id], "room_alias_name": "tea"});
+    [
+        rig.send_as(who, "POST", &v3(&format!("rooms/{room}/invite")), json!({"user_id": whom.user_id}))
+            .await,
+        rig.send_as(who, "PUT", &by_state, json!({"membership": "invite", "reason": "tea"})).await,
+        rig.send_as(who, "POST", &v3("createRoom"), body).await,
+    ]
+}
+
+// RULES R46
+#[tokio::test]
+async fn whoever_blocks_invitations_gets_none() {
+    let rig = Rig::start().await;
+    let people = [rig.register("alice").await, rig.register("bob").await, rig.register("carol").await];
+    let [alice, bob, carol] = &people;
+    let room = create(&rig, alice, json!({"power_level_content_override": {"invite": 50}})).await;
+    act(&rig, alice, &room, "invite", json!({"user_id": carol.user_id})).await;
+    act(&rig, carol, &room, "join", json!({})).await;
+    permit(&rig, bob, json!({"default_action": "block"})).await;
+    let since = next(&sync(&rig, bob, "").await);
+    for reply in invite(&rig, alice, &room, bob).await {
+        assert_eq!(reply.error(), (403, "M_INVITE_BLOCKED"));
+    }
+    let rooms = read(&rig, alice, "joined_rooms").await;
+    assert_eq!(rooms["joined_rooms"], json!([room]), "no room is left of the one that was not made");
+    let [by_carol, ..] = invite(&rig, carol, &room, bob).await;
+    assert_eq!(by_carol.error(), (403, "M_FORBIDDEN"), "who may not invite doesn't learn of it");
+    assert!(sync(&rig, bob, &format!("since={since}")).await.get("rooms").is_none());
+
+    for permission in [json!({}), json!({"default_action": "allow"}), json!({"default_action": ["block"]})] {
+        permit(&rig, bob, permission).await;
+        act(&rig, alice, &room, "invite", json!({"user_id": bob.user_id})).await;
+        act(&rig, bob, &room, "leave", json!({})).await;
+    }
+    for reply in invite(&rig, alice, &room, bob).await {
+        reply.ok();
+    }
+}
+
+// RULES R46
+#[tokio::test]
+async fn an_invitation_from_before_is_hidden_while_they_are_blocked() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let since = next(&sync(&rig, &bob, "").await);
+    let room = create(&rig, &alice, json!({"invite": [bob.user_id]})).await;
+    permit(&rig, &bob, json!({"default_action": "block"})).await;
+    let news = sync(&rig, &bob, &format!("since={since}")).await;
+    assert!(news.get("rooms").is_none() && news["account_data"].is_object());
+    assert!(sync(&rig, &bob, "").await.get("rooms").is_none());
+    let member = read(&rig, &alice, &format!("rooms/{room}/state/m.room.member/{}", bob.user_id)).await;
+    assert_eq!(member["membership"], "invite", "others see it as ever");
+
+    permit(&rig, &bob, json!({})).await;
+    for query in [format!("since={}", next(&news)), String::new()] {
+        let answer = sync(&rig, &bob, &query).await;
+        assert!(answer["rooms"]["invite"][&room].is_object(), "{answer}");
+    }
+    act(&rig, &bob, &room, "join", json!({})).await;
+}
