@@ -23,6 +23,8 @@ pub type Messages = BTreeMap<OwnedUserId, BTreeMap<DeviceIdOrAllDevices, String>
 pub enum SendError {
     #[error("these are more messages than one request may send")]
     TooMuch,
+    #[error("the device that sends them is logged out")]
+    LoggedOut,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -42,8 +44,14 @@ pub async fn send(
         Some((localpart::of_local_user(&user_id, &server_name)?.to_owned(), messages))
     });
     let local: Vec<_> = local.collect();
+    if local.len() > limits::TO_DEVICE_SENT {
+        return Err(SendError::TooMuch);
+    }
     app.store
         .write(move |transaction| {
+            if transaction.is_locked(sender)?.is_none() {
+                return Err(SendError::LoggedOut);
+            }
             if transaction.has_sent_to_device(sender, &event_type, &transaction_id)? {
                 return Ok(());
             }

@@ -50,6 +50,7 @@ fn texts(
 impl From<SendError> for Error {
     fn from(error: SendError) -> Self {
         match error {
+            SendError::LoggedOut => Self::unknown_token(false),
             SendError::TooMuch => Self::too_large("One request may not send so many messages"),
             SendError::Store(error) => error.into(),
         }

@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
+use ruma::to_device::DeviceIdOrAllDevices;
 use serde_json::{Value, json};
+use tayberry::{
+    base::limits,
+    service::to_device::{self, SendError},
+};
 
+use super::session;
 use crate::{
     rig::{Member, PASSWORD, Reply, Rig},
     rooms::sync,
@@ -201,4 +207,29 @@ async fn who_is_suspended_reaches_only_own_devices() {
     assert_eq!(synced(&rig, &alice, "").await.0, [1]);
     let others = json!({"@bob:example.org": {"*": {"note": 1}}});
     assert_eq!(put(&rig, &alice, "t2", others).await.error(), (403, "M_USER_SUSPENDED"));
+}
+
+#[tokio::test]
+async fn so_many_people_are_not_written_to_at_once() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    let to = |count: usize| {
+        let users = (0..count).map(|n| (format!("@u{n}:example.org"), json!({"*": {}})));
+        Value::Object(users.collect())
+    };
+    put(&rig, &alice, "t1", to(limits::TO_DEVICE_SENT)).await.ok();
+    assert_eq!(put(&rig, &alice, "t2", to(limits::TO_DEVICE_SENT + 1)).await.error(), (413, "M_TOO_LARGE"));
+}
+
+#[tokio::test]
+async fn a_device_that_is_logged_out_meanwhile_sends_nothing() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let session = session(&rig, &alice).await;
+    rig.send_as(&alice, "POST", "/_matrix/client/v3/logout", json!({})).await.ok();
+    let everywhere = [(DeviceIdOrAllDevices::AllDevices, json!({"note": 1}).to_string())].into();
+    let messages = [(bob.user_id.as_str().try_into().unwrap(), everywhere)].into();
+    let sent = to_device::send(&rig.app, &session, "org.example.note".into(), "t1".into(), messages).await;
+    assert!(matches!(sent, Err(SendError::LoggedOut)), "{sent:?}");
+    assert!(synced(&rig, &bob, "").await.0.is_empty());
 }
