@@ -304,7 +304,7 @@ pub const HEROES: usize = 5;
 pub const TO_DEVICE_MESSAGES: usize = 100;
 /// The same in bytes of their contents, unless it is a single message.
 pub const TO_DEVICE_BYTES: usize = 1 << 20;
-/// What waits for one device that does not sync, in bytes; the oldest messages give way.
+/// What waits for one device that does not sync, in bytes; the oldest messages of whoever sent most give way.
 pub const TO_DEVICE_QUEUE_BYTES: usize = 8 << 20;
 /// Messages that one request may send to devices.
 pub const TO_DEVICE_SENT: usize = 1_000;

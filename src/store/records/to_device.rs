@@ -72,8 +72,7 @@ impl View<'_> {
 }
 
 impl Transaction<'_> {
-    /// Adds a message to a device's queue, at a position of its own. If the queue is too long then, its oldest
-    /// messages go.
+    /// Adds a message to a device's queue, at a position of its own. If the queue is too long then, older ones go.
     pub fn add_to_device(
         &mut self,
         device: DeviceNumber,
@@ -82,32 +81,85 @@ impl Transaction<'_> {
         content: &str,
     ) -> Result<(), StoreError> {
         let position = self.next_position();
-        let newest = "SELECT ends_at FROM to_device WHERE device = ?1 ORDER BY position DESC LIMIT 1";
-        let newest: Option<i64> =
-            self.sql().prepare_cached(newest)?.query_row([device], |row| row.get(0)).optional()?;
+        let sql = "INSERT INTO to_device (position, device, sender, type, content)
+                   VALUES (?1, ?2, ?3, ?4, ?5)";
+        self.sql().prepare_cached(sql)?.execute((position, device, sender, event_type, content))?;
         let bytes = ROW_BYTES + sender.len() + event_type.len() + content.len();
-        let ends_at = newest.unwrap_or(0) + bytes as i64;
-        let sql = "INSERT INTO to_device (position, device, sender, type, content, ends_at)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let row = (position, device, sender, event_type, content, ends_at);
-        self.sql().prepare_cached(sql)?.execute(row)?;
-        self.trim_to_device(device, ends_at - limits::TO_DEVICE_QUEUE_BYTES as i64)
+        let over = self.count_waiting(device, bytes as i64)? - limits::TO_DEVICE_QUEUE_BYTES as i64;
+        if over > 0 {
+            // More at once than is needed, since it takes a look at the whole queue.
+            self.make_room(device, position, over + limits::TO_DEVICE_QUEUE_BYTES as i64 / 8)?;
+        }
+        Ok(())
     }
 
-    /// Removes a device's messages that end up to `until` in its queue.
-    fn trim_to_device(&mut self, device: DeviceNumber, until: i64) -> Result<(), StoreError> {
-        // The oldest one by one, so that no send reads the whole queue.
-        let sql = "DELETE FROM to_device WHERE ends_at <= ?2 AND position =
-                   (SELECT position FROM to_device WHERE device = ?1 ORDER BY position LIMIT 1)";
-        let mut statement = self.sql().prepare_cached(sql)?;
-        while statement.execute((device, until))? > 0 {}
+    /// Removes messages of a device's queue that are older than `newest` until so many bytes are free. Those of whoever
+    /// has the most there go first, so that nobody drives out with their messages what others sent.
+    fn make_room(
+        &mut self,
+        device: DeviceNumber,
+        newest: Position,
+        mut wanted: i64,
+    ) -> Result<(), StoreError> {
+        let heaviest = concat!(
+            "SELECT sender FROM to_device WHERE device = ?1 AND position < ?2
+             GROUP BY sender ORDER BY sum(",
+            bytes!(),
+            ") DESC LIMIT 1"
+        );
+        while wanted > 0 {
+            let mut statement = self.sql().prepare_cached(heaviest)?;
+            let sender = statement.query_row((device, newest), |row| row.get::<_, String>(0)).optional()?;
+            drop(statement);
+            let Some(sender) = sender else { break };
+            let (until, freed) = self.oldest_of(device, newest, &sender, wanted)?;
+            let sql = "DELETE FROM to_device WHERE device = ?1 AND position <= ?2 AND sender = ?3";
+            self.sql().prepare_cached(sql)?.execute((device, until, sender))?;
+            self.count_waiting(device, -freed)?;
+            wanted -= freed;
+        }
         Ok(())
+    }
+
+    /// The last of those of a sender's oldest messages before `newest` that take so many bytes, if there are as many,
+    /// and what they take.
+    fn oldest_of(
+        &self,
+        device: DeviceNumber,
+        newest: Position,
+        sender: &str,
+        wanted: i64,
+    ) -> Result<(Position, i64), StoreError> {
+        let sql = concat!(
+            "SELECT position, ",
+            bytes!(),
+            " FROM to_device WHERE device = ?1 AND position < ?2 AND sender = ?3 ORDER BY position"
+        );
+        let mut statement = self.sql().prepare_cached(sql)?;
+        let mut rows = statement.query((device, newest, sender))?;
+        let (mut last, mut bytes) = (Position(0), 0);
+        while let (true, Some(row)) = (bytes < wanted, rows.next()?) {
+            (last, bytes) = (row.get(0)?, bytes + row.get::<_, i64>(1)?);
+        }
+        Ok((last, bytes))
+    }
+
+    /// Counts what came to a device's queue or left it, and gives what waits there now, in bytes.
+    fn count_waiting(&mut self, device: DeviceNumber, bytes: i64) -> Result<i64, StoreError> {
+        let sql = "UPDATE devices SET waiting_bytes = waiting_bytes + ?2 WHERE number = ?1
+                   RETURNING waiting_bytes";
+        let mut statement = self.sql().prepare_cached(sql)?;
+        Ok(statement.query_row((device, bytes), |row| row.get(0)).optional()?.unwrap_or(0))
     }
 
     /// Removes a device's messages up to a position: it has them.
     pub fn remove_to_device(&mut self, device: DeviceNumber, until: Position) -> Result<(), StoreError> {
-        let sql = "DELETE FROM to_device WHERE device = ?1 AND position <= ?2";
-        self.sql().prepare_cached(sql)?.execute((device, until))?;
+        let sql = concat!("DELETE FROM to_device WHERE device = ?1 AND position <= ?2 RETURNING ", bytes!());
+        let mut statement = self.sql().prepare_cached(sql)?;
+        let removed = statement.query_map((device, until), |row| row.get::<_, i64>(0))?;
+        let removed = removed.sum::<rusqlite::Result<i64>>()?;
+        drop(statement);
+        self.count_waiting(device, -removed)?;
         Ok(())
     }
 
@@ -131,6 +183,14 @@ impl Transaction<'_> {
 
 /// What a message takes besides its texts, about.
 const ROW_BYTES: usize = 100;
+
+/// What a message takes.
+macro_rules! bytes {
+    () => {
+        "100 + octet_length(sender) + octet_length(type) + octet_length(content)"
+    };
+}
+use bytes;
 
 #[cfg(test)]
 mod tests {
@@ -160,12 +220,28 @@ mod tests {
     }
 
     async fn add(store: &Store, device: DeviceNumber, contents: Vec<String>) {
+        add_of(store, device, "@bob:x", contents).await;
+    }
+
+    async fn add_of(store: &Store, device: DeviceNumber, sender: &'static str, contents: Vec<String>) {
         let add = move |transaction: &mut Transaction<'_>| {
-            contents
-                .iter()
-                .try_for_each(|content| transaction.add_to_device(device, "@bob:x", "m.t", content))
+            contents.iter().try_for_each(|content| transaction.add_to_device(device, sender, "m.t", content))
         };
         store.write::<_, StoreError>(add).await.unwrap();
+    }
+
+    /// What is counted for a device, and what waits for it.
+    async fn counted(store: &Store, device: DeviceNumber) -> (i64, i64) {
+        let sql = concat!(
+            "SELECT waiting_bytes, (SELECT coalesce(sum(",
+            bytes!(),
+            "), 0) FROM to_device WHERE device = number)
+             FROM devices WHERE number = ?1"
+        );
+        let counted = store.read(move |view| {
+            Ok::<_, StoreError>(view.sql().query_row(sql, [device], |row| Ok((row.get(0)?, row.get(1)?)))?)
+        });
+        counted.await.unwrap()
     }
 
     async fn waiting(store: &Store, device: DeviceNumber, since: Position) -> (Vec<ToDeviceMessage>, bool) {
@@ -228,8 +304,47 @@ mod tests {
             let row = view.sql().query_row(count, [phone], |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok::<(i64, String), StoreError>(row)
         });
-        assert_eq!(kept.await.unwrap(), (4, "5".into()));
+        assert_eq!(kept.await.unwrap(), (3, "6".into()));
         assert_eq!(waiting(&store, desk, Position(0)).await.0.len(), 1, "another queue is not touched");
+        let (counted, waiting) = counted(&store, phone).await;
+        assert_eq!(counted, waiting);
+    }
+
+    #[tokio::test]
+    async fn a_flood_drives_out_nobody_else_s_messages() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, [phone, _]) = fixture(&folder).await;
+        add_of(&store, phone, "@bob:x", vec!["first".into(), "b".repeat(1 << 20)]).await;
+        let piece = limits::TO_DEVICE_QUEUE_BYTES / 16;
+        for _ in 0..4 {
+            add_of(&store, phone, "@mallory:x", vec!["m".repeat(piece); 16]).await;
+            add_of(&store, phone, "@carol:x", vec!["another".into()]).await;
+        }
+        let kept = store.read(move |view| {
+            let sql = "SELECT group_concat(substr(content, 1, 7), ' ') FROM to_device
+                       WHERE device = ?1 AND sender <> '@mallory:x'";
+            Ok::<String, StoreError>(view.sql().query_row(sql, [phone], |row| row.get(0))?)
+        });
+        assert_eq!(kept.await.unwrap(), "first bbbbbbb another another another another");
+        let (counted_bytes, waiting_bytes) = counted(&store, phone).await;
+        assert_eq!(counted_bytes, waiting_bytes);
+        assert!(
+            waiting_bytes as usize > limits::TO_DEVICE_QUEUE_BYTES / 2,
+            "and no more than is needed goes"
+        );
+
+        // The newest stays whoever sent it, and what is delivered counts no more.
+        add_of(&store, phone, "@mallory:x", vec!["last".repeat(limits::TO_DEVICE_QUEUE_BYTES / 8)]).await;
+        let last = store.read(move |view| {
+            let sql = "SELECT position, substr(content, 1, 4) FROM to_device WHERE device = ?1
+                       ORDER BY position DESC LIMIT 1";
+            let row = view.sql().query_row(sql, [phone], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok::<(Position, String), StoreError>(row)
+        });
+        let (position, content) = last.await.unwrap();
+        assert_eq!(content, "last");
+        store.write(move |transaction| transaction.remove_to_device(phone, position)).await.unwrap();
+        assert_eq!(counted(&store, phone).await, (0, 0));
     }
 
     #[tokio::test]

@@ -9,6 +9,13 @@ CREATE TABLE given_keys (
 ) STRICT;
 CREATE INDEX given_keys_in_order ON given_keys (device, number);
 
+-- What waits for each device is counted, so that whoever sends most of it makes room for the others.
+ALTER TABLE devices ADD COLUMN waiting_bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE devices SET waiting_bytes =
+    (SELECT coalesce(sum(100 + octet_length(sender) + octet_length(type) + octet_length(content)), 0)
+     FROM to_device WHERE device = devices.number);
+ALTER TABLE to_device DROP COLUMN ends_at;
+
 -- What devices signed on a master key goes with them, however it came.
 INSERT OR IGNORE INTO key_signatures (user, key, signer, signing_id, signature, position)
 SELECT signed.user, signed.id, signed.user, made.key, made.value, 0
