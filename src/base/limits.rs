@@ -328,6 +328,8 @@ pub const BACKUPS: usize = 64;
 pub const BACKUP_BYTES: u64 = 64 << 20;
 /// Keys of a backup that are read at once.
 pub const BACKUP_PAGE: usize = 256;
+/// Keys of a backup that one job removes.
+pub const BACKUP_REMOVED: usize = 1_000;
 /// A key in a backup, in bytes.
 pub const BACKUP_KEY_BYTES: usize = 8 << 10;
 /// A backup's `auth_data`, in bytes.

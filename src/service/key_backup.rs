@@ -75,6 +75,11 @@ pub async fn update(
 
 /// Removes a backup with its keys; one that was removed before is fine.
 pub async fn remove(app: &App, user: UserNumber, version: String) -> Result<(), BackupError> {
+    // The keys go first, a part at a time. Whoever breaks off in between asks again.
+    match remove_keys(app, user, version.clone(), BackupScope::All).await {
+        Ok(_) | Err(BackupError::NotFound) => {}
+        Err(error) => return Err(error),
+    }
     app.store
         .write(move |transaction| match of_version(transaction, user, &version) {
             Ok(backup) => Ok(transaction.remove_key_backup(&backup)?),
@@ -187,18 +192,19 @@ pub async fn put(
         .await
 }
 
-/// Removes keys of a backup.
+/// Removes keys of a backup, a part at a time, so that nobody's writes wait for all of them.
 pub async fn remove_keys(
     app: &App,
     user: UserNumber,
     version: String,
     scope: BackupScope,
 ) -> Result<BackupState, BackupError> {
-    app.store
-        .write(move |transaction| {
+    loop {
+        let (version, scope) = (version.clone(), scope.clone());
+        let removing = app.store.write(move |transaction| {
             let backup = of_version(transaction, user, &version)?;
             let mut state = backup.state;
-            let removed = transaction.remove_backed_up_keys(&backup, &scope)?;
+            let removed = transaction.remove_backed_up_keys(&backup, &scope, limits::BACKUP_REMOVED)?;
             if !removed.is_empty() {
                 state = BackupState {
                     count: state.count.saturating_sub(removed.len() as u64),
@@ -207,9 +213,12 @@ pub async fn remove_keys(
                 };
                 transaction.set_backup_state(&backup, state)?;
             }
-            Ok(state)
-        })
-        .await
+            Ok::<_, BackupError>((state, removed.len() < limits::BACKUP_REMOVED))
+        });
+        if let (state, true) = removing.await? {
+            return Ok(state);
+        }
+    }
 }
 
 fn of_version(view: &View<'_>, user: UserNumber, version: &str) -> Result<KeyBackup, BackupError> {

@@ -177,14 +177,15 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Removes keys of a backup, and gives the bytes that each counted.
+    /// Removes up to `limit` keys of a backup, and gives the bytes that each counted.
     pub fn remove_backed_up_keys(
         &mut self,
         backup: &KeyBackup,
         scope: &BackupScope,
+        limit: usize,
     ) -> Result<Vec<u64>, StoreError> {
         let sql = format!(
-            "DELETE FROM backed_up_keys WHERE {}
+            "DELETE FROM backed_up_keys WHERE rowid IN (SELECT rowid FROM backed_up_keys WHERE {} LIMIT {limit})
              RETURNING octet_length(room_id) + octet_length(session_id) + octet_length(data)",
             scope.condition()
         );
@@ -324,9 +325,11 @@ mod tests {
             transaction.set_backed_up_key(&backup, &newer)?;
             assert_eq!(transaction.backed_up_key(&backup, "!r", "b")?.as_ref(), Some(&newer));
             assert_eq!(transaction.backed_up_key(&backup, "!s", "b")?, None);
-            assert_eq!(transaction.remove_backed_up_keys(&backup, &session)?, [newer.bytes()]);
-            assert!(transaction.remove_backed_up_keys(&backup, &session)?.is_empty());
-            assert_eq!(transaction.remove_backed_up_keys(&backup, &room)?, [a.bytes()]);
+            assert_eq!(transaction.remove_backed_up_keys(&backup, &session, 9)?, [newer.bytes()]);
+            assert!(transaction.remove_backed_up_keys(&backup, &session, 9)?.is_empty());
+            assert_eq!(transaction.remove_backed_up_keys(&backup, &BackupScope::All, 1)?.len(), 1);
+            transaction.set_backed_up_key(&backup, &a)?;
+            assert_eq!(transaction.remove_backed_up_keys(&backup, &room, 9)?, [a.bytes()]);
             assert_eq!(all(transaction, &backup)?.len(), 1);
             transaction.remove_key_backup(&backup)?;
             assert!(all(transaction, &backup)?.is_empty(), "they go with it");

@@ -291,4 +291,15 @@ async fn a_thousand_keys_are_one_request() {
     let path = format!("keys?version={version}");
     assert_eq!(state(ask(&rig, &alice, "PUT", &path, body.clone()).await).0, 1_000);
     assert_eq!(get(&rig, &alice, &path).await.ok(), body);
+
+    // They go as many.
+    for session in ["more", "most"] {
+        let path = format!("keys/{}/{session}?version={version}", ROOMS[1]);
+        ask(&rig, &alice, "PUT", &path, key.clone()).await.ok();
+    }
+    assert_eq!(state(delete(&rig, &alice, &path).await).0, 0);
+    assert_eq!(get(&rig, &alice, &path).await.ok(), json!({"rooms": {}}));
+    assert_eq!(state(ask(&rig, &alice, "PUT", &path, body).await).0, 1_000);
+    delete(&rig, &alice, &format!("version/{version}")).await.ok();
+    assert_eq!(get(&rig, &alice, "version").await.error(), (404, "M_NOT_FOUND"));
 }
