@@ -37,8 +37,11 @@ impl DeviceLists {
     }
 }
 
-/// What changed for a user since a position.
+/// What changed for a user since a position. If the store never was there, that is everybody whom the user knows now.
 pub fn device_lists(view: &View<'_>, user: UserNumber, since: Position) -> Result<DeviceLists, StoreError> {
+    if since > view.position() {
+        return everybody(view, user);
+    }
     let company = Company::of(view, user, since)?;
     let mut lists = DeviceLists::default();
     let mut changed = view.key_changes_since(since)?;
@@ -65,6 +68,21 @@ pub fn device_lists(view: &View<'_>, user: UserNumber, since: Position) -> Resul
         }
     }
     Ok(lists)
+}
+
+/// Everybody who shares a room with a user, and the user: for a client of which nobody knows what it knows.
+pub fn everybody(view: &View<'_>, user: UserNumber) -> Result<DeviceLists, StoreError> {
+    let mut everybody = BTreeSet::from([user]);
+    for stay in view.stays(user) {
+        let (room, stay) = stay?;
+        if stay.membership == Membership::Join {
+            for member in view.members(room, Membership::Join) {
+                everybody.insert(member?);
+            }
+        }
+    }
+    let changed = everybody.into_iter().map(|user| view.user_id(user)).collect::<Result<_, _>>()?;
+    Ok(DeviceLists { changed, left: BTreeSet::new() })
 }
 
 /// The rooms that a user is in or was in at an earlier position.

@@ -145,7 +145,9 @@ fn left_kind(
     stay: Stay,
 ) -> Result<Option<Kind>, StoreError> {
     let Some(since) = query.since else {
-        return Ok(query.filter.room.include_leave.then_some(Kind::Left { since: None, by: stay.event }));
+        // A client that knows nobody knows what may believe to be in the room.
+        let tells = query.filter.room.include_leave || query.lost;
+        return Ok(tells.then_some(Kind::Left { since: None, by: stay.event }));
     };
     let then = view.room_state_at(room, since)?;
     let key = view.header(room, stay.event)?.key;

@@ -18,7 +18,7 @@ use super::{
         Events, InvitedRoom, JoinedRoom, KnockedRoom, LeftRoom, Response, State, Timeline, UnreadCounts,
     },
     delta::{RoomDelta, delta},
-    device_lists::device_lists,
+    device_lists::{DeviceLists, device_lists, everybody},
     plan::{Change, Kind, Plan, Query, StateAs, plan},
     presence,
     unlogged::Unlogged,
@@ -156,9 +156,11 @@ pub fn answer(view: &View<'_>, query: &Query, unlogged: &Unlogged) -> Result<Ans
             }
         }
     }
-    if let Some(since) = query.since {
-        response.device_lists = device_lists(view, query.onlooker.user, since)?;
-    }
+    response.device_lists = match query.since {
+        Some(since) => device_lists(view, query.onlooker.user, since)?,
+        None if query.lost => everybody(view, query.onlooker.user)?,
+        None => DeviceLists::default(),
+    };
     let near = (&company, &*response.device_lists.met);
     let presence = presence::tell(view, query, &unlogged.presence, near, &ignored)?;
     topics.extend(presence.topics);

@@ -122,11 +122,10 @@ async fn who_comes_and_goes_is_told_where_no_other_room_is_shared() {
     act(&rig, &carol, &first, "join", json!({})).await;
     act(&rig, &carol, &first, "leave", json!({})).await;
     assert_eq!(at_alice.news().await, only(&[], &[]));
-    for _ in 0..2 {
+    for seen in [only(&["@carol"], &[]), only(&[], &[])] {
         act(&rig, &alice, &first, "invite", json!({"user_id": carol.user_id})).await;
         act(&rig, &carol, &first, "join", json!({})).await;
-        let seen = at_alice.news().await;
-        assert!(seen == only(&["@carol"], &[]) || seen == only(&[], &[]));
+        assert_eq!(at_alice.news().await, seen);
         act(&rig, &carol, &first, "leave", json!({})).await;
     }
     assert_eq!(at_alice.news().await, only(&[], &["@carol"]));
@@ -165,4 +164,56 @@ async fn a_room_that_becomes_encrypted_makes_its_members_known() {
     let mut at_alice = Client::new(&rig, &alice).await;
     set(&rig, &alice, &room, "m.room.encryption", json!({"algorithm": "m.megolm.v1.aes-sha2"})).await;
     assert_eq!(at_alice.news().await, only(&["@bob"], &[]));
+}
+
+// RULES R35
+#[tokio::test]
+async fn a_client_that_knows_nobody_knows_what_looks_everybody_up() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let (carol, stranger) = (rig.register("carol").await, rig.register("stranger").await);
+    invited_room(&rig, &alice, &bob).await;
+    let left = invited_room(&rig, &alice, &carol).await;
+    act(&rig, &alice, &left, "leave", json!({})).await;
+    invited_room(&rig, &bob, &stranger).await;
+    // The token is of a store that knew more than this one, which a backup was restored to.
+    let everybody = json!({"changed": [alice.user_id, bob.user_id]});
+    assert_eq!(sync(&rig, &alice, "since=s99999999").await["device_lists"], everybody);
+    let changes = read(&rig, &alice, "keys/changes?from=s99999999&to=s99999999").await;
+    assert_eq!(changes["changed"], everybody["changed"]);
+}
+
+#[tokio::test]
+async fn changes_are_asked_for_between_two_tokens() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    for (query, code) in [
+        ("", "M_MISSING_PARAM"),
+        ("?from=s1", "M_MISSING_PARAM"),
+        ("?to=s1", "M_MISSING_PARAM"),
+        ("?from=x&to=s1", "M_INVALID_PARAM"),
+        ("?from=s1&to=x", "M_INVALID_PARAM"),
+    ] {
+        let path = format!("/_matrix/client/v3/keys/changes{query}");
+        assert_eq!(rig.send_as(&alice, "GET", &path, Value::Null).await.error(), (400, code), "{query}");
+    }
+}
+
+// RULES R35
+#[tokio::test]
+async fn a_restart_forgets_no_change_and_repeats_none() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, Signer::register(&rig, "bob").await);
+    let carol = rig.register("carol").await;
+    invited_room(&rig, &alice, &bob.member).await;
+    let room = invited_room(&rig, &alice, &carol).await;
+    let mut at_alice = Client::new(&rig, &alice).await;
+    assert_eq!(at_alice.news().await, only(&[], &[]));
+    upload(&rig, &bob.member, json!({"device_keys": bob.with_another_key().device_keys()})).await.ok();
+    act(&rig, &carol, &room, "leave", json!({})).await;
+    let since = at_alice.since;
+    let rig = rig.again(|_| {}).await;
+    let mut at_alice = Client { rig: &rig, member: &alice, since };
+    assert_eq!(at_alice.news().await, only(&["@bob"], &["@carol"]));
+    assert_eq!(at_alice.news().await, only(&[], &[]));
 }

@@ -351,6 +351,9 @@ async fn a_token_of_another_time_loses_nothing() {
     let told = &answer["rooms"]["join"][&room];
     assert_eq!(told["timeline"]["limited"], true);
     assert_eq!(texts(&told["timeline"]), ["hello"]);
+    act(&rig, &bob, &room, "leave", json!({})).await;
+    let answer = sync(&rig, &bob, "since=s99999999").await;
+    assert!(answer["rooms"]["leave"].get(&room).is_some(), "the client may believe that he is there");
     for bad in ["x", "s-1", "s1_2", "%00"] {
         let path = format!("/_matrix/client/v3/sync?since={bad}");
         let reply = rig.send_as(&bob, "GET", &path, Value::Null).await;
