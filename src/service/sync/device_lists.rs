@@ -82,7 +82,7 @@ pub fn everybody(view: &View<'_>, user: UserNumber) -> Result<DeviceLists, Store
         }
     }
     let changed = everybody.into_iter().map(|user| view.user_id(user)).collect::<Result<_, _>>()?;
-    Ok(DeviceLists { changed, left: BTreeSet::new() })
+    Ok(DeviceLists { changed, ..DeviceLists::default() })
 }
 
 /// The rooms that a user is in or was in at an earlier position.

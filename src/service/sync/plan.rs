@@ -100,14 +100,16 @@ pub fn plan(
     let mut plan = Plan { topics: vec![Topic::User(user)], ..Plan::default() };
     for stay in view.stays(user) {
         let (room, stay) = stay?;
-        if stay.forgotten {
+        let is_new = query.since.is_none_or(|since| stay.since > since);
+        // Whoever forgets a room right after leaving it has other devices that must hear that it was left.
+        let is_left = query.since.is_some() && is_new;
+        if stay.forgotten && !is_left {
             continue;
         }
         let joined = stay.membership == Membership::Join;
         if joined {
             plan.topics.push(Topic::Room(room));
         }
-        let is_new = query.since.is_none_or(|since| stay.since > since);
         let is_again = invited_again && stay.membership == Membership::Invite;
         if !is_new && !joined && !is_again {
             continue;
@@ -125,7 +127,7 @@ pub fn plan(
         if !filter::admits_room(&query.filter.room, &view.room_id(room)?) {
             continue;
         }
-        let span = Span::of(stay).unwrap_or(Span::World);
+        let span = Span::of(Stay { forgotten: false, ..stay }).unwrap_or(Span::World);
         plan.changes.push(Change { access: Access { room, record, span }, kind });
     }
     Ok(plan)

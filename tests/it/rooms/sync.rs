@@ -199,6 +199,13 @@ async fn leaving_is_told_once() {
     assert_eq!(texts(&all["rooms"]["leave"][&room]["timeline"]), ["before"]);
     act(&rig, &bob, &room, "forget", json!({})).await;
     assert!(sync(&rig, &bob, &include).await["rooms"]["leave"].get(&room).is_none());
+
+    // Another device that was away meanwhile has to hear that the room is left, though not of what is forgotten later.
+    let news = sync(&rig, &bob, &format!("since={token}")).await;
+    let left = &news["rooms"]["leave"][&room]["timeline"]["events"];
+    assert_eq!(kinds(left), [("m.room.message", "before"), ("m.room.member", &bob.user_id[..])]);
+    let later = sync(&rig, &bob, &format!("since={}&full_state=true", next(&news))).await;
+    assert!(later["rooms"]["leave"].get(&room).is_none());
 }
 
 #[tokio::test]
