@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use ruma::api::{Direction, client::filter::RoomFilter};
+use ruma::{
+    OwnedUserId,
+    api::{Direction, client::filter::RoomFilter},
+};
 
 use super::{
     plan::{Query, StateAs},
@@ -18,7 +21,7 @@ use crate::{
         visibility::VisibleEvent,
     },
     service::read::{
-        access::Access,
+        access::{Access, Span},
         page::{self, Walk, walk},
         reader::Reader,
         token::{PageToken, SyncToken},
@@ -63,17 +66,20 @@ pub fn delta(
     }
     let start = timeline.first().map(|(place, _)| *place);
     prev_batch = start.map_or(prev_batch, PageToken);
-    let told = match since {
-        Some(since) if !query.full_state => view.room_state_at(room, since)?,
-        _ => StateRoot::EMPTY,
-    };
+    let known = since.map(|since| view.room_state_at(room, since)).transpose()?.unwrap_or_default();
+    let told = if query.full_state { StateRoot::EMPTY } else { known };
     let start = match start {
         Some(Place { anchor, .. }) => view.room_state_at(room, Position(anchor.0.saturating_sub(1)))?,
         None => end,
     };
     let timeline: Vec<VisibleEvent> = timeline.into_iter().map(|(_, event)| event).collect();
-    let summary = summary::summary(view, access, query.onlooker.user, (told, end))?;
-    let state = State { view, access, reader, query, timeline: &timeline, told, start, end }.events()?;
+    let summary = match access.span {
+        Span::Joined => summary::summary(view, access, query.onlooker.user, (told, end))?,
+        Span::Until(_) | Span::World => None,
+    };
+    let heroes = summary.as_ref().map_or(&[][..], |summary| &summary.heroes);
+    let roots = Roots { known, told, start, end };
+    let state = State { view, access, reader, query, timeline: &timeline, heroes, roots }.events()?;
     Ok(RoomDelta { timeline, limited: limited || query.lost, prev_batch, state, summary })
 }
 
@@ -133,7 +139,17 @@ struct State<'a, 'v> {
     reader: &'a Reader<'a>,
     query: &'a Query,
     timeline: &'a [VisibleEvent],
-    /// The state that the client knows.
+    /// Who is told to name the room by.
+    heroes: &'a [OwnedUserId],
+    roots: Roots,
+}
+
+/// States of a room.
+#[derive(Clone, Copy)]
+struct Roots {
+    /// The state that the client was told before.
+    known: StateRoot,
+    /// The state from which on it is to be told: that one, unless it asks for all.
     told: StateRoot,
     /// The state at the start of the timeline.
     start: StateRoot,
@@ -143,7 +159,7 @@ struct State<'a, 'v> {
 
 impl State<'_, '_> {
     fn events(self) -> Result<Vec<VisibleEvent>, StoreError> {
-        let Self { view, access, query, .. } = self;
+        let Self { view, access, query, roots, .. } = self;
         let room = access.room;
         let filter = &query.filter.room.state;
         if !filter::admits_events_of(filter, &view.room_id(room)?) {
@@ -153,7 +169,7 @@ impl State<'_, '_> {
         let lazy = filter::lazy_loads_members(filter);
         let mut state = Vec::new();
         for (key, number) in self.changed()? {
-            if lazy && self.told == StateRoot::EMPTY && self.is_others_membership(key)? {
+            if lazy && self.is_others_membership(key)? && !self.is_news(key, number)? {
                 continue;
             }
             let event = self.reader.in_state(right, number)?;
@@ -164,16 +180,31 @@ impl State<'_, '_> {
         if lazy {
             let known: HashSet<EventNumber> =
                 state.iter().chain(self.repeated()).map(VisibleEvent::number).collect();
-            let root = if query.state == StateAs::Before { self.start } else { self.end };
-            let senders = self.reader.members_of((root, right), self.timeline.iter())?;
-            state.extend(senders.into_iter().filter(|event| !known.contains(&event.number())));
+            let root = if query.state == StateAs::Before { roots.start } else { roots.end };
+            let mut members = self.reader.members_of((root, right), self.timeline.iter())?;
+            let senders: HashSet<EventNumber> = members.iter().map(VisibleEvent::number).collect();
+            for hero in self.heroes {
+                let hero = view.state_event(room, root, "m.room.member", hero.as_str())?;
+                if let Some(number) = hero.filter(|number| !senders.contains(number)) {
+                    members.push(self.reader.in_state(right, number)?);
+                }
+            }
+            members.retain(|event| !known.contains(&event.number()) && page::admits(filter, event.pdu()));
+            state.extend(members);
         }
         Ok(state)
     }
 
+    /// Whether an entry came after what the client knows, if it knows anything: it is told also to whoever asks for all
+    /// and not for all members.
+    fn is_news(&self, key: KeyNumber, number: EventNumber) -> Result<bool, StoreError> {
+        let known = self.roots.known;
+        Ok(known != StateRoot::EMPTY && self.view.state_entry(self.access.room, known, key)? != Some(number))
+    }
+
     /// The entries to tell: the state that is wanted, where it differs from what the client knows.
     fn changed(&self) -> Result<Vec<(KeyNumber, EventNumber)>, StoreError> {
-        let Self { view, access, told, start, end, .. } = *self;
+        let Self { view, access, roots: Roots { told, start, end, .. }, .. } = *self;
         let room = access.room;
         let set_in_timeline = self.set_in_timeline()?;
         let mut changed = Vec::new();

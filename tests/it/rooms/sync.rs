@@ -175,6 +175,88 @@ async fn members_are_loaded_lazily() {
 }
 
 #[tokio::test]
+async fn members_who_came_in_a_gap_are_told_lazily_too() {
+    let (rig, alice, bob, room, token) = two().await;
+    let carol = rig.register("carol").await;
+    act(&rig, &carol, &room, "join", json!({})).await;
+    say(&rig, &bob, &room, "hello", "t1").await;
+    let lazy = json!({"room": {"state": {"lazy_load_members": true}, "timeline": {"limit": 1}}});
+    for full_state in ["", "&full_state=true"] {
+        let news = sync(&rig, &bob, &format!("{}{full_state}", since(&token, lazy.clone()))).await;
+        let told = &news["rooms"]["join"][&room];
+        assert_eq!(told["timeline"]["limited"], true);
+        let told = kinds(&told["state"]["events"]);
+        assert!(told.contains(&("m.room.member", &carol.user_id)), "{full_state}");
+        assert!(!told.contains(&("m.room.member", &alice.user_id)), "she was there before{full_state}");
+    }
+}
+
+#[tokio::test]
+async fn a_room_without_a_name_comes_with_whom_to_call_it_by() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let room = create(&rig, &alice, json!({"invite": [bob.user_id]})).await;
+    act(&rig, &bob, &room, "join", json!({})).await;
+    say(&rig, &bob, &room, "hello", "t1").await;
+    let lazy = |types: Value| {
+        let mut state = json!({"lazy_load_members": true});
+        if !types.is_null() {
+            state["types"] = types;
+        }
+        json!({"room": {"state": state, "timeline": {"limit": 1}}})
+    };
+    let first = async |types: Value| {
+        let filter = format!("filter={}", encoded(&lazy(types).to_string()));
+        let mut answer = sync(&rig, &bob, &filter).await;
+        answer["rooms"]["join"][&room].take()
+    };
+    let told = first(Value::Null).await;
+    assert_eq!(told["summary"]["m.heroes"], json!([alice.user_id]));
+    let of_alice = ("m.room.member", &*alice.user_id);
+    assert!(kinds(&told["state"]["events"]).contains(&of_alice), "her name is in her member event");
+    assert!(kinds(&first(json!([])).await["state"]["events"]).is_empty(), "the filter has the last word");
+
+    for (kind, content) in [("m.room.name", json!({"name": "Tea"})), ("m.room.name", json!({"name": ""}))] {
+        set(&rig, &alice, &room, kind, content.clone()).await;
+        let told = first(Value::Null).await;
+        let named = content["name"] != "";
+        assert_eq!(told["summary"].get("m.heroes").is_none(), named, "{content}");
+        assert_eq!(told["summary"]["m.joined_member_count"], 2);
+    }
+
+    // Who knew the name hears by whom to call the room once that is gone.
+    set(&rig, &alice, &room, "m.room.name", json!({"name": "Tea"})).await;
+    let token = next(&sync(&rig, &bob, "").await);
+    set(&rig, &alice, &room, "m.room.topic", json!({"topic": "leaves"})).await;
+    let quiet = sync(&rig, &bob, &since(&token, lazy(Value::Null))).await;
+    assert!(quiet["rooms"]["join"][&room].get("summary").is_none());
+    set(&rig, &alice, &room, "m.room.name", json!({})).await;
+    let news = sync(&rig, &bob, &since(&next(&quiet), lazy(Value::Null))).await;
+    let told = &news["rooms"]["join"][&room];
+    assert_eq!(told["summary"]["m.heroes"], json!([alice.user_id]));
+}
+
+#[tokio::test]
+async fn data_of_a_room_comes_with_the_room() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let room = create(&rig, &alice, json!({"invite": [bob.user_id]})).await;
+    let path = format!("/_matrix/client/v3/user/{}/rooms/{room}/account_data/m.tag", bob.user_id);
+    rig.send_as(&bob, "PUT", &path, json!({"tags": {"u.work": {}}})).await.ok();
+    let token = next(&sync(&rig, &bob, "").await);
+    act(&rig, &bob, &room, "join", json!({})).await;
+    let news = sync(&rig, &bob, &format!("since={token}")).await;
+    assert_eq!(kinds(&news["rooms"]["join"][&room]["account_data"]["events"]), [("m.tag", "")]);
+    let later = sync(&rig, &bob, &format!("since={}&full_state=true", next(&news))).await;
+    assert!(later["rooms"]["join"][&room].get("account_data").is_none());
+
+    act(&rig, &bob, &room, "leave", json!({})).await;
+    let include = format!("filter={}", encoded(&json!({"room": {"include_leave": true}}).to_string()));
+    let all = sync(&rig, &bob, &include).await;
+    assert_eq!(kinds(&all["rooms"]["leave"][&room]["account_data"]["events"]), [("m.tag", "")]);
+}
+
+#[tokio::test]
 async fn leaving_is_told_once() {
     let (rig, alice, bob, room, token) = two().await;
     say(&rig, &alice, &room, "before", "t1").await;
