@@ -29,6 +29,11 @@ pub const BODY_BYTES: usize = 256 << 10;
 pub const BODIES_BYTES: usize = 32 << 20;
 /// Those of one client, in bytes.
 pub const BODIES_PER_CLIENT_BYTES: usize = BODIES_BYTES / 8;
+/// Answers of one client that it has not taken yet, in bytes. A single one may be larger.
+pub const ANSWERS_PER_CLIENT_BYTES: usize = 8 << 20;
+/// Answers of more bytes are sent in pieces of so many, each of which the client must take in so long.
+pub const ANSWER_PIECE_BYTES: usize = 64 << 10;
+pub const ANSWER_PIECE_TIME: Duration = Duration::from_secs(60);
 /// The head of a request: request line and header fields, in bytes.
 pub const HEAD_BYTES: usize = 32 << 10;
 /// Header fields of one request.

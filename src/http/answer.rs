@@ -22,7 +22,7 @@ use tracing::{Instrument, Span, field};
 use super::{
     body::{self, Stream},
     clients::{Connected, subscriber},
-    cors, gzip, panic,
+    cors, gzip, panic, pieces,
     server::Shared,
 };
 use crate::{
@@ -43,16 +43,8 @@ pub(super) async fn answer(
     let mut response = if method == Method::OPTIONS {
         preflight()
     } else {
-        let gzip = gzip::accepted(request.headers());
         let outcome = handled(shared, client, request).instrument(span.clone()).await;
-        let (head, body) = span.in_scope(|| into_response(outcome)).into_parts();
-        match body {
-            Body::Whole(bytes) if gzip => {
-                let response = Response::from_parts(head, bytes);
-                gzip::compress(response, &shared.compressions).await.map(Body::Whole)
-            }
-            body => Response::from_parts(head, body),
-        }
+        span.in_scope(|| into_response(outcome))
     };
     cors::add(response.headers_mut());
     if let Ok(id) = HeaderValue::from_str(&id) {
@@ -114,6 +106,7 @@ async fn handle(
     }
 
     let is_get = route.endpoint.method == Method::GET;
+    let gzip = gzip::accepted(head.headers());
     let expect = head.headers().contains_key(EXPECT);
     let time = shared.limits.body_time;
     let mut memory = body::Memory::default();
@@ -138,18 +131,32 @@ async fn handle(
             Box::pin(async move { turn.pause(answer).await })
         }
     };
-    if is_get {
-        return answer.await;
+    let held = (in_flight, of_client, turn);
+    let (response, (in_flight, of_client, turn)) =
+        if is_get { (answer.await?, held) } else { to_the_end(answer, held, memory).await? };
+    let (head, body) = response.into_parts();
+    let Body::Whole(bytes) = body else { return Ok(Response::from_parts(head, body)) };
+    let mut response = Response::from_parts(head, bytes);
+    if gzip {
+        response = gzip::compress(response, &shared.compressions).await;
     }
-    to_the_end(answer, (in_flight, of_client, turn, memory)).await
+    let (head, bytes) = response.into_parts();
+    let body = pieces::body(bytes, of_client).await;
+    drop((in_flight, turn));
+    Ok(Response::from_parts(head, body))
 }
 
 /// Runs a handler that changes something to its end, even if the client does not wait for it: half of a room is worse
-/// than a room nobody asked for twice. What the request holds of the bounds, it holds until then.
-async fn to_the_end(answer: Answer, held: impl Send + 'static) -> Result<Response<Body>, Error> {
+/// than a room nobody asked for twice. What the request holds of the bounds, it holds until then, and but for its body's
+/// memory gives it back.
+async fn to_the_end<T: Send + 'static>(
+    answer: Answer,
+    held: T,
+    memory: body::Memory,
+) -> Result<(Response<Body>, T), Error> {
     let handler = async move {
-        let _held = held;
-        answer.await
+        let _memory = memory;
+        answer.await.map(|response| (response, held))
     };
     match tokio::spawn(handler.in_current_span()).await {
         Ok(outcome) => outcome,

@@ -44,12 +44,15 @@ struct Held {
     turns: Turns,
     /// A permit for each byte of its bodies in memory.
     bodies: Arc<Semaphore>,
+    /// The same for answers that it has not taken yet.
+    answers: Arc<Semaphore>,
 }
 
 impl Default for Held {
     fn default() -> Self {
         let bodies = Arc::new(Semaphore::new(limits::BODIES_PER_CLIENT_BYTES));
-        Self { connections: 0, requests: 0, turns: Turns::default(), bodies }
+        let answers = Arc::new(Semaphore::new(limits::ANSWERS_PER_CLIENT_BYTES));
+        Self { connections: 0, requests: 0, turns: Turns::default(), bodies, answers }
     }
 }
 
@@ -67,6 +70,7 @@ pub(super) struct InFlight {
     client: Client,
     turns: Turns,
     bodies: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
 }
 
 impl Clients {
@@ -118,12 +122,12 @@ impl Connected {
         } else {
             Client::Address(sender)
         };
-        let (turns, bodies) = clients.with(client, |held| {
+        let (turns, bodies, answers) = clients.with(client, |held| {
             let room = matches!(client, Client::Token(_)) || held.requests < clients.requests;
             held.requests += usize::from(room);
-            room.then(|| (held.turns.clone(), held.bodies.clone()))
+            room.then(|| (held.turns.clone(), held.bodies.clone(), held.answers.clone()))
         })?;
-        Some(InFlight { clients: clients.clone(), client, turns, bodies })
+        Some(InFlight { clients: clients.clone(), client, turns, bodies, answers })
     }
 }
 
@@ -136,6 +140,11 @@ impl InFlight {
     /// A permit for each byte that the client's bodies may take.
     pub(super) fn bodies(&self) -> &Arc<Semaphore> {
         &self.bodies
+    }
+
+    /// A permit for each byte that answers may take which the client has not taken yet.
+    pub(super) fn answers(&self) -> &Arc<Semaphore> {
+        &self.answers
     }
 }
 

@@ -13,6 +13,7 @@ mod gzip;
 mod listener;
 mod panic;
 mod path;
+mod pieces;
 mod rate;
 mod router;
 mod server;

@@ -19,9 +19,11 @@ use ruma::{
     OwnedDeviceId,
     api::client::{
         account::{get_username_availability, whoami},
+        alias::get_alias,
         discovery::{discover_support, get_supported_versions},
         session::{get_login_types, login, refresh_token},
     },
+    owned_room_id, owned_server_name,
 };
 use tayberry::{
     api::{Anyone, Error, Routes, User},
@@ -127,6 +129,9 @@ fn header<'a>(response: &'a str, name: &str) -> Option<&'a str> {
 
 const BIG: &str = "/_matrix/client/versions";
 const ECHO: &str = "/_matrix/client/v3/refresh";
+/// An answer of some [`HUGE_BYTES`].
+const HUGE: &str = "/_matrix/client/v3/directory/room/%23a:x";
+const HUGE_BYTES: usize = 5_000_000;
 const PANIC: &str = "/.well-known/matrix/support";
 const WAIT: &str = "/_matrix/client/v3/login";
 const WHOAMI: &str = "/_matrix/client/v3/account/whoami";
@@ -149,6 +154,7 @@ static LEFT: AtomicBool = AtomicBool::new(false);
 fn routes() -> Routes {
     let mut routes = Routes::default();
     routes.add(big);
+    routes.add(huge);
     routes.add(echo);
     routes.add(panics);
     routes.add(waits);
@@ -164,6 +170,11 @@ async fn big(
     _: get_supported_versions::Request,
 ) -> Result<get_supported_versions::Response, Error> {
     Ok(get_supported_versions::Response::new(vec!["v1.1".to_owned(); 1_000]))
+}
+
+async fn huge(_: App, _: Anyone, _: get_alias::v3::Request) -> Result<get_alias::v3::Response, Error> {
+    let servers = vec![owned_server_name!("abcdefg"); HUGE_BYTES / 10];
+    Ok(get_alias::v3::Response::new(owned_room_id!("!a:x"), servers))
 }
 
 async fn echo(
