@@ -49,7 +49,7 @@ pub(crate) async fn upload(
     Streamed { request, body, .. }: Streamed<create_content::v3::Request>,
 ) -> Result<Response<Body>, Error> {
     let create_content::v3::Request { filename: file_name, content_type, .. } = request;
-    let id = receive(app, user, None, Description { content_type, file_name }, body).await?;
+    let id = receive(app, user, None, description(content_type, file_name), body).await?;
     respond(create_content::v3::Response::new(id.to_uri()))
 }
 
@@ -73,7 +73,7 @@ pub(crate) async fn upload_to(
 ) -> Result<Response<Body>, Error> {
     let id = named(&request.server_name, &request.media_id)?;
     let create_content_async::v3::Request { filename: file_name, content_type, .. } = request;
-    receive(app, user, Some(id), Description { content_type, file_name }, body).await?;
+    receive(app, user, Some(id), description(content_type, file_name), body).await?;
     respond(JsonAnswer(Map::new()))
 }
 
@@ -182,6 +182,12 @@ async fn receive(
         upload.write(&piece).await?;
     }
     Ok(upload.finish(description).await?)
+}
+
+/// What is left empty is not said.
+fn description(content_type: Option<String>, file_name: Option<String>) -> Description {
+    let said = |text: &String| !text.trim().is_empty();
+    Description { content_type: content_type.filter(said), file_name: file_name.filter(said) }
 }
 
 async fn send(

@@ -53,6 +53,18 @@ async fn a_body_without_length_is_taken_too() {
 }
 
 #[tokio::test]
+async fn what_is_left_empty_is_not_said() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    let empty = [("content-type", "")];
+    let path = "/_matrix/media/v3/upload?filename=";
+    let id = rig.transfer("POST", path, Some(&alice), &empty, b"hello").await.media_id();
+    let answer = rig.media(&alice, &format!("download/{id}")).await.ok();
+    assert_eq!(answer.header("content-type"), "application/octet-stream");
+    assert_eq!(answer.header("content-disposition"), "attachment");
+}
+
+#[tokio::test]
 async fn the_same_content_is_one_file_under_its_hash() {
     let rig = Rig::start().await;
     let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);

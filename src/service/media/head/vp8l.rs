@@ -326,7 +326,9 @@ pub(super) mod tests {
             // No transform and no cache, but several groups: a number for each block of 4 x 4 pixels.
             writer.put(0b100, 3);
             writer.put(0, 4);
-            [(groups - 1) & 255, (groups - 1) >> 8, 0, 0, 0].map(|symbol| writer.single(symbol));
+            for symbol in [(groups - 1) & 255, (groups - 1) >> 8, 0, 0, 0] {
+                writer.single(symbol);
+            }
             for _ in 0..groups * 5 {
                 writer.long();
             }
