@@ -1,12 +1,16 @@
 //! The routes against the specification's list of operations, `tests/data/operations.tsv`: nothing is served that it
 //! doesn't know, nothing without the authentication and the rate limit that it asks for, and never less than before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use tayberry::api;
+use tayberry::{
+    api,
+    base::ids::UserNumber,
+    store::{StoreError, Transaction},
+};
 
-use crate::rig::Rig;
+use crate::rig::{Reply, Rig};
 
 /// What the specification says of an operation.
 struct Operation {
@@ -86,4 +90,105 @@ async fn only_what_is_open_answers_without_a_token() {
             _ => {}
         }
     }
+}
+
+/// What changes something and is left to the suspended: their own sessions, keys, settings and rooms to leave.
+/// <https://spec.matrix.org/v1.19/client-server-api/#account-suspension>
+const LEFT_TO_THE_SUSPENDED: &[(&str, &str)] = &[
+    ("POST", "/_matrix/client/v1/login/get_token"),
+    ("POST", "/_matrix/client/v3/account/deactivate"),
+    ("POST", "/_matrix/client/v3/account/password"),
+    ("POST", "/_matrix/client/v3/delete_devices"),
+    ("DELETE", "/_matrix/client/v3/devices/{}"),
+    ("PUT", "/_matrix/client/v3/devices/{}"),
+    ("POST", "/_matrix/client/v3/keys/claim"),
+    ("POST", "/_matrix/client/v3/keys/device_signing/upload"),
+    ("POST", "/_matrix/client/v3/keys/query"),
+    ("POST", "/_matrix/client/v3/keys/signatures/upload"),
+    ("POST", "/_matrix/client/v3/keys/upload"),
+    ("POST", "/_matrix/client/v3/logout"),
+    ("POST", "/_matrix/client/v3/logout/all"),
+    ("DELETE", "/_matrix/client/v3/pushrules/global/{}/{}"),
+    ("PUT", "/_matrix/client/v3/pushrules/global/{}/{}"),
+    ("PUT", "/_matrix/client/v3/pushrules/global/{}/{}/actions"),
+    ("PUT", "/_matrix/client/v3/pushrules/global/{}/{}/enabled"),
+    ("DELETE", "/_matrix/client/v3/room_keys/keys"),
+    ("PUT", "/_matrix/client/v3/room_keys/keys"),
+    ("DELETE", "/_matrix/client/v3/room_keys/keys/{}"),
+    ("PUT", "/_matrix/client/v3/room_keys/keys/{}"),
+    ("DELETE", "/_matrix/client/v3/room_keys/keys/{}/{}"),
+    ("PUT", "/_matrix/client/v3/room_keys/keys/{}/{}"),
+    ("POST", "/_matrix/client/v3/room_keys/version"),
+    ("DELETE", "/_matrix/client/v3/room_keys/version/{}"),
+    ("PUT", "/_matrix/client/v3/room_keys/version/{}"),
+    ("POST", "/_matrix/client/v3/rooms/{}/leave"),
+    // Of these two, only what is nobody else's.
+    ("POST", "/_matrix/client/v3/rooms/{}/read_markers"),
+    ("PUT", "/_matrix/client/v3/rooms/{}/redact/{}/{}"),
+    // To their own devices.
+    ("PUT", "/_matrix/client/v3/sendToDevice/{}/{}"),
+    ("PUT", "/_matrix/client/v3/user/{}/account_data/{}"),
+    ("POST", "/_matrix/client/v3/user/{}/filter"),
+    ("PUT", "/_matrix/client/v3/user/{}/rooms/{}/account_data/{}"),
+    ("DELETE", "/_matrix/client/v3/user/{}/rooms/{}/tags/{}"),
+    ("PUT", "/_matrix/client/v3/user/{}/rooms/{}/tags/{}"),
+];
+
+// RULES R47
+#[tokio::test]
+async fn the_locked_only_log_out() {
+    for (route, reply) in answers(|transaction, user| transaction.set_locked(user, true)).await {
+        if route.1.contains("/logout") {
+            reply.ok();
+        } else {
+            assert_eq!(reply.error(), (401, "M_USER_LOCKED"), "{route:?}");
+            assert_eq!(reply.body["soft_logout"], true, "{route:?}");
+        }
+    }
+}
+
+// RULES R47
+#[tokio::test]
+async fn the_suspended_read_and_do_what_is_left_to_them() {
+    let mut left = BTreeSet::new();
+    for (route, reply) in answers(|transaction, user| transaction.set_suspended(user, true)).await {
+        let is_refused = reply.error() == (403, "M_USER_SUSPENDED");
+        if route.0 == "GET" {
+            assert!(!is_refused, "{route:?}");
+        } else if !is_refused {
+            left.insert(route);
+        }
+    }
+    let listed =
+        LEFT_TO_THE_SUSPENDED.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned()));
+    assert_eq!(left, listed.collect());
+}
+
+/// What each route that looks at a user's token answers to a user whose account was changed so.
+async fn answers(
+    change: fn(&mut Transaction<'_>, UserNumber) -> Result<(), StoreError>,
+) -> Vec<(Route, Reply)> {
+    let rig = Rig::start().await;
+    let (alice, other) = (rig.register("alice").await, rig.log_in("alice").await);
+    let changed = rig.app.store.write(move |transaction| {
+        let number = transaction.account("alice")?.unwrap().number;
+        change(transaction, number)
+    });
+    changed.await.unwrap();
+    let operations = operations();
+    let mut routes: Vec<Route> = served(&operations).into_iter().filter_map(|(_, route)| route).collect();
+    routes.retain(|route| match operations[route].authentication.as_str() {
+        "user" => true,
+        "optional" => route.1 != "/_matrix/client/versions",
+        _ => false,
+    });
+    // That one ends every session.
+    routes.sort_by_key(|route| route.1.ends_with("/logout/all"));
+    let mut answers = Vec::new();
+    for route in routes {
+        let who = if route.1.ends_with("/logout") { &other } else { &alice };
+        let reply = rig.send_as(who, &route.0, &route.1.replace("{}", "x"), Value::Null).await;
+        answers.push((route, reply));
+    }
+    answers
 }
