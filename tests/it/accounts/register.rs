@@ -83,10 +83,8 @@ async fn a_name_may_be_left_to_the_server_and_the_log_in_be_inhibited() {
 }
 
 #[tokio::test]
-async fn guests_appservices_and_weak_passwords_are_refused() {
+async fn appservices_and_weak_passwords_are_refused() {
     let rig = Rig::start().await;
-    let guest = rig.post(&format!("{REGISTER}?kind=guest"), json!({})).await;
-    assert_eq!(guest.error(), (403, "M_FORBIDDEN"));
     let bridge = rig.post(REGISTER, json!({"type": "m.login.application_service", "username": "x"})).await;
     assert_eq!(bridge.error(), (403, "M_FORBIDDEN"));
     let auth = json!({"type": "m.login.dummy"});
@@ -99,6 +97,29 @@ async fn guests_appservices_and_weak_passwords_are_refused() {
     let none = rig.post(REGISTER, json!({"username": "bob", "auth": auth})).await;
     assert_eq!(none.error(), (400, "M_MISSING_PARAM"));
     assert_eq!(available(&rig, "bob").await.status, 200, "none of them made an account");
+}
+
+/// <https://spec.matrix.org/v1.19/client-server-api/#guest-access>: a server need not have guests.
+// RULES R55
+#[tokio::test]
+async fn there_are_no_guests_here() {
+    for mode in [RegistrationMode::Open, RegistrationMode::Token, RegistrationMode::Closed] {
+        let rig = closed_or_token(mode).await;
+        let whole = json!({"username": "alice", "password": PASSWORD, "auth": {"type": "m.login.dummy"}});
+        for (kind, body) in [
+            ("guest", json!({})),
+            ("guest", json!({"initial_device_display_name": "Phone"})),
+            ("guest", whole.clone()),
+            ("other", whole),
+        ] {
+            let reply = rig.post(&format!("{REGISTER}?kind={kind}"), body).await;
+            assert_eq!(reply.error(), (403, "M_FORBIDDEN"));
+            assert!(reply.body.get("flows").is_none());
+        }
+    }
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    assert_ne!(rig.send_as(&alice, "GET", super::WHOAMI, Value::Null).await.ok()["is_guest"], true);
 }
 
 #[tokio::test]
