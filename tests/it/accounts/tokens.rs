@@ -42,6 +42,8 @@ async fn a_token_logs_one_device_in_soon_and_once() {
     assert_eq!((&*tablet.user_id, &*tablet.device_id), ("@alice:example.org", "TABLET"));
     assert_eq!(log_in(&rig, &token).await.error(), (403, "M_FORBIDDEN"), "it is used up");
 
+    let again = rig.send_as(&alice, "POST", GET_TOKEN, json!({})).await;
+    assert_eq!(again.status, 401, "what was proved once is proved again");
     let late = log_in_token(&rig, &alice).await;
     rig.advance(Duration::from_secs(120));
     assert_eq!(log_in(&rig, &late).await.error(), (403, "M_FORBIDDEN"));

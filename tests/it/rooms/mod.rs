@@ -9,6 +9,7 @@ mod relations;
 mod requests;
 mod rounds;
 mod sync;
+mod transactions;
 mod upgrade;
 mod visibility;
 

@@ -1,0 +1,58 @@
+//! Requests that are sent again. <https://spec.matrix.org/v1.19/client-server-api/#transaction-identifiers>
+
+use serde_json::{Value, json};
+
+use super::{create, next, read, say, sync};
+use crate::{
+    accounts::by_password,
+    rig::{Member, Rig},
+};
+
+// RULES R42
+#[tokio::test]
+async fn a_transaction_id_is_of_one_device_and_one_endpoint() {
+    let rig = Rig::start().await;
+    let phone = rig.register("alice").await;
+    let mut log_in = by_password("alice");
+    log_in["refresh_token"] = json!(true);
+    let tokens = rig.post("/_matrix/client/v3/login", log_in).await.ok();
+    let text = |of: &Value, field: &str| of[field].as_str().unwrap().to_owned();
+    let (device_id, token) = (text(&tokens, "device_id"), text(&tokens, "access_token"));
+    let tablet = Member { device_id, token, ..phone.clone() };
+    let room = create(&rig, &phone, json!({})).await;
+    let path = |kind: &str| format!("/_matrix/client/v3/rooms/{room}/redact/{kind}/t");
+
+    let first = say(&rig, &tablet, &room, "once", "t").await;
+    assert_eq!(say(&rig, &tablet, &room, "once", "t").await, first);
+    assert_ne!(say(&rig, &phone, &room, "once", "t").await, first, "another device");
+    let redact =
+        async || rig.send_as(&tablet, "PUT", &path(&first), json!({})).await.ok()["event_id"].clone();
+    let redaction = redact().await;
+    assert_ne!(redaction, json!(first), "another endpoint");
+    assert_eq!(redact().await, redaction);
+
+    let body = json!({"refresh_token": tokens["refresh_token"]});
+    let renewed = rig.post("/_matrix/client/v3/refresh", body).await.ok();
+    let tablet = Member { token: text(&renewed, "access_token"), ..tablet };
+    assert_eq!(say(&rig, &tablet, &room, "once", "t").await, first, "another token of the device");
+    let page = read(&rig, &phone, &format!("rooms/{room}/messages?dir=b&limit=4")).await;
+    let kinds: Vec<_> = page["chunk"].as_array().unwrap().iter().map(|event| event["type"].clone()).collect();
+    assert_eq!(kinds[..3], ["m.room.redaction", "m.room.message", "m.room.message"]);
+}
+
+// RULES R42
+#[tokio::test]
+async fn messages_to_devices_have_such_ids_as_well() {
+    let rig = Rig::start().await;
+    let (phone, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let tablet = rig.log_in("alice").await;
+    let since = next(&sync(&rig, &bob, "").await);
+    for (device, note) in [(&phone, 1), (&phone, 1), (&tablet, 2), (&phone, 1)] {
+        let body = json!({"messages": {"@bob:example.org": {"*": {"note": note}}}});
+        let path = "/_matrix/client/v3/sendToDevice/org.example.note/t";
+        rig.send_as(device, "PUT", path, body).await.ok();
+    }
+    let answer = sync(&rig, &bob, &format!("since={since}")).await;
+    let events = answer["to_device"]["events"].as_array().unwrap();
+    assert_eq!(events.iter().map(|event| &event["content"]["note"]).collect::<Vec<_>>(), [1, 2]);
+}
