@@ -200,6 +200,9 @@ pub const OPERATOR_CONNECTIONS: usize = 4;
 /// Filters that one user may keep.
 pub const FILTERS: usize = 256;
 
+/// A word, as far as it is told from others, in bytes.
+pub const WORD_BYTES: usize = 64;
+
 /// Reads and writes of media files that are under way at once.
 pub const MEDIA_THREADS: usize = 3;
 /// Uploads under way in all, and of one user; others wait.

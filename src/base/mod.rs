@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod expiring;
+pub mod fold;
 pub mod glob;
 pub mod ids;
 pub mod json;
