@@ -200,8 +200,40 @@ pub const OPERATOR_CONNECTIONS: usize = 4;
 /// Filters that one user may keep.
 pub const FILTERS: usize = 256;
 
+/// What somebody looks for, in bytes; what comes behind that doesn't count.
+pub const SEARCH_TERM_BYTES: usize = 255;
+/// Words of it that count.
+pub const SEARCH_WORDS: usize = 8;
 /// A word, as far as it is told from others, in bytes.
 pub const WORD_BYTES: usize = 64;
+/// Words by which one user is found.
+pub const USER_WORDS: usize = 32;
+/// Users that one search finds, whatever the client asks for.
+pub const FOUND_USERS: usize = 50;
+/// Users of a fitting name that one search looks at.
+pub const CANDIDATES: usize = 20_000;
+/// The rooms of a circle of people, and its people, if these are read once instead of asking for each candidate.
+pub const CIRCLE_ROOMS: usize = 256;
+pub const CIRCLE_PEOPLE: usize = 4_096;
+/// Rooms that are asked one by one for a candidate; of more, the candidate's own rooms are gone through.
+pub const CIRCLE_ASKED: usize = 16;
+/// Steps that one search takes to find out whether candidates are in such a circle.
+pub const CIRCLE_STEPS: usize = 10_000;
+/// Rooms that are open to everybody, the largest first, through which people are found.
+pub const OPEN_ROOMS: usize = 10_000;
+/// Users or rooms that are added to the directories in one step after they were made anew.
+pub const DIRECTORY_STEP: usize = 64;
+/// Rooms of one page of the room directory, whatever the client asks for.
+pub const PUBLISHED_ROOMS: usize = 100;
+/// The same in bytes of what is told of them, unless it is a single room.
+pub const PUBLISHED_ROOMS_BYTES: usize = 256 << 10;
+/// Local aliases under which a search of the room directory finds a room.
+pub const ROOM_ALIASES: usize = 64;
+/// What such a search looks through of one room, in bytes.
+pub const ROOM_TEXT_BYTES: usize = 2 << 10;
+/// Rooms shared with somebody that are told at once.
+/// <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mutual_rooms>
+pub const MUTUAL_ROOMS: usize = 100;
 
 /// Reads and writes of media files that are under way at once.
 pub const MEDIA_THREADS: usize = 3;

@@ -11,6 +11,7 @@ pub mod filter;
 pub(crate) mod fixture;
 pub mod format;
 pub mod graph;
+pub mod listing;
 mod lookup;
 pub mod members;
 pub mod pdu;

@@ -52,9 +52,9 @@ pub use self::{
     notify::{Topic, Watch},
     records::{
         Account, AccountData, BackedUpKey, BackupScope, BackupState, Bearer, ContentHash, Counts,
-        CountsByThread, CrossSigningKey, Device, DeviceKeys, KeyBackup, KeySignature, Media, MediaPart,
-        MediaUsage, NewMedia, OneTimeKey, Receipt, RecordFinding, RegistrationToken, StoredContent, Task,
-        ToDeviceMessage, Unread,
+        CountsByThread, CrossSigningKey, Device, DeviceKeys, KeyBackup, KeySignature, ListedRoom, Media,
+        MediaPart, MediaUsage, NewMedia, OneTimeKey, Rank, Receipt, RecordFinding, RegistrationToken,
+        RoomPage, RoomSearch, StoredContent, Task, ToDeviceMessage, Unread,
     },
     tables::Table,
     transaction::Transaction,

@@ -71,7 +71,7 @@ impl Transaction<'_> {
         });
         self.put(Table::Names, &by_alias(alias), &value);
         self.put(Table::Names, &by_room(room, alias.as_str()), &seal(1, |_| ()));
-        Ok(())
+        self.relist(room)
     }
 
     /// Makes an alias name nothing.
@@ -79,6 +79,7 @@ impl Transaction<'_> {
         if let Some((room, _)) = self.alias(alias)? {
             self.delete(Table::Names, &by_alias(alias));
             self.delete(Table::Names, &by_room(room, alias.as_str()));
+            self.relist(room)?;
         }
         Ok(())
     }

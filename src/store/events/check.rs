@@ -236,6 +236,8 @@ impl Check<'_, '_> {
             let members = view.members(room, membership).count();
             self.expect(at, members == counted as usize, "it counts its members wrong");
         }
+        let listed = view.is_listed_rightly(room, &record)?;
+        self.expect(at, listed, "it is listed as something else");
         self.state(room, record.state)?;
         for entry in view.state(room, record.state) {
             let (key, number) = entry?;

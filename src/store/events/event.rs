@@ -179,12 +179,12 @@ impl Transaction<'_> {
         target: EventNumber,
         redaction: EventNumber,
     ) -> Result<(), StoreError> {
-        let value = self.stored(room, target, |mut stored| {
+        let (value, is_state) = self.stored(room, target, |mut stored| {
             stored.header.redacted_by = Some(redaction);
-            Ok(stored.encode())
+            Ok((stored.encode(), stored.header.is_state))
         })?;
         self.put(Table::Events, &target.to_be_bytes(), &value);
-        Ok(())
+        if is_state { self.relist(room) } else { Ok(()) }
     }
 
     /// Remembers a redaction whose target is not stored yet.

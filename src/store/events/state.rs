@@ -99,7 +99,7 @@ impl Transaction<'_> {
         trie::update(&mut RoomNodesMut { transaction: self, room }, state.root, changes)
     }
 
-    /// Makes a stored state the room's current one at `position`, and memberships with it.
+    /// Makes a stored state the room's current one at `position`, and memberships and how it is listed with it.
     pub(super) fn set_current_state(
         &mut self,
         room: RoomNumber,
@@ -113,15 +113,23 @@ impl Transaction<'_> {
             Ok(())
         })?;
         record.state = root;
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let mut kinds = Vec::new();
         for (key, before, after) in changed {
             let Some(event) = after.or(before) else { continue };
             let header = self.header(room, event)?;
-            let Some(set) = header.membership else { continue };
+            let Some(set) = header.membership else {
+                let name = self.key_name(room, key)?;
+                kinds.extend(name.state_key.filter(String::is_empty).map(|_| name.kind.into()));
+                continue;
+            };
             let membership = if after.is_some() { set } else { Membership::Leave };
             let Some(target) = self.target(room, key)? else { continue };
             self.set_membership((room, record), target, membership, event, position)?;
         }
-        Ok(())
+        self.relist_changed(room, record, &kinds)
     }
 
     /// The user whose membership a key holds; none if its state key is no user id.

@@ -16,7 +16,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0008_keys.sql"),
     include_str!("migrations/0009_media.sql"),
     include_str!("migrations/0010_unread.sql"),
-    include_str!("migrations/0015_keys.sql"),
+    include_str!("migrations/0011_directory.sql"),
+    include_str!("migrations/0012_keys.sql"),
 ];
 
 /// Brings the database up to date.

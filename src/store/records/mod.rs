@@ -10,6 +10,7 @@ mod devices;
 mod filters;
 mod key_backups;
 mod keys;
+mod listed_rooms;
 mod media;
 mod profiles;
 mod receipts;
@@ -19,6 +20,7 @@ mod tasks;
 mod to_device;
 mod tokens;
 mod unread;
+mod user_words;
 mod users;
 mod values;
 
@@ -28,6 +30,7 @@ pub use self::{
     devices::Device,
     key_backups::{BackedUpKey, BackupScope, BackupState, KeyBackup},
     keys::{CrossSigningKey, DeviceKeys, KeySignature, OneTimeKey},
+    listed_rooms::{ListedRoom, Rank, RoomPage, RoomSearch},
     media::{ContentHash, Media, MediaPart, MediaUsage, NewMedia, StoredContent},
     receipts::Receipt,
     registration_tokens::RegistrationToken,

@@ -33,13 +33,13 @@ impl Transaction<'_> {
         let sql = "INSERT INTO profiles (user, field, value) VALUES (?1, ?2, ?3)
                    ON CONFLICT DO UPDATE SET value = excluded.value";
         self.sql().prepare_cached(sql)?.execute((user, field, value))?;
-        Ok(())
+        if field == "displayname" { self.list_user(user) } else { Ok(()) }
     }
 
     /// Removes one field of a user's profile, if it is there.
     pub fn remove_profile_field(&mut self, user: UserNumber, field: &str) -> Result<(), StoreError> {
         let sql = "DELETE FROM profiles WHERE user = ?1 AND field = ?2";
         self.sql().prepare_cached(sql)?.execute((user, field))?;
-        Ok(())
+        if field == "displayname" { self.list_user(user) } else { Ok(()) }
     }
 }

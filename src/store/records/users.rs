@@ -64,7 +64,7 @@ impl Transaction<'_> {
                    VALUES (?1, ?2, ?3, ?4, ?5)";
         let password_hash = password_hash.map(Secret::expose);
         self.sql().prepare_cached(sql)?.execute((number, localpart, password_hash, admin, self.now()))?;
-        Ok(())
+        self.list_user(number)
     }
 
     /// Replaces the hash of an account's password.
@@ -113,6 +113,7 @@ impl Transaction<'_> {
             self.change_keys(number)?;
         }
         self.remove_devices(number)?;
+        self.list_user(number)?;
         if erase {
             for sql in [
                 "DELETE FROM profiles WHERE user = ?1",
