@@ -3,9 +3,10 @@
 use http::Request;
 use ruma::{
     api::{
-        IncomingRequest, Metadata, OutgoingResponse,
-        client::sync::sync_events::v3 as sync,
+        IncomingRequest, MatrixVersion, Metadata, OutgoingResponse,
+        client::{membership::get_mutual_rooms::v1 as mutual_rooms, sync::sync_events::v3 as sync},
         error::{DeserializationError, Error as MatrixError, IntoHttpError},
+        path_builder::{StablePathSelector, VersionHistory},
     },
     exports::serde_html_form,
 };
@@ -61,5 +62,34 @@ impl OutgoingResponse for Synced {
 
     fn try_into_http_response_inner(self) -> Result<http::Response<JsonBody>, IntoHttpError> {
         Ok(http::Response::new(JsonBody(serde_json::to_vec(&self.0)?)))
+    }
+}
+
+/// A request for shared rooms, which older clients look for under the path of
+/// [MSC2666](https://github.com/matrix-org/matrix-spec-proposals/pull/2666).
+pub(crate) struct MutualRooms(pub(crate) mutual_rooms::Request);
+
+impl Metadata for MutualRooms {
+    const METHOD: http::Method = mutual_rooms::Request::METHOD;
+    const RATE_LIMITED: bool = mutual_rooms::Request::RATE_LIMITED;
+    type Authentication = <mutual_rooms::Request as Metadata>::Authentication;
+    type PathBuilder = VersionHistory;
+    const PATH_BUILDER: VersionHistory = VersionHistory::new(
+        &[(None, "/_matrix/client/unstable/uk.half-shot.msc2666/user/mutual_rooms")],
+        &[(StablePathSelector::Version(MatrixVersion::V1_19), "/_matrix/client/v1/mutual_rooms")],
+        None,
+        None,
+    );
+}
+
+impl IncomingRequest for MutualRooms {
+    type EndpointError = MatrixError;
+    type OutgoingResponse = mutual_rooms::Response;
+
+    fn try_from_http_request_inner(
+        request: Request<&[u8]>,
+        arguments: &[&str],
+    ) -> Result<Self, DeserializationError> {
+        mutual_rooms::Request::try_from_http_request_inner(request, arguments).map(Self)
     }
 }

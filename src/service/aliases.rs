@@ -98,7 +98,12 @@ fn is_joined(view: &View<'_>, user: UserNumber, room: RoomNumber) -> Result<bool
     Ok(view.stay(user, room)?.is_some_and(|stay| stay.membership == Membership::Join))
 }
 
-fn may_set_canonical(view: &View<'_>, user: &Session, room: RoomNumber) -> Result<bool, StoreError> {
+/// Whether a user may say what the room is called first.
+pub(super) fn may_set_canonical(
+    view: &View<'_>,
+    user: &Session,
+    room: RoomNumber,
+) -> Result<bool, StoreError> {
     let record = view.room(room)?;
     let power = Power::of(&State::stored(record.state), &view.graph(room), record.version)?;
     let kind = TimelineEventType::from(StateEventType::RoomCanonicalAlias);

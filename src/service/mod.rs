@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod aliases;
 pub mod app;
 pub mod devices;
+pub mod directory;
 pub mod filters;
 pub mod heard;
 pub mod ignored;

@@ -26,7 +26,7 @@ pub enum ModerationError {
 
 /// Whether a user administers the server.
 pub async fn is_admin(app: &App, user: UserNumber) -> Result<bool, StoreError> {
-    app.store.read(move |view| admin(view, user)).await
+    app.store.read(move |view| administers(view, user)).await
 }
 
 /// A local account, for an administrator to see whether it is locked or suspended.
@@ -43,7 +43,7 @@ pub async fn devices(app: &App, by: UserNumber, user_id: &UserId) -> Result<Vec<
             let account =
                 localpart.as_deref().map(|localpart| view.account(localpart)).transpose()?.flatten();
             let own = account.as_ref().is_some_and(|account| account.number == by);
-            if !own && !admin(view, by)? {
+            if !own && !administers(view, by)? {
                 return Err(ModerationError::NotAdmin);
             }
             let account = account.ok_or(match localpart {
@@ -89,7 +89,7 @@ pub async fn set_suspended(
 
 /// The account to moderate. Who asks is judged first: nobody else learns which accounts there are.
 fn target(view: &View<'_>, by: UserNumber, localpart: Option<&str>) -> Result<Account, ModerationError> {
-    if !admin(view, by)? {
+    if !administers(view, by)? {
         return Err(ModerationError::NotAdmin);
     }
     match view.account(localpart.ok_or(ModerationError::Remote)?)? {
@@ -99,6 +99,7 @@ fn target(view: &View<'_>, by: UserNumber, localpart: Option<&str>) -> Result<Ac
     }
 }
 
-fn admin(view: &View<'_>, user: UserNumber) -> Result<bool, StoreError> {
+/// The same in a job or on a view.
+pub(super) fn administers(view: &View<'_>, user: UserNumber) -> Result<bool, StoreError> {
     Ok(view.account_by_number(user)?.is_some_and(|account| account.admin))
 }

@@ -44,7 +44,7 @@ pub async fn create(app: &App, creator: &Session, wanted: NewRoom) -> Result<Own
         Ok(Profile::of(view, &user_id)?)
     });
     let profile = profile.await?;
-    let (version, alias) = (wanted.version, wanted.alias.clone());
+    let (version, alias, published) = (wanted.version, wanted.alias.clone(), wanted.published);
     let mut batches = batches(plan(wanted, &creator.user_id, &profile)?).into_iter();
     let first = batches.next().unwrap_or_default();
     let room_id = new_id(app)?;
@@ -53,6 +53,9 @@ pub async fn create(app: &App, creator: &Session, wanted: NewRoom) -> Result<Own
     let begun = app.store.write(move |transaction| {
         let room = (version, room_id.clone());
         let room = begin(transaction, shared.signer(), &user_id, room, alias.as_deref(), first.clone())?;
+        if published {
+            transaction.set_published(room, true)?;
+        }
         Ok::<_, WriteError>((room, transaction.room_id(room)?))
     });
     let (room, room_id) = begun.await?;

@@ -3,6 +3,7 @@
 //!
 //! A worker is a loop that ends with the server. It holds nothing that would be lost with it.
 
+mod directory;
 mod media;
 mod presence;
 mod rounds;
@@ -17,5 +18,6 @@ pub fn start(app: &App) -> JoinSet<()> {
     workers.spawn(rounds::run(app.clone()));
     workers.spawn(media::run(app.clone()));
     workers.spawn(presence::run(app.clone()));
+    workers.spawn(directory::run(app.clone()));
     workers
 }

@@ -5,6 +5,7 @@
 mod accounts;
 mod coverage;
 mod crash;
+mod directory;
 mod encryption;
 mod floods;
 mod http;

@@ -45,6 +45,7 @@ pub(crate) async fn create_room(app: App, user: User, request: Request) -> Resul
         topic: request.topic,
         invite: request.invite,
         is_direct: request.is_direct,
+        published: request.visibility == Visibility::Public,
     };
     match rooms::create(&app, &user, wanted).await {
         Ok(room_id) => Ok(Response::new(room_id)),

@@ -17,6 +17,7 @@ mod login;
 mod media;
 mod membership;
 mod moderation;
+mod mutual_rooms;
 mod openid;
 mod presence;
 mod profile;
@@ -24,6 +25,7 @@ mod push_rules;
 mod receipts;
 mod register;
 mod relations;
+mod room_directory;
 mod send;
 mod session;
 mod shared_secret;
@@ -33,6 +35,7 @@ mod tags;
 mod to_device;
 mod typing;
 mod upgrade;
+mod user_directory;
 
 use super::Routes;
 use crate::base::limits;
@@ -158,6 +161,12 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(aliases::create);
     routes.add(aliases::delete);
     routes.add(aliases::list);
+    routes.add(room_directory::visibility);
+    routes.add(room_directory::set_visibility);
+    routes.add(room_directory::list);
+    routes.add(room_directory::search);
+    routes.add(user_directory::search);
+    routes.add(mutual_rooms::rooms);
 
     routes.add_streamed(media::upload);
     routes.add(media::create);

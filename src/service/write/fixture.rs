@@ -78,6 +78,7 @@ pub(super) fn new_room(id: &str, preset: Preset) -> NewRoom {
         topic: None,
         invite: Vec::new(),
         is_direct: false,
+        published: false,
     }
 }
 

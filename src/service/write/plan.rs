@@ -36,6 +36,8 @@ pub struct NewRoom {
     pub invite: Vec<OwnedUserId>,
     /// Whether the invites are to a conversation of two.
     pub is_direct: bool,
+    /// Whether the room is in the directory from the beginning.
+    pub published: bool,
 }
 
 /// What a room is like where nothing else is said.
@@ -241,6 +243,7 @@ mod tests {
             topic: None,
             invite: Vec::new(),
             is_direct: false,
+            published: false,
         }
     }
 

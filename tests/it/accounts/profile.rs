@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::rig::{Member, Reply, Rig};
+use crate::{
+    rig::{Member, Reply, Rig},
+    rooms::{act, create},
+};
 
 const ALICE: &str = "/_matrix/client/v3/profile/@alice:example.org";
 
@@ -55,6 +58,23 @@ async fn only_the_owner_changes_a_profile() {
 }
 
 #[tokio::test]
+async fn those_whom_one_meets_can_be_looked_up() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    set(&rig, &alice, "m.tz", json!({"m.tz": "Europe/Berlin"})).await.ok();
+    for preset in ["public_chat", "private_chat"] {
+        let room = create(&rig, &alice, json!({"preset": preset, "invite": [bob.user_id]})).await;
+        for shared in [false, true] {
+            if shared {
+                act(&rig, &bob, &room, "join", json!({})).await;
+            }
+            let looked_up = rig.send_as(&bob, "GET", ALICE, Value::Null).await.ok();
+            assert_eq!(looked_up, json!({"m.tz": "Europe/Berlin"}), "{preset} {shared}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn keys_and_values_have_rules() {
     let rig = Rig::start().await;
     let alice = rig.register("alice").await;
@@ -70,6 +90,12 @@ async fn keys_and_values_have_rules() {
     ] {
         assert_eq!(set(&rig, &alice, field, body).await.error(), error, "{field}");
     }
+    let removed = rig.send_as(&alice, "DELETE", &format!("{ALICE}/{long}"), Value::Null).await;
+    assert_eq!(removed.error(), (400, "M_KEY_TOO_LARGE"));
+    // The longest, and a value that is none: it is kept, not removed.
+    let field = &long[..255];
+    set(&rig, &alice, field, json!({field: null})).await.ok();
+    assert_eq!(rig.get(ALICE).await.ok(), json!({field: null}));
 }
 
 #[tokio::test]
