@@ -243,6 +243,10 @@ impl Upgrade {
             if_allowed(append(transaction, signer, *old, user, state(LEVELS, closed), None).map(drop))?;
         }
         self.move_aliases(transaction)?;
+        if transaction.is_published(*old)? {
+            transaction.set_published(*old, false)?;
+            transaction.set_published(*new, true)?;
+        }
         settings::follow(transaction, user, *new)?;
         Ok(None)
     }

@@ -435,3 +435,18 @@ async fn membership_by_state_says_only_what_a_client_may_say() {
     let member = rig.send_as(&alice, "GET", &own(&alice), Value::Null).await.ok();
     assert_eq!(member, json!({"membership": "join", "displayname": "x"}));
 }
+
+#[tokio::test]
+async fn the_directory_lists_the_new_room_in_place_of_the_old_one() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    let listed = async || {
+        let page = rig.get("/_matrix/client/v3/publicRooms").await.ok();
+        page["chunk"].as_array().unwrap().iter().map(|room| room["room_id"].clone()).collect::<Vec<_>>()
+    };
+    let published = create(&rig, &alice, json!({"preset": "public_chat", "visibility": "public"})).await;
+    let other = create(&rig, &alice, json!({"preset": "public_chat"})).await;
+    let new = upgrade(&rig, &alice, &published, json!({"new_version": "11"})).await;
+    upgrade(&rig, &alice, &other, json!({"new_version": "11"})).await;
+    assert_eq!(listed().await, [json!(new)]);
+}
