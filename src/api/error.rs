@@ -230,6 +230,12 @@ impl From<WriteError> for Error {
             WriteError::Denied(denied) => Self::forbidden(denied.reason),
             WriteError::TooLarge => Self::too_large("An event has at most 65536 bytes, its type and key 255"),
             WriteError::Content(reason) => Self::bad_json(reason),
+            WriteError::NestedThread => {
+                Self::bad_request(ErrorKind::Unknown, "No thread begins at an event that relates to another")
+            }
+            WriteError::DuplicateAnnotation => {
+                Self::bad_request(ErrorKind::DuplicateAnnotation, "You annotated the event so before")
+            }
             WriteError::AliasTaken => {
                 Self::bad_request(ErrorKind::RoomInUse, "The alias names a room already")
             }

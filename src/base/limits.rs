@@ -325,6 +325,30 @@ pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
 /// Events that relate to one, as far as they are looked at.
 pub const RELATIONS: usize = 10_000;
+/// Events in a thread that are counted, the newest; a thread of more is told to have no more.
+pub const THREAD_EVENTS: usize = 10_000;
+/// Replacements of an event that are compared, those that came last.
+pub const REPLACEMENTS: usize = 1_000;
+/// References to an event that are told with it, the newest.
+pub const REFERENCES: usize = 500;
+/// Relations that are looked at to sum up those of all events of a room in one answer.
+pub const AGGREGATED: usize = 4 * THREAD_EVENTS;
+/// Once these are used up, so many still for each event: a page of long threads counts the last ones no further.
+pub const AGGREGATED_LEAST: usize = 100;
+/// Own annotations of an event with which one more is compared.
+pub const OWN_ANNOTATIONS: usize = 256;
+/// What was said in threads of a room, as far as a page of its threads looks through it.
+pub const THREADS_STEPS: usize = 20_000;
+/// Threads of one page, whatever the client asks for.
+pub const THREADS_PAGE: usize = 100;
+/// Events around the presumed place of a time among which the nearest is sought, on either side.
+pub const TIME_WINDOW: usize = 256;
+/// Events whose middle time counts as that of a place, so that one clock that is wrong leads nowhere.
+pub const TIME_SAMPLE: usize = 5;
+/// Events that one page of notifications looks at.
+pub const NOTIFICATION_STEPS: usize = 2_000;
+/// Items of a timeline whose relations one job indexes.
+pub const INDEXED_ITEMS: usize = 500;
 /// Relations that are followed where a client asks for what relates to what relates.
 pub const RELATION_HOPS: usize = 3;
 /// Events of one page of a room's timeline, whatever the client asks for.
@@ -409,6 +433,8 @@ const _: () = {
     assert!(PRESENCE_ACTIVE.as_secs() < PRESENCE_IDLE.as_secs());
     assert!(JOB_BYTES <= GROUP_BYTES && GROUP_BYTES <= TAIL_BYTES);
     assert!(TAIL_BYTES * 2 <= TAIL_FULL_BYTES);
+    assert!(THREAD_EVENTS <= AGGREGATED && AGGREGATED_LEAST <= REFERENCES && TIME_WINDOW <= WALK_STEPS);
+    assert!(THREADS_PAGE <= PAGE_EVENTS && PAGE_EVENTS_DEFAULT <= THREADS_PAGE);
     assert!(PAGE_EVENTS <= WALK_STEPS && PAGE_EVENTS_DEFAULT <= PAGE_EVENTS && SYNC_TIMELINE <= PAGE_EVENTS);
     assert!(BODY_BYTES < TO_DEVICE_BODY_BYTES && TO_DEVICE_BODY_BYTES <= TO_DEVICE_SENT_BYTES);
     assert!(TO_DEVICE_SENT_BYTES < TO_DEVICE_QUEUE_BYTES, "what is sent at once is not dropped at once");

@@ -5,7 +5,7 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#stripped-state>
 
 use ruma::{
-    CanonicalJsonObject, EventId, MilliSecondsSinceUnixEpoch, RoomId, TransactionId, UserId,
+    CanonicalJsonObject, EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, RoomId, TransactionId, UserId,
     events::{TimelineEventType, room::member::MembershipState},
     serde::Raw,
 };
@@ -32,6 +32,41 @@ pub struct Unsigned<'a> {
     /// The transaction id with which the reader's own device sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transaction_id: Option<&'a TransactionId>,
+    /// What is summed up of the events that relate to it.
+    #[serde(rename = "m.relations", skip_serializing_if = "Option::is_none")]
+    pub relations: Option<Aggregations>,
+}
+
+/// What the server sums up of the events that relate to one.
+/// <https://spec.matrix.org/v1.19/client-server-api/#aggregations-of-child-events>
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Aggregations {
+    /// The event that says what is said in place of this one.
+    #[serde(rename = "m.replace", skip_serializing_if = "Option::is_none")]
+    pub replace: Option<Box<RawValue>>,
+    #[serde(rename = "m.thread", skip_serializing_if = "Option::is_none")]
+    pub thread: Option<ThreadSummary>,
+    #[serde(rename = "m.reference", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<ReferenceList>,
+}
+
+/// What is summed up of a thread, for one reader.
+#[derive(Clone, Debug, Serialize)]
+pub struct ThreadSummary {
+    pub latest_event: Box<RawValue>,
+    pub count: usize,
+    pub current_user_participated: bool,
+}
+
+/// The events that refer to one.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReferenceList {
+    pub chunk: Vec<Reference>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Reference {
+    pub event_id: OwnedEventId,
 }
 
 /// Writes an event for a client; `T` is the type that the answer gives it.
@@ -84,7 +119,7 @@ struct Client<'a> {
     event_id: &'a EventId,
     origin_server_ts: MilliSecondsSinceUnixEpoch,
     #[serde(skip_serializing_if = "Option::is_none")]
-    redacts: Option<ruma::OwnedEventId>,
+    redacts: Option<OwnedEventId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     room_id: Option<&'a RoomId>,
     sender: &'a UserId,

@@ -4,7 +4,7 @@
 //! [`VisibleEvent`], and only this module makes one.
 //! <https://spec.matrix.org/v1.19/client-server-api/#server-behaviour-5>
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 use ruma::{
     OwnedUserId, UserId,
@@ -70,7 +70,7 @@ pub enum Tie {
 pub struct Eyes<'g, G> {
     graph: &'g G,
     user: OwnedUserId,
-    seen: HashMap<StateRoot, Moment>,
+    seen: RefCell<HashMap<StateRoot, Moment>>,
 }
 
 /// What the state at one moment says of the user.
@@ -83,11 +83,11 @@ struct Moment {
 impl<'g, G: Graph> Eyes<'g, G> {
     /// The eyes of a user on a room.
     pub fn new(graph: &'g G, user: &UserId) -> Self {
-        Self { graph, user: user.to_owned(), seen: HashMap::new() }
+        Self { graph, user: user.to_owned(), seen: RefCell::default() }
     }
 
     /// The event, if the user may see it. Rejected events and outliers are never seen.
-    pub fn event(&mut self, number: EventNumber, tie: Tie) -> Result<Option<VisibleEvent>, G::Error> {
+    pub fn event(&self, number: EventNumber, tie: Tie) -> Result<Option<VisibleEvent>, G::Error> {
         let pdu = self.graph.event(number)?;
         let Some(root) = self.graph.state_before(number)?.filter(|_| !pdu.rejected()) else {
             return Ok(None);
@@ -101,6 +101,12 @@ impl<'g, G: Graph> Eyes<'g, G> {
         }
         let visible = before.allows(tie) || after.allows(tie);
         Ok(visible.then_some(VisibleEvent { number, pdu, membership: Some(after.membership) }))
+    }
+
+    /// Whether the user may see an event that is no state event, by the state before it. It takes no reading of the
+    /// event, and gives no right to.
+    pub fn would_see(&self, before: StateRoot, tie: Tie) -> Result<bool, G::Error> {
+        Ok(self.moment(before)?.allows(tie))
     }
 
     /// The user's own membership event, whatever they may see of the room besides; none if it is another event.
@@ -118,12 +124,12 @@ impl<'g, G: Graph> Eyes<'g, G> {
         Ok(self.read(state)?.allows(tie).then_some(StateAccess(())))
     }
 
-    fn moment(&mut self, root: StateRoot) -> Result<Moment, G::Error> {
-        if let Some(moment) = self.seen.get(&root) {
+    fn moment(&self, root: StateRoot) -> Result<Moment, G::Error> {
+        if let Some(moment) = self.seen.borrow().get(&root) {
             return Ok(moment.clone());
         }
         let moment = self.read(&State::stored(root))?;
-        self.seen.insert(root, moment.clone());
+        self.seen.borrow_mut().insert(root, moment.clone());
         Ok(moment)
     }
 
@@ -299,7 +305,7 @@ mod tests {
         {
             for membership in ["join", "left", "invite", "ban", "none"] {
                 let (world, message) = scene(Some(visibility), membership);
-                let mut eyes = Eyes::new(&world, <&UserId>::try_from(DAVE).unwrap());
+                let eyes = Eyes::new(&world, <&UserId>::try_from(DAVE).unwrap());
                 let number = world.number(&message).unwrap().unwrap();
                 assert_eq!(eyes.event(number, Tie::Stranger).unwrap().is_some(), expected);
                 assert_eq!(eyes.state(&world.current, Tie::Stranger).unwrap().is_some(), expected);

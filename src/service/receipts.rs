@@ -3,7 +3,13 @@
 use ruma::{OwnedEventId, OwnedRoomId};
 use serde_json::{Value, json};
 
-use super::{App, presence, read::reader::Onlooker, unread};
+use super::{
+    App,
+    notifying::{MAIN, follow},
+    presence,
+    read::reader::Onlooker,
+    unread,
+};
 use crate::{
     base::ids::{Position, RoomNumber, UserNumber},
     store::{Receipt, StoreError, Topic, Unread, View, events::Membership},
@@ -155,7 +161,8 @@ fn anchor(
     Ok(view.header(room, number)?.place.map(|place| place.anchor))
 }
 
-/// Whether an event is in a thread, or is its root.
+/// Whether a receipt for an event may be one for a thread: the event is in the thread, or related to it as its root is
+/// and what relates to that. What was redacted is in no thread any more, which not every client has heard yet.
 fn is_in(
     view: &View<'_>,
     room: RoomNumber,
@@ -163,9 +170,12 @@ fn is_in(
     thread: &str,
 ) -> Result<bool, StoreError> {
     let Some(number) = view.event_number(room, event_id)? else { return Ok(false) };
-    let content: Value = view.event(room, number)?.pdu.content_as().unwrap_or_default();
-    let of = unread::thread_of(view, room, &content)?;
-    Ok(of.as_deref().unwrap_or(unread::MAIN) == thread || event_id.as_str() == thread)
+    let event = view.event(room, number)?;
+    let (ancestors, of) = follow(view, room, &event.pdu.content_as().unwrap_or_default())?;
+    Ok(match thread {
+        MAIN => of.is_none() || event.header.redacted_by.is_some(),
+        root => ancestors.iter().chain([event_id]).any(|related| related == root),
+    })
 }
 
 pub const READ: &str = "m.read";

@@ -4,37 +4,28 @@
 //! and now and then what it found is kept ([`keep`]). What a receipt covers is taken away when it comes
 //! ([`after_receipt`]). <https://spec.matrix.org/v1.19/client-server-api/#receiving-notifications>
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    ops::Bound,
-};
+use std::ops::Bound;
 
-use ruma::{
-    OwnedUserId,
-    push::{Action, Ruleset},
-};
-use serde::Deserialize;
+use ruma::push::Action;
 use serde_json::Value;
 
-use super::{App, ignored::ignored, push_rules, read::reader::Onlooker};
+use super::{
+    App,
+    ignored::ignored,
+    notifying::{Judge, MAIN, Marks, thread_of},
+    push_rules,
+    read::reader::Onlooker,
+};
 use crate::{
     base::{
         ids::{Position, RoomNumber, UserNumber},
         limits,
     },
-    room::{
-        graph::State,
-        members::Power,
-        push::{self, Context},
-    },
     store::{
         CountsByThread, Receipt, StoreError, Transaction, Unread, View,
-        events::{Item, Place, RoomRecord, StoredEvent},
+        events::{Item, Place},
     },
 };
-
-/// The thread of what is in no thread.
-pub const MAIN: &str = "main";
 
 /// What was counted anew for a room, and from what it follows.
 #[derive(Clone, Debug)]
@@ -53,15 +44,15 @@ pub fn unread(view: &View<'_>, room: RoomNumber, onlooker: &Onlooker) -> Result<
     let user = onlooker.user;
     let kept = view.unread(user, room)?;
     let receipts = view.receipts_of(user, room)?;
-    let marks = Marks::of(&receipts);
+    let mut marks = Marks::of(&receipts);
     let joined_at = view.stay(user, room)?.map_or(view.position(), |stay| stay.since);
     // Who came back begins anew.
     let Unread { counted, mut counts } =
         kept.clone().filter(|kept| kept.counted >= joined_at).unwrap_or_default();
     counts.retain(|thread, _| marks.of_thread(thread) < counted);
     let from = counted.max(joined_at).max(marks.all);
-    let counter = Counter::new(view, room, onlooker)?;
-    let looked_at = counter.count(from, view.position(), &marks, &mut counts)?;
+    let counter = Counter { view, room, onlooker };
+    let looked_at = counter.count(from, view.position(), &mut marks, &mut counts)?;
     let unread = Unread { counted: view.position(), counts };
     Ok(Counted { room, unread, kept, receipts, looked_at })
 }
@@ -103,10 +94,10 @@ pub fn after_receipt(
     };
     let mut receipts = view.receipts_of(onlooker.user, room)?;
     receipts.push(receipt.clone());
-    let marks = Marks::of(&receipts);
+    let mut marks = Marks::of(&receipts);
     let mut counts = CountsByThread::new();
     let from = marks.all.max(receipt.anchor);
-    Counter::new(view, room, onlooker)?.count(from, kept.counted, &marks, &mut counts)?;
+    Counter { view, room, onlooker }.count(from, kept.counted, &mut marks, &mut counts)?;
     if receipt.thread.is_empty() {
         kept.counts = counts;
     } else {
@@ -116,89 +107,45 @@ pub fn after_receipt(
     Ok(Some(kept))
 }
 
-/// The thread in which an event with this content is: its root. A relation to an event in a thread is in the thread,
-/// too. <https://spec.matrix.org/v1.19/client-server-api/#threading>
-pub fn thread_of(view: &View<'_>, room: RoomNumber, content: &Value) -> Result<Option<String>, StoreError> {
-    let mut relation = content["m.relates_to"].clone();
-    for _ in 0..limits::THREAD_HOPS {
-        let Some(parent) = relation["event_id"].as_str() else { return Ok(None) };
-        if relation["rel_type"] == "m.thread" {
-            return Ok(Some(parent.to_owned()));
-        }
-        let Ok(parent) = <&ruma::EventId>::try_from(parent) else { return Ok(None) };
-        let Some(number) = view.event_number(room, parent)? else { return Ok(None) };
-        let content: Value = view.event(room, number)?.pdu.content_as().unwrap_or_default();
-        relation = content["m.relates_to"].clone();
-    }
-    Ok(None)
-}
-
-/// Up to where somebody has read, whether others may know it or not.
-struct Marks {
-    all: Position,
-    threads: BTreeMap<String, Position>,
-}
-
-impl Marks {
-    fn of(receipts: &[Receipt]) -> Self {
-        let mut marks = Self { all: Position(0), threads: BTreeMap::new() };
-        for receipt in receipts {
-            let mark = match receipt.thread.as_str() {
-                "" => &mut marks.all,
-                thread => marks.threads.entry(thread.to_owned()).or_default(),
-            };
-            *mark = receipt.anchor.max(*mark);
-        }
-        marks
-    }
-
-    fn of_thread(&self, thread: &str) -> Position {
-        self.threads.get(thread).map_or(self.all, |mark| self.all.max(*mark))
-    }
-}
-
 /// Counts events of one room for one user.
 struct Counter<'a, 'v> {
     view: &'a View<'v>,
     room: RoomNumber,
-    record: RoomRecord,
     onlooker: &'a Onlooker,
-    rules: Ruleset,
-    ignored: HashSet<OwnedUserId>,
 }
 
-impl<'a, 'v> Counter<'a, 'v> {
-    fn new(view: &'a View<'v>, room: RoomNumber, onlooker: &'a Onlooker) -> Result<Self, StoreError> {
-        let record = view.room(room)?;
-        let rules = push_rules::ruleset(view, onlooker.user, &onlooker.user_id)?;
-        let ignored = ignored(view, onlooker.user)?;
-        Ok(Self { view, room, record, onlooker, rules, ignored })
-    }
-
-    /// Adds the events after `from` and up to `to` that are not read; returns how many it looked at.
+impl Counter<'_, '_> {
+    /// Adds the events after `from` and up to `to` that are not read; what the user said there ends what was counted of
+    /// its thread. Returns how many it looked at.
     fn count(
         &self,
         from: Position,
         to: Position,
-        marks: &Marks,
+        marks: &mut Marks,
         counts: &mut CountsByThread,
     ) -> Result<usize, StoreError> {
         let mut looked_at = 0;
-        if from >= to || self.record.newest <= from {
+        let record = self.view.room(self.room)?;
+        if from >= to || record.newest <= from {
             return Ok(looked_at);
         }
-        let name = self.display_name()?;
+        let rules = push_rules::ruleset(self.view, self.onlooker.user, &self.onlooker.user_id)?;
+        let judge = Judge::new(self.view, (self.room, &record), self.onlooker, &rules)?;
+        let ignored = ignored(self.view, self.onlooker.user)?;
+        let mut new = CountsByThread::new();
         let places = (Bound::Excluded(Place::live(from)), Bound::Included(Place::live(to)));
         // From the newest, because counts end somewhere.
         for item in self.view.timeline(self.room, places).rev().take(limits::UNREAD_EVENTS) {
             let (place, Item::Event(number)) = item? else { continue };
             looked_at += 1;
             let header = self.view.header(self.room, number)?;
-            if place.sub != 0 || header.sender == self.onlooker.user || header.redacted_by.is_some() {
+            let is_own = header.sender == self.onlooker.user;
+            let matters = if is_own { !header.is_state } else { header.redacted_by.is_none() };
+            if place.sub != 0 || !matters {
                 continue;
             }
             let stored = self.view.event(self.room, number)?;
-            if !header.is_state && self.ignored.contains(stored.pdu.sender()) {
+            if !header.is_state && ignored.contains(stored.pdu.sender()) {
                 continue;
             }
             let event: Value = serde_json::from_str(stored.pdu.json()).unwrap_or_default();
@@ -207,40 +154,20 @@ impl<'a, 'v> Counter<'a, 'v> {
             if place.anchor <= marks.of_thread(&thread) {
                 continue;
             }
-            let context = Context {
-                room_id: stored.pdu.room_id(),
-                members: self.record.joined,
-                user_id: &self.onlooker.user_id,
-                display_name: name.as_deref(),
-                may_notify: &|kind| self.may_notify(&stored, kind).unwrap_or(false),
-            };
-            let Some(rule) = push::matching(&self.rules, &event, &context) else { continue };
-            if rule.actions().iter().any(Action::should_notify) {
-                let counts = counts.entry(thread).or_default();
+            if is_own {
+                marks.said(&thread, place.anchor);
+                counts.remove(&thread);
+            } else if let Some(actions) = judge.actions(&stored, &event) {
+                let counts = new.entry(thread).or_default();
                 counts.notifications += 1;
-                counts.highlights += u64::from(rule.actions().iter().any(Action::is_highlight));
+                counts.highlights += u64::from(actions.iter().any(Action::is_highlight));
             }
         }
-        Ok(looked_at)
-    }
-
-    /// Whether the sender of an event had the power to notify in this way.
-    fn may_notify(&self, event: &StoredEvent, kind: &str) -> Result<bool, StoreError> {
-        let Some(root) = event.header.state_before else { return Ok(false) };
-        let graph = self.view.graph(self.room);
-        let power = Power::of(&State::stored(root), &graph, self.record.version)?;
-        Ok(power.is_some_and(|power| power.may_notify(event.pdu.sender(), kind)))
-    }
-
-    fn display_name(&self) -> Result<Option<String>, StoreError> {
-        #[derive(Deserialize)]
-        struct Member {
-            displayname: Option<String>,
+        for (thread, new) in new {
+            let counts = counts.entry(thread).or_default();
+            counts.notifications += new.notifications;
+            counts.highlights += new.highlights;
         }
-        let user_id = self.onlooker.user_id.as_str();
-        let event = self.view.state_event(self.room, self.record.state, "m.room.member", user_id)?;
-        let Some(number) = event else { return Ok(None) };
-        let member: Option<Member> = self.view.event(self.room, number)?.pdu.content_as();
-        Ok(member.and_then(|member| member.displayname))
+        Ok(looked_at)
     }
 }

@@ -24,13 +24,15 @@ pub enum Table {
     Stays = 8,
     /// (room, membership, user), for counting and listing.
     Members = 9,
-    /// (room, hash of an event, anchor, sub) -> number of an event that relates to that one.
+    /// (room, hash of an event, kind, anchor, sub) -> an event that relates to that one.
     Relations = 10,
+    /// (room, anchor, sub) -> number of an event in a thread, and hash of the thread's root.
+    Threads = 11,
 }
 
 impl Table {
     /// Every table, in the order of the discriminants.
-    pub(in crate::store) const ALL: [Self; 11] = [
+    pub(in crate::store) const ALL: [Self; 12] = [
         Self::Meta,
         Self::Events,
         Self::Ids,
@@ -42,6 +44,7 @@ impl Table {
         Self::Stays,
         Self::Members,
         Self::Relations,
+        Self::Threads,
     ];
 
     /// Its name in LMDB and in messages.
@@ -58,6 +61,7 @@ impl Table {
             Self::Stays => "stays",
             Self::Members => "members",
             Self::Relations => "relations",
+            Self::Threads => "threads",
         }
     }
 

@@ -6,6 +6,7 @@
 mod directory;
 mod media;
 mod presence;
+mod relations;
 mod rounds;
 
 use tokio::task::JoinSet;
@@ -19,5 +20,6 @@ pub fn start(app: &App) -> JoinSet<()> {
     workers.spawn(media::run(app.clone()));
     workers.spawn(presence::run(app.clone()));
     workers.spawn(directory::run(app.clone()));
+    workers.spawn(relations::run(app.clone()));
     workers
 }

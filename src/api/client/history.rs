@@ -1,12 +1,16 @@
 //! A room's past. <https://spec.matrix.org/v1.19/client-server-api/#getting-events-for-a-room>
 
-use ruma::api::client::{context::get_context, message::get_message_events, room::get_room_event};
+use ruma::api::client::{
+    context::get_context,
+    message::get_message_events,
+    room::{get_event_by_timestamp, get_room_event},
+};
 
 use crate::{
     api::{Error, User},
     service::{
         App,
-        read::{history, look},
+        read::{history, look, time},
     },
 };
 
@@ -58,6 +62,17 @@ pub(crate) async fn event(
 ) -> Result<get_room_event::v3::Response, Error> {
     let event = look::event(&app, user.onlooker(&app), request.room_id, request.event_id).await?;
     Ok(get_room_event::v3::Response::new(event))
+}
+
+/// `GET /_matrix/client/v1/rooms/{roomId}/timestamp_to_event`
+pub(crate) async fn event_at(
+    app: App,
+    user: User,
+    request: get_event_by_timestamp::v1::Request,
+) -> Result<get_event_by_timestamp::v1::Response, Error> {
+    let wanted = (request.ts.into(), request.dir);
+    let (event_id, sent_at) = time::event_at(&app, user.onlooker(&app), request.room_id, wanted).await?;
+    Ok(get_event_by_timestamp::v1::Response::new(event_id, sent_at.into()))
 }
 
 fn size(limit: ruma::UInt) -> usize {

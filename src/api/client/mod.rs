@@ -18,6 +18,7 @@ mod media;
 mod membership;
 mod moderation;
 mod mutual_rooms;
+mod notifications;
 mod openid;
 mod presence;
 mod profile;
@@ -32,6 +33,7 @@ mod shared_secret;
 mod state;
 mod sync;
 mod tags;
+mod threads;
 mod to_device;
 mod typing;
 mod upgrade;
@@ -104,6 +106,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(push_rules::set_enabled);
     routes.add(push_rules::actions);
     routes.add(push_rules::set_actions);
+    routes.add(notifications::list);
 
     routes.add(keys::upload);
     routes.add(keys::query);
@@ -138,9 +141,11 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(history::messages);
     routes.add(history::context);
     routes.add(history::event);
+    routes.add(history::event_at);
     routes.add(relations::all);
     routes.add(relations::of_type);
     routes.add(relations::of_event_type);
+    routes.add(threads::threads);
 
     routes.add(create_room::create_room);
     // Makes a room as the former does, so it's limited although the specification doesn't ask for it.

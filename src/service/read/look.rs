@@ -59,6 +59,27 @@ pub async fn look_at<T: Send + 'static>(
     app.store.read(read).await
 }
 
+/// Lets a user look at what relates to an event of a room, whoever sent that.
+///
+/// # Errors
+/// As [`look_at`].
+pub async fn look_beside<T: Send + 'static>(
+    app: &App,
+    onlooker: Onlooker,
+    (room_id, event_id): (OwnedRoomId, OwnedEventId),
+    f: impl FnOnce(&mut Look<'_>) -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, ReadError> {
+    let read = move |view: &View<'_>| {
+        let access = Access::to_events(view, &room_id, onlooker.user)?.ok_or(ReadError::NotFound)?;
+        with(view, &access, &onlooker, |look| {
+            let number = view.event_number(access.room, &event_id)?.ok_or(ReadError::NotFound)?;
+            look.reader.visible_or_redacted(number)?.ok_or(ReadError::NotFound)?;
+            f(look)
+        })
+    };
+    app.store.read(read).await
+}
+
 fn with<T>(
     view: &View<'_>,
     access: &Access,

@@ -3,10 +3,13 @@
 //! Everything here runs on one [`View`](crate::store::View). An event leaves only as what room core found visible.
 
 pub mod access;
+mod aggregations;
 pub mod history;
 pub mod look;
 pub mod page;
 pub mod reader;
 pub mod relations;
 pub mod state;
+pub mod threads;
+pub mod time;
 pub mod token;

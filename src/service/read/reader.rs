@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeSet, HashSet},
 };
 
-use ruma::{OwnedTransactionId, OwnedUserId, UserId, events::TimelineEventType, serde::Raw};
+use ruma::{OwnedTransactionId, OwnedUserId, events::TimelineEventType, serde::Raw};
 use serde_json::value::RawValue;
 
 use super::access::{Access, Span};
@@ -13,6 +13,7 @@ use crate::{
     base::{
         clock::Timestamp,
         ids::{DeviceNumber, EventNumber, Position, RoomNumber, StateRoot, UserNumber},
+        limits,
     },
     room::{
         format::{self, Unsigned},
@@ -24,7 +25,7 @@ use crate::{
     service::ignored::ignored,
     store::{
         StoreError, View,
-        events::{RoomGraph, StoredEvent},
+        events::{Child, Header, Place, RoomGraph, StoredEvent},
     },
 };
 
@@ -39,15 +40,36 @@ pub struct Onlooker {
 
 /// A user's eyes on a room.
 pub struct Reader<'v> {
-    view: &'v View<'v>,
-    room: RoomNumber,
+    pub(super) view: &'v View<'v>,
+    pub(super) room: RoomNumber,
     version: Version,
     span: Span,
+    /// The last place that the user follows the room to.
+    pub(super) until: Place,
     eyes: Eyes<'v, RoomGraph<'v>>,
-    onlooker: &'v Onlooker,
+    pub(super) onlooker: &'v Onlooker,
     /// Whom the user ignores, once somebody else's message was read.
-    ignored: OnceCell<HashSet<OwnedUserId>>,
+    ignored: OnceCell<HashSet<UserNumber>>,
     wrote_echo: Cell<bool>,
+    /// How many relations may still be looked at.
+    pub(super) aggregated: Cell<usize>,
+}
+
+/// How an event is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Style {
+    /// Without its `room_id`, as where the room is known.
+    pub(super) in_room: bool,
+    pub(super) bundled: Bundled,
+}
+
+/// What is summed up of the events that relate to one that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bundled {
+    Nothing,
+    /// All but a thread, as with an event that is itself told as the latest of a thread.
+    InThread,
+    All,
 }
 
 impl<'v> Reader<'v> {
@@ -63,36 +85,65 @@ impl<'v> Reader<'v> {
             room: access.room,
             version: access.record.version,
             span: access.span,
+            until: Place::live(access.until()),
             eyes: Eyes::new(graph, &onlooker.user_id),
             onlooker,
             ignored: OnceCell::new(),
             wrote_echo: Cell::new(false),
+            aggregated: Cell::new(limits::AGGREGATED),
         }
     }
 
     /// The event, if it is the user's to see. What is said by somebody whom they ignore is not; what such a user makes
     /// of the room's state is. <https://spec.matrix.org/v1.19/client-server-api/#ignoring-users>
-    pub fn visible(&mut self, number: EventNumber) -> Result<Option<VisibleEvent>, StoreError> {
+    pub fn visible(&self, number: EventNumber) -> Result<Option<VisibleEvent>, StoreError> {
         let header = self.view.header(self.room, number)?;
+        if !header.is_state && self.is_ignored(header.sender)? {
+            return Ok(None);
+        }
+        self.with_header(number, &header)
+    }
+
+    /// The same with nothing left of what somebody said whom the user ignores: for what others built upon.
+    pub fn visible_or_redacted(&self, number: EventNumber) -> Result<Option<VisibleEvent>, StoreError> {
+        let header = self.view.header(self.room, number)?;
+        let event = self.with_header(number, &header)?;
+        let hidden = !header.is_state && self.is_ignored(header.sender)?;
+        Ok(event.map(|event| if hidden { event.redacted(self.version) } else { event }))
+    }
+
+    fn with_header(&self, number: EventNumber, header: &Header) -> Result<Option<VisibleEvent>, StoreError> {
         let Some(place) = header.place else { return Ok(None) };
         let visible = self.eyes.event(number, self.span.tie(place.anchor))?;
         Ok(match visible {
             Some(event) if self.is_idle_redaction(&event)? => None,
-            Some(event) if !header.is_state && self.is_ignored(event.pdu().sender())? => None,
             Some(event) if header.redacted_by.is_some() => Some(event.redacted(self.version)),
             other => other,
         })
     }
 
-    fn is_ignored(&self, sender: &UserId) -> Result<bool, StoreError> {
-        if *sender == self.onlooker.user_id {
+    /// Whether [`Self::visible`] would give an event that relates to another; nearly always without reading it.
+    pub fn would_see(&self, child: &Child) -> Result<bool, StoreError> {
+        if child.is_state {
+            return Ok(self.visible(child.number)?.is_some());
+        }
+        let Some(before) = child.state_before else { return Ok(false) };
+        Ok(!self.is_ignored(child.sender)?
+            && self.eyes.would_see(before, self.span.tie(child.place.anchor))?)
+    }
+
+    fn is_ignored(&self, sender: UserNumber) -> Result<bool, StoreError> {
+        if sender == self.onlooker.user {
             return Ok(false);
         }
         if let Some(ignored) = self.ignored.get() {
-            return Ok(ignored.contains(sender));
+            return Ok(ignored.contains(&sender));
         }
-        let ignored = ignored(self.view, self.onlooker.user)?;
-        Ok(self.ignored.get_or_init(|| ignored).contains(sender))
+        let mut numbers = HashSet::new();
+        for user in ignored(self.view, self.onlooker.user)? {
+            numbers.extend(self.view.user_number(&user)?);
+        }
+        Ok(self.ignored.get_or_init(|| numbers).contains(&sender))
     }
 
     /// The event that says what the user is to the room, if this is one: that much is always theirs to know.
@@ -152,19 +203,17 @@ impl<'v> Reader<'v> {
 
     /// Writes an event with its `room_id`.
     pub fn write<T>(&self, event: &VisibleEvent) -> Result<Raw<T>, StoreError> {
-        self.with_unsigned(event, format::client)
+        self.write_as(event, Style { in_room: false, bundled: Bundled::All })
     }
 
-    /// Writes an event without its `room_id`, as `/sync` does.
-    pub fn write_in_room<T>(&self, event: &VisibleEvent) -> Result<Raw<T>, StoreError> {
-        self.with_unsigned(event, format::client_in_room)
+    /// Writes an event without its `room_id`, as `/sync` does. What relates to it is summed up where the reader may
+    /// have missed some of that.
+    pub fn write_in_room<T>(&self, event: &VisibleEvent, bundled: bool) -> Result<Raw<T>, StoreError> {
+        let bundled = if bundled { Bundled::All } else { Bundled::Nothing };
+        self.write_as(event, Style { in_room: true, bundled })
     }
 
-    fn with_unsigned<T>(
-        &self,
-        event: &VisibleEvent,
-        write: impl FnOnce(&VisibleEvent, Version, &Unsigned<'_>) -> Raw<T>,
-    ) -> Result<Raw<T>, StoreError> {
+    pub(super) fn write_as<T>(&self, event: &VisibleEvent, style: Style) -> Result<Raw<T>, StoreError> {
         let stored = self.view.event(self.room, event.number())?;
         let replaced = self.replaced_content(&stored)?;
         let transaction_id = self.transaction_id(&stored);
@@ -175,8 +224,15 @@ impl<'v> Reader<'v> {
             prev_content: replaced.as_deref(),
             redacted_because: self.redacted_because(&stored)?,
             transaction_id: transaction_id.as_deref(),
+            relations: self.aggregations(&stored, style)?,
         };
+        let write = if style.in_room { format::client_in_room } else { format::client };
         Ok(write(event, self.version, &unsigned))
+    }
+
+    /// Whether the user sent an event.
+    pub fn is_own(&self, header: &Header) -> bool {
+        header.sender == self.onlooker.user
     }
 
     /// Whether an event was written out that the user's own device sent.

@@ -22,6 +22,15 @@ pub struct SyncToken {
     pub heard: u64,
 }
 
+/// Where somebody is who pages through the threads of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadsToken {
+    /// The order of the threads is that of this moment, whatever is said in them since.
+    pub as_of: Position,
+    /// All threads have been told whose last word by then doesn't stand before this place.
+    pub before: Place,
+}
+
 /// A gap in a room's timeline, by the place that follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageToken(pub Place);
@@ -40,6 +49,13 @@ impl PageToken {
             Some(sub) => Self(Place { sub, ..place }),
             None => SyncToken::at(place.anchor).into(),
         }
+    }
+}
+
+impl ThreadsToken {
+    /// The beginning, as of a position.
+    pub fn as_of(position: Position) -> Self {
+        Self { as_of: position, before: PageToken::after(Place::live(position)).0 }
     }
 }
 
@@ -66,6 +82,13 @@ impl fmt::Display for PageToken {
             i32::MIN if self.0.anchor.0 > 0 => SyncToken::at(Position(self.0.anchor.0 - 1)).fmt(f),
             sub => write!(f, "t{}_{sub}", self.0.anchor.0),
         }
+    }
+}
+
+impl fmt::Display for ThreadsToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { as_of, before } = self;
+        write!(f, "r{}_{}_{}", as_of.0, before.anchor.0, before.sub)
     }
 }
 
@@ -97,6 +120,18 @@ impl FromStr for PageToken {
     }
 }
 
+impl FromStr for ThreadsToken {
+    type Err = ReadError;
+
+    fn from_str(text: &str) -> Result<Self, ReadError> {
+        let text = text.strip_prefix('r').ok_or(ReadError::Token)?;
+        let (as_of, before) = text.split_once('_').ok_or(ReadError::Token)?;
+        let as_of = position(as_of).ok_or(ReadError::Token)?;
+        let PageToken(before) = format!("t{before}").parse()?;
+        Ok(Self { as_of, before })
+    }
+}
+
 fn position(text: &str) -> Option<Position> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let number: u64 = text.parse().ok().filter(|_| digits)?;
@@ -117,6 +152,8 @@ mod tests {
             let token = PageToken(place);
             assert_eq!(token.to_string().parse::<PageToken>().unwrap(), token);
         }
+        let token = ThreadsToken { as_of: Position(9), before: Place { anchor: Position(7), sub: -3 } };
+        assert_eq!(token.to_string().parse::<ThreadsToken>().unwrap(), token);
         let token = SyncToken::at(Position(7));
         for token in [token, SyncToken { told: Position(7), to_device: Position(5), heard: 9 }] {
             assert_eq!(token.to_string().parse::<SyncToken>().unwrap(), token);
@@ -151,6 +188,7 @@ mod tests {
             "ü",
         ] {
             assert!(text.parse::<PageToken>().is_err(), "{text}");
+            assert!(format!("r{text}").parse::<ThreadsToken>().is_err(), "{text}");
         }
         assert!("t7_0".parse::<SyncToken>().is_err());
     }

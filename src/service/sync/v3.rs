@@ -36,7 +36,9 @@ use crate::{
     service::{
         ignored::ignored,
         invite_permission::{self, blocks_invites},
-        keys, push_rules,
+        keys,
+        notifying::MAIN,
+        push_rules,
         read::{
             page,
             reader::{Onlooker, Reader},
@@ -275,7 +277,7 @@ struct Writer<'a, 'v> {
 
 impl Writer<'_, '_> {
     fn state(&self, delta: &RoomDelta) -> Result<State, StoreError> {
-        let events = Events { events: self.events(&delta.state)? };
+        let events = Events { events: self.events(&delta.state, false)? };
         Ok(match self.query.state {
             StateAs::Before => State::Before(events),
             StateAs::After => State::After(events),
@@ -284,14 +286,15 @@ impl Writer<'_, '_> {
     }
 
     fn timeline(&self, delta: &RoomDelta) -> Result<Timeline, StoreError> {
-        let events = self.events(&delta.timeline)?;
+        // Who is told all that happened sums it up, and does so already.
+        let events = self.events(&delta.timeline, delta.limited)?;
         let has_echo = self.reader.wrote_echo();
         let prev_batch = Some(delta.prev_batch.to_string());
         Ok(Timeline { events, limited: delta.limited, prev_batch, has_echo })
     }
 
-    fn events(&self, events: &[VisibleEvent]) -> Result<Vec<Box<RawValue>>, StoreError> {
-        let write = |event| self.reader.write_in_room::<AnySyncTimelineEvent>(event);
+    fn events(&self, events: &[VisibleEvent], bundled: bool) -> Result<Vec<Box<RawValue>>, StoreError> {
+        let write = |event| self.reader.write_in_room::<AnySyncTimelineEvent>(event, bundled);
         events.iter().map(|event| Ok(self.selected(write(event)?.into_json()))).collect()
     }
 
@@ -378,7 +381,7 @@ fn unread(
     let counted = unread::unread(view, number, &query.onlooker)?;
     let apart = query.filter.room.timeline.unread_thread_notifications;
     for (thread, counts) in &counted.unread.counts {
-        if apart && thread != unread::MAIN {
+        if apart && thread != MAIN {
             room.unread_thread_notifications.insert(thread.clone(), (*counts).into());
         } else {
             room.unread_notifications.notification_count += counts.notifications;

@@ -57,6 +57,12 @@ pub enum WriteError {
     /// The content is not what events of that type hold.
     #[error("{0}")]
     Content(String),
+    /// A thread would begin at an event that relates to another.
+    #[error("no thread begins at an event that relates to another")]
+    NestedThread,
+    /// The user said the same of an event before.
+    #[error("the user annotated the event so before")]
+    DuplicateAnnotation,
     /// The alias names a room already.
     #[error("the alias is taken")]
     AliasTaken,

@@ -11,6 +11,7 @@ pub mod member;
 pub mod membership;
 pub mod plan;
 mod redactions;
+mod relations;
 mod restricted;
 pub mod send;
 pub mod upgrade;

@@ -8,7 +8,10 @@ use ruma::{
     events::TimelineEventType,
 };
 
-use super::append::{WriteError, append};
+use super::{
+    append::{WriteError, append},
+    relations,
+};
 use crate::{
     base::ids::RoomNumber,
     room::build::Draft,
@@ -40,6 +43,7 @@ pub fn send(
     if draft.kind == TimelineEventType::RoomCanonicalAlias && draft.state_key.as_deref() == Some("") {
         check_aliases(transaction, room, &draft)?;
     }
+    relations::check(transaction, room, sender, &draft)?;
     Ok(append(transaction, signer, room, sender, draft, request)?.event_id)
 }
 

@@ -1,6 +1,6 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
-use ruma::{OwnedEventId, room_alias_id};
+use ruma::{OwnedEventId, room_alias_id, server_name};
 use serde_json::json;
 
 use super::{
@@ -12,9 +12,16 @@ use super::{
     plan::{NewRoom, Preset, plan},
 };
 use crate::{
-    base::{ids::DeviceNumber, limits},
-    room::{auth::Rule, build::Draft},
-    store::events::{Endpoint, Membership, TransactionIdentity},
+    base::{
+        clock::{Clock, Timestamp},
+        ids::DeviceNumber,
+        limits,
+        rng::Rng,
+    },
+    config::Config,
+    room::{auth::Rule, build::Draft, fixture::key_pair},
+    service::{App, app::Parts},
+    store::events::{Endpoint, Membership, RelationKind, TransactionIdentity},
 };
 
 const VERSIONS: [&str; 3] = ["10", "11", "12"];
@@ -354,4 +361,43 @@ fn every_plan_stands_by_its_rules() {
             assert_eq!(server.count(room), events);
         }
     }
+}
+
+#[test]
+fn the_rooms_of_an_older_store_are_indexed() {
+    let mut server = Server::new();
+    let rooms: Vec<_> = (0..3).map(|_| server.public_room("12")).collect();
+    let mut roots = Vec::new();
+    for room in &rooms {
+        let root = server.say(*room, ALICE, "root");
+        let relation = json!({ "m.relates_to": { "rel_type": "m.thread", "event_id": root } });
+        server.send(*room, BOB, draft("m.room.message", None, relation), None).unwrap();
+        roots.push(root);
+    }
+    let app = App::new(Parts {
+        config: Config::of_defaults(server_name!("one.example"), Path::new("unused")),
+        store: server.store().clone(),
+        signing_key: key_pair("one.example"),
+        clock: Clock::manual(Timestamp(1_000_000)),
+        rng: Rng::seeded(1),
+    });
+    let replies = || {
+        let (rooms, roots) = (rooms.clone(), roots.clone());
+        server.read(move |view| {
+            let replies = rooms.iter().zip(&roots).map(|(room, root)| {
+                let (parent, threads) = (view.parent(*room, root), view.threads(*room, ..).count());
+                (view.children(parent, RelationKind::Thread, ..).count(), threads)
+            });
+            Ok((replies.collect::<Vec<_>>(), view.count_tasks()?))
+        })
+    };
+    assert_eq!(replies(), (vec![(1, 1); 3], 0));
+    let forgotten = rooms.clone();
+    server
+        .write(move |transaction| forgotten.iter().try_for_each(|room| transaction.forget_relations(*room)))
+        .unwrap();
+    assert_eq!(replies(), (vec![(0, 0); 3], 1));
+    server.block_on(app.index_relations()).unwrap();
+    assert_eq!(replies(), (vec![(1, 1); 3], 0));
+    server.block_on(app.index_relations()).unwrap();
 }

@@ -100,7 +100,7 @@ impl Transaction<'_> {
         self.put_event(number, event, &header);
         if let Some(place) = place {
             self.put_place(room, place, number);
-            self.put_relation(room, event.pdu, place, number);
+            self.put_relation(number, &header, event.pdu);
         }
         if let (Admission::Live { advanced, .. }, Some(root)) = (event.admission, room_state) {
             if known.is_some() {

@@ -20,7 +20,9 @@ use super::{
     damaged,
     event::EARLY_REDACTION,
     names::KEY_BY_NUMBER,
-    part, timeline,
+    part,
+    relation::INDEX_RELATIONS,
+    timeline,
     trie::{Node, Nodes},
 };
 use crate::{
@@ -79,7 +81,7 @@ impl View<'_> {
 /// How an entry is checked.
 type CheckEntry = fn(&mut Check<'_, '_>, At<'_>, &[u8]) -> Result<(), StoreError>;
 
-const CHECKS: [(Table, CheckEntry); 9] = [
+const CHECKS: [(Table, CheckEntry); 10] = [
     (Table::Events, |check, at, value| check.logged(at, value)),
     (Table::Timeline, |check, at, value| check.timeline(at, value)),
     (Table::Rooms, |check, at, value| check.room(at, value)),
@@ -89,6 +91,7 @@ const CHECKS: [(Table, CheckEntry); 9] = [
     (Table::Keys, |check, at, value| check.key(at, value)),
     (Table::States, |check, at, value| check.node(at, value)),
     (Table::Relations, |check, at, value| check.relation(at, value)),
+    (Table::Threads, |check, at, value| check.relation(at, value)),
 ];
 
 struct Check<'v, 'r> {
@@ -179,6 +182,11 @@ impl Check<'_, '_> {
         for root in header.state_before.iter().chain(&header.room_state) {
             self.state(room, *root)?;
         }
+        for (table, key, value) in view.relation_entries(number, header, &event.pdu) {
+            let noted = view.get(table, &key)?.as_deref() == Some(&value[..]);
+            let unfinished = !noted && view.first_task(INDEX_RELATIONS)?.is_some();
+            self.expect(at, noted || unfinished, &format!("the table of {} lacks it", table.name()));
+        }
         Ok(())
     }
 
@@ -199,8 +207,12 @@ impl Check<'_, '_> {
     }
 
     fn relation(&mut self, at: At<'_>, value: &[u8]) -> Result<(), StoreError> {
-        let holds = self.view.relation_holds(at.1, value)?;
-        self.expect(at, holds, "its event relates to another, or has another place");
+        let holds = self.view.relation_holds(at.0, at.1, value)?;
+        self.expect(
+            at,
+            holds,
+            "its event relates to nothing, to another or in another way, or has another place",
+        );
         Ok(())
     }
 
@@ -365,7 +377,8 @@ mod tests {
         world.arrive(early.clone());
         let transaction =
             TransactionIdentity { device: DeviceNumber(1), endpoint: Endpoint::Send, id: "t".to_owned() };
-        let event = world.make(ALICE, &[&world.id_of(&early)], "m.room.message", None, json!({}));
+        let relation = json!({ "m.relates_to": { "rel_type": "m.thread", "event_id": world.id_of(&early) } });
+        let event = world.make(ALICE, &[&world.id_of(&early)], "m.room.message", None, relation);
         rig.arrive_by(&event, Some(transaction));
         let room = rig.room;
         rig.write(move |tx| {
@@ -375,7 +388,7 @@ mod tests {
         rig
     }
 
-    const TABLES: [Table; 8] = [
+    const TABLES: [Table; 10] = [
         Table::Events,
         Table::Timeline,
         Table::Rooms,
@@ -384,6 +397,8 @@ mod tests {
         Table::States,
         Table::Stays,
         Table::Members,
+        Table::Relations,
+        Table::Threads,
     ];
 
     #[test]

@@ -74,6 +74,11 @@ impl View<'_> {
         })
     }
 
+    /// The id of a room's event.
+    pub fn event_id(&self, room: RoomNumber, number: EventNumber) -> Result<OwnedEventId, StoreError> {
+        self.stored(room, number, |stored| OwnedEventId::try_from(stored.event_id()?).map_err(|_| Damaged))
+    }
+
     /// What is known of a room's event without its JSON.
     pub fn header(&self, room: RoomNumber, number: EventNumber) -> Result<Header, StoreError> {
         self.stored(room, number, |stored| Ok(stored.header))
@@ -120,7 +125,7 @@ impl View<'_> {
     }
 
     /// The event that a hash leads to, if it is the one looked for. One that was purged is absent.
-    fn find(
+    pub(super) fn find(
         &self,
         room: RoomNumber,
         hash: [u8; 16],
@@ -172,13 +177,14 @@ impl View<'_> {
 }
 
 impl Transaction<'_> {
-    /// Marks an event as redacted by another one, which applies.
+    /// Marks an event as redacted by another one, which applies. It relates to nothing any more.
     pub fn set_redacted(
         &mut self,
         room: RoomNumber,
         target: EventNumber,
         redaction: EventNumber,
     ) -> Result<(), StoreError> {
+        self.remove_relation(room, target)?;
         let (value, is_state) = self.stored(room, target, |mut stored| {
             stored.header.redacted_by = Some(redaction);
             Ok((stored.encode(), stored.header.is_state))

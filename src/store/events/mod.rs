@@ -32,7 +32,7 @@ pub use graph::RoomGraph;
 pub use listing::LIST_ROOMS;
 pub use membership::{Membership, Stay};
 pub use names::KeyName;
-pub use relation::Relation;
+pub use relation::{Child, INDEX_RELATIONS, Parent, Relation, RelationKind};
 pub use room::RoomRecord;
 pub use timeline::{Item, Place};
 

@@ -26,6 +26,9 @@ pub struct Place {
 }
 
 impl Place {
+    /// Before all others.
+    pub const FIRST: Self = Self::gap(Position(0));
+
     /// The place of an event that becomes live at `position`.
     pub const fn live(position: Position) -> Self {
         Self { anchor: position, sub: 0 }
@@ -68,7 +71,7 @@ impl View<'_> {
         places: impl RangeBounds<Place>,
     ) -> impl DoubleEndedIterator<Item = Result<(Place, Item), StoreError>> {
         let key = |place: &Place| place.to_key(room);
-        let first = Place::gap(Position(0)).to_key(room);
+        let first = Place::FIRST.to_key(room);
         let last = Place { anchor: Position(u64::MAX), sub: i32::MAX }.to_key(room);
         let start = match places.start_bound().map(key) {
             Bound::Unbounded => Bound::Included(first),

@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0010_unread.sql"),
     include_str!("migrations/0011_directory.sql"),
     include_str!("migrations/0012_keys.sql"),
+    include_str!("migrations/0013_relations.sql"),
 ];
 
 /// Brings the database up to date.

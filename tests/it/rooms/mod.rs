@@ -1,5 +1,6 @@
 //! Rooms on a whole server, over HTTP.
 
+mod aggregations;
 mod conversation;
 mod ignored;
 mod invite_permission;
@@ -9,6 +10,7 @@ mod relations;
 mod requests;
 mod rounds;
 mod sync;
+mod threads;
 mod transactions;
 mod upgrade;
 mod visibility;
@@ -22,6 +24,52 @@ pub(crate) async fn say(rig: &Rig, who: &Member, room: &str, text: &str, transac
     let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/{transaction}");
     let content = json!({"msgtype": "m.text", "body": text});
     rig.send_as(who, "PUT", &path, content).await.ok()["event_id"].as_str().unwrap().to_owned()
+}
+
+/// Sends an event and gives its id.
+pub(crate) async fn tell(
+    rig: &Rig,
+    who: &Member,
+    room: &str,
+    (kind, transaction): (&str, &str),
+    content: Value,
+) -> String {
+    let path = format!("/_matrix/client/v3/rooms/{room}/send/{kind}/{transaction}");
+    rig.send_as(who, "PUT", &path, content).await.ok()["event_id"].as_str().unwrap().to_owned()
+}
+
+/// A text that relates to an event.
+pub(crate) fn relating(rel_type: &str, to: &str, text: &str) -> Value {
+    let mut content =
+        json!({"msgtype": "m.text", "body": text, "m.relates_to": {"rel_type": rel_type, "event_id": to}});
+    if rel_type == "m.replace" {
+        content["m.new_content"] = json!({"msgtype": "m.text", "body": text});
+    }
+    content
+}
+
+/// Redacts an event and gives the redaction's id.
+pub(crate) async fn redact(rig: &Rig, who: &Member, room: &str, event: &str) -> String {
+    let path = format!("/_matrix/client/v3/rooms/{room}/redact/{event}/of{event}");
+    rig.send_as(who, "PUT", &path, json!({})).await.ok()["event_id"].as_str().unwrap().to_owned()
+}
+
+/// Makes somebody ignore these users, and nobody else.
+pub(crate) async fn ignore(rig: &Rig, who: &Member, whom: &[&Member]) {
+    let path = format!("/_matrix/client/v3/user/{}/account_data/m.ignored_user_list", who.user_id);
+    let whom: Value = whom.iter().map(|user| (user.user_id.clone(), json!({}))).collect();
+    rig.send_as(who, "PUT", &path, json!({"ignored_users": whom})).await.ok();
+}
+
+/// Reads a path below `/_matrix/client/v1/rooms`.
+pub(crate) async fn read_v1(rig: &Rig, who: &Member, path: &str) -> Value {
+    rig.send_as(who, "GET", &format!("/_matrix/client/v1/rooms/{path}"), Value::Null).await.ok()
+}
+
+/// The ids of some events, in their order.
+pub(crate) fn ids(events: &Value) -> Vec<String> {
+    let events = events.as_array().unwrap();
+    events.iter().map(|event| event["event_id"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Reads a path below `/_matrix/client/v3`.

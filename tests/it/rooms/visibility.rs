@@ -4,13 +4,13 @@
 
 mod truth;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
 use tayberry::base::rng::Rng;
 
-use self::truth::{Moment, State, Truth, entry, id, topic};
-use super::{act, create, encoded, next, read, say, set, sync};
+use self::truth::{Moment, Related, State, Truth, entry, id, topic};
+use super::{act, create, encoded, next, read, relating, say, set, sync, tell};
 use crate::rig::{Member, Reply, Rig};
 
 /// What can become of Dave, or of the room around him.
@@ -156,6 +156,9 @@ impl Walk {
         let (truth, _) = scene.steps.last().unwrap();
         self.check_events(&scene, truth).await;
         self.check_pages(&scene, truth).await;
+        self.check_relations(&scene, truth).await;
+        self.check_times(&scene, truth).await;
+        self.check_notifications(&scene, truth).await;
         self.check_state(&scene, truth).await;
         self.check_syncs(&scene, truth).await;
         // Out of the way of the next.
@@ -165,7 +168,8 @@ impl Walk {
         self.rig.send_as(&self.dave, "POST", &forget, json!({})).await;
     }
 
-    /// Makes a room and lets the story happen, with a message and a topic before, between and after its steps.
+    /// Makes a room and lets the story happen, with a message and a topic before, between and after its steps, and with
+    /// what relates to the first message.
     async fn play(&self, visibility: &str, story: &[Step]) -> Scene {
         let Self { rig, alice, dave } = self;
         let rule = if story.contains(&Knocks) { "knock" } else { "public" };
@@ -176,14 +180,21 @@ impl Walk {
         let start = next(&sync(rig, dave, &query(MANY)).await);
         let mut since = [start.clone(), start];
         let room = create(rig, alice, json!({"preset": "private_chat", "initial_state": state})).await;
-        let mut forgotten = false;
+        let (mut forgotten, mut root) = (false, None);
         let mut steps = Vec::new();
         for at in 0..=story.len() {
             if let Some(step) = at.checked_sub(1).map(|at| story[at]) {
                 self.take(&room, step).await;
                 forgotten = step == Forgets || forgotten && step != Joins;
             }
-            say(rig, alice, &room, &format!("said {at}"), &format!("{room}{at}")).await;
+            rig.advance(Duration::from_secs(1));
+            let said = say(rig, alice, &room, &format!("said {at}"), &format!("{room}{at}")).await;
+            let root = root.get_or_insert(said);
+            for rel_type in ["m.thread", "m.replace", "m.reference"] {
+                let transaction = format!("{room}{at}{rel_type}");
+                let content = relating(rel_type, root, &format!("{rel_type} {at}"));
+                tell(rig, alice, &room, ("m.room.message", &transaction), content).await;
+            }
             set(rig, alice, &room, "m.room.topic", json!({"topic": format!("topic {at}")})).await;
             let mut news = [Value::Null, Value::Null];
             for (at, limit) in [MANY, FEW].into_iter().enumerate() {
@@ -220,6 +231,12 @@ impl Walk {
     /// What Dave gets for a path below the room's.
     async fn look(&self, scene: &Scene, path: &str) -> Reply {
         let path = format!("/_matrix/client/v3/rooms/{}/{path}", scene.room);
+        self.rig.send_as(&self.dave, "GET", &path, Value::Null).await
+    }
+
+    /// What Dave gets for a path below the room's, of a newer version.
+    async fn look_v1(&self, scene: &Scene, path: &str) -> Reply {
+        let path = format!("/_matrix/client/v1/rooms/{}/{path}", scene.room);
         self.rig.send_as(&self.dave, "GET", &path, Value::Null).await
     }
 
@@ -268,6 +285,72 @@ impl Walk {
                 from = format!("&from={end}");
             }
         }
+    }
+
+    async fn check_relations(&self, scene: &Scene, truth: &Truth) {
+        let name = &scene.name;
+        let (at, root) = truth.root();
+        let related = truth.related();
+        let told = self.look_v1(scene, &format!("relations/{root}?limit=100")).await;
+        let recursive = self.look_v1(scene, &format!("relations/{root}?limit=100&recurse=true")).await;
+        let threads = self.look_v1(scene, "threads").await;
+        if truth.allows(at) {
+            let all: BTreeSet<String> = related.values().flatten().cloned().collect();
+            assert_eq!(ids(&told.ok()["chunk"]), all, "{name}");
+            assert_eq!(ids(&recursive.ok()["chunk"]), all, "{name}");
+            let event = self.look(scene, &format!("event/{root}")).await.ok();
+            check_bundle(&event, &related, name);
+        } else {
+            assert_eq!(told.error(), (404, "M_NOT_FOUND"), "{name}");
+            assert_eq!(recursive.error(), (404, "M_NOT_FOUND"), "{name}");
+        }
+        if truth.state().is_some() {
+            let is_told = truth.allows(at) && related.contains_key("m.thread");
+            let told = threads.ok();
+            assert_eq!(ids(&told["chunk"]), is_told.then_some(root.clone()).into_iter().collect(), "{name}");
+            if is_told {
+                check_bundle(&told["chunk"][0], &related, name);
+            }
+            let page = self.look(scene, "messages?dir=f&limit=100").await.ok();
+            if let Some(event) = page["chunk"].as_array().unwrap().iter().find(|event| id(event) == root) {
+                check_bundle(event, &related, name);
+            }
+        } else {
+            assert_eq!(threads.error(), (403, "M_FORBIDDEN"), "{name}");
+        }
+    }
+
+    async fn check_times(&self, scene: &Scene, truth: &Truth) {
+        let name = &scene.name;
+        let time = |event: &Value| event["origin_server_ts"].as_u64().unwrap();
+        let events: Vec<&Value> = truth.moments.iter().map(|moment| &moment.event).collect();
+        let seen: Vec<&&Value> = events.iter().filter(|event| truth.paged().contains(&id(event))).collect();
+        let mut times: BTreeSet<u64> = events.iter().map(|event| time(event)).collect();
+        times.extend(times.last().map(|last| last + 1));
+        for at in times {
+            for (dir, nearest) in [
+                ("f", seen.iter().find(|event| time(event) >= at)),
+                ("b", seen.iter().rfind(|event| time(event) <= at)),
+            ] {
+                let reply = self.look_v1(scene, &format!("timestamp_to_event?ts={at}&dir={dir}")).await;
+                match nearest {
+                    _ if truth.state().is_none() => assert_eq!(reply.error(), (403, "M_FORBIDDEN"), "{name}"),
+                    None => assert_eq!(reply.error(), (404, "M_NOT_FOUND"), "{name} {at} {dir}"),
+                    Some(event) => {
+                        let expected = json!({"event_id": id(event), "origin_server_ts": time(event)});
+                        assert_eq!(reply.ok(), expected, "{name} {at} {dir}");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn check_notifications(&self, scene: &Scene, truth: &Truth) {
+        let told = read(&self.rig, &self.dave, "notifications?limit=100").await;
+        assert_eq!(told.get("next_token"), None);
+        let told = told["notifications"].as_array().unwrap().iter();
+        let told = told.filter(|told| told["room_id"] == scene.room).map(|told| id(&told["event"]));
+        assert_eq!(told.collect::<BTreeSet<_>>(), truth.notified(), "{}", scene.name);
     }
 
     async fn check_state(&self, scene: &Scene, truth: &Truth) {
@@ -368,6 +451,23 @@ impl Walk {
 
 fn setting(visibility: &str) -> Value {
     if visibility.is_empty() { json!({}) } else { json!({"history_visibility": visibility}) }
+}
+
+/// Checks what is told with an event of those that relate to it.
+fn check_bundle(event: &Value, related: &Related, name: &str) {
+    let relations = &event["unsigned"]["m.relations"];
+    let of = |rel_type: &str| related.get(rel_type).map(Vec::as_slice).unwrap_or_default();
+    let (thread, chunk) = (&relations["m.thread"], &relations["m.reference"]["chunk"]);
+    let references: Vec<String> = chunk.as_array().into_iter().flatten().map(id).collect();
+    assert_eq!(references, of("m.reference"), "{name}");
+    assert_eq!(
+        relations["m.replace"]["event_id"].as_str(),
+        of("m.replace").last().map(String::as_str),
+        "{name}"
+    );
+    assert_eq!(thread["count"].as_u64().unwrap_or_default(), of("m.thread").len() as u64, "{name}");
+    let latest = thread["latest_event"]["event_id"].as_str();
+    assert_eq!(latest, of("m.thread").last().map(String::as_str), "{name}");
 }
 
 /// The query of a sync with at most so many events of each room, those that were left included.

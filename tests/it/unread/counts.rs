@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{in_thread, receipt, room_of, send};
 use crate::{
     rig::{Member, Rig},
-    rooms::{act, say, set, sync},
+    rooms::{act, ignore, redact, say, set, sync, tell},
 };
 
 const NONE: Value = Value::Null;
@@ -77,9 +77,10 @@ async fn mentions_are_loud_and_what_rules_silence_is_not_counted() {
     rig.send_as(&bob, "PUT", &mute, json!({"actions": []})).await.ok();
     let event = say(&rig, &alice, &room, "quiet", "t5").await;
     assert_eq!(new(&rig, &bob, &room).await, (2, 2), "a silenced room has only mentions");
+    assert_eq!(new(&rig, &carol, &room).await, (1, 0));
     let redact = format!("/_matrix/client/v3/rooms/{room}/redact/{event}/r1");
     rig.send_as(&alice, "PUT", &redact, json!({})).await.ok();
-    assert_eq!(new(&rig, &carol, &room).await, (2, 1), "what is redacted is nothing to read");
+    assert_eq!(new(&rig, &carol, &room).await, (0, 0), "what is redacted is nothing to read");
 }
 
 #[tokio::test]
@@ -111,14 +112,41 @@ async fn threads_count_by_themselves() {
     assert_eq!(new_by_thread(&rig, &bob, &room).await, (0, vec![]), "one for all threads");
 }
 
+// https://spec.matrix.org/v1.19/client-server-api/#marking-notifications-as-read
+#[tokio::test]
+async fn whoever_says_something_has_read_what_came_before_it_in_the_thread() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let room = room_of(&rig, &[&bob, &alice]).await;
+    let root = say(&rig, &alice, &room, "root", "t1").await;
+    for n in 0..20 {
+        send(&rig, &alice, &room, &format!("a{n}"), in_thread(&root)).await;
+    }
+    // Enough to be kept.
+    assert_eq!(new_by_thread(&rig, &bob, &room).await, (1, vec![(root.clone(), 20)]));
+    set(&rig, &bob, &room, "org.example.state", json!({})).await;
+    assert_eq!(new_by_thread(&rig, &bob, &room).await, (1, vec![(root.clone(), 20)]), "that says nothing");
+    let said = say(&rig, &bob, &room, "I see", "t2").await;
+    assert_eq!(new_by_thread(&rig, &bob, &room).await, (0, vec![(root.clone(), 20)]));
+    say(&rig, &alice, &room, "more", "t3").await;
+    send(&rig, &bob, &room, "t4", in_thread(&root)).await;
+    let last = send(&rig, &alice, &room, "t5", in_thread(&root)).await;
+    assert_eq!(new_by_thread(&rig, &bob, &room).await, (1, vec![(root.clone(), 1)]));
+    let reaction = json!({"m.relates_to": {"rel_type": "m.annotation", "event_id": last, "key": "+1"}});
+    tell(&rig, &bob, &room, ("m.reaction", "t6"), reaction).await;
+    redact(&rig, &bob, &room, &said).await;
+    assert_eq!(new_by_thread(&rig, &bob, &room).await, (1, vec![]), "a reaction is in the thread, too");
+    receipt(&rig, &bob, &room, "m.read", &root, json!("main")).await.ok();
+    assert_eq!(new_by_thread(&rig, &bob, &room).await, (1, vec![]), "a receipt for less brings nothing back");
+}
+
 // RULES R34
 #[tokio::test]
 async fn what_the_ignored_say_is_not_counted() {
     let rig = Rig::start().await;
     let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
     let room = room_of(&rig, &[&alice, &bob]).await;
-    let list = "/_matrix/client/v3/user/@bob:example.org/account_data/m.ignored_user_list";
-    rig.send_as(&bob, "PUT", list, json!({"ignored_users": {"@alice:example.org": {}}})).await.ok();
+    ignore(&rig, &bob, &[&alice]).await;
     say(&rig, &alice, &room, "hello", "t1").await;
     assert_eq!(new(&rig, &bob, &room).await, (0, 0));
 }

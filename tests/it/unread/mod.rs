@@ -2,6 +2,7 @@
 
 mod counts;
 mod marked;
+mod notifications;
 mod push_rules;
 mod receipts;
 mod typing;

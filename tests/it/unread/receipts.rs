@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{in_thread, receipt, room_of, send};
 use crate::{
     rig::{Member, Rig},
-    rooms::{next, read, say, sync},
+    rooms::{next, read, redact, relating, say, sync},
 };
 
 const NONE: Value = Value::Null;
@@ -94,6 +94,41 @@ async fn each_thread_has_receipts_of_its_own() {
     {
         let refused = receipt(&rig, &bob, &room, "m.read", event, thread.clone()).await;
         assert_eq!(refused.status, 400, "{thread}");
+    }
+}
+
+// https://spec.matrix.org/v1.19/client-server-api/#threaded-read-receipts
+#[tokio::test]
+async fn an_event_is_in_the_thread_that_its_relations_lead_to() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let room = room_of(&rig, &[&alice, &bob]).await;
+    let root = say(&rig, &alice, &room, "root", "t1").await;
+    let mut chain = vec![send(&rig, &alice, &room, "t2", in_thread(&root)).await];
+    for n in 0..4 {
+        let content = relating("m.reference", chain.last().unwrap(), "x");
+        chain.push(send(&rig, &alice, &room, &format!("c{n}"), content).await);
+    }
+    let beside = send(&rig, &alice, &room, "t3", relating("m.reference", &root, "x")).await;
+    let rich = json!({"body": "x", "m.relates_to": {"m.in_reply_to": {"event_id": chain[0]}}});
+    let rich = send(&rig, &alice, &room, "t4", rich).await;
+    let gone = send(&rig, &alice, &room, "t5", in_thread(&root)).await;
+    redact(&rig, &alice, &room, &gone).await;
+    for (name, event, main, thread) in [
+        ("the root is not in its thread, though it may be marked there", &root, true, true),
+        ("in the thread", &chain[0], false, true),
+        ("one hop away", &chain[1], false, true),
+        ("three hops away", &chain[3], false, true),
+        ("further than anybody looks", &chain[4], true, false),
+        ("as the root", &beside, true, true),
+        ("a reply without a thread", &rich, true, false),
+        ("in no thread any more, which not everybody knows", &gone, true, true),
+    ] {
+        for (id, accepted) in [(json!("main"), main), (json!(root), thread)] {
+            let reply = receipt(&rig, &bob, &room, "m.read", event, id.clone()).await;
+            let expected = if accepted { (200, "") } else { (400, "M_INVALID_PARAM") };
+            assert_eq!(reply.error(), expected, "{name}: {id}");
+        }
     }
 }
 

@@ -24,6 +24,9 @@ pub(super) struct Moment {
 /// State events by type and state key.
 pub(super) type State = BTreeMap<(String, String), Value>;
 
+/// Ids of events that relate to one, by the type of the relation, in their order.
+pub(super) type Related = BTreeMap<String, Vec<String>>;
+
 /// What the rules ask of a state.
 #[derive(Clone, Debug)]
 pub(super) struct Setting {
@@ -139,6 +142,35 @@ impl Truth {
         self.some(|at| self.allows(at) && self.end().is_none_or(|end| at <= end))
     }
 
+    /// The first message, to which others relate, and its place.
+    pub(super) fn root(&self) -> (usize, String) {
+        let is_message = |moment: &Moment| moment.event["type"] == "m.room.message";
+        let at = self.moments.iter().position(is_message).unwrap();
+        (at, id(&self.moments[at].event))
+    }
+
+    /// What relates to that, as far as the user may see it.
+    pub(super) fn related(&self) -> Related {
+        let (paged, mut related) = (self.paged(), Related::new());
+        for Moment { event, .. } in &self.moments {
+            if let Some(rel_type) = rel_type(event).filter(|_| paged.contains(&id(event))) {
+                related.entry(rel_type.to_owned()).or_default().push(id(event));
+            }
+        }
+        related
+    }
+
+    /// The messages of which the user was notified since they are in the room.
+    pub(super) fn notified(&self) -> BTreeSet<String> {
+        let join = self.moments.iter().rposition(|moment| moment.before.membership != "join");
+        let join = join.filter(|_| self.now().after.membership == "join");
+        self.some(|at| {
+            let event = &self.moments[at].event;
+            let loud = event["type"] == "m.room.message" && rel_type(event) != Some("m.replace");
+            loud && join.is_some_and(|join| at > join)
+        })
+    }
+
     fn some(&self, wanted: impl Fn(usize) -> bool) -> BTreeSet<String> {
         let wanted = (0..self.moments.len()).filter(|at| wanted(*at));
         wanted.map(|at| id(&self.moments[at].event)).collect()
@@ -173,6 +205,10 @@ pub(super) fn entry(event: &Value) -> Option<((String, String), Value)> {
     let text = |field: &str| event[field].as_str().map(str::to_owned);
     let (kind, id, content) = (text("type")?, id(event), &event["content"]);
     Some(((kind.clone(), text("state_key")?), json!({"type": kind, "event_id": id, "content": content})))
+}
+
+fn rel_type(event: &Value) -> Option<&str> {
+    event["content"]["m.relates_to"]["rel_type"].as_str()
 }
 
 /// An event's id.

@@ -21,11 +21,12 @@ use crate::{
     service::{
         App,
         app::Parts,
+        notifications::{self, Notifications},
         read::{
-            access::Access,
+            access::{Access, ReadError},
             page::{Walk, walk},
             reader::{Onlooker, Reader},
-            state,
+            relations, state, threads, time,
         },
         sync::{
             answer::State as Told,
@@ -115,7 +116,7 @@ impl Rig {
         self.read_as_alice(move |view, onlooker| {
             let access = Access::to_events(view, &room_id, onlooker.user)?.unwrap();
             let graph = view.graph(access.room);
-            let mut reader = Reader::new(view, &graph, &access, &onlooker);
+            let reader = Reader::new(view, &graph, &access, &onlooker);
             let Some(number) = view.event_number(access.room, &id)? else { return Ok(None) };
             let event = reader.visible(number)?;
             event.map(|event| Ok(value(&reader.write(&event)?))).transpose()
@@ -150,8 +151,45 @@ impl Rig {
             let (onlooker, room_id) = who();
             state::members(&app, onlooker, room_id, state::Members::default()).await.unwrap();
             let (onlooker, room_id) = who();
+            let wanted = threads::Wanted { from: None, limit: 100, participated: true };
+            threads::threads(&app, onlooker, room_id, wanted).await.unwrap();
+            for direction in [Direction::Forward, Direction::Backward] {
+                for moment in [Timestamp(0), Timestamp(1_000_000), Timestamp(u64::MAX)] {
+                    let (onlooker, room_id) = who();
+                    let found = time::event_at(&app, onlooker, room_id, (moment, direction)).await;
+                    assert!(matches!(found, Ok(_) | Err(ReadError::NotFound)));
+                }
+                for event in self.page(direction) {
+                    let (onlooker, room_id) = who();
+                    let wanted = relations::Wanted {
+                        rel_type: None,
+                        event_type: None,
+                        direction,
+                        from: None,
+                        to: None,
+                        limit: 100,
+                        recurse: true,
+                    };
+                    relations::relations(&app, onlooker, (room_id, id(&event)), wanted).await.unwrap();
+                }
+            }
+            let (onlooker, room_id) = who();
             assert_eq!(state::joined_members(&app, onlooker, room_id).await.is_ok(), joined);
         });
+    }
+
+    /// What Alice is notified of.
+    fn notified(&self) -> Vec<Value> {
+        self.read_as_alice(|view, onlooker| {
+            let wanted = notifications::Wanted { from: None, limit: 100, highlights: false };
+            let Notifications { notifications, next } =
+                notifications::page(view, &onlooker, &wanted, None).unwrap();
+            assert_eq!(next, None);
+            Ok(notifications
+                .iter()
+                .map(|told| serde_json::from_str(told.event.json().get()).unwrap())
+                .collect())
+        })
     }
 
     fn alice_is_joined(&self) -> bool {
@@ -161,8 +199,13 @@ impl Rig {
     /// Checks that nothing shows an event.
     #[track_caller]
     fn hides(&self, client: &mut Client, event: &EventId) {
-        let told =
-            [client.sync(self), self.page(Direction::Forward), self.page(Direction::Backward)].concat();
+        let told = [
+            client.sync(self),
+            self.page(Direction::Forward),
+            self.page(Direction::Backward),
+            self.notified(),
+        ]
+        .concat();
         assert!(told.iter().all(|told| id(told) != event), "{told:?}");
         assert_eq!(self.look(event), None);
     }
@@ -340,6 +383,71 @@ fn a_soft_failed_redaction_redacts_nothing() {
         assert_eq!(stands(rig.take(redaction.clone())), Standing::SoftFailed);
         rig.hides(&mut Client::default(), &world.id_of(&redaction));
         assert_eq!(rig.shows(&mut client, &target)["content"], json!({ "body": "x" }));
+    }
+}
+
+// RULES R31
+#[test]
+fn what_was_said_beside_ones_coming_back_is_as_hidden_as_before() {
+    for version in VERSIONS {
+        for (visibility, hidden) in [("shared", false), ("joined", true)] {
+            let (mut world, last, rig, mut client) = scene(version);
+            let take = |world: &mut World, prev: &EventId, sender, kind, key, content| {
+                let event = world.make(sender, &[prev], kind, key, content);
+                world.arrive(event.clone());
+                assert_eq!(stands(rig.take(event.clone())), Standing::Live);
+                world.id_of(&event)
+            };
+            let (member, message) = ("m.room.member", "m.room.message");
+            let setting = json!({ "history_visibility": visibility });
+            let set = take(&mut world, &last, ALICE, "m.room.history_visibility", Some(""), setting);
+            let root = take(&mut world, &set, BOB, message, None, json!({ "body": "root" }));
+            let left = take(&mut world, &root, ALICE, member, Some(ALICE), json!({ "membership": "leave" }));
+            take(&mut world, &left, ALICE, member, Some(ALICE), json!({ "membership": "join" }));
+            let mut said = Vec::new();
+            for rel_type in ["m.thread", "m.reference", "m.replace"] {
+                let content = json!({
+                    "msgtype": "m.text", "body": "beside", "m.new_content": { "body": "beside" },
+                    "m.relates_to": { "rel_type": rel_type, "event_id": root },
+                });
+                said.push(take(&mut world, &left, BOB, message, None, content));
+            }
+            let told = &rig.look(&root).unwrap()["unsigned"]["m.relations"];
+            let notified: Vec<_> = rig.notified().iter().map(id).collect();
+            if hidden {
+                said.iter().for_each(|event| rig.hides(&mut client, event));
+                assert_eq!(*told, Value::Null);
+            } else {
+                said.iter().for_each(|event| _ = rig.shows(&mut Client::default(), event));
+                assert_eq!(told.as_object().unwrap().len(), 3);
+                assert_eq!(notified, [said[1].clone(), said[0].clone()]);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_most_recent_replacement_counts_and_not_the_last_to_come() {
+    for version in VERSIONS {
+        let (mut world, last, rig, _) = scene(version);
+        let said = world.make(BOB, &[&last], "m.room.message", None, json!({ "body": "1" }));
+        let said_id = world.id_of(&said);
+        world.arrive(said.clone());
+        rig.take(said);
+        let edits: Vec<_> = (0..4)
+            .map(|at| {
+                let relation = json!({ "rel_type": "m.replace", "event_id": said_id });
+                let content = json!({ "at": at, "m.new_content": {}, "m.relates_to": relation });
+                world.make(BOB, &[&said_id], "m.room.message", None, content)
+            })
+            .collect();
+        let mut latest = 0;
+        for at in [1, 3, 0, 2] {
+            assert_eq!(stands(rig.take(edits[at].clone())), Standing::Live);
+            latest = latest.max(at);
+            let told = &rig.look(&said_id).unwrap()["unsigned"]["m.relations"]["m.replace"];
+            assert_eq!(id(told), world.id_of(&edits[latest]), "{at}");
+        }
     }
 }
 

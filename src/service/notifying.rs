@@ -1,0 +1,149 @@
+//! Which events notify somebody of a room, by their push rules.
+//! <https://spec.matrix.org/v1.19/client-server-api/#push-rules>
+
+use std::collections::BTreeMap;
+
+use ruma::{
+    EventId, OwnedEventId,
+    push::{Action, Ruleset},
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::read::reader::Onlooker;
+use crate::{
+    base::{
+        ids::{Position, RoomNumber},
+        limits,
+    },
+    room::{
+        graph::State,
+        members::Power,
+        push::{self, Context},
+    },
+    store::{
+        Receipt, StoreError, View,
+        events::{RoomRecord, StoredEvent},
+    },
+};
+/// The thread of what is in no thread.
+pub const MAIN: &str = "main";
+
+/// Judges the events of one room for one user.
+pub struct Judge<'a, 'v> {
+    view: &'a View<'v>,
+    room: RoomNumber,
+    record: &'a RoomRecord,
+    onlooker: &'a Onlooker,
+    rules: &'a Ruleset,
+    display_name: Option<String>,
+}
+
+impl<'a, 'v> Judge<'a, 'v> {
+    pub fn new(
+        view: &'a View<'v>,
+        (room, record): (RoomNumber, &'a RoomRecord),
+        onlooker: &'a Onlooker,
+        rules: &'a Ruleset,
+    ) -> Result<Self, StoreError> {
+        let display_name = display_name(view, (room, record), onlooker)?;
+        Ok(Self { view, room, record, onlooker, rules, display_name })
+    }
+
+    /// What is to be done about an event, given as JSON too; none if it is not to notify the user.
+    pub fn actions(&self, stored: &StoredEvent, event: &Value) -> Option<&'a [Action]> {
+        let context = Context {
+            room_id: stored.pdu.room_id(),
+            members: self.record.joined,
+            user_id: &self.onlooker.user_id,
+            display_name: self.display_name.as_deref(),
+            may_notify: &|kind| self.may_notify(stored, kind).unwrap_or(false),
+        };
+        let actions = push::matching(self.rules, event, &context)?.actions();
+        actions.iter().any(Action::should_notify).then_some(actions)
+    }
+
+    /// Whether the sender of an event had the power to notify in this way.
+    fn may_notify(&self, event: &StoredEvent, kind: &str) -> Result<bool, StoreError> {
+        let Some(root) = event.header.state_before else { return Ok(false) };
+        let graph = self.view.graph(self.room);
+        let power = Power::of(&State::stored(root), &graph, self.record.version)?;
+        Ok(power.is_some_and(|power| power.may_notify(event.pdu.sender(), kind)))
+    }
+}
+
+fn display_name(
+    view: &View<'_>,
+    (room, record): (RoomNumber, &RoomRecord),
+    onlooker: &Onlooker,
+) -> Result<Option<String>, StoreError> {
+    #[derive(Deserialize)]
+    struct Member {
+        displayname: Option<String>,
+    }
+    let event = view.state_event(room, record.state, "m.room.member", onlooker.user_id.as_str())?;
+    let Some(number) = event else { return Ok(None) };
+    let member: Option<Member> = view.event(room, number)?.pdu.content_as();
+    Ok(member.and_then(|member| member.displayname))
+}
+
+/// The thread in which an event with this content is: its root. A relation to an event in a thread is in the thread,
+/// too; one to the root is not. <https://spec.matrix.org/v1.19/client-server-api/#threaded-read-receipts>
+pub fn thread_of(view: &View<'_>, room: RoomNumber, content: &Value) -> Result<Option<String>, StoreError> {
+    let (_, thread) = follow(view, room, content)?;
+    Ok(thread.map(String::from))
+}
+
+/// What an event with this content relates to, and what that relates to, as far as to the root of a thread, which is
+/// told once more.
+pub fn follow(
+    view: &View<'_>,
+    room: RoomNumber,
+    content: &Value,
+) -> Result<(Vec<OwnedEventId>, Option<OwnedEventId>), StoreError> {
+    let mut relation = content["m.relates_to"].clone();
+    let mut ancestors = Vec::new();
+    for _ in 0..limits::THREAD_HOPS {
+        let parent = relation["event_id"].as_str().and_then(|id| EventId::parse(id).ok());
+        let Some(parent) = parent.filter(|_| relation["rel_type"].is_string()) else { break };
+        ancestors.push(parent.clone());
+        if relation["rel_type"] == "m.thread" {
+            return Ok((ancestors, Some(parent)));
+        }
+        let Some(number) = view.event_number(room, &parent)? else { break };
+        let content: Value = view.event(room, number)?.pdu.content_as().unwrap_or_default();
+        relation = content["m.relates_to"].clone();
+    }
+    Ok((ancestors, None))
+}
+
+/// Up to where somebody has read, whether others may know it or not.
+pub struct Marks {
+    pub all: Position,
+    threads: BTreeMap<String, Position>,
+}
+
+impl Marks {
+    pub fn of(receipts: &[Receipt]) -> Self {
+        let mut marks = Self { all: Position(0), threads: BTreeMap::new() };
+        for receipt in receipts {
+            let mark = match receipt.thread.as_str() {
+                "" => &mut marks.all,
+                thread => marks.threads.entry(thread.to_owned()).or_default(),
+            };
+            *mark = receipt.anchor.max(*mark);
+        }
+        marks
+    }
+
+    pub fn of_thread(&self, thread: &str) -> Position {
+        self.threads.get(thread).map_or(self.all, |mark| self.all.max(*mark))
+    }
+
+    /// Whoever says something in a thread has read what came before.
+    /// <https://spec.matrix.org/v1.19/client-server-api/#marking-notifications-as-read>
+    pub fn said(&mut self, thread: &str, at: Position) {
+        let mark = self.threads.entry(thread.to_owned()).or_default();
+        *mark = at.max(*mark);
+    }
+}
