@@ -1,9 +1,10 @@
 //! Who of those with whom one shares a room is there. It is kept in memory only, status messages included, and costs
 //! no write; whoever was there before a start and doesn't come back is shown to have gone.
 //!
-//! Whoever waits is woken for it a few times a minute at most, and only by those with whom they share a room of at most
-//! [`limits::PRESENCE_ROOM`] members. Of everybody else they hear with the next answer. Nothing is worked out for each
-//! of those who are to hear: they read what changed, and leave out what isn't for them (`sync::presence`).
+//! Whoever waits is woken for it once a round at most ([`limits::PRESENCE_PAUSE`]), and only by those with whom they
+//! share a room of at most [`limits::PRESENCE_ROOM`] members. Of everybody else they hear with the next answer. Nothing
+//! is worked out for each of those who are to hear: they read what changed, and leave out what isn't for them
+//! (`sync::presence`).
 //! <https://spec.matrix.org/v1.19/client-server-api/#presence>
 
 mod people;

@@ -39,8 +39,11 @@ async fn what_the_server_controls_is_set_elsewhere() {
     let rig = Rig::start().await;
     let alice = rig.register("alice").await;
     for kind in ["m.fully_read", "m.push_rules"] {
-        let path = format!("{ACCOUNT_DATA}/{kind}");
-        assert_eq!(rig.send_as(&alice, "PUT", &path, json!({})).await.error(), (405, "M_BAD_JSON"));
+        let of_room = "/_matrix/client/v3/user/@alice:example.org/rooms/!a:example.org/account_data";
+        for path in [ACCOUNT_DATA, of_room] {
+            let reply = rig.send_as(&alice, "PUT", &format!("{path}/{kind}"), json!({})).await;
+            assert_eq!(reply.error(), (405, "M_BAD_JSON"));
+        }
     }
     let path = format!("{ACCOUNT_DATA}/org.example.x");
     for content in [json!([]), json!("text"), json!(7)] {

@@ -14,7 +14,10 @@ async fn permit(rig: &Rig, who: &Member, content: Value) {
 async fn invite(rig: &Rig, who: &Member, room: &str, whom: &Member) -> [Reply; 3] {
     let v3 = |path: &str| format!("/_matrix/client/v3/{path}");
     let by_state = v3(&format!("rooms/{room}/state/m.room.member/{}", whom.user_id));
-    let body = json!({"invite": [whom.user_id], "room_alias_name": "tea"});
+    // More than fit into one job of the writer.
+    let mut invited: Vec<_> = (0..40).map(|number| format!("@nobody{number}:example.org")).collect();
+    invited.push(whom.user_id.clone());
+    let body = json!({"invite": invited, "room_alias_name": "tea"});
     [
         rig.send_as(who, "POST", &v3(&format!("rooms/{room}/invite")), json!({"user_id": whom.user_id}))
             .await,

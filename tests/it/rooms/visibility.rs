@@ -245,7 +245,7 @@ impl Walk {
         for (at, Moment { event, .. }) in truth.moments.iter().enumerate() {
             let id = id(event);
             let alone = self.look(scene, &format!("event/{id}")).await;
-            let context = self.look(scene, &format!("context/{id}?limit=100")).await;
+            let context = self.look(scene, &format!("context/{id}?limit=400")).await;
             if !truth.allows(at) {
                 assert_eq!(alone.error(), (404, "M_NOT_FOUND"), "{name}: {event}");
                 assert_eq!(context.error(), (404, "M_NOT_FOUND"), "{name}: {event}");

@@ -136,6 +136,8 @@ impl Rig {
         let room_id = self.server.room_id(self.room);
         let who = || (onlooker.clone(), room_id.clone());
         let (state_size, joined) = (self.current().len(), self.alice_is_joined());
+        let pages =
+            [Direction::Forward, Direction::Backward].map(|direction| (direction, self.page(direction)));
         self.server.block_on(async {
             let (onlooker, room_id) = who();
             let Ok(all) = state::all(&app, onlooker, room_id).await else { return assert!(!joined) };
@@ -153,13 +155,13 @@ impl Rig {
             let (onlooker, room_id) = who();
             let wanted = threads::Wanted { from: None, limit: 100, participated: true };
             threads::threads(&app, onlooker, room_id, wanted).await.unwrap();
-            for direction in [Direction::Forward, Direction::Backward] {
+            for (direction, page) in pages {
                 for moment in [Timestamp(0), Timestamp(1_000_000), Timestamp(u64::MAX)] {
                     let (onlooker, room_id) = who();
                     let found = time::event_at(&app, onlooker, room_id, (moment, direction)).await;
                     assert!(matches!(found, Ok(_) | Err(ReadError::NotFound)));
                 }
-                for event in self.page(direction) {
+                for event in page {
                     let (onlooker, room_id) = who();
                     let wanted = relations::Wanted {
                         rel_type: None,
