@@ -152,3 +152,11 @@ async def until(condition, timeout_s: float = 20):
         while not (result := condition()):
             await asyncio.sleep(0.02)
         return result
+
+
+async def until_true(condition, timeout_s: float = 20):
+    """The same with a condition that is awaited."""
+    async with asyncio.timeout(timeout_s):
+        while not (result := await condition()):
+            await asyncio.sleep(0.05)
+        return result

@@ -125,7 +125,8 @@ trusted_key_servers: []
 enable_registration: true
 enable_registration_without_verification: true
 bcrypt_rounds: 4
-presence: {{enabled: false}}
+presence: {{enabled: true}}
+room_list_publication_rules: [{{action: allow}}]
 experimental_features: {{msc4222_enabled: true}}
 rc_message: &unlimited {{per_second: 100000, burst_count: 100000}}
 rc_registration: *unlimited
@@ -135,6 +136,7 @@ rc_joins: {{local: *unlimited, remote: *unlimited}}
 rc_joins_per_room: *unlimited
 rc_invites: {{per_room: *unlimited, per_user: *unlimited, per_issuer: *unlimited}}
 rc_room_creation: *unlimited
+rc_presence: {{per_user: *unlimited}}
 """
 
 SERVERS = {server.kind: server for server in (Synapse, Tayberry)}
