@@ -22,7 +22,7 @@ use lexopt::prelude::*;
 use crate::{
     figures::{
         Figure, checkpoint, connections, conversation, delivery, flood, initial_sync, keys, media, memory,
-        notified, sends, size, start, state_key, wakeups, writes,
+        notified, people, sends, size, start, state_key, wakeups, writes,
     },
     report::Report,
     server::{Kind, Server},
@@ -50,6 +50,7 @@ async fn run(options: &Options) -> Result<()> {
     measure::<notified::Notified>(options, &mut report).await?;
     measure::<delivery::Delivery>(options, &mut report).await?;
     measure::<keys::Keys>(options, &mut report).await?;
+    measure::<people::People>(options, &mut report).await?;
     measure::<flood::Flood>(options, &mut report).await?;
     measure::<initial_sync::InitialSync>(options, &mut report).await?;
     measure::<media::Media>(options, &mut report).await?;
@@ -85,7 +86,7 @@ fn scratch() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     size::Size::NAME,
     start::Start::NAME,
     memory::Memory::NAME,
@@ -94,6 +95,7 @@ const NAMES: [&str; 16] = [
     notified::Notified::NAME,
     delivery::Delivery::NAME,
     keys::Keys::NAME,
+    people::People::NAME,
     flood::Flood::NAME,
     initial_sync::InitialSync::NAME,
     media::Media::NAME,

@@ -34,6 +34,19 @@ impl Person {
         Ok(Self { connection, session: serde_json::from_slice(&body)? })
     }
 
+    /// Somebody who is logged in already.
+    pub(crate) async fn with_token(server: &Server, access_token: String) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Whoami {
+            user_id: String,
+            device_id: String,
+        }
+        let mut connection = Connection::open(server.address).await?;
+        let body = connection.get("/_matrix/client/v3/account/whoami", Some(&access_token)).await?;
+        let Whoami { user_id, device_id } = serde_json::from_slice(&body)?;
+        Ok(Self { connection, session: Session { user_id, device_id, access_token } })
+    }
+
     /// Registers `count` users, called `{prefix}0` and so on.
     pub(crate) async fn register_many(server: &Server, prefix: &str, count: usize) -> Result<Vec<Self>> {
         let mut people = Vec::with_capacity(count);

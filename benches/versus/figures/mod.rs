@@ -10,6 +10,7 @@ pub(crate) mod keys;
 pub(crate) mod media;
 pub(crate) mod memory;
 pub(crate) mod notified;
+pub(crate) mod people;
 pub(crate) mod sends;
 pub(crate) mod size;
 pub(crate) mod start;
