@@ -128,6 +128,8 @@ async fn whoever_says_something_has_read_what_came_before_it_in_the_thread() {
     assert_eq!(new_by_thread(&rig, &bob, &room).await, (1, vec![(root.clone(), 20)]), "that says nothing");
     let said = say(&rig, &bob, &room, "I see", "t2").await;
     assert_eq!(new_by_thread(&rig, &bob, &room).await, (0, vec![(root.clone(), 20)]));
+    redact(&rig, &bob, &room, &said).await;
+    assert_eq!(new(&rig, &bob, &room).await, (20, 0), "it was said all the same");
     say(&rig, &alice, &room, "more", "t3").await;
     send(&rig, &bob, &room, "t4", in_thread(&root)).await;
     let last = send(&rig, &alice, &room, "t5", in_thread(&root)).await;
@@ -135,10 +137,8 @@ async fn whoever_says_something_has_read_what_came_before_it_in_the_thread() {
     let reaction = json!({"m.relates_to": {"rel_type": "m.annotation", "event_id": last, "key": "+1"}});
     tell(&rig, &bob, &room, ("m.reaction", "t6"), reaction).await;
     assert_eq!(new_by_thread(&rig, &bob, &room).await, (1, vec![]), "a reaction is in the thread, too");
-    redact(&rig, &bob, &room, &said).await;
-    assert_eq!(new_by_thread(&rig, &bob, &room).await, (0, vec![]), "a redaction is an event, too");
     receipt(&rig, &bob, &room, "m.read", &root, json!("main")).await.ok();
-    assert_eq!(new_by_thread(&rig, &bob, &room).await, (0, vec![]), "a receipt for less brings nothing back");
+    assert_eq!(new_by_thread(&rig, &bob, &room).await, (1, vec![]), "a receipt for less brings nothing back");
 }
 
 // RULES R34
