@@ -190,7 +190,7 @@ impl Walk {
             rig.advance(Duration::from_secs(1));
             let said = say(rig, alice, &room, &format!("said {at}"), &format!("{room}{at}")).await;
             let root = root.get_or_insert(said);
-            for rel_type in ["m.thread", "m.replace", "m.reference"] {
+            for rel_type in ["m.thread", ["m.replace", "m.reference"][at % 2]] {
                 let transaction = format!("{room}{at}{rel_type}");
                 let content = relating(rel_type, root, &format!("{rel_type} {at}"));
                 tell(rig, alice, &room, ("m.room.message", &transaction), content).await;
@@ -245,7 +245,7 @@ impl Walk {
         for (at, Moment { event, .. }) in truth.moments.iter().enumerate() {
             let id = id(event);
             let alone = self.look(scene, &format!("event/{id}")).await;
-            let context = self.look(scene, &format!("context/{id}?limit=400")).await;
+            let context = self.look(scene, &format!("context/{id}?limit=300")).await;
             if !truth.allows(at) {
                 assert_eq!(alone.error(), (404, "M_NOT_FOUND"), "{name}: {event}");
                 assert_eq!(context.error(), (404, "M_NOT_FOUND"), "{name}: {event}");
