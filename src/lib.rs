@@ -38,13 +38,35 @@
 //! 6. Whoever watches what was touched ([`Store::watch`]) wakes, and reads on its own. A room's event is shown as
 //!    [`visibility`](room::visibility) allows, by the state at the event.
 //!
-//! What is new to somebody is counted when they sync ([`service::unread`]), and who is typing is kept in memory only
-//! ([`service::typing`]): neither costs a send anything.
+//! What is new to somebody is counted when they sync ([`service::unread`]); who is typing and who is there is kept in
+//! memory only, by a count that stands in the token of `/sync` beside the log's position ([`service::heard`]). Neither costs
+//! a send anything. What can be found by those who don't know it, rooms and people, is kept in step in the job that changes
+//! it ([`service::directory`]).
 //!
 //! Files are no part of that: the content repository ([`service::media`]) has them on the device before it commits the row
 //! that names them.
 //!
 //! How a write and a read travel through the two engines is told in [`store`].
+//!
+//! # Where to look
+//!
+//! The endpoints of each are in the file of [`api`] that has its name.
+//!
+//! | what a client does | use case |
+//! | --- | --- |
+//! | registers, logs in, proves it again | [`accounts`](service::accounts), [`sessions`](service::sessions), [`uia`](service::uia), [`registration_tokens`](service::registration_tokens) |
+//! | encrypts: keys, messages to devices, backups | [`keys`](service::keys), [`to_device`](service::to_device), [`key_backup`](service::key_backup), [`device_lists`](service::sync::device_lists) |
+//! | follows its rooms | [`sync`](service::sync); past events and state in [`read`](service::read) |
+//! | speaks, comes and goes, makes and upgrades rooms | [`rooms`](service::rooms) and [`upgrade`](service::upgrade), of what [`write`](service::write) plans |
+//! | threads, edits, references | [`relations`](service::read::relations), [`threads`](service::read::threads), [`aggregations`](service::read::aggregations) |
+//! | is told what is new | [`push_rules`](service::push_rules) and [`unread`](service::unread), [`notifications`](service::notifications), [`receipts`](service::receipts) |
+//! | shows itself | [`profile`](service::profile), [`presence`](service::presence), [`typing`](service::typing) |
+//! | keeps things for itself | [`account_data`](service::account_data), tags among it; [`filters`](service::filters); [`ignored`](service::ignored), [`invite_permission`](service::invite_permission) |
+//! | finds rooms and people | [`directory`](service::directory), [`aliases`](service::aliases) |
+//! | sends files and pictures | [`media`](service::media) |
+//!
+//! The operator's commands are [`operator`](service::operator), the same on a running server and on a stopped one; the
+//! bounds of what a client may take are in [`http`] and [`limits`](base::limits).
 //!
 //! # Invariants
 //!
