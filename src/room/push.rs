@@ -1,7 +1,7 @@
 //! Which push rule an event matches. Matching takes a bounded number of steps, whatever rules somebody made.
 //! <https://spec.matrix.org/v1.19/client-server-api/#push-rules>
 
-use std::ops::RangeBounds;
+use std::{collections::HashMap, ops::RangeBounds};
 
 use ruma::{
     RoomId, UInt, UserId,
@@ -157,28 +157,36 @@ fn has_word(text: &str, word: &str) -> bool {
 }
 
 /// Whether a part of a text that starts and ends at a word's boundary matches a pattern. Every start is followed at
-/// once: as many steps as the text is long times the pattern.
+/// once, in a bit for each character of the pattern: bit n means that n of them were found, stars aside.
 fn has_words(text: &str, pattern: &str) -> bool {
-    let pattern: Vec<char> = pattern.chars().collect();
-    // How far the pattern may have been followed up to here.
-    let mut reached = vec![false; pattern.len() + 1];
-    let (mut before, mut rest) = (None, text.chars());
+    let length = pattern.chars().filter(|character| *character != '*').count();
+    let nothing = vec![0_u64; length / 64 + 1];
+    // Where a star lets anything pass, and where each character leads; any other leads where a question mark does.
+    let (mut stars, mut any, mut leads) = (nothing.clone(), nothing.clone(), HashMap::new());
+    let set = |bits: &mut [u64], at: usize| bits[at / 64] |= 1 << (at % 64);
+    let mut at = 0;
+    for character in pattern.chars() {
+        match character {
+            '*' => set(&mut stars, at),
+            '?' => set(&mut any, at + 1),
+            _ => set(leads.entry(character).or_insert_with(|| nothing.clone()), at + 1),
+        }
+        at += usize::from(character != '*');
+    }
+    let (mut found, mut before, mut rest) = (nothing.clone(), None, text.chars());
     loop {
         let next = rest.clone().next();
-        reached[0] |= !before.is_some_and(is_of_word);
-        for at in 0..pattern.len() {
-            if reached[at] && pattern[at] == '*' {
-                reached[at + 1] = true;
-            }
-        }
-        if reached[pattern.len()] && !next.is_some_and(is_of_word) {
+        found[0] |= u64::from(!before.is_some_and(is_of_word));
+        if found[length / 64] >> (length % 64) & 1 == 1 && !next.is_some_and(is_of_word) {
             return true;
         }
         let Some(next) = rest.next() else { return false };
-        for at in (0..=pattern.len()).rev() {
-            let came = at > 0 && reached[at - 1] && (pattern[at - 1] == '?' || pattern[at - 1] == next);
-            let stays = at < pattern.len() && reached[at] && pattern[at] == '*';
-            reached[at] = came || stays;
+        let leads = leads.get(&next).unwrap_or(&nothing);
+        let mut carried = 0;
+        for (((found, stars), any), leads) in found.iter_mut().zip(&stars).zip(&any).zip(leads) {
+            let moved = *found << 1 | carried;
+            carried = *found >> 63;
+            *found = moved & (any | leads) | *found & stars;
         }
         before = Some(next);
     }
@@ -191,6 +199,7 @@ fn is_of_word(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use ruma::{
         push::{Action, NewConditionalPushRule, NewPatternedPushRule, NewPushRule},
         room_id, user_id,
@@ -277,6 +286,10 @@ mod tests {
             ("lunc?*", "Lunch plans"),
             ("über", "naüber über"),
             ("*", "x"),
+            ("a?", "ab"),
+            ("?*?", "ab"),
+            (&format!("{}*z", "?".repeat(64)), &format!("{}yz", "ü".repeat(64))),
+            (&format!("{}*z", "a".repeat(200)), &format!("{} b z", "a".repeat(200))),
         ] {
             assert!(body(pattern, text), "{pattern} in {text}");
         }
@@ -288,8 +301,30 @@ mod tests {
             ("t?a", "tea1"),
             ("", "x"),
             ("tea", ""),
+            ("a?", "a"),
+            ("?*?", "a"),
+            (&format!("{}*z", "?".repeat(64)), &format!("{}z", "y".repeat(63))),
+            (&format!("{}*z", "a".repeat(200)), &format!("{}z", "a".repeat(199))),
         ] {
             assert!(!body(pattern, text), "{pattern} in {text}");
+        }
+    }
+
+    proptest! {
+        /// Against every part of the text, one by one.
+        #[test]
+        fn words_are_found_wherever_they_are(text in "[ab_ ü]{0,12}", pattern in "[ab ü*?]{1,8}") {
+            let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+            let is_boundary = |at: usize, part: &str| {
+                let (before, after) = (text[..at].chars().next_back(), text[at + part.len()..].chars().next());
+                !before.is_some_and(is_of_word) && !after.is_some_and(is_of_word)
+            };
+            let expected = ends.iter().flat_map(|start| ends.iter().map(move |end| (*start, *end))).any(|(start, end)| {
+                start <= end
+                    && is_boundary(start, &text[start..end])
+                    && glob::matches(&pattern, &text[start..end], Wildcards::StarAndQuestionMark)
+            });
+            prop_assert_eq!(has_words(&text, &pattern), expected);
         }
     }
 
