@@ -134,6 +134,8 @@ pub const UNREAD_EVENTS: usize = 2_000;
 pub const UNREAD_KEPT_EVERY: usize = 16;
 /// Relations that are followed from an event to the thread that it is in.
 pub const THREAD_HOPS: usize = 4;
+/// Steps that matching the events of one answer takes, with some for each byte of them.
+pub const JUDGING_STEPS: usize = 64 << 20;
 /// Receipts of a room that somebody who knows none is told.
 pub const RECEIPTS: usize = 1_000;
 /// Rooms in which somebody types, or did lately.
@@ -442,5 +444,6 @@ const _: () = {
         BACKUP_AUTH_BYTES * 2 < BODY_BYTES && BACKUP_KEY_BYTES < BODY_BYTES && BODY_BYTES < BACKUP_BODY_BYTES
     );
     assert!(BACKUP_BODY_BYTES * 2 <= BODIES_PER_CLIENT_BYTES, "backups leave room for other bodies");
+    assert!(PUSH_RULE_STEPS * 8 <= JUDGING_STEPS, "one event does not keep others from being counted");
     assert!(EPOCH < MAX_INTEGER);
 };

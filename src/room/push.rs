@@ -27,21 +27,29 @@ pub struct Context<'a> {
     pub may_notify: &'a dyn Fn(&str) -> bool,
 }
 
-/// The first enabled rule that matches an event, JSON; none for what the user sent.
-pub fn matching<'r>(rules: &'r Ruleset, event: &Value, context: &Context<'_>) -> Option<AnyPushRuleRef<'r>> {
+/// The first enabled rule that matches an event, JSON; none for what the user sent. The steps that it
+/// took are taken from `steps`.
+pub fn matching<'r>(
+    rules: &'r Ruleset,
+    event: &Value,
+    context: &Context<'_>,
+    steps: &mut usize,
+) -> Option<AnyPushRuleRef<'r>> {
     let sender = event["sender"].as_str()?;
     if sender == context.user_id.as_str() {
         return None;
     }
     let mut matcher = Matcher { event, context, steps: limits::PUSH_RULE_STEPS };
-    rules.iter().filter(|rule| rule.enabled()).find(|rule| match rule {
+    let matching = rules.iter().filter(|rule| rule.enabled()).find(|rule| match rule {
         AnyPushRuleRef::Override(rule) => matcher.all(&rule.conditions),
         AnyPushRuleRef::Underride(rule) => matcher.all(&rule.conditions),
         AnyPushRuleRef::Content(rule) => matcher.is_match("content.body", &rule.pattern),
         AnyPushRuleRef::Room(rule) => rule.rule_id == *context.room_id,
         AnyPushRuleRef::Sender(rule) => rule.rule_id == sender,
         _ => false,
-    })
+    });
+    *steps = steps.saturating_sub(limits::PUSH_RULE_STEPS - matcher.steps);
+    matching
 }
 
 struct Matcher<'a> {
@@ -225,7 +233,8 @@ mod tests {
             display_name: Some("Alice (away)"),
             may_notify: &|key| key == "room",
         };
-        matching(rules, event, &context).map(|rule| rule.rule_id().to_owned())
+        let mut steps = limits::PUSH_RULE_STEPS;
+        matching(rules, event, &context, &mut steps).map(|rule| rule.rule_id().to_owned())
     }
 
     fn conditions(conditions: Value) -> Ruleset {
@@ -396,6 +405,25 @@ mod tests {
                 assert_eq!(steps(1_000), (false, limits::PUSH_RULE_STEPS), "{condition}");
             }
         }
+    }
+
+    #[test]
+    fn a_match_tells_what_it_took() {
+        let mut rules = Ruleset::new();
+        let rule = NewPatternedPushRule::new("rule".to_owned(), "te*".to_owned(), vec![]);
+        rules.insert(NewPushRule::Content(rule), None, None).unwrap();
+        let context = Context {
+            room_id: room_id!("!r:x"),
+            members: 3,
+            user_id: user_id!("@alice:x"),
+            display_name: None,
+            may_notify: &|_| false,
+        };
+        let mut steps = 1_000;
+        assert!(matching(&rules, &message("tea"), &context, &mut steps).is_some());
+        assert!((900..1_000).contains(&steps), "{steps}");
+        assert!(matching(&rules, &message(&"a".repeat(1_000)), &context, &mut steps).is_none());
+        assert_eq!(steps, 0, "never below");
     }
 
     #[test]

@@ -12,11 +12,10 @@ use ruma::{
     push::{Action, Ruleset},
     serde::Raw,
 };
-use serde_json::Value;
 
 use super::{
     App,
-    notifying::{Judge, MAIN, Marks, thread_of},
+    notifying::{Allowance, Judge, MAIN, Marks, thread_of},
     push_rules,
     read::{
         access::{Access, ReadError, Span},
@@ -99,9 +98,10 @@ pub(super) fn page(
     }
     let mut walks: Vec<Option<Walk<'_>>> = rooms.iter().map(|_| None).collect();
     let mut page = Notifications::default();
-    let (mut steps, mut last) = (0, before);
+    let (mut steps, mut last, mut allowance) = (0, before, Allowance::default());
     while let Some((position, at)) = next.pop() {
-        if page.notifications.len() >= wanted.limit || steps >= limits::NOTIFICATION_STEPS {
+        let enough = page.notifications.len() >= wanted.limit || steps >= limits::NOTIFICATION_STEPS;
+        if enough || allowance.is_spent() {
             page.next = Some(format!("n{}", last.0));
             break;
         }
@@ -109,7 +109,7 @@ pub(super) fn page(
         let walk = match &mut walks[at] {
             Some(walk) => {
                 (steps, last) = (steps + 1, position);
-                page.notifications.extend(walk.step(wanted.highlights)?);
+                page.notifications.extend(walk.step(wanted.highlights, &mut allowance)?);
                 walk
             }
             none => none.insert(Walk::begin(view, (graph, access), onlooker, &rules, (*since, before))?),
@@ -165,10 +165,14 @@ impl<'a> Walk<'a> {
     }
 
     /// Takes the next item, and tells what it notified the user of, if it is a live event that did.
-    fn step(&mut self, highlights: bool) -> Result<Option<Notification>, StoreError> {
+    fn step(
+        &mut self,
+        highlights: bool,
+        allowance: &mut Allowance,
+    ) -> Result<Option<Notification>, StoreError> {
         match self.places.next().transpose()? {
             Some((place, Item::Event(number))) if place.sub == 0 => {
-                self.notification(place, number, highlights)
+                self.notification((place, number), highlights, allowance)
             }
             _ => Ok(None),
         }
@@ -176,13 +180,13 @@ impl<'a> Walk<'a> {
 
     fn notification(
         &mut self,
-        place: Place,
-        number: EventNumber,
+        (place, number): (Place, EventNumber),
         highlights: bool,
+        allowance: &mut Allowance,
     ) -> Result<Option<Notification>, StoreError> {
         let Some(visible) = self.reader.visible(number)? else { return Ok(None) };
         let stored = self.view.event(self.room, number)?;
-        let event: Value = serde_json::from_str(stored.pdu.json()).unwrap_or_default();
+        let event = allowance.read(&stored);
         let thread = || thread_of(self.view, self.room, &event["content"]);
         if self.reader.is_own(&stored.header) {
             if !stored.header.is_state {
@@ -194,7 +198,7 @@ impl<'a> Walk<'a> {
         if stored.header.redacted_by.is_some() {
             return Ok(None);
         }
-        let Some(actions) = self.judge.actions(&stored, &event) else { return Ok(None) };
+        let Some(actions) = self.judge.actions(&stored, &event, allowance) else { return Ok(None) };
         if highlights && !actions.iter().any(Action::is_highlight) {
             return Ok(None);
         }

@@ -29,6 +29,35 @@ use crate::{
 /// The thread of what is in no thread.
 pub const MAIN: &str = "main";
 
+/// What judging may take in one answer: slow rules and large events would hold one of the store's few readers too long.
+#[derive(Debug)]
+pub struct Allowance {
+    steps: usize,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { steps: limits::JUDGING_STEPS }
+    }
+}
+
+impl Allowance {
+    /// Whether there is not enough left for every event.
+    pub fn is_spent(&self) -> bool {
+        self.steps < limits::PUSH_RULE_STEPS
+    }
+
+    /// Reads an event as JSON.
+    pub fn read(&mut self, stored: &StoredEvent) -> Value {
+        let text = stored.pdu.json();
+        self.steps = self.steps.saturating_sub(text.len() * STEPS_OF_A_BYTE);
+        serde_json::from_str(text).unwrap_or_default()
+    }
+}
+
+/// What reading a byte of an event takes, in steps of matching.
+const STEPS_OF_A_BYTE: usize = 4;
+
 /// Judges the events of one room for one user.
 pub struct Judge<'a, 'v> {
     view: &'a View<'v>,
@@ -51,7 +80,12 @@ impl<'a, 'v> Judge<'a, 'v> {
     }
 
     /// What is to be done about an event, given as JSON too; none if it is not to notify the user.
-    pub fn actions(&self, stored: &StoredEvent, event: &Value) -> Option<&'a [Action]> {
+    pub fn actions(
+        &self,
+        stored: &StoredEvent,
+        event: &Value,
+        allowance: &mut Allowance,
+    ) -> Option<&'a [Action]> {
         let context = Context {
             room_id: stored.pdu.room_id(),
             members: self.record.joined,
@@ -59,7 +93,7 @@ impl<'a, 'v> Judge<'a, 'v> {
             display_name: self.display_name.as_deref(),
             may_notify: &|kind| self.may_notify(stored, kind).unwrap_or(false),
         };
-        let actions = push::matching(self.rules, event, &context)?.actions();
+        let actions = push::matching(self.rules, event, &context, &mut allowance.steps)?.actions();
         actions.iter().any(Action::should_notify).then_some(actions)
     }
 

@@ -7,12 +7,11 @@
 use std::ops::Bound;
 
 use ruma::push::Action;
-use serde_json::Value;
 
 use super::{
     App,
     ignored::ignored,
-    notifying::{Judge, MAIN, Marks, thread_of},
+    notifying::{Allowance, Judge, MAIN, Marks, thread_of},
     push_rules,
     read::reader::Onlooker,
 };
@@ -39,8 +38,13 @@ pub struct Counted {
     looked_at: usize,
 }
 
-/// Counts what is new to a user who is in a room.
-pub fn unread(view: &View<'_>, room: RoomNumber, onlooker: &Onlooker) -> Result<Counted, StoreError> {
+/// Counts what is new to a user who is in a room. What nothing is left for is not counted before the next answer.
+pub fn unread(
+    view: &View<'_>,
+    room: RoomNumber,
+    onlooker: &Onlooker,
+    allowance: &mut Allowance,
+) -> Result<Counted, StoreError> {
     let user = onlooker.user;
     let kept = view.unread(user, room)?;
     let receipts = view.receipts_of(user, room)?;
@@ -51,8 +55,12 @@ pub fn unread(view: &View<'_>, room: RoomNumber, onlooker: &Onlooker) -> Result<
         kept.clone().filter(|kept| kept.counted >= joined_at).unwrap_or_default();
     counts.retain(|thread, _| marks.of_thread(thread) < counted);
     let from = counted.max(joined_at).max(marks.all);
+    if allowance.is_spent() {
+        let unread = Unread { counted, counts };
+        return Ok(Counted { room, unread, kept, receipts, looked_at: 0 });
+    }
     let counter = Counter { view, room, onlooker };
-    let looked_at = counter.count(from, view.position(), &mut marks, &mut counts)?;
+    let looked_at = counter.count(from, view.position(), &mut marks, (&mut counts, allowance))?;
     let unread = Unread { counted: view.position(), counts };
     Ok(Counted { room, unread, kept, receipts, looked_at })
 }
@@ -97,7 +105,8 @@ pub fn after_receipt(
     let mut marks = Marks::of(&receipts);
     let mut counts = CountsByThread::new();
     let from = marks.all.max(receipt.anchor);
-    Counter { view, room, onlooker }.count(from, kept.counted, &mut marks, &mut counts)?;
+    let counter = Counter { view, room, onlooker };
+    counter.count(from, kept.counted, &mut marks, (&mut counts, &mut Allowance::default()))?;
     if receipt.thread.is_empty() {
         kept.counts = counts;
     } else {
@@ -115,14 +124,14 @@ struct Counter<'a, 'v> {
 }
 
 impl Counter<'_, '_> {
-    /// Adds the events after `from` and up to `to` that are not read; what the user said there ends what was counted of
-    /// its thread. Returns how many it looked at.
+    /// Adds the events after `from` and up to `to` that are not read, as long as anything is left; what the user said
+    /// there ends what was counted of its thread. Returns how many it looked at.
     fn count(
         &self,
         from: Position,
         to: Position,
         marks: &mut Marks,
-        counts: &mut CountsByThread,
+        (counts, allowance): (&mut CountsByThread, &mut Allowance),
     ) -> Result<usize, StoreError> {
         let mut looked_at = 0;
         let record = self.view.room(self.room)?;
@@ -137,6 +146,9 @@ impl Counter<'_, '_> {
         // From the newest, because counts end somewhere.
         for item in self.view.timeline(self.room, places).rev().take(limits::UNREAD_EVENTS) {
             let (place, Item::Event(number)) = item? else { continue };
+            if allowance.is_spent() {
+                break;
+            }
             looked_at += 1;
             let header = self.view.header(self.room, number)?;
             let is_own = header.sender == self.onlooker.user;
@@ -148,7 +160,7 @@ impl Counter<'_, '_> {
             if !header.is_state && ignored.contains(stored.pdu.sender()) {
                 continue;
             }
-            let event: Value = serde_json::from_str(stored.pdu.json()).unwrap_or_default();
+            let event = allowance.read(&stored);
             let thread = thread_of(self.view, self.room, &event["content"])?;
             let thread = thread.unwrap_or_else(|| MAIN.to_owned());
             if place.anchor <= marks.of_thread(&thread) {
@@ -157,7 +169,7 @@ impl Counter<'_, '_> {
             if is_own {
                 marks.said(&thread, place.anchor);
                 counts.remove(&thread);
-            } else if let Some(actions) = judge.actions(&stored, &event) {
+            } else if let Some(actions) = judge.actions(&stored, &event, allowance) {
                 let counts = new.entry(thread).or_default();
                 counts.notifications += 1;
                 counts.highlights += u64::from(actions.iter().any(Action::is_highlight));

@@ -37,7 +37,7 @@ use crate::{
         ignored::ignored,
         invite_permission::{self, blocks_invites},
         keys,
-        notifying::MAIN,
+        notifying::{Allowance, MAIN},
         push_rules,
         read::{
             page,
@@ -106,7 +106,7 @@ pub fn answer(view: &View<'_>, query: &Query, unlogged: &Unlogged) -> Result<Ans
         })
         .map(Data::write)
         .collect();
-    let mut counted = Vec::new();
+    let (mut counted, mut allowance) = (Vec::new(), Allowance::default());
     let ignored = ignored(view, query.onlooker.user)?;
     for change in changes {
         let room_id = view.room_id(change.access.room)?;
@@ -135,7 +135,7 @@ pub fn answer(view: &View<'_>, query: &Query, unlogged: &Unlogged) -> Result<Ans
                 };
                 room.ephemeral.events = receipt_events(view, query, receipts)?;
                 room.ephemeral.events.extend(typing_event(view, query, number, since, typing)?);
-                counted.push(unread(view, query, number, &mut room)?);
+                counted.push(unread(view, query, number, &mut room, &mut allowance)?);
                 if since.is_none() || !room.is_empty() {
                     section.join.insert(room_id, room);
                 }
@@ -377,8 +377,9 @@ fn unread(
     query: &Query,
     number: RoomNumber,
     room: &mut JoinedRoom,
+    allowance: &mut Allowance,
 ) -> Result<Counted, StoreError> {
-    let counted = unread::unread(view, number, &query.onlooker)?;
+    let counted = unread::unread(view, number, &query.onlooker, allowance)?;
     let apart = query.filter.room.timeline.unread_thread_notifications;
     for (thread, counts) in &counted.unread.counts {
         if apart && thread != MAIN {
