@@ -11,6 +11,7 @@ use tayberry::{
 
 use super::session;
 use crate::{
+    accounts::by_password,
     rig::{Member, PASSWORD, Reply, Rig},
     rooms::sync,
 };
@@ -130,6 +131,26 @@ async fn a_retransmission_sends_nothing() {
     let path = "/_matrix/client/v3/sendToDevice/org.example.other/t1";
     rig.send_as(&alice, "PUT", path, json!({"messages": to_bob(4)})).await.ok();
     assert_eq!(synced(&rig, &bob, "").await.0, [1, 3, 4], "another device's and another path's are others");
+}
+
+// RULES R42
+#[tokio::test]
+async fn a_retransmission_with_a_refreshed_token_is_one() {
+    let rig = Rig::start().await;
+    let (_, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let mut body = by_password("alice");
+    body["refresh_token"] = json!(true);
+    let tokens = rig.post("/_matrix/client/v3/login", body).await.ok();
+    let path = "/_matrix/client/v3/sendToDevice/org.example.note/t1";
+    let send = async |token: &Value, note: u64| {
+        let body = json!({"messages": {&bob.user_id: {"*": {"note": note}}}});
+        rig.send("PUT", path, token.as_str(), body).await.ok()
+    };
+    send(&tokens["access_token"], 1).await;
+    let body = json!({"refresh_token": tokens["refresh_token"]});
+    let tokens = rig.post("/_matrix/client/v3/refresh", body).await.ok();
+    send(&tokens["access_token"], 2).await;
+    assert_eq!(synced(&rig, &bob, "").await.0, [1]);
 }
 
 #[tokio::test]
