@@ -126,6 +126,7 @@ fn public_room() -> NewRoom {
         topic: None,
         invite: Vec::new(),
         is_direct: false,
+        published: false,
     }
 }
 

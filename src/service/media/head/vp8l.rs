@@ -132,7 +132,8 @@ impl<R: BufRead> Bits<R> {
             let green = greens.next(self)?;
             if green < GREENS {
                 largest = largest.max(reds.next(self)? << 8 | green);
-                (blues.next(self)?, alphas.next(self)?);
+                blues.next(self)?;
+                alphas.next(self)?;
                 left -= 1;
                 if [&greens, &reds, &blues, &alphas].into_iter().all(|code| code.lengths.is_empty()) {
                     // All others are the same.
@@ -282,7 +283,7 @@ pub(super) mod tests {
     impl Writer {
         fn put(&mut self, value: u32, count: usize) {
             for bit in 0..count {
-                if self.count % 8 == 0 {
+                if self.count.is_multiple_of(8) {
                     self.bytes.push(0);
                 }
                 *self.bytes.last_mut().unwrap() |= ((value >> bit & 1) as u8) << (self.count % 8);
