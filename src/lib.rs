@@ -58,7 +58,7 @@
 //! | encrypts: keys, messages to devices, backups | [`keys`](service::keys), [`to_device`](service::to_device), [`key_backup`](service::key_backup), [`device_lists`](service::sync::device_lists) |
 //! | follows its rooms | [`sync`](service::sync); past events and state in [`read`](service::read) |
 //! | speaks, comes and goes, makes and upgrades rooms | [`rooms`](service::rooms) and [`upgrade`](service::upgrade), of what [`write`](service::write) plans |
-//! | threads, edits, references | [`relations`](service::read::relations), [`threads`](service::read::threads), [`aggregations`](service::read::aggregations) |
+//! | threads, edits, references | [`relations`](service::read::relations), [`threads`](service::read::threads); what is gathered about an event is written with it by [`reader`](service::read::reader) |
 //! | is told what is new | [`push_rules`](service::push_rules) and [`unread`](service::unread), [`notifications`](service::notifications), [`receipts`](service::receipts) |
 //! | shows itself | [`profile`](service::profile), [`presence`](service::presence), [`typing`](service::typing) |
 //! | keeps things for itself | [`account_data`](service::account_data), tags among it; [`filters`](service::filters); [`ignored`](service::ignored), [`invite_permission`](service::invite_permission) |
