@@ -38,7 +38,7 @@ async fn glob_bombs() {
     let bomb = rule(limits::PUSH_RULE_STEPS / BODY_BYTES - 4);
     ask("PUT", "/pushrules/global/content/bomb".to_owned(), bomb).await.ok();
 
-    let messages = if is_whole() { limits::UNREAD_EVENTS } else { 40 };
+    let messages = if is_whole() { limits::UNREAD_EVENTS } else { 200 };
     let say = |number: usize| {
         let (trudy, path) = (trudy.clone(), format!("/rooms/{room}/send/m.room.message/{number}"));
         let body = json!({"msgtype": "m.text", "body": "a b ".repeat(BODY_BYTES / 4)});
