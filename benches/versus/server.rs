@@ -156,7 +156,7 @@ fn synapse() -> Result<Command> {
 }
 
 /// Synapse as it installs itself, with SQLite, but for what would measure something else: limits of rates,
-/// slow password hashing in the set-up, presence, which Tayberry has not yet, and a log line a request.
+/// slow password hashing in the set-up, presence, which costs it dearly while Tayberry's stays on, and a log line a request.
 const SYNAPSE_CONFIG: &str = r#"
 listeners:
   - port: {port}
