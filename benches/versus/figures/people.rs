@@ -61,7 +61,8 @@ impl Figure for People {
         let mut searcher = Person::with_token(server, tokens).await?;
         let mut times = Vec::new();
         for n in 0..scale.of(3_000) {
-            let user = n * 7_919 % users;
+            // Never the first, who searches and is not told of herself.
+            let user = 1 + n * 7_919 % (users - 1);
             let term = match n % 6 {
                 0 => display_name(user),
                 1 => display_name(user).chars().take(3).collect(),
