@@ -110,7 +110,7 @@ impl Site {
         let mut said = None;
         for number in 0.. {
             let mut name = format!("{name}-{number}");
-            let what = rng.below(24);
+            let what = rng.below(26);
             let record = match what {
                 2..5 => Some(Kind::Note),
                 5..8 => Some(Kind::Key),
@@ -121,6 +121,7 @@ impl Site {
                     name = event_id;
                     Kind::Receipt
                 }),
+                17..19 => Some(Kind::DeviceKeys),
                 _ => None,
             };
             let reply = match (what, record) {

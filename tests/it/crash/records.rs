@@ -1,11 +1,16 @@
-//! Records that are written under load: messages to a device, its one-time keys, keys in backups, account data, receipts.
+//! Records that are written under load: messages to a device, the keys of devices, keys in backups, account data,
+//! receipts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+use vodozemac::Ed25519SecretKey;
 
 use super::{Site, TALKERS};
-use crate::rig::{Member, Reply};
+use crate::{
+    encryption::signed,
+    rig::{Member, Reply},
+};
 
 /// A kind of record that a talker writes.
 #[derive(Clone, Copy, PartialEq)]
@@ -22,6 +27,8 @@ pub(super) enum Kind {
     Claim,
     /// How far the talker has read, which is an event's id.
     Receipt,
+    /// The keys of the talker's device, signed; its algorithm is the name.
+    DeviceKeys,
 }
 
 /// What was asked for and what was acknowledged of it, by name, which is also what the record says.
@@ -34,6 +41,7 @@ pub(super) struct Records {
     keys: [Written; TALKERS],
     data: [Newest; TALKERS],
     receipts: [Newest; TALKERS],
+    device_keys: [Newest; TALKERS],
     one_time_keys: OneTimeKeys,
 }
 
@@ -88,6 +96,7 @@ impl Records {
             Kind::OneTimeKey => _ = self.one_time_keys.uploaded.asked.insert(name.to_owned()),
             Kind::Claim => self.one_time_keys.unanswered += 1,
             Kind::Receipt => self.receipts[talker].asked = Some(name.to_owned()),
+            Kind::DeviceKeys => self.device_keys[talker].asked = Some(name.to_owned()),
         }
     }
 
@@ -104,6 +113,7 @@ impl Records {
                 self.one_time_keys.claimed(claimed(answer), name);
             }
             Kind::Receipt => self.receipts[talker].acknowledged = Some(name.to_owned()),
+            Kind::DeviceKeys => self.device_keys[talker].acknowledged = Some(name.to_owned()),
         }
     }
 }
@@ -146,6 +156,12 @@ impl Site {
                 (session, "POST", "/keys/claim".to_owned(), json!({"one_time_keys": device}))
             }
             Kind::Receipt => (session, "POST", format!("/rooms/{room}/receipt/m.read/{name}"), json!({})),
+            Kind::DeviceKeys => (
+                session,
+                "POST",
+                "/keys/upload".to_owned(),
+                json!({"device_keys": device_keys(session, name)}),
+            ),
         };
         self.send(by, method, &path, body).await
     }
@@ -198,6 +214,13 @@ impl Site {
             let kept = self.send(talker, "GET", &data_path(talker), Value::Null).await.unwrap();
             data.check(kept.body["text"].as_str().map(ToOwned::to_owned), at);
         }
+        for (talker, published) in talkers.iter().zip(&mut records.device_keys) {
+            let Member { user_id, device_id, .. } = talker;
+            let body = json!({"device_keys": {user_id: [device_id]}});
+            let found = self.send(talker, "POST", "/keys/query", body).await.unwrap().ok();
+            let kept = &found["device_keys"][user_id][device_id]["algorithms"][0];
+            published.check(kept.as_str().map(ToOwned::to_owned), at);
+        }
         let synced = self.send(reader, "GET", "/sync", Value::Null).await.unwrap().ok();
         let told = &synced["rooms"]["join"][room]["ephemeral"]["events"];
         let told = told.as_array().into_iter().flatten().filter_map(|event| event["content"].as_object());
@@ -215,6 +238,17 @@ impl Site {
 fn claimed(answer: &Value) -> Option<String> {
     let keys = answer["one_time_keys"].as_object()?.values().next()?.as_object()?.values().next()?;
     Some(keys.as_object()?.values().next()?.as_str()?.to_owned())
+}
+
+fn device_keys(session: &Member, algorithm: &str) -> Value {
+    let Member { user_id, device_id, .. } = session;
+    let key = Ed25519SecretKey::from_slice(&[7; 32]);
+    let public = key.public_key().to_base64();
+    let keys = json!({
+        "user_id": user_id, "device_id": device_id, "algorithms": [algorithm],
+        "keys": {format!("ed25519:{device_id}"): public},
+    });
+    signed(keys, user_id, device_id, &key)
 }
 
 fn data_path(session: &Member) -> String {

@@ -59,7 +59,7 @@ impl Signer {
 }
 
 /// The object with a signature of a user's key.
-fn signed(mut object: Value, user_id: &str, key_id: &str, key: &Ed25519SecretKey) -> Value {
+pub(crate) fn signed(mut object: Value, user_id: &str, key_id: &str, key: &Ed25519SecretKey) -> Value {
     let mut content = object.clone();
     let content = content.as_object_mut().unwrap();
     content.remove("signatures");
