@@ -199,6 +199,9 @@ pub const FINDINGS: usize = 1_000;
 pub const WORKER_RETRY: Duration = Duration::from_secs(10);
 /// Connections to the operator's socket.
 pub const OPERATOR_CONNECTIONS: usize = 4;
+/// Steps that matching an event's type with a list of a filter takes: characters of patterns with stars, and for each of
+/// them those of the type. Patterns behind that don't count.
+pub const FILTER_STEPS: usize = 1 << 16;
 /// Filters that one user may keep.
 pub const FILTERS: usize = 256;
 

@@ -8,7 +8,10 @@ use ruma::{
 };
 use serde_json::Value;
 
-use crate::base::glob::{self, Wildcards};
+use crate::base::{
+    glob::{self, Wildcards},
+    limits,
+};
 
 /// What a filter looks at in an event.
 #[derive(Clone, Copy, Debug)]
@@ -38,20 +41,20 @@ pub fn admits_event(filter: &RoomEventFilter, event: Subject<'_>) -> bool {
         Some(UrlFilter::EventsWithUrl) => event.has_url,
         Some(UrlFilter::EventsWithoutUrl) => !event.has_url,
     };
-    url && lists_admit(filter.types.as_deref(), &filter.not_types, |pattern| is_type(pattern, event))
+    url && types_admit(filter.types.as_deref(), &filter.not_types, event)
         && lists_admit(filter.senders.as_deref(), &filter.not_senders, |id| event.sender == Some(id))
 }
 
 /// Tells whether a filter on what belongs to no room (account data, presence) lets this through.
 pub fn admits_global(filter: &Filter, event: Subject<'_>) -> bool {
-    lists_admit(filter.types.as_deref(), &filter.not_types, |pattern| is_type(pattern, event))
+    types_admit(filter.types.as_deref(), &filter.not_types, event)
         && lists_admit(filter.senders.as_deref(), &filter.not_senders, |id| event.sender == Some(id))
 }
 
 /// Tells whether a filter on what belongs to no room lets anything of this type through.
 pub fn admits_type(filter: &Filter, event_type: &str) -> bool {
     let event = Subject { event_type, sender: None, has_url: false };
-    lists_admit(filter.types.as_deref(), &filter.not_types, |pattern| is_type(pattern, event))
+    types_admit(filter.types.as_deref(), &filter.not_types, event)
 }
 
 /// Tells whether membership events are to be sent only for the senders of other events.
@@ -77,8 +80,21 @@ fn lists_admit<T>(only: Option<&[T]>, not: &[T], is: impl Fn(&T) -> bool) -> boo
     only.is_none_or(|list| list.iter().any(&is)) && !not.iter().any(&is)
 }
 
-fn is_type(pattern: &str, event: Subject<'_>) -> bool {
-    glob::matches(pattern, event.event_type, Wildcards::Star)
+/// The same for patterns of types. Those with stars take steps, of which a list has so many: what stands behind that in
+/// it doesn't count. No filter that somebody made to use it comes near.
+fn types_admit(only: Option<&[String]>, not: &[String], event: Subject<'_>) -> bool {
+    let is_any = |patterns: &[String]| {
+        let mut steps = limits::FILTER_STEPS;
+        patterns.iter().any(|pattern| {
+            if !pattern.contains('*') {
+                return pattern == event.event_type;
+            }
+            let left = steps.checked_sub(pattern.len() + event.event_type.len());
+            steps = left.unwrap_or_default();
+            left.is_some() && glob::matches(pattern, event.event_type, Wildcards::Star)
+        })
+    };
+    only.is_none_or(is_any) && !is_any(not)
 }
 
 /// Splits a path at its dots; a backslash makes the next dot or backslash part of a name.
@@ -140,6 +156,21 @@ mod tests {
         let both = json!({"senders": [alice], "not_senders": [alice]});
         assert!(!admits_event(&filter(both), message(alice)));
         assert!(!admits_event(&filter(json!({"senders": ["@bob:example.org"]})), message(alice)));
+    }
+
+    #[test]
+    fn a_list_takes_so_many_steps() {
+        let alice = user_id!("@alice:example.org");
+        let step = message(alice).event_type.len() + 5;
+        let types = |bombs: usize, last: &str| {
+            let types = (0..bombs).map(|_| "*.x.*").chain([last]);
+            filter(json!({"types": types.collect::<Vec<_>>()}))
+        };
+        let most = limits::FILTER_STEPS / step;
+        assert!(most > 1_000, "far more than anybody asks for");
+        assert!(admits_event(&types(most - 1, "m.ro*"), message(alice)));
+        assert!(!admits_event(&types(most, "m.ro*"), message(alice)));
+        assert!(admits_event(&types(10 * most, "m.room.message"), message(alice)), "a plain name takes none");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod accounts;
 mod bodies;
 mod connections;
+mod filters;
 mod key_backup;
 mod media;
 mod push_rules;
