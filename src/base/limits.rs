@@ -356,9 +356,10 @@ pub const NOTIFICATION_STEPS: usize = 2_000;
 pub const INDEXED_ITEMS: usize = 500;
 /// Relations that are followed where a client asks for what relates to what relates.
 pub const RELATION_HOPS: usize = 3;
-/// Events of one page of a room's timeline, whatever the client asks for.
+/// Events of one page, of a room's timeline or of what relates to an event or of notifications, whatever the client asks
+/// for.
 pub const PAGE_EVENTS: usize = 1_000;
-/// The same in bytes of events, unless it is a single one.
+/// The same in bytes of events, threads among them; the one that goes beyond is told still.
 pub const PAGE_BYTES: usize = 1 << 20;
 /// Events of one page if the client does not say.
 pub const PAGE_EVENTS_DEFAULT: usize = 10;

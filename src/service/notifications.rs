@@ -98,10 +98,10 @@ pub(super) fn page(
     }
     let mut walks: Vec<Option<Walk<'_>>> = rooms.iter().map(|_| None).collect();
     let mut page = Notifications::default();
-    let (mut steps, mut last, mut allowance) = (0, before, Allowance::default());
+    let (mut steps, mut bytes, mut last, mut allowance) = (0, 0, before, Allowance::default());
     while let Some((position, at)) = next.pop() {
-        let enough = page.notifications.len() >= wanted.limit || steps >= limits::NOTIFICATION_STEPS;
-        if enough || allowance.is_spent() {
+        let is_full = page.notifications.len() >= wanted.limit || bytes >= limits::PAGE_BYTES;
+        if is_full || steps >= limits::NOTIFICATION_STEPS || allowance.is_spent() {
             page.next = Some(format!("n{}", last.0));
             break;
         }
@@ -109,7 +109,10 @@ pub(super) fn page(
         let walk = match &mut walks[at] {
             Some(walk) => {
                 (steps, last) = (steps + 1, position);
-                page.notifications.extend(walk.step(wanted.highlights, &mut allowance)?);
+                if let Some(told) = walk.step(wanted.highlights, &mut allowance)? {
+                    bytes += told.event.json().get().len();
+                    page.notifications.push(told);
+                }
                 walk
             }
             none => none.insert(Walk::begin(view, (graph, access), onlooker, &rules, (*since, before))?),

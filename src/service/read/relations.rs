@@ -63,10 +63,11 @@ pub async fn relations(
         let mut related = Related { events: Vec::new(), next: None };
         let Some(places) = places(look, (from, to), wanted.direction) else { return Ok(related) };
         let limit = wanted.limit.clamp(1, limits::PAGE_EVENTS);
-        let mut last = None;
+        let (mut last, mut bytes) = (None, 0);
         let mut tell = |child: Result<Child, StoreError>, steps: usize| {
             let child = child?;
-            if related.events.len() == limit || steps == limits::RELATIONS {
+            let is_full = related.events.len() == limit || bytes >= limits::PAGE_BYTES;
+            if is_full || steps == limits::RELATIONS {
                 related.next = last.map(|last| after(last, wanted.direction).to_string());
                 return Ok::<_, ReadError>(false);
             }
@@ -75,7 +76,9 @@ pub async fn relations(
                 && look.reader.would_see(&child)?
                 && let Some(event) = look.reader.visible(child.number)?
             {
-                related.events.push(look.reader.write(&event)?);
+                let event: Raw<AnyMessageLikeEvent> = look.reader.write(&event)?;
+                bytes += event.json().get().len();
+                related.events.push(event);
             }
             Ok(true)
         };

@@ -56,10 +56,12 @@ pub async fn threads(
         let limit = wanted.limit.min(limits::THREADS_PAGE);
         let mut threads = Threads { roots: Vec::new(), next: None };
         let mut newest: HashMap<Parent, Option<Place>> = HashMap::new();
+        let mut bytes = 0;
         let words = look.view.threads(look.room(), Place::FIRST..before.min(end)).rev();
         for (steps, word) in words.enumerate() {
             let (place, thread) = word?;
-            if threads.roots.len() >= limit || steps >= limits::THREADS_STEPS {
+            let is_full = threads.roots.len() >= limit || bytes >= limits::PAGE_BYTES;
+            if is_full || steps >= limits::THREADS_STEPS {
                 let PageToken(before) = PageToken::after(place);
                 threads.next = Some(ThreadsToken { as_of, before }.to_string());
                 break;
@@ -68,8 +70,11 @@ pub async fn threads(
                 Entry::Occupied(known) => *known.get(),
                 Entry::Vacant(unknown) => *unknown.insert(look.reader.newest_in(thread, Place::live(as_of))?),
             };
-            if newest == Some(place) {
-                threads.roots.extend(root(look, thread, &wanted)?);
+            if newest == Some(place)
+                && let Some(root) = root(look, thread, &wanted)?
+            {
+                bytes += root.json().get().len();
+                threads.roots.push(root);
             }
         }
         Ok(threads)
