@@ -61,6 +61,19 @@ impl Stream {
         let (sender, pieces) = mpsc::channel(1);
         (sender, Self { left: None, pieces })
     }
+
+    /// Whether it is known how many bytes there are.
+    pub fn is_measured(&self) -> bool {
+        self.left.is_some()
+    }
+
+    /// The next piece; none at the end.
+    ///
+    /// # Errors
+    /// The rest doesn't come.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Failed>> {
+        self.pieces.recv().await
+    }
 }
 
 impl Body {
@@ -76,6 +89,12 @@ impl Body {
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         Self::Whole(bytes)
+    }
+}
+
+impl From<Stream> for Body {
+    fn from(stream: Stream) -> Self {
+        Self::Stream(stream)
     }
 }
 

@@ -84,6 +84,21 @@ impl Routes {
         self.push::<Q>(Reading::Whole(limits::BODY_BYTES), Box::new(handler))
     }
 
+    /// Adds a handler whose answer may be too large for memory, and is written while it is sent.
+    pub fn add_written<F, Fut, C, Q>(&mut self, handler: F) -> &mut Endpoint
+    where
+        F: Fn(App, C, Q) -> Fut + Copy + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response<Body>, Error>> + Send + 'static,
+        C: Caller<Q::Authentication>,
+        Q: IncomingRequest + Send + 'static,
+    {
+        let handler = move |app, caller, Streamed { request, .. }: Streamed<Q>| handler(app, caller, request);
+        let endpoint = self.add_streamed(handler);
+        // It begins as others do, with a turn.
+        endpoint.body_limit(0);
+        endpoint
+    }
+
     /// Adds a handler of streams: what it sees of the request is parsed without the body, what it answers is sent as it
     /// comes.
     pub fn add_streamed<F, Fut, C, Q>(&mut self, handler: F) -> &mut Endpoint

@@ -17,6 +17,7 @@ mod file;
 #[cfg(feature = "test-panic")]
 mod panic;
 mod unstable;
+mod written;
 
 pub use body::{Body, Inbound};
 pub use caller::{Anyone, MaybeUser, User, Waiting};

@@ -34,6 +34,9 @@ pub const ANSWERS_PER_CLIENT_BYTES: usize = 8 << 20;
 /// Answers of more bytes are sent in pieces of so many, each of which the client must take in so long.
 pub const ANSWER_PIECE_BYTES: usize = 64 << 10;
 pub const ANSWER_PIECE_TIME: Duration = Duration::from_secs(60);
+/// What one answer holds that is written while it is sent, in bytes: pieces on their way, what is still to be written,
+/// and the state of its compression.
+pub const ANSWER_STREAM_BYTES: usize = 2 << 20;
 /// The head of a request: request line and header fields, in bytes.
 pub const HEAD_BYTES: usize = 32 << 10;
 /// Header fields of one request.
@@ -430,6 +433,11 @@ const _: () = {
     );
     assert!(EVENT_BYTES * 2 < BODY_BYTES, "an event of the largest size fits however it is written");
     assert!(BODY_BYTES * 64 < BODIES_BYTES, "many clients can send bodies at once");
+    assert!(
+        BACKUP_PAGE * BACKUP_KEY_BYTES <= ANSWER_STREAM_BYTES && PAGE_BYTES < ANSWER_STREAM_BYTES,
+        "a page is part of what an answer holds that is written while it is sent"
+    );
+    assert!(ANSWER_STREAM_BYTES * 4 <= ANSWERS_PER_CLIENT_BYTES, "a client can be sent several such answers");
     assert!(CONNECTIONS_PER_ADDRESS * 8 <= CONNECTIONS && REQUESTS_PER_ADDRESS * 8 <= REQUESTS);
     assert!(
         DRAIN_TIME.as_millis() + CLOSE_TIME.as_millis() * 5 / 2 < 5_000,

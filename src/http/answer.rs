@@ -134,8 +134,18 @@ async fn handle(
     let held = (in_flight, of_client, turn);
     let (response, (in_flight, of_client, turn)) =
         if is_get { (answer.await?, held) } else { to_the_end(answer, held, memory).await? };
-    let (head, body) = response.into_parts();
-    let Body::Whole(bytes) = body else { return Ok(Response::from_parts(head, body)) };
+    let (mut head, body) = response.into_parts();
+    let bytes = match body {
+        Body::Whole(bytes) => bytes,
+        // A file has places of its own.
+        Body::Stream(file) if file.is_measured() => return Ok(Response::from_parts(head, file.into())),
+        Body::Stream(written) => {
+            let encoder = if gzip { gzip::Encoder::begin(&mut head.headers) } else { None };
+            let body = pieces::written(written, encoder, of_client, shared.clone()).await;
+            drop((in_flight, turn));
+            return Ok(Response::from_parts(head, body));
+        }
+    };
     let mut response = Response::from_parts(head, bytes);
     if gzip {
         response = gzip::compress(response, &shared.compressions).await;

@@ -10,7 +10,7 @@ use http::{
 };
 use tokio::sync::Semaphore;
 
-use crate::base::limits;
+use crate::{api::body::Failed, base::limits};
 
 /// Whether the client of a request takes gzip.
 pub(super) fn accepted(headers: &HeaderMap) -> bool {
@@ -26,9 +26,7 @@ pub(super) fn accepted(headers: &HeaderMap) -> bool {
 /// Compresses the body of a response that is worth it. `threads` bounds how many large ones are compressed at once.
 pub(super) async fn compress(response: Response<Bytes>, threads: &Semaphore) -> Response<Bytes> {
     let (mut head, body) = response.into_parts();
-    let json =
-        head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    if !json || body.len() < limits::GZIP_BYTES || head.headers.contains_key(CONTENT_ENCODING) {
+    if !is_worth(&head.headers) || body.len() < limits::GZIP_BYTES {
         return Response::from_parts(head, body);
     }
     let compressed = if body.len() < limits::GZIP_THREAD_BYTES {
@@ -46,6 +44,42 @@ pub(super) async fn compress(response: Response<Bytes>, threads: &Semaphore) -> 
         }
         None => Response::from_parts(head, body),
     }
+}
+
+/// Compresses a body that comes in pieces.
+pub(super) struct Encoder(GzEncoder<Vec<u8>>);
+
+impl Encoder {
+    /// Begins to compress the body of a response that is worth it, and says so in its head.
+    pub(super) fn begin(headers: &mut HeaderMap) -> Option<Self> {
+        if !is_worth(headers) {
+            return None;
+        }
+        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        Some(Self(GzEncoder::new(Vec::new(), Compression::fast())))
+    }
+
+    /// Takes a piece, and gives what is compressed by then: perhaps nothing yet. `threads` is as with [`compress`].
+    pub(super) async fn piece(mut self, piece: Bytes, threads: &Semaphore) -> Result<(Self, Bytes), Failed> {
+        let _permit = threads.acquire().await;
+        let compressing = tokio::task::spawn_blocking(move || {
+            self.0.write_all(&piece).map_err(|_| Failed)?;
+            let compressed = std::mem::take(self.0.get_mut());
+            Ok((self, compressed.into()))
+        });
+        compressing.await.map_err(|_| Failed)?
+    }
+
+    /// Gives what comes behind the last piece.
+    pub(super) fn end(self) -> Result<Bytes, Failed> {
+        self.0.finish().map(Bytes::from).map_err(|_| Failed)
+    }
+}
+
+fn is_worth(headers: &HeaderMap) -> bool {
+    let json = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    json && !headers.contains_key(CONTENT_ENCODING)
 }
 
 /// The compressed bytes, if they are fewer. The fastest level: it gets most of the gain on JSON.
@@ -90,6 +124,18 @@ mod tests {
             flate2::read::GzDecoder::new(&packed.body()[..]).read_to_string(&mut text).unwrap();
             assert_eq!(text, body);
         }
+        let mut headers = response("").headers().clone();
+        let (mut encoder, mut packed) = (Encoder::begin(&mut headers).unwrap(), Vec::new());
+        assert_eq!(headers[CONTENT_ENCODING], "gzip");
+        for _ in 0..100 {
+            let piece;
+            (encoder, piece) = encoder.piece(Bytes::from_static(&[b'x'; 1_000]), &threads).await.unwrap();
+            packed.extend_from_slice(&piece);
+        }
+        packed.extend_from_slice(&encoder.end().unwrap());
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "x".repeat(100_000), "the pieces are one body");
         let small = compress(response("{}"), &threads).await;
         assert_eq!(small.headers().get(CONTENT_ENCODING), None);
         assert_eq!(small.body(), "{}");

@@ -1,5 +1,6 @@
 //! A room's past. <https://spec.matrix.org/v1.19/client-server-api/#getting-events-for-a-room>
 
+use http::Response;
 use ruma::api::client::{
     context::get_context,
     message::get_message_events,
@@ -7,7 +8,7 @@ use ruma::api::client::{
 };
 
 use crate::{
-    api::{Error, User},
+    api::{Body, Error, User, written::Written},
     service::{
         App,
         read::{history, look, time},
@@ -19,7 +20,7 @@ pub(crate) async fn messages(
     app: App,
     user: User,
     request: get_message_events::v3::Request,
-) -> Result<get_message_events::v3::Response, Error> {
+) -> Result<Response<Body>, Error> {
     let span = history::Span {
         direction: request.dir,
         from: request.from,
@@ -28,12 +29,13 @@ pub(crate) async fn messages(
         filter: request.filter,
     };
     let chunk = history::messages(&app, user.onlooker(&app), request.room_id, span).await?;
-    let mut response = get_message_events::v3::Response::new();
-    response.start = chunk.start;
-    response.end = chunk.end;
-    response.chunk = chunk.events;
-    response.state = chunk.state;
-    Ok(response)
+    let written = Written::default().text(r#"{"start":"#).value(&chunk.start)?;
+    let written = match &chunk.end {
+        Some(end) => written.text(r#","end":"#).value(end)?,
+        None => written,
+    };
+    let written = written.text(r#","chunk":["#).list(chunk.events).text("]");
+    written.field("state", chunk.state).text("}").answer(app).await
 }
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/context/{eventId}`
@@ -41,17 +43,14 @@ pub(crate) async fn context(
     app: App,
     user: User,
     request: get_context::v3::Request,
-) -> Result<get_context::v3::Response, Error> {
+) -> Result<Response<Body>, Error> {
     let what = (request.event_id, size(request.limit), request.filter);
     let context = history::context(&app, user.onlooker(&app), request.room_id, what).await?;
-    let mut response = get_context::v3::Response::new();
-    response.start = Some(context.start);
-    response.end = Some(context.end);
-    response.events_before = context.before;
-    response.event = Some(context.event);
-    response.events_after = context.after;
-    response.state = context.state;
-    Ok(response)
+    let written = Written::default().text(r#"{"start":"#).value(&context.start)?;
+    let written = written.text(r#","end":"#).value(&context.end)?;
+    let written = written.text(r#","event":"#).value(&context.event)?;
+    let written = written.field("events_before", context.before).field("events_after", context.after);
+    written.field("state", context.state).text("}").answer(app).await
 }
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/event/{eventId}`

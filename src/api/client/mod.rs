@@ -134,12 +134,12 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(key_backup::remove_session);
 
     routes.add(state::rooms);
-    routes.add(state::all);
+    routes.add_written(state::all);
     routes.add(state::one);
-    routes.add(state::members);
-    routes.add(state::joined);
-    routes.add(history::messages);
-    routes.add(history::context);
+    routes.add_written(state::members);
+    routes.add_written(state::joined);
+    routes.add_written(history::messages);
+    routes.add_written(history::context);
     routes.add(history::event);
     routes.add(history::event_at);
     routes.add(relations::all);

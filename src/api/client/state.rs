@@ -1,6 +1,7 @@
 //! Reading a room's state and its members.
 //! <https://spec.matrix.org/v1.19/client-server-api/#getting-events-for-a-room>
 
+use http::Response;
 use ruma::api::client::{
     membership::{get_member_events, joined_members, joined_rooms},
     state::{
@@ -10,7 +11,7 @@ use ruma::api::client::{
 };
 
 use crate::{
-    api::{Error, User},
+    api::{Body, Error, User, written::Written},
     service::{App, read::state},
 };
 
@@ -19,9 +20,9 @@ pub(crate) async fn all(
     app: App,
     user: User,
     request: get_state_events::v3::Request,
-) -> Result<get_state_events::v3::Response, Error> {
+) -> Result<Response<Body>, Error> {
     let events = state::all(&app, user.onlooker(&app), request.room_id).await?;
-    Ok(get_state_events::v3::Response::new(events))
+    Written::default().text("[").list(events).text("]").answer(app).await
 }
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}`
@@ -43,14 +44,14 @@ pub(crate) async fn members(
     app: App,
     user: User,
     request: get_member_events::v3::Request,
-) -> Result<get_member_events::v3::Response, Error> {
+) -> Result<Response<Body>, Error> {
     let wanted = state::Members {
         at: request.at,
         membership: request.membership,
         not_membership: request.not_membership,
     };
     let events = state::members(&app, user.onlooker(&app), request.room_id, wanted).await?;
-    Ok(get_member_events::v3::Response::new(events))
+    Written::default().text(r#"{"chunk":["#).list(events).text("]}").answer(app).await
 }
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/joined_members`
@@ -58,16 +59,9 @@ pub(crate) async fn joined(
     app: App,
     user: User,
     request: joined_members::v3::Request,
-) -> Result<joined_members::v3::Response, Error> {
+) -> Result<Response<Body>, Error> {
     let members = state::joined_members(&app, user.onlooker(&app), request.room_id).await?;
-    let shown = |member: state::Member| {
-        let mut shown = joined_members::v3::RoomMember::new();
-        shown.display_name = member.displayname;
-        shown.avatar_url = member.avatar_url.map(Into::into);
-        shown
-    };
-    let joined = members.into_iter().map(|(user_id, member)| (user_id, shown(member))).collect();
-    Ok(joined_members::v3::Response::new(joined))
+    Written::default().text(r#"{"joined":{"#).list(members).text("}}").answer(app).await
 }
 
 /// `GET /_matrix/client/v3/joined_rooms`

@@ -3,12 +3,13 @@
 use ruma::{
     OwnedEventId, OwnedRoomId,
     api::{Direction, client::filter::RoomEventFilter},
-    events::{AnyStateEvent, AnyTimelineEvent},
+    events::AnyTimelineEvent,
     serde::Raw,
 };
 
 use super::{
     access::ReadError,
+    listing::{Listing, Source, Wanted},
     look::{Look, look, look_at},
     page::{self, Walk, walk},
     reader::Onlooker,
@@ -37,9 +38,9 @@ pub struct Chunk {
     pub start: String,
     /// Where to go on; none if there is nothing more.
     pub end: Option<String>,
-    pub events: Vec<Raw<AnyTimelineEvent>>,
+    pub events: Listing,
     /// Member events of those who sent them, if members are loaded lazily.
-    pub state: Vec<Raw<AnyStateEvent>>,
+    pub state: Listing,
 }
 
 /// Tells a part of a room's past.
@@ -64,7 +65,7 @@ pub async fn messages(
             start: page.start.to_string(),
             end: page.end.map(|end| end.to_string()),
             state: senders(look, &span.filter, moment, &events)?,
-            events: write(look, &events)?,
+            events: Listing::of(look, Source::Events(events.into_iter()))?,
         })
     })
     .await
@@ -75,13 +76,13 @@ pub async fn messages(
 pub struct Context {
     pub event: Raw<AnyTimelineEvent>,
     /// The nearest first.
-    pub before: Vec<Raw<AnyTimelineEvent>>,
+    pub before: Listing,
     /// The nearest first.
-    pub after: Vec<Raw<AnyTimelineEvent>>,
+    pub after: Listing,
     pub start: String,
     pub end: String,
     /// The state at the last of the events.
-    pub state: Vec<Raw<AnyStateEvent>>,
+    pub state: Listing,
 }
 
 /// Tells what stands around an event, at most `limit` events in all.
@@ -110,8 +111,8 @@ pub async fn context(
         };
         Ok(Context {
             event: look.reader.write(&around.event)?,
-            before: write(look, &around.before)?,
-            after: write(look, &around.after)?,
+            before: Listing::of(look, Source::Events(around.before.into_iter()))?,
+            after: Listing::of(look, Source::Events(around.after.into_iter()))?,
             start: around.start.to_string(),
             end: around.end.to_string(),
             state,
@@ -131,31 +132,17 @@ fn senders(
     filter: &RoomEventFilter,
     moment: Position,
     events: &[VisibleEvent],
-) -> Result<Vec<Raw<AnyStateEvent>>, ReadError> {
+) -> Result<Listing, ReadError> {
     if !filter::lazy_loads_members(filter) {
-        return Ok(Vec::new());
+        return Ok(Listing::default());
     }
-    let Some(state) = look.reader.state(moment)? else { return Ok(Vec::new()) };
-    write(look, &look.reader.members_of(state, events.iter())?)
+    let Some((root, right)) = look.reader.state(moment)? else { return Ok(Listing::default()) };
+    let members = look.reader.members_of(root, events.iter())?;
+    Ok(Listing::of(look, Source::OfState(right, members.into_iter()))?)
 }
 
-fn whole_state(
-    look: &Look<'_>,
-    filter: &RoomEventFilter,
-    moment: Position,
-) -> Result<Vec<Raw<AnyStateEvent>>, ReadError> {
-    let Some((root, right)) = look.reader.state(moment)? else { return Ok(Vec::new()) };
-    let mut state = Vec::new();
-    for entry in look.view.state(look.room(), root) {
-        let (_, number) = entry?;
-        let event = look.reader.in_state(right, number)?;
-        if page::admits(filter, event.pdu()) {
-            state.push(event);
-        }
-    }
-    write(look, &state)
-}
-
-fn write<T>(look: &Look<'_>, events: &[VisibleEvent]) -> Result<Vec<Raw<T>>, ReadError> {
-    events.iter().map(|event| Ok(look.reader.write(event)?)).collect()
+fn whole_state(look: &Look<'_>, filter: &RoomEventFilter, moment: Position) -> Result<Listing, ReadError> {
+    let Some((root, right)) = look.reader.state(moment)? else { return Ok(Listing::default()) };
+    let wanted = Wanted::Filtered(Box::new(filter.clone()));
+    Ok(Listing::of(look, Source::State { right, root, after: None, wanted })?)
 }

@@ -5,6 +5,7 @@
 pub mod access;
 mod aggregations;
 pub mod history;
+pub mod listing;
 pub mod look;
 pub mod page;
 pub mod reader;

@@ -174,15 +174,13 @@ impl<'v> Reader<'v> {
     /// lazily. <https://spec.matrix.org/v1.19/client-server-api/#lazy-loading-room-members>
     pub fn members_of<'e>(
         &self,
-        (root, right): (StateRoot, StateAccess),
+        root: StateRoot,
         events: impl Iterator<Item = &'e VisibleEvent>,
-    ) -> Result<Vec<VisibleEvent>, StoreError> {
+    ) -> Result<Vec<EventNumber>, StoreError> {
         let senders: BTreeSet<OwnedUserId> = events.map(|event| event.pdu().sender().to_owned()).collect();
         let mut members = Vec::with_capacity(senders.len());
         for sender in senders {
-            if let Some(number) = self.view.state_event(self.room, root, "m.room.member", sender.as_str())? {
-                members.push(self.in_state(right, number)?);
-            }
+            members.extend(self.view.state_event(self.room, root, "m.room.member", sender.as_str())?);
         }
         Ok(members)
     }

@@ -1,28 +1,23 @@
 //! A room's state: as it is for whoever is in the room, as it was for whoever left.
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidstate>
 
-use std::collections::BTreeMap;
-
 use ruma::{
-    OwnedRoomId, OwnedUserId,
-    events::{
-        AnyStateEvent, StateEventType,
-        room::member::{MembershipState, RoomMemberEvent},
-    },
+    OwnedRoomId,
+    events::{AnyStateEvent, StateEventType, room::member::MembershipState},
     serde::Raw,
 };
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
     access::{ReadError, Span},
+    listing::{Listing, Source, Wanted},
     look::{Look, look},
     reader::Onlooker,
     token::PageToken,
 };
 use crate::{
     base::ids::{Position, UserNumber},
-    room::{members::membership_set, visibility::VisibleEvent},
+    room::visibility::VisibleEvent,
     service::App,
     store::{View, events::Membership},
 };
@@ -31,16 +26,8 @@ use crate::{
 ///
 /// # Errors
 /// The user may not see it.
-pub async fn all(
-    app: &App,
-    onlooker: Onlooker,
-    room_id: OwnedRoomId,
-) -> Result<Vec<Raw<AnyStateEvent>>, ReadError> {
-    look(app, onlooker, room_id, |look| {
-        let events = entries(look, look.access.until(), |_| true)?;
-        events.iter().map(|event| Ok(look.reader.write(event)?)).collect()
-    })
-    .await
+pub async fn all(app: &App, onlooker: Onlooker, room_id: OwnedRoomId) -> Result<Listing, ReadError> {
+    look(app, onlooker, room_id, |look| state(look, look.access.until(), Wanted::All)).await
 }
 
 /// One state event, whole.
@@ -96,32 +83,19 @@ pub async fn members(
     onlooker: Onlooker,
     room_id: OwnedRoomId,
     wanted: Members,
-) -> Result<Vec<Raw<RoomMemberEvent>>, ReadError> {
+) -> Result<Listing, ReadError> {
     let at: Option<PageToken> = wanted.at.as_deref().map(str::parse).transpose()?;
     look(app, onlooker, room_id, move |look| {
         let until = look.access.until();
         let at = at.map(|PageToken(place)| Position(place.anchor.0.saturating_sub(1)));
-        let events = entries(look, at.map_or(until, |at| at.min(until)), |kind| kind == "m.room.member")?;
-        let matching = events.iter().filter(|event| {
-            let membership = membership_set(event.pdu());
-            (wanted.membership.is_none() || wanted.membership == membership)
-                && (wanted.not_membership.is_none() || wanted.not_membership != membership)
-        });
-        matching.map(|event| Ok(look.reader.write(event)?)).collect()
+        let Members { membership, not_membership, .. } = wanted;
+        let wanted = Wanted::Members { membership, not_membership };
+        state(look, at.map_or(until, |at| at.min(until)), wanted)
     })
     .await
 }
 
-/// A member as others see them.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct Member {
-    #[serde(default)]
-    pub displayname: Option<String>,
-    #[serde(default)]
-    pub avatar_url: Option<String>,
-}
-
-/// Who is joined to a room, for somebody who is joined, too.
+/// Who is joined to a room, each as others see them under their id, for somebody who is joined, too.
 ///
 /// # Errors
 /// They are not.
@@ -129,20 +103,12 @@ pub async fn joined_members(
     app: &App,
     onlooker: Onlooker,
     room_id: OwnedRoomId,
-) -> Result<BTreeMap<OwnedUserId, Member>, ReadError> {
+) -> Result<Listing, ReadError> {
     look(app, onlooker, room_id, |look| {
         if look.access.span != Span::Joined {
             return Err(ReadError::Forbidden);
         }
-        let room = look.room();
-        let mut joined = BTreeMap::new();
-        for user in look.view.members(room, Membership::Join) {
-            let user_id = look.view.user_id(user?)?;
-            let key = (StateEventType::RoomMember, user_id.to_string());
-            let member = entry(look, &key)?.pdu().content_as::<Member>().unwrap_or_default();
-            joined.insert(user_id, member);
-        }
-        Ok(joined)
+        state(look, look.access.until(), Wanted::Joined)
     })
     .await
 }
@@ -162,21 +128,9 @@ pub async fn joined_rooms(app: &App, user: UserNumber) -> Result<Vec<OwnedRoomId
     app.store.read(read).await
 }
 
-/// The entries of a state whose type is `wanted`.
-fn entries(
-    look: &Look<'_>,
-    position: Position,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<Vec<VisibleEvent>, ReadError> {
+fn state(look: &Look<'_>, position: Position, wanted: Wanted) -> Result<Listing, ReadError> {
     let (root, right) = look.reader.state(position)?.ok_or(ReadError::Forbidden)?;
-    let mut events = Vec::new();
-    for entry in look.view.state(look.room(), root) {
-        let (key, number) = entry?;
-        if wanted(&look.view.key_name(look.room(), key)?.kind) {
-            events.push(look.reader.in_state(right, number)?);
-        }
-    }
-    Ok(events)
+    Ok(Listing::of(look, Source::State { right, root, after: None, wanted })?)
 }
 
 fn entry(look: &Look<'_>, (kind, key): &(StateEventType, String)) -> Result<VisibleEvent, ReadError> {

@@ -181,16 +181,18 @@ impl State<'_, '_> {
             let known: HashSet<EventNumber> =
                 state.iter().chain(self.repeated()).map(VisibleEvent::number).collect();
             let root = if query.state == StateAs::Before { roots.start } else { roots.end };
-            let mut members = self.reader.members_of((root, right), self.timeline.iter())?;
-            let senders: HashSet<EventNumber> = members.iter().map(VisibleEvent::number).collect();
+            let mut members = self.reader.members_of(root, self.timeline.iter())?;
+            let senders: HashSet<EventNumber> = members.iter().copied().collect();
             for hero in self.heroes {
                 let hero = view.state_event(room, root, "m.room.member", hero.as_str())?;
-                if let Some(number) = hero.filter(|number| !senders.contains(number)) {
-                    members.push(self.reader.in_state(right, number)?);
+                members.extend(hero.filter(|number| !senders.contains(number)));
+            }
+            for number in members.into_iter().filter(|number| !known.contains(number)) {
+                let event = self.reader.in_state(right, number)?;
+                if page::admits(filter, event.pdu()) {
+                    state.push(event);
                 }
             }
-            members.retain(|event| !known.contains(&event.number()) && page::admits(filter, event.pdu()));
-            state.extend(members);
         }
         Ok(state)
     }

@@ -48,6 +48,19 @@ impl View<'_> {
         trie::Iter::new(self.nodes(room), root)
     }
 
+    /// The entries of a state behind a key, in the same order; all of them if that is none.
+    pub fn state_after(
+        &self,
+        room: RoomNumber,
+        root: StateRoot,
+        key: Option<KeyNumber>,
+    ) -> Result<impl Iterator<Item = Result<(KeyNumber, EventNumber), StoreError>>, StoreError> {
+        match key {
+            Some(key) => trie::after(self.nodes(room), root, key),
+            None => Ok(trie::Iter::new(self.nodes(room), root)),
+        }
+    }
+
     /// The entries of a state whose event has a number above `floor`; what holds none of these is not read.
     pub fn state_above(
         &self,

@@ -4,6 +4,7 @@ mod aggregations;
 mod conversation;
 mod ignored;
 mod invite_permission;
+mod listings;
 mod pages;
 mod redactions;
 mod relations;

@@ -1,7 +1,10 @@
 //! Walks a state's entries, a node at a time.
 
-use super::{Entry, Node, Nodes};
-use crate::base::ids::{EventNumber, StateRoot};
+use super::{
+    Entry, Node, Nodes,
+    node::{digit, order},
+};
+use crate::base::ids::{EventNumber, KeyNumber, StateRoot};
 
 /// Yields a state's entries in the trie's order; ends after the first failure.
 pub(in crate::store) struct Iter<N> {
@@ -23,6 +26,32 @@ impl<N: Nodes> Iter<N> {
 pub(in crate::store) fn above<N: Nodes>(nodes: N, root: StateRoot, floor: EventNumber) -> Iter<N> {
     let pending = if root == StateRoot::EMPTY { Vec::new() } else { vec![root] };
     Iter { nodes, pending, leaf: Vec::new().into_iter(), floor }
+}
+
+/// The entries of a state behind a key, whether that is there or not. Reads one node a level to get there.
+pub(in crate::store) fn after<N: Nodes>(
+    nodes: N,
+    root: StateRoot,
+    key: KeyNumber,
+) -> Result<Iter<N>, N::Error> {
+    let mut iter = Iter::new(nodes, root);
+    let mut next = iter.pending.pop();
+    for depth in 0.. {
+        let Some(name) = next else { break };
+        match iter.nodes.fetch(name)? {
+            Node::Leaf(mut entries) => {
+                entries.retain(|(found, _)| order(*found) > order(key));
+                (iter.leaf, next) = (entries.into_iter(), None);
+            }
+            Node::Branch(children) => {
+                let (_, behind) = children.split_at(digit(key, depth));
+                let (on_the_way, behind) = behind.split_first().expect("a digit names a child");
+                iter.pending.extend(behind.iter().rev().flatten().map(|child| child.root));
+                next = on_the_way.map(|child| child.root);
+            }
+        }
+    }
+    Ok(iter)
 }
 
 impl<N: Nodes> Iterator for Iter<N> {

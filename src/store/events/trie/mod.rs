@@ -13,7 +13,7 @@ mod tests;
 mod update;
 
 pub(in crate::store) use difference::difference;
-pub(in crate::store) use iter::{Iter, above};
+pub(in crate::store) use iter::{Iter, above, after};
 pub(in crate::store) use node::{Entry, Node};
 pub(in crate::store) use update::update;
 

@@ -123,6 +123,12 @@ proptest! {
             }
             let order: Vec<u32> = Iter::new(&memory, root).map(|entry| node::order(entry.unwrap().0)).collect();
             prop_assert!(order.is_sorted());
+            let all: Vec<Entry> = Iter::new(&memory, root).map(|entry| entry.unwrap()).collect();
+            for (key, _) in batches.iter().flatten() {
+                let behind = after(&memory, root, KeyNumber(*key)).unwrap().map(|entry| entry.unwrap());
+                let expected = all.iter().filter(|(found, _)| node::order(*found) > node::order(KeyNumber(*key)));
+                prop_assert!(behind.eq(expected.copied()));
+            }
             let above: BTreeMap<u32, u64> = above(&memory, root, EventNumber(floor))
                 .map(|entry| entry.map(|(key, event)| (key.0, event.0)).unwrap())
                 .collect();

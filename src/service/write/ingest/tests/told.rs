@@ -140,10 +140,15 @@ impl Rig {
             [Direction::Forward, Direction::Backward].map(|direction| (direction, self.page(direction)));
         self.server.block_on(async {
             let (onlooker, room_id) = who();
-            let Ok(all) = state::all(&app, onlooker, room_id).await else { return assert!(!joined) };
+            let Ok(mut listed) = state::all(&app, onlooker, room_id).await else { return assert!(!joined) };
+            let mut all = b"[".to_vec();
+            while let Some(page) = listed.next(&app).await.unwrap() {
+                all.extend(page);
+            }
+            all.push(b']');
+            let all: Vec<Value> = serde_json::from_slice(&all).unwrap();
             assert!(!joined || all.len() == state_size);
             for event in all {
-                let event: Value = serde_json::from_str(event.json().get()).unwrap();
                 let field = |name: &str| event[name].as_str().unwrap().to_owned();
                 let key = (field("type").into(), field("state_key"));
                 let (onlooker, room_id) = who();

@@ -1,0 +1,105 @@
+//! Answers that may be too large for memory: JSON with lists in it, which are written while they are sent.
+
+use std::collections::VecDeque;
+
+use http::{HeaderValue, Response, header::CONTENT_TYPE};
+use serde::Serialize;
+
+use super::{
+    Body, Error,
+    body::{Failed, Stream},
+};
+use crate::{
+    service::{App, read::listing::Listing},
+    store::StoreError,
+};
+
+/// JSON, part by part.
+#[derive(Default)]
+pub(super) struct Written(VecDeque<Part>);
+
+enum Part {
+    Text(Vec<u8>),
+    List(Listing),
+}
+
+impl Written {
+    /// Goes on with this text.
+    pub(super) fn text(mut self, text: &str) -> Self {
+        self.0.push_back(Part::Text(text.as_bytes().to_vec()));
+        self
+    }
+
+    /// Goes on with this value.
+    pub(super) fn value(mut self, value: &impl Serialize) -> Result<Self, Error> {
+        self.0.push_back(Part::Text(serde_json::to_vec(value).map_err(Error::internal)?));
+        Ok(self)
+    }
+
+    /// Goes on with the items of a list, without the brackets.
+    pub(super) fn list(mut self, list: Listing) -> Self {
+        self.0.push_back(Part::List(list));
+        self
+    }
+
+    /// Goes on with a field of an object that isn't the first, an array; with nothing if it has no items.
+    pub(super) fn field(self, name: &str, list: Listing) -> Self {
+        if list.is_empty() { self } else { self.text(&format!(",\"{name}\":[")).list(list).text("]") }
+    }
+
+    /// Answers with all of it. What is written already goes out in one piece; else the answer goes out as it is written,
+    /// and an error by then can only cut the connection: status and head are sent.
+    ///
+    /// # Errors
+    /// None, as long as nothing is sent.
+    pub(super) async fn answer(mut self, app: App) -> Result<Response<Body>, Error> {
+        let is_whole = self.0.iter().all(|part| match part {
+            Part::Text(_) => true,
+            Part::List(list) => list.is_whole(),
+        });
+        let body = if is_whole {
+            let mut json = Vec::new();
+            while let Some(piece) = self.next(&app).await? {
+                json.extend_from_slice(&piece);
+            }
+            Body::Whole(json.into())
+        } else {
+            Body::Stream(self.stream(app))
+        };
+        let mut response = Response::new(body);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(response)
+    }
+
+    /// Writes on for as long as somebody takes it.
+    fn stream(mut self, app: App) -> Stream {
+        let (sender, stream) = Stream::unmeasured();
+        tokio::spawn(async move {
+            while let Some(piece) = self.next(&app).await.transpose() {
+                let is_last = piece.is_err();
+                let piece = piece.map(Into::into).map_err(|error| {
+                    tracing::error!(%error, "the rest of an answer can't be read");
+                    Failed
+                });
+                if sender.send(piece).await.is_err() || is_last {
+                    break;
+                }
+            }
+        });
+        stream
+    }
+
+    async fn next(&mut self, app: &App) -> Result<Option<Vec<u8>>, StoreError> {
+        while let Some(part) = self.0.front_mut() {
+            let piece = match part {
+                Part::Text(text) => Some(std::mem::take(text)).filter(|text| !text.is_empty()),
+                Part::List(list) => list.next(app).await?,
+            };
+            if piece.is_some() {
+                return Ok(piece);
+            }
+            self.0.pop_front();
+        }
+        Ok(None)
+    }
+}
