@@ -3,17 +3,16 @@
 use http::Request;
 use ruma::{
     api::{
-        IncomingRequest, MatrixVersion, Metadata, OutgoingResponse,
+        IncomingRequest, MatrixVersion, Metadata,
         client::{membership::get_mutual_rooms::v1 as mutual_rooms, sync::sync_events::v3 as sync},
-        error::{DeserializationError, Error as MatrixError, IntoHttpError},
+        error::{DeserializationError, Error as MatrixError},
         path_builder::{StablePathSelector, VersionHistory},
     },
     exports::serde_html_form,
 };
 use serde::Deserialize;
 
-use super::custom::JsonBody;
-use crate::service::sync::{answer::Response, plan::StateAs};
+use crate::service::sync::plan::StateAs;
 
 /// A `/sync` request, which may ask for `state_after` by the name of
 /// [MSC4222](https://github.com/matrix-org/matrix-spec-proposals/pull/4222), and then gets it by that name.
@@ -21,9 +20,6 @@ pub(crate) struct Sync {
     pub(crate) request: sync::Request,
     pub(crate) state: StateAs,
 }
-
-/// The answer to a [`Sync`].
-pub(crate) struct Synced(pub(crate) Response);
 
 impl Metadata for Sync {
     const METHOD: http::Method = sync::Request::METHOD;
@@ -35,7 +31,7 @@ impl Metadata for Sync {
 
 impl IncomingRequest for Sync {
     type EndpointError = MatrixError;
-    type OutgoingResponse = Synced;
+    type OutgoingResponse = sync::Response;
 
     fn try_from_http_request_inner(
         request: Request<&[u8]>,
@@ -54,14 +50,6 @@ impl IncomingRequest for Sync {
             (false, false) => StateAs::Before,
         };
         Ok(Self { request, state })
-    }
-}
-
-impl OutgoingResponse for Synced {
-    type Body = JsonBody;
-
-    fn try_into_http_response_inner(self) -> Result<http::Response<JsonBody>, IntoHttpError> {
-        Ok(http::Response::new(JsonBody(serde_json::to_vec(&self.0)?)))
     }
 }
 

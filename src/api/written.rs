@@ -10,7 +10,7 @@ use super::{
     body::{Failed, Stream},
 };
 use crate::{
-    service::{App, read::listing::Listing},
+    service::{App, read::listing::Listing, sync::rooms::Rooms},
     store::StoreError,
 };
 
@@ -21,12 +21,20 @@ pub(super) struct Written(VecDeque<Part>);
 enum Part {
     Text(Vec<u8>),
     List(Listing),
+    /// The end of an answer of `/sync`.
+    Rooms(Box<Rooms>),
 }
 
 impl Written {
     /// Goes on with this text.
     pub(super) fn text(mut self, text: &str) -> Self {
         self.0.push_back(Part::Text(text.as_bytes().to_vec()));
+        self
+    }
+
+    /// Goes on with what is written already.
+    pub(super) fn json(mut self, json: Vec<u8>) -> Self {
+        self.0.push_back(Part::Text(json));
         self
     }
 
@@ -39,6 +47,12 @@ impl Written {
     /// Goes on with the items of a list, without the brackets.
     pub(super) fn list(mut self, list: Listing) -> Self {
         self.0.push_back(Part::List(list));
+        self
+    }
+
+    /// Goes on with the rest of an answer of `/sync`, if there is more.
+    pub(super) fn rooms(mut self, rooms: Option<Box<Rooms>>) -> Self {
+        self.0.extend(rooms.map(Part::Rooms));
         self
     }
 
@@ -56,6 +70,7 @@ impl Written {
         let is_whole = self.0.iter().all(|part| match part {
             Part::Text(_) => true,
             Part::List(list) => list.is_whole(),
+            Part::Rooms(_) => false,
         });
         let body = if is_whole {
             let mut json = Vec::new();
@@ -90,15 +105,21 @@ impl Written {
     }
 
     async fn next(&mut self, app: &App) -> Result<Option<Vec<u8>>, StoreError> {
-        while let Some(part) = self.0.front_mut() {
-            let piece = match part {
-                Part::Text(text) => Some(std::mem::take(text)).filter(|text| !text.is_empty()),
-                Part::List(list) => list.next(app).await?,
+        while let Some(part) = self.0.pop_front() {
+            let (piece, rest) = match part {
+                Part::Text(text) => (Some(text), None),
+                Part::List(mut list) => (list.next(app).await?, Some(Part::List(list))),
+                Part::Rooms(rooms) => {
+                    let (piece, rest) = rooms.next(app).await?;
+                    (Some(piece), rest.map(Part::Rooms))
+                }
             };
-            if piece.is_some() {
-                return Ok(piece);
+            if let Some(piece) = piece {
+                if let Some(rest) = rest {
+                    self.0.push_front(rest);
+                }
+                return Ok(Some(piece));
             }
-            self.0.pop_front();
         }
         Ok(None)
     }

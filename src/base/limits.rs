@@ -370,6 +370,8 @@ pub const PAGE_EVENTS_DEFAULT: usize = 10;
 pub const WALK_STEPS: usize = 2_000;
 /// Events of a room's timeline in `/sync` if the client does not say.
 pub const SYNC_TIMELINE: usize = 10;
+/// Rooms of an answer of `/sync` that are written before any of it is sent, in bytes; one that goes beyond is begun.
+pub const SYNC_BYTES: usize = 512 << 10;
 /// Others that a room's summary names. <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync>
 pub const HEROES: usize = 5;
 /// Messages to its device that one `/sync` tells.
@@ -434,7 +436,8 @@ const _: () = {
     assert!(EVENT_BYTES * 2 < BODY_BYTES, "an event of the largest size fits however it is written");
     assert!(BODY_BYTES * 64 < BODIES_BYTES, "many clients can send bodies at once");
     assert!(
-        BACKUP_PAGE * BACKUP_KEY_BYTES <= ANSWER_STREAM_BYTES && PAGE_BYTES < ANSWER_STREAM_BYTES,
+        BACKUP_PAGE * BACKUP_KEY_BYTES <= ANSWER_STREAM_BYTES
+            && PAGE_BYTES + SYNC_BYTES < ANSWER_STREAM_BYTES,
         "a page is part of what an answer holds that is written while it is sent"
     );
     assert!(ANSWER_STREAM_BYTES * 4 <= ANSWERS_PER_CLIENT_BYTES, "a client can be sent several such answers");

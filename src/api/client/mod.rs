@@ -115,7 +115,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(cross_signing::upload).rate_limited = true;
     routes.add(cross_signing::sign);
 
-    routes.add(sync::sync);
+    routes.add_written(sync::sync);
     routes.add(to_device::send).body_limit(limits::TO_DEVICE_BODY_BYTES);
 
     routes.add(key_backup::create);

@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
+use http::Response;
 use ruma::{
     api::client::{filter::FilterDefinition, sync::sync_events::v3::Filter},
     presence::PresenceState,
 };
 
 use crate::{
-    api::{
-        Error, User, Waiting,
-        unstable::{Sync, Synced},
-    },
+    api::{Body, Error, User, Waiting, unstable::Sync, written::Written},
     service::{
         App, filters,
         presence::State,
@@ -20,7 +18,11 @@ use crate::{
     },
 };
 
-pub(crate) async fn sync(app: App, Waiting { user, turn }: Waiting, request: Sync) -> Result<Synced, Error> {
+pub(crate) async fn sync(
+    app: App,
+    Waiting { user, turn }: Waiting,
+    request: Sync,
+) -> Result<Response<Body>, Error> {
     let Sync { request, state } = request;
     let given = request.since.as_deref().map(str::parse::<SyncToken>).transpose()?;
     // What is from the future was given out by a server that knew more than this one does now.
@@ -43,7 +45,7 @@ pub(crate) async fn sync(app: App, Waiting { user, turn }: Waiting, request: Syn
     };
     let timeout = request.timeout.unwrap_or(Duration::ZERO);
     let answer = wait::sync(&app, &turn, query, timeout, state).await?;
-    Ok(Synced(answer.response))
+    Written::default().json(answer.json).rooms(answer.rest).answer(app).await
 }
 
 async fn filter(app: &App, user: &User, filter: Option<Filter>) -> Result<FilterDefinition, Error> {

@@ -1,5 +1,7 @@
 //! Paging through a room's past. <https://spec.matrix.org/v1.19/client-server-api/#getting-events-for-a-room>
 
+use std::sync::Arc;
+
 use ruma::{
     OwnedEventId, OwnedRoomId,
     api::{Direction, client::filter::RoomEventFilter},
@@ -138,11 +140,11 @@ fn senders(
     }
     let Some((root, right)) = look.reader.state(moment)? else { return Ok(Listing::default()) };
     let members = look.reader.members_of(root, events.iter())?;
-    Ok(Listing::of(look, Source::OfState(right, members.into_iter()))?)
+    Ok(Listing::of(look, Source::OfState(right, members.into_iter(), None))?)
 }
 
 fn whole_state(look: &Look<'_>, filter: &RoomEventFilter, moment: Position) -> Result<Listing, ReadError> {
     let Some((root, right)) = look.reader.state(moment)? else { return Ok(Listing::default()) };
-    let wanted = Wanted::Filtered(Box::new(filter.clone()));
+    let wanted = Wanted::Filtered(Arc::new(filter.clone()));
     Ok(Listing::of(look, Source::State { right, root, after: None, wanted })?)
 }

@@ -4,10 +4,11 @@
 //! numbers. So it is of one moment, and its reader's right is judged once, however long somebody takes to read it. A
 //! list that ends within its first page is whole at once, and costs no further view.
 
-use std::vec;
+use std::{collections::VecDeque, mem, sync::Arc, vec};
 
 use ruma::{api::client::filter::RoomEventFilter, events::room::member::MembershipState, serde::Raw};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde_json::Value;
 
 use super::{
     access::Access,
@@ -21,6 +22,7 @@ use crate::{
         limits,
     },
     room::{
+        filter,
         members::membership_set,
         visibility::{StateAccess, VisibleEvent},
     },
@@ -36,31 +38,47 @@ pub struct Listing {
     rest: Option<Box<Rest>>,
 }
 
-/// What is still to be written.
+/// What is still to be written, and for whom.
 #[derive(Debug)]
 struct Rest {
     onlooker: Onlooker,
     access: Access,
-    source: Source,
+    items: Items,
+}
+
+/// Items that are still to be written.
+#[derive(Debug)]
+pub(in crate::service) struct Items {
+    sources: VecDeque<Source>,
+    style: Style,
     is_begun: bool,
 }
 
 /// What a list is made of.
 #[derive(Debug)]
-pub(super) enum Source {
-    /// These events, with what relates to them.
+pub(in crate::service) enum Source {
+    /// These events.
     Events(vec::IntoIter<VisibleEvent>),
-    /// These events of a state.
-    OfState(StateAccess, vec::IntoIter<EventNumber>),
-    /// What is wanted of a state.
+    /// Those of these events of a state that a filter lets through, if there is one.
+    OfState(StateAccess, vec::IntoIter<EventNumber>, Option<Arc<RoomEventFilter>>),
+    /// What is wanted of a state, behind a key.
     State { right: StateAccess, root: StateRoot, after: Option<KeyNumber>, wanted: Wanted },
+}
+
+/// How events are written.
+#[derive(Debug)]
+pub(in crate::service) enum Style {
+    /// Whole, with what is summed up of those that relate to them.
+    Whole,
+    /// Without their room, as [`Reader::write_in_room`] does; only these fields, if they are given.
+    InRoom { bundled: bool, fields: Option<Arc<[String]>> },
 }
 
 /// What of a state is wanted.
 #[derive(Debug)]
-pub(super) enum Wanted {
+pub(in crate::service) enum Wanted {
     All,
-    Filtered(Box<RoomEventFilter>),
+    Filtered(Arc<RoomEventFilter>),
     /// Member events of these memberships.
     Members {
         membership: Option<MembershipState>,
@@ -82,12 +100,12 @@ struct Member {
 impl Listing {
     /// Begins a list in the view of a look.
     pub(super) fn of(look: &Look<'_>, source: Source) -> Result<Self, StoreError> {
-        let Reader { onlooker, .. } = look.reader;
-        let mut rest =
-            Rest { onlooker: onlooker.clone(), access: look.access.clone(), source, is_begun: false };
-        let mut json = Vec::new();
-        let is_whole = rest.write(look.view, &look.reader, &mut json)?;
-        Ok(Self { json, rest: (!is_whole).then(|| Box::new(rest)) })
+        let (mut items, mut json) = (Items::new([source], Style::Whole), Vec::new());
+        if items.write(&look.reader, &mut json)? {
+            return Ok(Self { json, rest: None });
+        }
+        let (onlooker, access) = (look.reader.onlooker.clone(), look.access.clone());
+        Ok(Self { json, rest: Some(Box::new(Rest { onlooker, access, items })) })
     }
 
     /// Whether all that is to come is written.
@@ -109,93 +127,154 @@ impl Listing {
             let Some(rest) = self.rest.take() else { return Ok(None) };
             (self.json, self.rest) = app.store.read(move |view| rest.page(view)).await?;
         }
-        Ok(Some(std::mem::take(&mut self.json)))
+        Ok(Some(mem::take(&mut self.json)))
     }
 }
 
 impl Rest {
     /// The next page, and what is behind it.
     fn page(mut self: Box<Self>, view: &View<'_>) -> Result<(Vec<u8>, Option<Box<Self>>), StoreError> {
-        let (access, onlooker) = (self.access.clone(), self.onlooker.clone());
+        let Self { onlooker, access, items } = &mut *self;
         let graph = view.graph(access.room);
-        let reader = Reader::new(view, &graph, &access, &onlooker);
         let mut json = Vec::new();
-        let is_whole = self.write(view, &reader, &mut json)?;
+        let is_whole = items.write(&Reader::new(view, &graph, access, onlooker), &mut json)?;
         Ok((json, (!is_whole).then_some(self)))
+    }
+}
+
+impl Items {
+    pub(in crate::service) fn new(sources: impl IntoIterator<Item = Source>, style: Style) -> Self {
+        Self { sources: sources.into_iter().collect(), style, is_begun: false }
     }
 
     /// Writes a page; tells whether nothing is behind it.
-    fn write(
+    pub(in crate::service) fn write(
         &mut self,
-        view: &View<'_>,
         reader: &Reader<'_>,
         json: &mut Vec<u8>,
     ) -> Result<bool, StoreError> {
-        let Self { access, source, is_begun, .. } = self;
-        let mut push = |json: &mut Vec<u8>, event: &VisibleEvent, wanted: Option<&Wanted>| {
-            if std::mem::replace(is_begun, true) {
-                json.push(b',');
+        let Self { sources, style, is_begun } = self;
+        let mut page =
+            Page { reader, style, is_begun, full: json.len() + limits::ANSWER_PIECE_BYTES, json, steps: 0 };
+        while let Some(source) = sources.front_mut() {
+            if !page.write(source)? {
+                return Ok(false);
             }
-            if let Some(Wanted::Joined) = wanted {
-                let member: Member = event.pdu().content_as().unwrap_or_default();
-                to_json(json, event.pdu().state_key().unwrap_or_default());
-                json.push(b':');
-                to_json(json, &member);
-            } else {
-                let event: Raw<IgnoredAny> = reader.write(event)?;
-                json.extend_from_slice(event.json().get().as_bytes());
-            }
-            Ok::<_, StoreError>(())
-        };
-        let is_full = |json: &Vec<u8>| json.len() >= limits::ANSWER_PIECE_BYTES;
+            sources.pop_front();
+        }
+        Ok(true)
+    }
+}
+
+/// A page that is being written.
+struct Page<'a, 'v> {
+    reader: &'a Reader<'v>,
+    style: &'a Style,
+    is_begun: &'a mut bool,
+    json: &'a mut Vec<u8>,
+    /// How long it may become, but for the last item.
+    full: usize,
+    /// Events that were looked at.
+    steps: usize,
+}
+
+impl Page<'_, '_> {
+    /// Writes what a source has; tells whether it was all.
+    fn write(&mut self, source: &mut Source) -> Result<bool, StoreError> {
+        let reader = self.reader;
         match source {
             Source::Events(events) => {
-                while !is_full(json) {
+                while !self.is_full() {
                     let Some(event) = events.next() else { return Ok(true) };
-                    push(json, &event, None)?;
+                    self.event(&event)?;
                 }
+                Ok(events.len() == 0)
             }
-            Source::OfState(right, numbers) => {
-                while !is_full(json) {
+            Source::OfState(right, numbers, filter) => {
+                while !self.is_full() {
                     let Some(number) = numbers.next() else { return Ok(true) };
-                    push(json, &reader.in_state(*right, number)?, None)?;
+                    let event = reader.in_state(*right, number)?;
+                    if filter.as_ref().is_none_or(|filter| page::admits(filter, event.pdu())) {
+                        self.event(&event)?;
+                    }
                 }
+                Ok(numbers.len() == 0)
             }
             Source::State { right, root, after, wanted } => {
-                let mut steps = 0;
-                for entry in view.state_after(access.room, *root, *after)? {
-                    if is_full(json) || steps == limits::WALK_STEPS {
+                for entry in reader.view.state_after(reader.room, *root, *after)? {
+                    if self.is_full() {
                         return Ok(false);
                     }
                     let (key, number) = entry?;
-                    (*after, steps) = (Some(key), steps + 1);
-                    if !wanted.includes(view, access, (key, number))? {
+                    *after = Some(key);
+                    if !wanted.includes(reader, (key, number))? {
                         continue;
                     }
                     let event = reader.in_state(*right, number)?;
-                    if wanted.admits(&event) {
-                        push(json, &event, Some(wanted))?;
+                    match wanted {
+                        Wanted::Joined => self.member(&event),
+                        _ if wanted.admits(&event) => self.event(&event)?,
+                        _ => {}
                     }
                 }
-                return Ok(true);
+                Ok(true)
             }
         }
-        Ok(false)
+    }
+
+    fn is_full(&mut self) -> bool {
+        self.steps += 1;
+        self.json.len() >= self.full || self.steps > limits::WALK_STEPS
+    }
+
+    fn event(&mut self, event: &VisibleEvent) -> Result<(), StoreError> {
+        let (bundled, fields) = match self.style {
+            Style::Whole => {
+                let written: Raw<IgnoredAny> = self.reader.write(event)?;
+                self.item(written.json().get().as_bytes());
+                return Ok(());
+            }
+            Style::InRoom { bundled, fields } => (*bundled, fields),
+        };
+        let written: Raw<IgnoredAny> = self.reader.write_in_room(event, bundled)?;
+        match fields {
+            None => self.item(written.json().get().as_bytes()),
+            Some(fields) => {
+                let whole: Value = serde_json::from_str(written.json().get()).unwrap_or_default();
+                self.item(filter::select_fields(&whole, fields).to_string().as_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    fn member(&mut self, event: &VisibleEvent) {
+        let member: Member = event.pdu().content_as().unwrap_or_default();
+        let mut item = Vec::new();
+        let named = serde_json::to_writer(&mut item, event.pdu().state_key().unwrap_or_default());
+        item.push(b':');
+        named.and_then(|()| serde_json::to_writer(&mut item, &member)).expect("texts have a JSON text");
+        self.item(&item);
+    }
+
+    fn item(&mut self, json: &[u8]) {
+        if mem::replace(self.is_begun, true) {
+            self.json.push(b',');
+        }
+        self.json.extend_from_slice(json);
     }
 }
 
 impl Wanted {
-    /// Whether an entry may be wanted, by its key: without a reading of the event.
+    /// Whether an entry may be wanted: without a reading of the event.
     fn includes(
         &self,
-        view: &View<'_>,
-        access: &Access,
+        reader: &Reader<'_>,
         (key, number): (KeyNumber, EventNumber),
     ) -> Result<bool, StoreError> {
         Ok(match self {
             Self::All | Self::Filtered(_) => true,
-            Self::Members { .. } => view.key_name(access.room, key)?.kind == "m.room.member",
-            Self::Joined => view.header(access.room, number)?.membership == Some(Membership::Join),
+            Self::Members { .. } => reader.view.key_name(reader.room, key)?.kind == "m.room.member",
+            Self::Joined => reader.view.header(reader.room, number)?.membership == Some(Membership::Join),
         })
     }
 
@@ -210,8 +289,4 @@ impl Wanted {
             }
         }
     }
-}
-
-fn to_json(json: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
-    serde_json::to_writer(json, value).expect("texts are written into memory");
 }

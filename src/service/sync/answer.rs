@@ -1,4 +1,4 @@
-//! What `/sync` answers, in the shape in which it is written.
+//! What `/sync` answers, in the shape in which it is written, but for the lists of events in rooms.
 //!
 //! The events of a room's `state` and `timeline` are there also where there are none: the specification leaves
 //! that open, and clients count on it.
@@ -6,14 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use ruma::{OwnedRoomId, api::client::sync::sync_events::v3::RoomSummary};
+use ruma::api::client::sync::sync_events::v3::RoomSummary;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::device_lists::DeviceLists;
 use crate::{service::keys, store::Counts};
 
-/// The whole answer.
+/// The answer without its rooms.
 #[derive(Debug, Default, Serialize)]
 pub struct Response {
     /// Where the next request goes on.
@@ -30,31 +30,13 @@ pub struct Response {
     pub device_one_time_keys_count: keys::Counts,
     /// Algorithms; there also if there are none, because clients tell by that whether a server knows such keys.
     pub device_unused_fallback_key_types: Vec<String>,
-    #[serde(skip_serializing_if = "Rooms::is_empty")]
-    pub rooms: Rooms,
 }
 
-/// Rooms with news, by what the user is to them.
+/// A room in which the user is, without its state and its timeline.
 #[derive(Debug, Default, Serialize)]
-pub struct Rooms {
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub join: BTreeMap<OwnedRoomId, JoinedRoom>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub invite: BTreeMap<OwnedRoomId, InvitedRoom>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub knock: BTreeMap<OwnedRoomId, KnockedRoom>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub leave: BTreeMap<OwnedRoomId, LeftRoom>,
-}
-
-/// A room in which the user is.
-#[derive(Debug, Serialize)]
 pub struct JoinedRoom {
     #[serde(skip_serializing_if = "RoomSummary::is_empty")]
     pub summary: RoomSummary,
-    #[serde(flatten)]
-    pub state: State,
-    pub timeline: Timeline,
     #[serde(skip_serializing_if = "Events::is_empty")]
     pub ephemeral: Events,
     #[serde(skip_serializing_if = "Events::is_empty")]
@@ -78,12 +60,9 @@ impl From<Counts> for UnreadCounts {
     }
 }
 
-/// A room that the user left.
+/// A room that the user left, without its state and its timeline.
 #[derive(Debug, Serialize)]
 pub struct LeftRoom {
-    #[serde(flatten)]
-    pub state: State,
-    pub timeline: Timeline,
     #[serde(skip_serializing_if = "Events::is_empty")]
     pub account_data: Events,
 }
@@ -100,33 +79,14 @@ pub struct KnockedRoom {
     pub knock_state: Events,
 }
 
-/// A room's state, by the name of the moment that it is of.
-#[derive(Debug, Serialize)]
-pub enum State {
-    /// Where the timeline starts.
-    #[serde(rename = "state")]
-    Before(Events),
-    /// Where the timeline ends.
-    #[serde(rename = "state_after")]
-    After(Events),
-    /// The same, by the name of
-    /// [MSC4222](https://github.com/matrix-org/matrix-spec-proposals/pull/4222), where clients still know no other.
-    #[serde(rename = "org.matrix.msc4222.state_after")]
-    AfterByOlderName(Events),
-}
-
-/// What happened in a room.
+/// What happened in a room, without the events.
 #[derive(Debug, Default, Serialize)]
 pub struct Timeline {
-    pub events: Vec<Box<RawValue>>,
     /// Whether events before these are left out.
     pub limited: bool,
     /// Where `/messages` finds what came before these.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prev_batch: Option<String>,
-    /// Whether the device that syncs sent one of them.
-    #[serde(skip)]
-    pub has_echo: bool,
 }
 
 /// Events of any kind, each as it is written.
@@ -135,33 +95,17 @@ pub struct Events {
     pub events: Vec<Box<RawValue>>,
 }
 
-impl Rooms {
+impl Response {
+    /// Whether there is nothing to tell, presence aside.
     pub fn is_empty(&self) -> bool {
-        self.join.is_empty() && self.invite.is_empty() && self.knock.is_empty() && self.leave.is_empty()
+        self.account_data.is_empty() && self.to_device.is_empty() && self.device_lists.is_empty()
     }
 }
 
 impl JoinedRoom {
     /// Whether there is nothing to tell of the room.
     pub fn is_empty(&self) -> bool {
-        self.summary.is_empty()
-            && self.state.is_empty()
-            && self.timeline.is_empty()
-            && self.ephemeral.is_empty()
-            && self.account_data.is_empty()
-    }
-}
-
-impl State {
-    fn is_empty(&self) -> bool {
-        let (Self::Before(events) | Self::After(events) | Self::AfterByOlderName(events)) = self;
-        events.is_empty()
-    }
-}
-
-impl Timeline {
-    fn is_empty(&self) -> bool {
-        self.events.is_empty() && !self.limited
+        self.summary.is_empty() && self.ephemeral.is_empty() && self.account_data.is_empty()
     }
 }
 

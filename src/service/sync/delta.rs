@@ -18,11 +18,11 @@ use crate::{
     },
     room::{
         filter::{self},
-        visibility::VisibleEvent,
+        visibility::{StateAccess, VisibleEvent},
     },
     service::read::{
         access::{Access, Span},
-        page::{self, Walk, walk},
+        page::{Walk, walk},
         reader::Reader,
         token::{PageToken, SyncToken},
     },
@@ -38,8 +38,9 @@ pub struct RoomDelta {
     pub limited: bool,
     /// The gap before the timeline.
     pub prev_batch: PageToken,
-    /// What brings the state that the client knows to that at the timeline's start, or its end.
-    pub state: Vec<VisibleEvent>,
+    /// What brings the state that the client knows to that at the timeline's start, or its end, as far as the filter
+    /// lets it through; none if there is nothing of it to tell.
+    pub state: Option<(StateAccess, Vec<EventNumber>)>,
     /// Who is in the room, if that changed.
     pub summary: Option<Summary>,
 }
@@ -158,28 +159,25 @@ struct Roots {
 }
 
 impl State<'_, '_> {
-    fn events(self) -> Result<Vec<VisibleEvent>, StoreError> {
+    fn events(self) -> Result<Option<(StateAccess, Vec<EventNumber>)>, StoreError> {
         let Self { view, access, query, roots, .. } = self;
         let room = access.room;
         let filter = &query.filter.room.state;
         if !filter::admits_events_of(filter, &view.room_id(room)?) {
-            return Ok(Vec::new());
+            return Ok(None);
         }
-        let Some((_, right)) = self.reader.state(access.until())? else { return Ok(Vec::new()) };
+        let Some((_, right)) = self.reader.state(access.until())? else { return Ok(None) };
         let lazy = filter::lazy_loads_members(filter);
         let mut state = Vec::new();
         for (key, number) in self.changed()? {
             if lazy && self.is_others_membership(key)? && !self.is_news(key, number)? {
                 continue;
             }
-            let event = self.reader.in_state(right, number)?;
-            if page::admits(filter, event.pdu()) {
-                state.push(event);
-            }
+            state.push(number);
         }
         if lazy {
-            let known: HashSet<EventNumber> =
-                state.iter().chain(self.repeated()).map(VisibleEvent::number).collect();
+            let repeated = self.repeated().iter().map(VisibleEvent::number);
+            let known: HashSet<EventNumber> = state.iter().copied().chain(repeated).collect();
             let root = if query.state == StateAs::Before { roots.start } else { roots.end };
             let mut members = self.reader.members_of(root, self.timeline.iter())?;
             let senders: HashSet<EventNumber> = members.iter().copied().collect();
@@ -187,14 +185,9 @@ impl State<'_, '_> {
                 let hero = view.state_event(room, root, "m.room.member", hero.as_str())?;
                 members.extend(hero.filter(|number| !senders.contains(number)));
             }
-            for number in members.into_iter().filter(|number| !known.contains(number)) {
-                let event = self.reader.in_state(right, number)?;
-                if page::admits(filter, event.pdu()) {
-                    state.push(event);
-                }
-            }
+            state.extend(members.into_iter().filter(|number| !known.contains(number)));
         }
-        Ok(state)
+        Ok(Some((right, state)))
     }
 
     /// Whether an entry came after what the client knows, if it knows anything: it is told also to whoever asks for all

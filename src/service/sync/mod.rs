@@ -5,10 +5,13 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#syncing>
 
 pub mod answer;
+mod beside;
+mod data;
 pub mod delta;
 pub mod device_lists;
 pub mod plan;
 mod presence;
+pub mod rooms;
 mod summary;
 pub mod unlogged;
 pub mod v3;

@@ -74,7 +74,7 @@ async fn read(app: &App, query: &Arc<Query>) -> Result<Answer, SessionError> {
     let (user, query) = (query.onlooker.user, query.clone());
     let unlogged = Unlogged::of(app, &query);
     let answer = app.store.read(move |view| match view.is_locked(query.onlooker.device)? {
-        Some(false) => Ok(v3::answer(view, &query, &unlogged)?),
+        Some(false) => Ok(v3::answer(view, &query, unlogged)?),
         Some(true) => Err(SessionError::Locked),
         None => Err(SessionError::UnknownToken { soft_logout: false }),
     });

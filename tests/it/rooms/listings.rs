@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tayberry::base::limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{act, create, encoded, ids, read, say};
+use super::{act, create, encoded, ids, next, read, say, sync};
 use crate::rig::{Member, Rig};
 
 /// Members whose events fill several pieces together.
@@ -104,4 +104,99 @@ async fn what_is_written_while_it_is_sent_is_compressed() {
     assert!(packed.len() < text.len() / 4);
     let told: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(set(&told["chunk"]).len(), BANNED + 2);
+}
+
+#[tokio::test]
+async fn a_sync_tells_every_room_and_all_of_it_however_much_that_is() {
+    let (rig, alice, bob, large) = scene().await;
+    let text = "x".repeat(50_000);
+    let (mut rooms, mut said) = (vec![large.clone()], Vec::new());
+    for number in 0..=limits::SYNC_BYTES / text.len() {
+        let room = create(&rig, &alice, json!({"preset": "public_chat", "name": number.to_string()})).await;
+        said.push(say(&rig, &alice, &room, &text, "t1").await);
+        tag(&rig, &alice, &room, "u.one").await;
+        rooms.push(room);
+    }
+    let invited = create(&rig, &bob, json!({"invite": [alice.user_id]})).await;
+    let left = create(&rig, &bob, json!({"preset": "public_chat"})).await;
+    act(&rig, &alice, &left, "join", json!({})).await;
+    let before = sync(&rig, &alice, "").await;
+    act(&rig, &alice, &left, "leave", json!({})).await;
+
+    let check = |told: &Value, whole: bool| {
+        assert!(told.to_string().len() > limits::SYNC_BYTES, "it takes pieces");
+        let join = told["rooms"]["join"].as_object().unwrap();
+        assert_eq!(join.len(), rooms.len());
+        for (room, said) in rooms[1..].iter().zip(&said) {
+            let room = &join[room];
+            assert_eq!(ids(&room["timeline"]["events"]).last(), Some(said));
+            assert_eq!(room["account_data"]["events"][0]["type"], "m.tag");
+            assert!(room["unread_notifications"].is_object() && room["timeline"]["prev_batch"].is_string());
+        }
+        let room = &join[&large];
+        let members = set(&room["state"]["events"]).len() + ids(&room["timeline"]["events"]).len();
+        assert!(!whole || members > BANNED + 2, "{members}");
+        assert!(told["rooms"]["invite"][&invited]["invite_state"]["events"].is_array());
+        assert_eq!(told["rooms"]["invite"].as_object().unwrap().len(), 1);
+    };
+    let filter = encoded(r#"{"room":{"include_leave":true}}"#);
+    let told = sync(&rig, &alice, &format!("filter={filter}")).await;
+    check(&told, true);
+    assert!(told["rooms"]["leave"][&left]["timeline"]["events"].is_array());
+    let told = sync(&rig, &alice, &format!("full_state=true&since={}", next(&before))).await;
+    assert_eq!(told["rooms"]["join"].as_object().unwrap().len(), rooms.len());
+    assert_eq!(told["rooms"]["leave"].as_object().unwrap().len(), 1);
+    assert!(set(&told["rooms"]["join"][&large]["state"]["events"]).len() > BANNED);
+
+    // What happens while an answer is sent comes with the next one, and nothing twice.
+    let since = next(&told);
+    for room in &rooms[1..] {
+        say(&rig, &alice, room, &text, "t2").await;
+    }
+    let told = sync(&rig, &alice, &format!("since={since}")).await;
+    for room in &rooms[1..] {
+        assert_eq!(ids(&told["rooms"]["join"][room]["timeline"]["events"]).len(), 1);
+    }
+    let told = sync(&rig, &alice, &format!("since={}", next(&told))).await;
+    assert_eq!(told.get("rooms"), None);
+}
+
+#[tokio::test]
+async fn a_sync_that_is_sent_while_more_happens_is_of_one_moment() {
+    let (rig, alice, _, _) = scene().await;
+    // More than the sockets hold.
+    let text = "x".repeat(60_000);
+    let mut rooms = Vec::new();
+    for number in 0..24 {
+        let room = create(&rig, &alice, json!({"name": number.to_string()})).await;
+        for at in 0..5 {
+            say(&rig, &alice, &room, &text, &format!("t{at}")).await;
+        }
+        rooms.push(room);
+    }
+    let head = format!(
+        "GET /_matrix/client/v3/sync HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {}\r\n\r\n",
+        alice.token
+    );
+    let mut stream = rig.connect().await;
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 1_000];
+    stream.read_exact(&mut answer).await.unwrap();
+    // Most of the answer is not even written before the rooms move on.
+    for room in &rooms {
+        say(&rig, &alice, room, "later", "last").await;
+    }
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    assert_eq!(answer.matches("\"later\"").count(), 0);
+    let since = answer.split("\"next_batch\":\"").nth(1).unwrap().split('"').next().unwrap();
+    let told = sync(&rig, &alice, &format!("since={since}")).await;
+    for room in &rooms {
+        assert_eq!(super::texts(&told["rooms"]["join"][room]["timeline"]), ["later"]);
+    }
+}
+
+async fn tag(rig: &Rig, who: &Member, room: &str, name: &str) {
+    let path = format!("/_matrix/client/v3/user/{}/rooms/{room}/tags/{name}", who.user_id);
+    rig.send_as(who, "PUT", &path, json!({})).await.ok();
 }

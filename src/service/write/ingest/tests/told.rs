@@ -7,7 +7,7 @@ use ruma::{
     events::AnyTimelineEvent,
     serde::Raw,
 };
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
 use super::*;
 use crate::{
@@ -29,7 +29,6 @@ use crate::{
             relations, state, threads, time,
         },
         sync::{
-            answer::State as Told,
             plan::{Query, StateAs},
             unlogged::Unlogged,
             v3::answer,
@@ -64,21 +63,22 @@ impl Client {
                 full_state: false,
                 state: StateAs::After,
             };
-            Ok((answer(view, &query, &Unlogged::default())?.response, view.position()))
+            let answer = answer(view, &Arc::new(query), Unlogged::default())?;
+            Ok((serde_json::from_slice::<Value>(&answer.json).unwrap(), view.position()))
         });
         self.since = Some(position);
-        let (mut rooms, mut news) = (response.rooms, Vec::new());
-        if let Some(room) = rooms.join.remove(&room_id) {
-            let Told::After(told) = room.state else { panic!("the state after was asked for") };
+        let (rooms, mut news) = (&response["rooms"], Vec::new());
+        let events = |list: &Value| list["events"].as_array().unwrap().clone();
+        if let Some(room) = rooms["join"].get(room_id.as_str()) {
             let state = self.state.get_or_insert_default();
-            for event in values(&told.events) {
+            for event in events(&room["state_after"]) {
                 let field = |name: &str| event[name].as_str().unwrap().to_owned();
                 state.insert((field("type"), field("state_key")), id(&event));
             }
-            news = values(&room.timeline.events);
-        } else if let Some(room) = rooms.leave.remove(&room_id) {
+            news = events(&room["timeline"]);
+        } else if let Some(room) = rooms["leave"].get(room_id.as_str()) {
             self.state = None;
-            news = values(&room.timeline.events);
+            news = events(&room["timeline"]);
         }
         self.timeline.extend(news.iter().cloned());
         news
@@ -232,10 +232,6 @@ impl Rig {
 
 fn value(event: &Raw<AnyTimelineEvent>) -> Value {
     serde_json::from_str(event.json().get()).unwrap()
-}
-
-fn values(events: &[Box<RawValue>]) -> Vec<Value> {
-    events.iter().map(|event| serde_json::from_str(event.get()).unwrap()).collect()
 }
 
 fn id(event: &Value) -> OwnedEventId {
