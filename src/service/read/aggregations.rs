@@ -54,7 +54,7 @@ impl Reader<'_> {
         let own = self.onlooker.user;
         let mut participates = root.sender == own;
         if !participates {
-            self.each((parent, RelationKind::Thread), self.until, limits::THREAD_EVENTS, |child| {
+            self.each((parent, RelationKind::Thread), self.until, self.reach.thread, |child| {
                 participates |= child.sender == own;
                 Ok(!participates)
             })?;
@@ -65,7 +65,7 @@ impl Reader<'_> {
     /// Where the newest event stands that the user sees of a thread up to a place.
     pub(super) fn newest_in(&self, parent: Parent, until: Place) -> Result<Option<Place>, StoreError> {
         let mut newest = None;
-        self.each((parent, RelationKind::Thread), until, limits::THREAD_EVENTS, |child| {
+        self.each((parent, RelationKind::Thread), until, self.reach.thread, |child| {
             newest = self.would_see(&child)?.then_some(child.place);
             Ok(newest.is_none())
         })?;
@@ -111,7 +111,7 @@ impl Reader<'_> {
         style: Style,
     ) -> Result<Option<ThreadSummary>, StoreError> {
         let (mut latest, mut count, mut participated) = (None, 0, root.sender == self.onlooker.user);
-        self.each((parent, RelationKind::Thread), self.until, limits::THREAD_EVENTS, |child| {
+        self.each((parent, RelationKind::Thread), self.until, self.reach.thread, |child| {
             participated |= child.sender == self.onlooker.user;
             if self.would_see(&child)? {
                 count += 1;
@@ -158,8 +158,8 @@ impl Reader<'_> {
         most: usize,
         mut visit: impl FnMut(Child) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
-        let left = self.aggregated.get();
-        let most = most.min(left.max(limits::AGGREGATED_LEAST));
+        let left = self.reach.left.get();
+        let most = most.min(left.max(self.reach.least));
         let mut visited = 0;
         for child in self.view.children(parent, kind, ..=until).rev().take(most) {
             visited += 1;
@@ -167,7 +167,7 @@ impl Reader<'_> {
                 break;
             }
         }
-        self.aggregated.set(left.saturating_sub(visited));
+        self.reach.left.set(left.saturating_sub(visited));
         Ok(())
     }
 }

@@ -51,8 +51,28 @@ pub struct Reader<'v> {
     /// Whom the user ignores, once somebody else's message was read.
     ignored: OnceCell<HashSet<UserNumber>>,
     wrote_echo: Cell<bool>,
-    /// How many relations may still be looked at.
-    pub(super) aggregated: Cell<usize>,
+    pub(in crate::service) reach: Reach,
+}
+
+/// How far relations are looked at to sum them up.
+#[derive(Debug)]
+pub(in crate::service) struct Reach {
+    /// Events of one thread, the newest.
+    pub(in crate::service) thread: usize,
+    /// How many may still be looked at, of all events that are written.
+    pub(in crate::service) left: Cell<usize>,
+    /// So many may be all the same, of each event.
+    pub(in crate::service) least: usize,
+}
+
+impl Default for Reach {
+    fn default() -> Self {
+        Self {
+            thread: limits::THREAD_EVENTS,
+            left: Cell::new(limits::AGGREGATED),
+            least: limits::AGGREGATED_LEAST,
+        }
+    }
 }
 
 /// How an event is written.
@@ -90,7 +110,7 @@ impl<'v> Reader<'v> {
             onlooker,
             ignored: OnceCell::new(),
             wrote_echo: Cell::new(false),
-            aggregated: Cell::new(limits::AGGREGATED),
+            reach: Reach::default(),
         }
     }
 

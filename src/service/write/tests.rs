@@ -1,7 +1,7 @@
-use std::{collections::BTreeSet, path::Path};
+use std::{cell::Cell, collections::BTreeSet, path::Path};
 
-use ruma::{OwnedEventId, room_alias_id, server_name};
-use serde_json::json;
+use ruma::{OwnedEventId, room_alias_id, serde::Raw, server_name};
+use serde_json::{Value, json};
 
 use super::{
     append::WriteError,
@@ -20,7 +20,14 @@ use crate::{
     },
     config::Config,
     room::{auth::Rule, build::Draft, fixture::key_pair},
-    service::{App, app::Parts},
+    service::{
+        App,
+        app::Parts,
+        read::{
+            access::Access,
+            reader::{Onlooker, Reach, Reader},
+        },
+    },
     store::events::{Endpoint, Membership, RelationKind, TransactionIdentity},
 };
 
@@ -400,4 +407,52 @@ fn the_rooms_of_an_older_store_are_indexed() {
     server.block_on(app.index_relations()).unwrap();
     assert_eq!(replies(), (vec![(1, 1); 3], 0));
     server.block_on(app.index_relations()).unwrap();
+}
+
+#[test]
+fn relations_are_summed_up_as_far_as_they_are_looked_at() {
+    let mut server = Server::new();
+    let room = server.public_room("11");
+    let roots = ["one", "two", "three"].map(|text| server.say(room, ALICE, text));
+    let mut newest = Vec::new();
+    for root in &roots {
+        let reply = |sender| {
+            let relation = json!({ "rel_type": "m.thread", "event_id": root });
+            let content = json!({ "msgtype": "m.text", "body": "reply", "m.relates_to": relation });
+            server.send(room, sender, draft("m.room.message", None, content), None).unwrap()
+        };
+        reply(CAROL);
+        for _ in 0..8 {
+            reply(BOB);
+        }
+        newest.push(reply(BOB));
+    }
+    let room_id = server.room_id(room);
+    let sums = |reach: Reach| {
+        let (room_id, roots, newest) = (room_id.clone(), roots.clone(), newest.clone());
+        server.read(move |view| {
+            let user = view.user_number(user(CAROL))?.unwrap();
+            let onlooker =
+                Onlooker { user, user_id: owned(CAROL), device: DeviceNumber(1), now: Timestamp(1) };
+            let access = Access::of(view, &room_id, user).unwrap();
+            let graph = view.graph(access.room);
+            let mut reader = Reader::new(view, &graph, &access, &onlooker);
+            reader.reach = reach;
+            let mut sums = Vec::new();
+            for (root, newest) in roots.iter().zip(newest) {
+                let number = view.event_number(access.room, root)?.unwrap();
+                let event = reader.visible(number)?.unwrap();
+                let written: Raw<Value> = reader.write(&event)?;
+                let thread = &written.deserialize().unwrap()["unsigned"]["m.relations"]["m.thread"];
+                assert_eq!(thread["latest_event"]["event_id"], newest.as_str());
+                sums.push((thread["count"].as_u64().unwrap(), thread["current_user_participated"] == true));
+            }
+            Ok(sums)
+        })
+    };
+    assert_eq!(sums(Reach::default()), [(10, true); 3]);
+    assert_eq!(sums(Reach { thread: 4, ..Reach::default() }), [(4, false); 3], "the newest of each");
+    let reach = |left| Reach { left: Cell::new(left), least: 3, ..Reach::default() };
+    assert_eq!(sums(reach(15)), [(10, true), (5, false), (3, false)]);
+    assert_eq!(sums(reach(12)), [(10, true), (3, false), (3, false)], "some of every one");
 }
