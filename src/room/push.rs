@@ -1,7 +1,10 @@
 //! Which push rule an event matches. Matching takes a bounded number of steps, whatever rules somebody made.
 //! <https://spec.matrix.org/v1.19/client-server-api/#push-rules>
 
-use std::{collections::HashMap, ops::RangeBounds};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::RangeBounds,
+};
 
 use ruma::{
     RoomId, UInt, UserId,
@@ -170,14 +173,18 @@ fn has_words(text: &str, pattern: &str) -> bool {
     let length = pattern.chars().filter(|character| *character != '*').count();
     let nothing = vec![0_u64; length / 64 + 1];
     // Where a star lets anything pass, and where each character leads; any other leads where a question mark does.
-    let (mut stars, mut any, mut leads) = (nothing.clone(), nothing.clone(), HashMap::new());
+    let (mut stars, mut any, mut leads) = (nothing.clone(), nothing.clone(), leads(pattern, text, &nothing));
     let set = |bits: &mut [u64], at: usize| bits[at / 64] |= 1 << (at % 64);
     let mut at = 0;
     for character in pattern.chars() {
         match character {
             '*' => set(&mut stars, at),
             '?' => set(&mut any, at + 1),
-            _ => set(leads.entry(character).or_insert_with(|| nothing.clone()), at + 1),
+            _ => {
+                if let Some(leads) = leads.get_mut(&character) {
+                    set(leads, at + 1);
+                }
+            }
         }
         at += usize::from(character != '*');
     }
@@ -198,6 +205,17 @@ fn has_words(text: &str, pattern: &str) -> bool {
         }
         before = Some(next);
     }
+}
+
+/// A place for where each character leads that a pattern and a text have in common: of others there may be so many that
+/// they fill the memory.
+fn leads(pattern: &str, text: &str, nothing: &[u64]) -> HashMap<char, Vec<u64>> {
+    let in_pattern: HashSet<char> = pattern.chars().collect();
+    let mut leads = HashMap::new();
+    for character in text.chars().filter(|character| in_pattern.contains(character)) {
+        leads.entry(character).or_insert_with(|| nothing.to_vec());
+    }
+    leads
 }
 
 /// <https://spec.matrix.org/v1.19/client-server-api/#conditions-1>
@@ -335,6 +353,15 @@ mod tests {
             });
             prop_assert_eq!(has_words(&text, &pattern), expected);
         }
+    }
+
+    #[test]
+    fn a_pattern_of_many_characters_takes_no_more_than_its_text() {
+        let pattern: String = ('\u{4e00}'..'\u{9e00}').chain(['*']).collect();
+        assert_eq!(leads(&pattern, "a \u{4e00}", &[0; 320]).len(), 1);
+        assert!(
+            has_words("a \u{4e00}\u{4e01}, b", "\u{4e00}*\u{4e01}") && !has_words("a \u{4e00}", &pattern)
+        );
     }
 
     #[test]
