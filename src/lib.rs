@@ -7,7 +7,7 @@
 //!
 //! | module | is |
 //! | --- | --- |
-//! | [`base`] | time, randomness, bounds, identifiers, secrets, strict JSON |
+//! | [`base`] | time, randomness, bounds, identifiers, secrets, strict JSON, folding text for comparison |
 //! | [`room`], [`config`] | what events mean, as pure functions; what the operator may choose |
 //! | [`store`] | what is kept: SQLite and LMDB behind one commit point |
 //! | [`service`] | the use cases, without HTTP types |
