@@ -1,6 +1,6 @@
 //! Profiles of local users: what anybody may read of them. <https://spec.matrix.org/v1.19/client-server-api/#profiles>
 
-use ruma::UserId;
+use ruma::{MxcUri, UserId};
 use serde_json::{Map, Value};
 
 use super::{
@@ -21,6 +21,8 @@ pub enum ProfileError {
     InvalidKey,
     #[error("a display name and an avatar's address have at most 1024 bytes")]
     NameTooLong,
+    #[error("an avatar's address is an MXC URI")]
+    InvalidAvatar,
     #[error("the profile would reach 64 KiB")]
     TooLarge,
     #[error(transparent)]
@@ -52,6 +54,12 @@ pub async fn set_field(app: &App, user: UserNumber, field: &str, value: Value) -
         && value.as_str().is_some_and(|text| text.len() > limits::PROFILE_NAME_BYTES)
     {
         return Err(ProfileError::NameTooLong);
+    }
+    // Clients say by an empty one that there is none.
+    if field == AVATAR
+        && value.as_str().is_some_and(|url| !url.is_empty() && !<&MxcUri>::from(url).is_valid())
+    {
+        return Err(ProfileError::InvalidAvatar);
     }
     let field = field.to_owned();
     app.store
@@ -102,7 +110,7 @@ fn fields(view: &View<'_>, user: UserNumber) -> Result<Map<String, Value>, Store
 
 /// Whether the field is also told in the user's member event of each room.
 fn is_in_member_events(field: &str) -> bool {
-    matches!(field, "avatar_url" | "displayname")
+    matches!(field, AVATAR | "displayname")
 }
 
 /// The old fields, or a name with a namespace.
@@ -119,6 +127,8 @@ fn check_key(key: &str) -> Result<(), ProfileError> {
         _ => Err(ProfileError::InvalidKey),
     }
 }
+
+const AVATAR: &str = "avatar_url";
 
 #[cfg(test)]
 mod tests {

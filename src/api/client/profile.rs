@@ -79,6 +79,7 @@ impl From<ProfileError> for Error {
             ProfileError::NameTooLong => {
                 Self::invalid_param("A display name or an avatar's address has at most 1024 bytes")
             }
+            ProfileError::InvalidAvatar => Self::invalid_param("An avatar's address begins with mxc://"),
             ProfileError::TooLarge => {
                 Self::bad_request(ErrorKind::ProfileTooLarge, "A profile stays below 64 KiB")
             }

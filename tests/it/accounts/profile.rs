@@ -84,6 +84,11 @@ async fn keys_and_values_have_rules() {
         ("displayname", json!({"displayname": 1}), (400, "M_BAD_JSON")),
         ("displayname", json!({"displayname": "x".repeat(1_025)}), (400, "M_INVALID_PARAM")),
         ("avatar_url", json!({"avatar_url": "x".repeat(1_025)}), (400, "M_INVALID_PARAM")),
+        ("avatar_url", json!({"avatar_url": "https://example.org/a.png"}), (400, "M_INVALID_PARAM")),
+        ("avatar_url", json!({"avatar_url": "mxc://example.org"}), (400, "M_INVALID_PARAM")),
+        ("avatar_url", json!({"avatar_url": "mxc://example.org/a/b"}), (400, "M_INVALID_PARAM")),
+        ("avatar_url", json!({"avatar_url": 7}), (400, "M_BAD_JSON")),
+        ("avatar_url", json!({"avatar_url": null}), (400, "M_BAD_JSON")),
         ("displayname", json!("Alice"), (400, "M_BAD_JSON")),
         ("nickname", json!({"nickname": "Al"}), (400, "M_INVALID_PARAM")),
         (&long, json!({&long: 1}), (400, "M_KEY_TOO_LARGE")),
@@ -96,6 +101,16 @@ async fn keys_and_values_have_rules() {
     let field = &long[..255];
     set(&rig, &alice, field, json!({field: null})).await.ok();
     assert_eq!(rig.get(ALICE).await.ok(), json!({field: null}));
+}
+
+#[tokio::test]
+async fn an_empty_avatar_is_none() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    for url in ["mxc://example.org/abc", ""] {
+        set(&rig, &alice, "avatar_url", json!({"avatar_url": url})).await.ok();
+        assert_eq!(rig.get(ALICE).await.ok(), json!({"avatar_url": url}));
+    }
 }
 
 #[tokio::test]
