@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ruma::{
-    EventId, OwnedEventId,
+    OwnedEventId,
     push::{Action, Ruleset},
 };
 use serde::Deserialize;
@@ -23,9 +23,10 @@ use crate::{
     },
     store::{
         Receipt, StoreError, View,
-        events::{RoomRecord, StoredEvent},
+        events::{Relation, RelationKind, RoomRecord, StoredEvent},
     },
 };
+
 /// The thread of what is in no thread.
 pub const MAIN: &str = "main";
 
@@ -124,29 +125,27 @@ fn display_name(
 /// The thread in which an event with this content is: its root. A relation to an event in a thread is in the thread,
 /// too; one to the root is not. <https://spec.matrix.org/v1.19/client-server-api/#threaded-read-receipts>
 pub fn thread_of(view: &View<'_>, room: RoomNumber, content: &Value) -> Result<Option<String>, StoreError> {
-    let (_, thread) = follow(view, room, content)?;
+    let relation = Relation::deserialize(&content["m.relates_to"]).ok();
+    let (_, thread) = follow(view, room, relation)?;
     Ok(thread.map(String::from))
 }
 
-/// What an event with this content relates to, and what that relates to, as far as to the root of a thread, which is
+/// What an event with this relation relates to, and what that relates to, as far as to the root of a thread, which is
 /// told once more.
 pub fn follow(
     view: &View<'_>,
     room: RoomNumber,
-    content: &Value,
+    mut relation: Option<Relation>,
 ) -> Result<(Vec<OwnedEventId>, Option<OwnedEventId>), StoreError> {
-    let mut relation = content["m.relates_to"].clone();
     let mut ancestors = Vec::new();
     for _ in 0..limits::THREAD_HOPS {
-        let parent = relation["event_id"].as_str().and_then(|id| EventId::parse(id).ok());
-        let Some(parent) = parent.filter(|_| relation["rel_type"].is_string()) else { break };
-        ancestors.push(parent.clone());
-        if relation["rel_type"] == "m.thread" {
-            return Ok((ancestors, Some(parent)));
+        let Some(found) = relation else { break };
+        ancestors.push(found.parent.clone());
+        if found.kind() == RelationKind::Thread {
+            return Ok((ancestors, Some(found.parent)));
         }
-        let Some(number) = view.event_number(room, &parent)? else { break };
-        let content: Value = view.event(room, number)?.pdu.content_as().unwrap_or_default();
-        relation = content["m.relates_to"].clone();
+        let Some(number) = view.event_number(room, &found.parent)? else { break };
+        relation = Relation::of(&view.event(room, number)?.pdu);
     }
     Ok((ancestors, None))
 }

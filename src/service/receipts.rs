@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     base::ids::{Position, RoomNumber, UserNumber},
-    store::{Receipt, StoreError, Topic, Unread, View, events::Membership},
+    store::{
+        Receipt, StoreError, Topic, Unread, View,
+        events::{Membership, Relation},
+    },
 };
 
 /// What somebody has read, up to an event.
@@ -171,7 +174,7 @@ fn is_in(
 ) -> Result<bool, StoreError> {
     let Some(number) = view.event_number(room, event_id)? else { return Ok(false) };
     let event = view.event(room, number)?;
-    let (ancestors, of) = follow(view, room, &event.pdu.content_as().unwrap_or_default())?;
+    let (ancestors, of) = follow(view, room, Relation::of(&event.pdu))?;
     Ok(match thread {
         MAIN => of.is_none() || event.header.redacted_by.is_some(),
         root => ancestors.iter().chain([event_id]).any(|related| related == root),
