@@ -7,7 +7,7 @@ use ruma::{
 };
 
 use crate::{
-    api::{Error, User, caller::EvenSuspended},
+    api::{Error, User, caller::EvenSuspended, custom::Unparsed},
     service::{
         App,
         receipts::{self, Mark, MarkError},
@@ -18,9 +18,14 @@ use crate::{
 pub(crate) async fn receipt(
     app: App,
     user: User,
-    request: create_receipt::v3::Request,
+    request: Unparsed<create_receipt::v3::Request>,
 ) -> Result<create_receipt::v3::Response, Error> {
     use create_receipt::v3::ReceiptType;
+    // ruma calls this malformed.
+    if request.body.get("thread_id").is_some_and(|thread| !thread.is_string()) {
+        return Err(no_thread());
+    }
+    let request = request.parse()?;
     let event_id = request.event_id;
     let mark = match (request.receipt_type, thread(&request.thread)?) {
         (ReceiptType::Read, thread) => Mark::Receipt { private: false, thread, event_id },
@@ -60,8 +65,12 @@ fn thread(thread: &ReceiptThread) -> Result<Option<String>, Error> {
         ReceiptThread::Unthreaded => Ok(None),
         ReceiptThread::Main => Ok(Some("main".to_owned())),
         ReceiptThread::Thread(root) => Ok(Some(root.to_string())),
-        _ => Err(Error::invalid_param("A thread is `main` or an event's id")),
+        _ => Err(no_thread()),
     }
+}
+
+fn no_thread() -> Error {
+    Error::invalid_param("A thread is `main` or an event's id")
 }
 
 impl From<MarkError> for Error {

@@ -88,12 +88,29 @@ async fn each_thread_has_receipts_of_its_own() {
         vec![(root.clone(), json!("main")), (reply.clone(), json!(root)), (reply.clone(), NONE)];
     expected.sort_by_key(|(_, thread)| thread.to_string());
     assert_eq!(threads, expected);
+}
 
-    for (event, thread) in
-        [(&reply, json!("main")), (&root, json!("$other")), (&root, json!("")), (&root, json!(7))]
-    {
-        let refused = receipt(&rig, &bob, &room, "m.read", event, thread.clone()).await;
-        assert_eq!(refused.status, 400, "{thread}");
+// https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidreceiptreceipttypeeventid
+#[tokio::test]
+async fn a_thread_is_main_or_the_event_s_own() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    let room = room_of(&rig, &[&alice]).await;
+    let root = say(&rig, &alice, &room, "root", "t1").await;
+    let reply = send(&rig, &alice, &room, "t2", in_thread(&root)).await;
+    for (event, thread) in [
+        (&reply, json!("main")),
+        (&root, json!("$other")),
+        (&root, json!("nonsense")),
+        (&root, json!("")),
+        (&root, json!(7)),
+        (&root, json!([root])),
+        (&root, json!({})),
+        (&root, NONE),
+    ] {
+        let path = format!("/_matrix/client/v3/rooms/{room}/receipt/m.read/{event}");
+        let refused = rig.send_as(&alice, "POST", &path, json!({"thread_id": thread})).await;
+        assert_eq!(refused.error(), (400, "M_INVALID_PARAM"), "{thread}");
     }
 }
 
