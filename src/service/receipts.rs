@@ -7,15 +7,15 @@ use super::{
     App,
     notifying::{MAIN, follow},
     presence,
-    read::reader::Onlooker,
+    read::{
+        access::{Access, Span},
+        reader::{Onlooker, Reader},
+    },
     unread,
 };
 use crate::{
     base::ids::{Position, RoomNumber, UserNumber},
-    store::{
-        Receipt, StoreError, Topic, Unread, View,
-        events::{Membership, Relation},
-    },
+    store::{Receipt, StoreError, Topic, Unread, View, events::Relation},
 };
 
 /// What somebody has read, up to an event.
@@ -107,12 +107,15 @@ enum Set {
 
 impl Found {
     fn of(view: &View<'_>, onlooker: Onlooker, room_id: &OwnedRoomId, mark: Mark) -> Result<Self, MarkError> {
-        let room = view.room_number(room_id)?.ok_or(MarkError::NotJoined)?;
-        let stay = view.stay(onlooker.user, room)?;
-        stay.filter(|stay| stay.membership == Membership::Join).ok_or(MarkError::NotJoined)?;
+        let access = Access::to_events(view, room_id, onlooker.user)?.ok_or(MarkError::NotJoined)?;
+        let room = access.room;
+        if access.span != Span::Joined {
+            return Err(MarkError::NotJoined);
+        }
+        let (Mark::Receipt { event_id, .. } | Mark::Fully(event_id)) = &mark;
+        let anchor = seen(view, &access, &onlooker, event_id)?.ok_or(MarkError::NoSuchEvent)?;
         let set = match mark {
             Mark::Receipt { private, thread, event_id } => {
-                let anchor = anchor(view, room, &event_id)?.ok_or(MarkError::NoSuchEvent)?;
                 if let Some(thread) = &thread
                     && !is_in(view, room, &event_id, thread)?
                 {
@@ -130,13 +133,27 @@ impl Found {
                 let unread = unread::after_receipt(view, room, &onlooker, &receipt)?;
                 Set::Receipt { receipt, kept: view.unread(onlooker.user, room)?, unread }
             }
-            Mark::Fully(event_id) => {
-                anchor(view, room, &event_id)?.ok_or(MarkError::NoSuchEvent)?;
-                Set::Fully(event_id)
-            }
+            Mark::Fully(event_id) => Set::Fully(event_id),
         };
         Ok(Self { room, room_id: room_id.clone(), onlooker, set })
     }
+}
+
+/// Where an event stands in the room's timeline, if it is the user's to see: nobody has read others, and whether they
+/// exist is not to be found out by a receipt.
+fn seen(
+    view: &View<'_>,
+    access: &Access,
+    onlooker: &Onlooker,
+    event_id: &OwnedEventId,
+) -> Result<Option<Position>, StoreError> {
+    let Some(number) = view.event_number(access.room, event_id)? else { return Ok(None) };
+    let graph = view.graph(access.room);
+    let reader = Reader::new(view, &graph, access, onlooker);
+    if reader.visible_or_redacted(number)?.is_none() && reader.own_membership(number)?.is_none() {
+        return Ok(None);
+    }
+    anchor(view, access.room, event_id)
 }
 
 /// Whether an event is further ahead than the one up to which everything was read.

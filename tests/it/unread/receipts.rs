@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{in_thread, receipt, room_of, send};
 use crate::{
     rig::{Member, Rig},
-    rooms::{next, read, redact, relating, say, sync},
+    rooms::{act, ignore, next, read, redact, relating, say, set, sync},
 };
 
 const NONE: Value = Value::Null;
@@ -187,6 +187,25 @@ async fn what_can_t_be_read_is_refused() {
     assert_eq!(refused(&alice, "!none:example.org", "m.read", &event).await, (403, "M_FORBIDDEN".to_owned()));
     assert_eq!(refused(&alice, &room, "m.read", "$none").await, (404, "M_NOT_FOUND".to_owned()));
     assert_eq!(refused(&alice, &room, "m.nonsense", &event).await, (400, "M_INVALID_PARAM".to_owned()));
+}
+
+// https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility
+#[tokio::test]
+async fn what_can_t_be_seen_can_t_have_been_read() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let room = room_of(&rig, &[&alice]).await;
+    set(&rig, &alice, &room, "m.room.history_visibility", json!({"history_visibility": "joined"})).await;
+    let before = say(&rig, &alice, &room, "before", "t1").await;
+    act(&rig, &bob, &room, "join", json!({})).await;
+    let after = say(&rig, &alice, &room, "after", "t2").await;
+    ignore(&rig, &bob, &[&alice]).await;
+    for kind in ["m.read", "m.read.private", "m.fully_read"] {
+        let hidden = receipt(&rig, &bob, &room, kind, &before, NONE).await;
+        let unknown = receipt(&rig, &bob, &room, kind, "$none", NONE).await;
+        assert_eq!((hidden.error(), &hidden.body), ((404, "M_NOT_FOUND"), &unknown.body), "{kind}");
+        receipt(&rig, &bob, &room, kind, &after, NONE).await.ok();
+    }
 }
 
 #[tokio::test]
