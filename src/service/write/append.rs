@@ -17,7 +17,7 @@ use crate::{
         advance::{Advanced, NEW},
         auth::{Denied, Rule},
         build::{BuildError, Draft, Tip, build},
-        graph::State,
+        graph::{Graph, State},
         pdu::{FormatError, Pdu},
         redact,
         sign::{CheckedEvent, sign},
@@ -25,7 +25,7 @@ use crate::{
     },
     service::{invite_permission::blocks_invites, signer::Signer},
     store::{
-        StoreError, Transaction,
+        StoreError, Transaction, View,
         events::{Admission, NewEvent, TransactionIdentity},
     },
 };
@@ -145,14 +145,7 @@ pub fn append(
         Some(target) => Some(transaction.event_number(room, target)?.ok_or(WriteError::UnknownEvent)?),
         None => None,
     };
-    let invited = draft.invited();
-    let pdu = make(transaction, signer, (room, &tip), (sender, transaction.now()), draft)?;
-    // Only those learn of it who may invite.
-    if let Some(user) = invited
-        && blocks_invites(transaction, &user)?
-    {
-        return Err(WriteError::InviteBlocked);
-    }
+    let pdu = make(transaction, &transaction.graph(room), signer, &tip, (sender, transaction.now()), draft)?;
     if let Some(target) = redacted {
         let graph = transaction.graph(room);
         let target = transaction.event(room, target)?.pdu;
@@ -184,8 +177,8 @@ pub fn append_create(
     let mut now = transaction.now();
     let pdu = loop {
         // No room has the number zero; the first event of a room asks nothing of it.
-        let room = RoomNumber::default();
-        let pdu = make(transaction, signer, (room, &tip), (creator, now), draft.clone())?;
+        let graph = transaction.graph(RoomNumber::default());
+        let pdu = make(transaction, &graph, signer, &tip, (creator, now), draft.clone())?;
         if transaction.room_number(pdu.room_id())?.is_none() {
             break pdu;
         }
@@ -200,16 +193,27 @@ pub fn append_create(
     Ok(room)
 }
 
-fn make(
-    transaction: &Transaction<'_>,
+/// Makes an event of a local user that may follow the tip of its room.
+pub(super) fn make<G: Graph<Error = StoreError>>(
+    view: &View<'_>,
+    graph: &G,
     signer: Signer<'_>,
-    (room, tip): (RoomNumber, &Tip),
+    tip: &Tip,
     (sender, now): (&UserId, Timestamp),
     draft: Draft,
 ) -> Result<Pdu, WriteError> {
-    let graph = transaction.graph(room);
-    let unsigned = build(draft, sender.to_owned(), now.into(), tip, &graph)?;
-    let checked = CheckedEvent::check(unsigned, &tip.state, &graph, tip.version)??;
+    let invited = draft.invited();
+    let unsigned = build(draft, sender.to_owned(), now.into(), tip, graph)?;
+    let checked = CheckedEvent::check(unsigned, &tip.state, graph, tip.version)??;
+    if let Some(user) = invited {
+        if user.server_name() != signer.server_name {
+            return Err(WriteError::Remote);
+        }
+        // Only those learn of it who may invite.
+        if blocks_invites(view, &user)? {
+            return Err(WriteError::InviteBlocked);
+        }
+    }
     Ok(sign(checked, signer.server_name, signer.key)?)
 }
 

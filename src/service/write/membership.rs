@@ -48,9 +48,6 @@ pub fn act(
     reason: Option<&str>,
 ) -> Result<(), WriteError> {
     let target = action.target().unwrap_or(actor);
-    if matches!(action, Action::Invite(_)) && target.server_name() != signer.server_name {
-        return Err(WriteError::Remote);
-    }
     let now = membership(transaction, target, room)?;
     let Some(mut content) = content(transaction, action, target, now)? else { return Ok(()) };
     if *action == Action::Join && now != Some(Membership::Invite) {

@@ -1,6 +1,7 @@
 //! Rooms on a whole server, over HTTP.
 
 mod aggregations;
+mod beginnings;
 mod conversation;
 mod ignored;
 mod invite_permission;
