@@ -3,12 +3,10 @@
 //! Each is one job of the writer, a few for a room that begins with much. An event from another server may hold them
 //! up for a moment; nothing else does.
 
-use ruma::{OwnedEventId, OwnedRoomId, RoomId};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId, UserId};
 
 use super::{
-    App,
-    invite_permission::blocks_invites,
-    presence,
+    App, presence,
     sessions::Session,
     write::{
         append::WriteError,
@@ -16,6 +14,7 @@ use super::{
         member::Profile,
         membership::{self, Action},
         plan::{NewRoom, plan},
+        rehearsal::Rehearsal,
         send,
     },
 };
@@ -29,26 +28,23 @@ use crate::{
 };
 
 /// Makes a room and gives its id.
+///
+/// # Errors
+/// One of the events with which the room is to begin may not stand, or the alias is taken; then there is no room.
 pub async fn create(app: &App, creator: &Session, wanted: NewRoom) -> Result<OwnedRoomId, WriteError> {
-    if wanted.invite.iter().any(|user| user.server_name() != app.server_name) {
-        return Err(WriteError::Remote);
-    }
     presence::act(app, creator.number);
-    let (user_id, invited) = (creator.user_id.clone(), wanted.invite.clone());
-    let profile = app.store.read(move |view| {
-        for user in &invited {
-            if blocks_invites(view, user)? {
-                return Err(WriteError::InviteBlocked);
-            }
-        }
-        Ok(Profile::of(view, &user_id)?)
-    });
-    let profile = profile.await?;
+    let user_id = creator.user_id.clone();
+    let profile = app.store.read(move |view| Profile::of(view, &user_id)).await?;
     let (version, alias, published) = (wanted.version, wanted.alias.clone(), wanted.published);
-    let mut batches = batches(plan(wanted, &creator.user_id, &profile)?).into_iter();
-    let first = batches.next().unwrap_or_default();
+    let batches = batches(plan(wanted, &creator.user_id, &profile)?);
     let room_id = new_id(app)?;
+    // What one job writes is all or nothing anyway.
+    if batches.len() > 1 {
+        rehearse(app, &creator.user_id, Rehearsal::new(version, room_id.clone()), &batches).await?;
+    }
 
+    let mut batches = batches.into_iter();
+    let first = batches.next().unwrap_or_default();
     let (shared, user_id) = (app.clone(), creator.user_id.clone());
     let begun = app.store.write(move |transaction| {
         let room = (version, room_id.clone());
@@ -67,6 +63,24 @@ pub async fn create(app: &App, creator: &Session, wanted: NewRoom) -> Result<Own
         app.store.write(job).await?;
     }
     Ok(room_id)
+}
+
+/// Finds out whether all events of a new room may stand, a batch at a time, as none holds a view for long.
+async fn rehearse(
+    app: &App,
+    creator: &UserId,
+    mut rehearsal: Rehearsal,
+    batches: &[Vec<Draft>],
+) -> Result<(), WriteError> {
+    for batch in batches {
+        let (shared, creator, batch) = (app.clone(), creator.to_owned(), batch.clone());
+        let played = app.store.read(move |view| {
+            rehearsal.play(view, shared.signer(), (&creator, shared.clock.now()), batch)?;
+            Ok::<_, WriteError>(rehearsal)
+        });
+        rehearsal = played.await?;
+    }
+    Ok(())
 }
 
 /// An id for a room of a version that does not derive it from the create event.

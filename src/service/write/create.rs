@@ -33,7 +33,9 @@ pub fn begin(
     let create = drafts.next().expect("a room is planned with its create event first");
     let room_id = (!version.room_id_is_hash()).then_some(room_id);
     let room = append_create(transaction, signer, version, room_id, creator, create)?;
-    proceed(transaction, signer, creator, room, drafts)?;
+    for draft in drafts {
+        append(transaction, signer, room, creator, draft, None)?;
+    }
     if let Some(alias) = alias {
         let creator = transaction.intern_user(creator)?;
         transaction.set_alias(alias, room, creator)?;
@@ -41,7 +43,8 @@ pub fn begin(
     Ok(room)
 }
 
-/// Appends more of the drafts.
+/// Appends more of the drafts, of which it was found out before that they all may stand. Whoever wants no invitations
+/// only since then is left out.
 pub fn proceed(
     transaction: &mut Transaction<'_>,
     signer: Signer<'_>,
@@ -50,7 +53,10 @@ pub fn proceed(
     drafts: impl IntoIterator<Item = Draft>,
 ) -> Result<(), WriteError> {
     for draft in drafts {
-        append(transaction, signer, room, creator, draft, None)?;
+        match append(transaction, signer, room, creator, draft, None) {
+            Ok(_) | Err(WriteError::InviteBlocked) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ pub mod member;
 pub mod membership;
 pub mod plan;
 mod redactions;
+pub mod rehearsal;
 mod relations;
 mod restricted;
 pub mod send;
