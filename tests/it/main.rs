@@ -18,3 +18,4 @@ mod rooms;
 #[path = "../tidy.rs"]
 mod tidy;
 mod unread;
+mod versions;

@@ -14,7 +14,9 @@ pub(crate) async fn versions(
     _caller: Anyone,
     _request: get_supported_versions::Request,
 ) -> Result<get_supported_versions::Response, Error> {
-    Ok(get_supported_versions::Response::new(VERSIONS.map(String::from).to_vec()))
+    let mut response = get_supported_versions::Response::new(VERSIONS.map(String::from).to_vec());
+    response.unstable_features = FEATURES.map(|feature| (feature.to_owned(), true)).into();
+    Ok(response)
 }
 
 /// `GET /.well-known/matrix/client`
@@ -33,4 +35,28 @@ pub(crate) async fn well_known(
 const VERSIONS: [&str; 21] = [
     "r0.5.0", "r0.6.1", "v1.1", "v1.2", "v1.3", "v1.4", "v1.5", "v1.6", "v1.7", "v1.8", "v1.9", "v1.10",
     "v1.11", "v1.12", "v1.13", "v1.14", "v1.15", "v1.16", "v1.17", "v1.18", "v1.19",
+];
+
+/// What clients look for by other names than a version's: paths of proposals that are served, and, as `stable`, the
+/// paths and shapes that the specification made of a proposal.
+const FEATURES: [&str; 19] = [
+    "com.beeper.msc4169",
+    "fi.mau.msc2246",
+    "fi.mau.msc2246.stable",
+    "org.matrix.msc2285.stable",
+    "org.matrix.msc2432",
+    "org.matrix.msc3030",
+    "org.matrix.msc3440.stable",
+    "org.matrix.msc3715.stable",
+    "org.matrix.msc3771",
+    "org.matrix.msc3856",
+    "org.matrix.msc3856.stable",
+    "org.matrix.msc3916",
+    "org.matrix.msc3916.stable",
+    "uk.half-shot.msc2666.query_mutual_rooms",
+    "uk.half-shot.msc2666.query_mutual_rooms.stable",
+    "uk.tcpip.msc4133",
+    "uk.tcpip.msc4133.stable",
+    "uk.timedout.msc4323",
+    "uk.timedout.msc4323.stable",
 ];
