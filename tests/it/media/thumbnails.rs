@@ -165,23 +165,26 @@ async fn a_picture_on_its_side_is_turned() {
 async fn an_animation_moves_only_where_that_is_wanted() {
     let rig = Rig::start().await;
     let alice = rig.register("alice").await;
-    let mut body = Vec::new();
-    let mut encoder = GifEncoder::new(&mut body);
-    for _ in 0..3 {
-        encoder.encode_frame(Frame::new(picture(200, 100).into_rgba8())).unwrap();
-    }
-    drop(encoder);
-    let id = rig.upload(&alice, "image/gif", &body).await;
-    for still in ["&animated=false", ""] {
-        for wanted in [(800, 600), (5_000, 5_000), (20, 20)] {
-            let answer = thumbnail(&rig, &alice, &id, wanted, still).await;
-            assert_eq!(answer.header("content-type"), "image/png");
-            assert_eq!(decoded(answer).dimensions(), (200, 100));
+    for (kind, body) in [
+        ("image/gif", moving_gif(200, 100)),
+        ("image/png", moving_png(200, 100)),
+        ("image/webp", moving_webp(200, 100)),
+    ] {
+        let id = rig.upload(&alice, kind, &body).await;
+        for still in ["&animated=false", ""] {
+            for wanted in [(800, 600), (5_000, 5_000), (20, 20)] {
+                let answer = thumbnail(&rig, &alice, &id, wanted, still).await;
+                assert!(["image/png", "image/jpeg"].contains(&answer.header("content-type")), "{kind}");
+                assert!(!answer.body.windows(4).any(|chunk| chunk == b"acTL"), "{kind}");
+                let made = decoded(answer);
+                assert_eq!(made.dimensions(), (200, 100), "{kind}");
+                is_red(&made, 5, 50);
+            }
         }
+        let answer = thumbnail(&rig, &alice, &id, (32, 32), "&animated=true").await.ok();
+        assert_eq!(answer.header("content-type"), kind);
+        assert!(answer.body == body, "{kind}");
     }
-    let answer = thumbnail(&rig, &alice, &id, (32, 32), "&animated=true").await.ok();
-    assert_eq!(answer.header("content-type"), "image/gif");
-    assert!(answer.body == body);
     let still = rig.upload(&alice, "image/jpeg", &encoded(&picture(900, 900), ImageFormat::Jpeg)).await;
     let made = decoded(thumbnail(&rig, &alice, &still, (32, 32), "&animated=true&method=crop").await);
     assert_eq!(made.dimensions(), (32, 32));
@@ -227,6 +230,64 @@ async fn what_is_no_picture_has_no_thumbnail() {
         let answer = rig.media(&alice, &format!("thumbnail/{id}?{query}")).await;
         assert_eq!(answer.status, 400, "{query}");
     }
+}
+
+fn moving_gif(width: u32, height: u32) -> Vec<u8> {
+    let mut gif = Vec::new();
+    let mut encoder = GifEncoder::new(&mut gif);
+    for _ in 0..3 {
+        encoder.encode_frame(Frame::new(picture(width, height).into_rgba8())).unwrap();
+    }
+    drop(encoder);
+    gif
+}
+
+/// A PNG with a second frame. <https://www.w3.org/TR/png-3/#apng-frame-based-animation>
+fn moving_png(width: u32, height: u32) -> Vec<u8> {
+    let chunk = |kind: &[u8], data: &[u8]| {
+        let checked = [kind, data].concat();
+        let (length, checksum) = (data.len() as u32, crc32fast::hash(&checked));
+        [&length.to_be_bytes()[..], &checked, &checksum.to_be_bytes()].concat()
+    };
+    let numbers =
+        |numbers: &[u32]| numbers.iter().flat_map(|number| number.to_be_bytes()).collect::<Vec<_>>();
+    // Its number, its size, where it stands, how long it stays: a tenth of a second.
+    let control = |number| [&numbers(&[number, width, height, 0, 0])[..], &[0, 1, 0, 10, 0, 0]].concat();
+    let png = encoded(&picture(width, height), ImageFormat::Png);
+    let (mut pixels, mut at) = (Vec::new(), 33);
+    while at < png.len() {
+        let length = u32::from_be_bytes(png[at..at + 4].try_into().unwrap()) as usize;
+        if &png[at + 4..at + 8] == b"IDAT" {
+            pixels.extend_from_slice(&png[at + 8..at + 8 + length]);
+        }
+        at += 12 + length;
+    }
+    [
+        &png[..33],
+        &chunk(b"acTL", &numbers(&[2, 0])),
+        &chunk(b"fcTL", &control(0)),
+        &chunk(b"IDAT", &pixels),
+        &chunk(b"fcTL", &control(1)),
+        &chunk(b"fdAT", &[&numbers(&[2])[..], &pixels].concat()),
+        &chunk(b"IEND", b""),
+    ]
+    .concat()
+}
+
+/// A WebP of two frames. <https://developers.google.com/speed/webp/docs/riff_container#animation>
+fn moving_webp(width: u32, height: u32) -> Vec<u8> {
+    let chunk = |kind: &[u8], data: &[u8]| {
+        let padding = &[0][..data.len() % 2];
+        [kind, &(data.len() as u32).to_le_bytes(), data, padding].concat()
+    };
+    let size = |side: u32| (side - 1).to_le_bytes()[..3].to_vec();
+    let size = [size(width), size(height)].concat();
+    let webp = encoded(&picture(width, height), ImageFormat::WebP);
+    let still = &webp[12..];
+    let frame = chunk(b"ANMF", &[&[0; 6], &size[..], &[100, 0, 0, 0], still].concat());
+    let extended = chunk(b"VP8X", &[&[0b10, 0, 0, 0], &size[..]].concat());
+    let body = [b"WEBP", &extended[..], &chunk(b"ANIM", &[0; 6]), &frame, &frame].concat();
+    chunk(b"RIFF", &body)
 }
 
 /// A PNG that says other things of its size; its checksum is right.
