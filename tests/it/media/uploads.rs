@@ -3,7 +3,7 @@
 
 use std::{fs, time::Duration};
 
-use tayberry::config::RegistrationMode;
+use tayberry::{base::limits, config::RegistrationMode};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::sleep,
@@ -123,6 +123,42 @@ async fn a_user_has_a_quota() {
     // What is refused to one is another's all the same.
     rig.upload(&bob, "text/plain", &noise(200_001, 4)).await;
     rig.upload(&alice, "text/plain", &noise(200_000, 5)).await;
+}
+
+#[tokio::test]
+async fn uploads_at_once_share_one_quota() {
+    let rig = with_limits(1, 2).await;
+    let alice = rig.register("alice").await;
+    let head = format!(
+        "POST /_matrix/media/v3/upload HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {}\r\n\
+         content-length: 900000\r\n\r\n",
+        alice.token
+    );
+    let mut uploads = Vec::new();
+    for seed in 0..limits::UPLOADS_PER_USER {
+        let (mut stream, body) = (rig.connect().await, noise(900_000, seed as u64));
+        stream.write_all(&[head.as_bytes(), &body[..899_999]].concat()).await.unwrap();
+        uploads.push((stream, body[899_999]));
+    }
+    // Each was let in while there was nothing yet.
+    while rig.files("incoming").len() < uploads.len() {
+        sleep(Duration::from_millis(5)).await;
+    }
+    for (stream, last) in &mut uploads {
+        stream.write_all(&[*last]).await.unwrap();
+    }
+    let mut taken = 0;
+    for (mut stream, _) in uploads {
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response).await.unwrap();
+        let answer = Answer::parse(&response);
+        match answer.status {
+            200 => taken += 1,
+            _ => assert_eq!(answer.error(), (403, "M_FORBIDDEN".to_owned())),
+        }
+    }
+    assert_eq!((taken, rig.files("content").len()), (2, 2));
+    rig.upload(&alice, "text/plain", &noise(200_000, 9)).await;
 }
 
 #[tokio::test]
