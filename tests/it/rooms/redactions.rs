@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{act, create, encoded, read, say, set, sync, texts};
+use super::{act, create, encoded, next, read, say, set, sync, texts};
 use crate::rig::{Member, Rig};
 
 async fn redact(rig: &Rig, who: &Member, room: &str, event: &str, reason: &str) -> String {
@@ -76,6 +76,49 @@ async fn a_redaction_can_lose_its_reason() {
     check_gone(&rig, &alice, &room, "rude").await;
     let event = read(&rig, &alice, &format!("rooms/{room}/event/{said}")).await;
     assert_eq!((&event["content"], &because(&event)["reason"]), (&json!({}), &Value::Null));
+}
+
+/// RULES R8. <https://spec.matrix.org/v1.19/client-server-api/#redactions>
+#[tokio::test]
+async fn a_redaction_may_be_sent_like_any_event() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    for version in ["10", "11", "12"] {
+        let room = create(&rig, &alice, json!({"preset": "public_chat", "room_version": version})).await;
+        act(&rig, &bob, &room, "join", json!({})).await;
+        let of_alice = say(&rig, &alice, &room, "rude", "t1").await;
+        let of_bob = say(&rig, &bob, &room, "rude", "t1").await;
+        let since = next(&sync(&rig, &alice, "").await);
+        let send = async |who: &Member, transaction: &str, content: Value| {
+            let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.redaction/{transaction}");
+            rig.send_as(who, "PUT", &path, content).await
+        };
+        for (content, error) in [
+            (json!({"redacts": of_alice}), (403, "M_FORBIDDEN")),
+            (json!({"redacts": "$none"}), (404, "M_NOT_FOUND")),
+            (json!({"redacts": 7}), (400, "M_BAD_JSON")),
+            (json!({}), (400, "M_BAD_JSON")),
+        ] {
+            assert_eq!(send(&bob, "t2", content).await.error(), error, "version {version}");
+        }
+        for (who, target) in [(&bob, &of_bob), (&alice, &of_alice)] {
+            let content = json!({"redacts": target, "reason": "manners"});
+            let sent = send(who, "t3", content.clone()).await.ok();
+            assert_eq!(send(who, "t3", content.clone()).await.ok(), sent, "it was sent before");
+            let redaction = sent["event_id"].as_str().unwrap();
+            let told = read(&rig, &alice, &format!("rooms/{room}/event/{redaction}")).await;
+            assert_eq!((&told["redacts"], &told["content"]), (&json!(target), &content), "version {version}");
+            let event = read(&rig, &alice, &format!("rooms/{room}/event/{target}")).await;
+            let because = &event["unsigned"]["redacted_because"];
+            assert_eq!((&event["content"], &because["event_id"]), (&json!({}), &json!(redaction)));
+            assert_eq!((&because["redacts"], &because["content"]), (&json!(target), &content));
+        }
+        let told = sync(&rig, &alice, &format!("since={since}")).await;
+        let told = &told["rooms"]["join"][&room]["timeline"]["events"];
+        let redacts = told.as_array().unwrap().iter().map(|event| &event["redacts"]).collect::<Vec<_>>();
+        assert_eq!(redacts, [&json!(of_bob), &json!(of_alice)], "version {version}");
+        check_gone(&rig, &alice, &room, "rude").await;
+    }
 }
 
 #[tokio::test]
