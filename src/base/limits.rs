@@ -13,6 +13,8 @@ pub const EVENT_FIELD_BYTES: usize = 255;
 pub const PREV_EVENTS: usize = 20;
 /// `auth_events` of one event.
 pub const AUTH_EVENTS: usize = 10;
+/// The id that a client gives a request to send an event, in bytes: it is kept with the event, for as long as that.
+pub const TRANSACTION_ID_BYTES: usize = 255;
 /// Depth of nested arrays and objects in any JSON from outside.
 pub const JSON_DEPTH: usize = 100;
 
@@ -235,6 +237,8 @@ pub const DIRECTORY_STEP: usize = 64;
 pub const PUBLISHED_ROOMS: usize = 100;
 /// The same in bytes of what is told of them, unless it is a single room.
 pub const PUBLISHED_ROOMS_BYTES: usize = 256 << 10;
+/// Local aliases of one room.
+pub const ALIASES: usize = 256;
 /// Local aliases under which a search of the room directory finds a room.
 pub const ROOM_ALIASES: usize = 64;
 /// What such a search looks through of one room, in bytes.
@@ -433,6 +437,7 @@ const _: () = {
         EVENT_BYTES * 2 + JOB_ALIASES * EVENT_FIELD_BYTES * 5 < JOB_BYTES,
         "a job can end a room: set its levels, and move aliases, each of which is written and deleted twice"
     );
+    assert!(ROOM_ALIASES <= ALIASES);
     assert!(EVENT_BYTES * 2 < BODY_BYTES, "an event of the largest size fits however it is written");
     assert!(BODY_BYTES * 64 < BODIES_BYTES, "many clients can send bodies at once");
     assert!(

@@ -26,6 +26,8 @@ pub enum AliasError {
     TooLong,
     #[error("the alias names a room already")]
     Taken,
+    #[error("the room has as many aliases as one may have")]
+    TooMany,
     #[error("no room has this alias")]
     Unknown,
     #[error("this server knows no such room")]
@@ -48,7 +50,7 @@ pub async fn find(app: &App, alias: OwnedRoomAliasId) -> Result<Option<OwnedRoom
 /// Gives a room another name. Its maker is in the room.
 ///
 /// # Errors
-/// The alias is not this server's or is taken, or the maker is not in the room.
+/// The alias is not this server's or is taken, the maker is not in the room, or that has enough aliases.
 pub async fn create(
     app: &App,
     maker: &Session,
@@ -69,6 +71,9 @@ pub async fn create(
         }
         if !is_joined(transaction, maker, room)? {
             return Err(AliasError::Forbidden);
+        }
+        if transaction.aliases(room).take(limits::ALIASES).count() == limits::ALIASES {
+            return Err(AliasError::TooMany);
         }
         Ok(transaction.set_alias(&alias, room, maker)?)
     };

@@ -72,6 +72,9 @@ impl From<AliasError> for Error {
             AliasError::Taken => {
                 Self::new(StatusCode::CONFLICT, ErrorKind::Unknown, "The alias names a room already")
             }
+            AliasError::TooMany => {
+                Self::forbidden("The room has as many aliases as one may have: remove another")
+            }
             AliasError::Unknown => Self::not_found("No room has this alias"),
             AliasError::UnknownRoom => Self::not_found("This server knows no such room"),
             AliasError::Forbidden => Self::forbidden("You may not change this alias"),

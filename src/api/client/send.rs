@@ -1,13 +1,14 @@
 //! Saying something in a room. <https://spec.matrix.org/v1.19/client-server-api/#sending-events-to-a-room>
 
 use ruma::{
-    CanonicalJsonObject,
+    CanonicalJsonObject, TransactionId,
     api::client::{message::send_message_event, redact::redact_event, state::send_state_event},
     events::TimelineEventType,
 };
 
 use crate::{
     api::{Error, User, caller::EvenSuspended, content},
+    base::limits,
     room::build::Draft,
     service::{App, read::look, rooms},
     store::events::Endpoint,
@@ -25,7 +26,7 @@ pub(crate) async fn message(
         content: content::canonical(&request.body)?,
         redacts: None,
     };
-    let by = Some((Endpoint::Send, request.txn_id.to_string()));
+    let by = Some((Endpoint::Send, bounded(&request.txn_id)?));
     let event_id = rooms::send(&app, &user, &request.room_id, draft, by).await?;
     Ok(send_message_event::v3::Response::new(event_id))
 }
@@ -70,7 +71,14 @@ pub(crate) async fn redact(
     content.extend(request.reason.map(|reason| ("reason".to_owned(), reason.into())));
     let kind = TimelineEventType::RoomRedaction;
     let draft = Draft { kind, state_key: None, content, redacts: Some(request.event_id) };
-    let by = Some((Endpoint::Redact, request.txn_id.to_string()));
+    let by = Some((Endpoint::Redact, bounded(&request.txn_id)?));
     let event_id = rooms::send(&app, &user, &request.room_id, draft, by).await?;
     Ok(redact_event::v3::Response::new(event_id))
+}
+
+fn bounded(id: &TransactionId) -> Result<String, Error> {
+    if id.as_str().len() > limits::TRANSACTION_ID_BYTES {
+        return Err(Error::invalid_param("A transaction id has at most 255 bytes"));
+    }
+    Ok(id.to_string())
 }

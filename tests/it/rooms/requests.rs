@@ -1,6 +1,7 @@
 //! What requests about rooms are refused, each with the specification's code.
 
 use serde_json::{Value, json};
+use tayberry::base::limits;
 
 use super::{act, create, read, set};
 use crate::rig::{Member, Rig};
@@ -125,6 +126,29 @@ async fn comings_and_goings_that_cannot_be_are_refused() {
         ("POST", of("forget"), json!({}), 400, "M_UNKNOWN"),
     ];
     expect(&rig, &alice, &cases).await;
+}
+
+#[tokio::test]
+async fn a_room_has_so_many_aliases() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let room = create(&rig, &alice, json!({"preset": "public_chat", "room_alias_name": "tea"})).await;
+    act(&rig, &bob, &room, "join", json!({})).await;
+    let named = async |who, method, n: usize, room: &str| {
+        let path = format!("/_matrix/client/v3/directory/room/%23tea{n}:example.org");
+        let body = if method == "PUT" { json!({"room_id": room}) } else { Value::Null };
+        rig.send_as(who, method, &path, body).await
+    };
+    for n in 1..limits::ALIASES {
+        named(&bob, "PUT", n, &room).await.ok();
+    }
+    for who in [&alice, &bob] {
+        assert_eq!(named(who, "PUT", 999, &room).await.error(), (403, "M_FORBIDDEN"));
+    }
+    named(&bob, "DELETE", 7, &room).await.ok();
+    named(&alice, "PUT", 999, &room).await.ok();
+    let other = create(&rig, &alice, json!({})).await;
+    named(&alice, "PUT", 7, &other).await.ok();
 }
 
 /// <https://spec.matrix.org/v1.19/client-server-api/#mroomcanonical_alias>

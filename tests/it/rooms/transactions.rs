@@ -1,6 +1,7 @@
 //! Requests that are sent again. <https://spec.matrix.org/v1.19/client-server-api/#transaction-identifiers>
 
 use serde_json::{Value, json};
+use tayberry::base::limits;
 
 use super::{create, next, read, say, sync};
 use crate::{
@@ -55,4 +56,21 @@ async fn messages_to_devices_have_such_ids_as_well() {
     let answer = sync(&rig, &bob, &format!("since={since}")).await;
     let events = answer["to_device"]["events"].as_array().unwrap();
     assert_eq!(events.iter().map(|event| &event["content"]["note"]).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[tokio::test]
+async fn a_transaction_id_has_a_bound() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    let room = create(&rig, &alice, json!({})).await;
+    let (longest, long) =
+        ("t".repeat(limits::TRANSACTION_ID_BYTES), "t".repeat(limits::TRANSACTION_ID_BYTES + 1));
+    let said = say(&rig, &alice, &room, "once", &longest).await;
+    for endpoint in ["send/m.room.message".to_owned(), format!("redact/{said}")] {
+        let path = |id: &str| format!("/_matrix/client/v3/rooms/{room}/{endpoint}/{id}");
+        let refused =
+            rig.send_as(&alice, "PUT", &path(&long), json!({"msgtype": "m.text", "body": "x"})).await;
+        assert_eq!(refused.error(), (400, "M_INVALID_PARAM"), "{endpoint}");
+        rig.send_as(&alice, "PUT", &path(&longest), json!({"msgtype": "m.text", "body": "x"})).await.ok();
+    }
 }
