@@ -36,7 +36,11 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
             for line in errors.lines() {
                 say!("{line}");
             }
-            return Err(anyhow!("mistakes in the configuration: {}", errors.lines().len()).into());
+            return Err(anyhow!(
+                "mistakes in the configuration: {}; mend what the lines name",
+                errors.lines().len()
+            )
+            .into());
         }
         Err(errors) => return Err(Failure::Error(errors.into())),
     }

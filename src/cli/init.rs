@@ -52,7 +52,8 @@ fn init(server_name: &ServerName, dir: &Path) -> anyhow::Result<()> {
             bail!("{} is there already and stays as it is; choose another --dir", path.display());
         }
     }
-    let failed = |path: &Path| format!("{} can't be written", path.display());
+    let failed =
+        |path: &Path| format!("{} can't be written, so choose another --dir or user", path.display());
     fs::create_dir_all(dir).with_context(|| failed(dir))?;
     write(&file, &text).with_context(|| failed(&file))?;
     let private = DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir);

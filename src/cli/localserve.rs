@@ -28,7 +28,7 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     let mut dir = PathBuf::from("./tayberry-data");
     while let Some(argument) = arguments.next()? {
         match argument {
-            Long("port") => port = arguments.value()?.parse()?,
+            Long("port") => port = arguments.value()?.parse_with(number)?,
             Long("data-dir") => dir = arguments.value()?.into(),
             other => return Err(other.unexpected().into()),
         }
@@ -50,6 +50,10 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
         }
         result => Ok(result?),
     }
+}
+
+fn number(text: &str) -> Result<u16, &'static str> {
+    text.parse().map_err(|_| "a port is a number up to 65535")
 }
 
 /// The configuration of a server that nobody configured.

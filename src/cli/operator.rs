@@ -2,6 +2,7 @@
 //! store, under the lock that a server would hold.
 
 use std::{
+    fs,
     io::{self, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -66,7 +67,9 @@ impl Operator {
 
     /// Finds the server, which must run.
     pub(super) fn running(place: Place) -> Result<Self, Failure> {
-        let dir = place.config()?.0.data_dir;
+        let config = place.config()?.0;
+        check_folder(&config)?;
+        let dir = config.data_dir;
         let none = || anyhow!("no server runs on {}: start it, or look into its log", dir.display());
         Ok(Self::running_on(&dir)?.with_context(none)?)
     }
@@ -76,7 +79,10 @@ impl Operator {
         match UnixStream::connect(&socket) {
             Ok(_) => Ok(Some(Self::Running(socket))),
             Err(error)
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::ConnectionRefused
+                ) =>
             {
                 Ok(None)
             }
@@ -87,9 +93,7 @@ impl Operator {
     }
 
     fn stopped(config: Config, configured: bool) -> anyhow::Result<Self> {
-        if !config.signing_key_file().exists() {
-            bail!("{} is not a server's data folder: name another", config.data_dir.display());
-        }
+        check_folder(&config)?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let mut parts = open::parts(config)?;
         if !configured {
@@ -108,6 +112,17 @@ impl Operator {
             Self::Running(socket) => ask(socket, &command),
             Self::Stopped(runtime, app) => Ok(runtime.block_on(operator::run(app, command))?),
         }
+    }
+}
+
+/// Checks that a server has been on the data folder, or `init` was.
+fn check_folder(config: &Config) -> anyhow::Result<()> {
+    match fs::metadata(config.signing_key_file()) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            bail!("{} is not a server's data folder: name another", config.data_dir.display())
+        }
+        // What else is wrong, whoever opens it says.
+        _ => Ok(()),
     }
 }
 

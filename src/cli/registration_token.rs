@@ -1,5 +1,7 @@
 //! `tayberry registration-token`: invitations to register on a server, whether it runs or not.
 
+use std::time::Duration;
+
 use lexopt::prelude::*;
 use serde_json::json;
 
@@ -40,9 +42,9 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
         match argument {
             Long("config") => place.config = Some(arguments.value()?.into()),
             Long("data-dir") => place.data_dir = Some(arguments.value()?.into()),
-            Long("uses") if verb == "create" => uses = Some(arguments.value()?.parse()?),
+            Long("uses") if verb == "create" => uses = Some(arguments.value()?.parse_with(number)?),
             Long("expires") if verb == "create" => {
-                lifetime = Some(arguments.value()?.parse_with(duration::parse)?);
+                lifetime = Some(arguments.value()?.parse_with(lasting)?);
             }
             Long("json") => json = true,
             Value(value) if verb != "list" && token.is_none() => token = Some(value.string()?),
@@ -71,6 +73,16 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
         }
         _ => Err(Failure::Usage(format!("there is no '{verb}'").into())),
     }
+}
+
+/// A number of accounts.
+fn number(text: &str) -> Result<u32, &'static str> {
+    text.parse().ok().filter(|number| *number > 0).ok_or("how many accounts is a whole number from 1 on")
+}
+
+fn lasting(text: &str) -> Result<Duration, &'static str> {
+    let time = duration::parse(text)?;
+    if time.is_zero() { Err("it would never be good") } else { Ok(time) }
 }
 
 fn list(json: bool, place: Place) -> Result<(), Failure> {

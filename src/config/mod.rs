@@ -76,7 +76,10 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        let failed = |error| ConfigErrors::new([format!("{} can't be read: {error}", path.display())]);
+        let failed = |error| {
+            let remedy = "name a file that is this user's, or let `tayberry init` write one";
+            ConfigErrors::new([format!("{} can't be read: {error}; {remedy}", path.display())])
+        };
         Self::parse(path, &fs::read_to_string(path).map_err(failed)?)
     }
 

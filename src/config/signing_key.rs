@@ -26,7 +26,7 @@ pub enum SigningKeyError {
     Read { path: PathBuf, source: io::Error },
     #[error("the signing key {path} can't be written: {source}")]
     Write { path: PathBuf, source: io::Error },
-    #[error("{path} holds no signing key: its line must be `ed25519 VERSION SEED`")]
+    #[error("{path} holds no signing key: its line must be `ed25519 VERSION SEED`; restore it from a backup")]
     Form { path: PathBuf },
 }
 

@@ -43,7 +43,9 @@ pub struct Registered {
 /// Why there is no new account.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
-    #[error("a user name has only a-z, 0-9 and . _ = - / +, and is not too long")]
+    #[error(
+        "a user name is what stands between @ and the colon; it has only a-z, 0-9 and . _ = - / +, and is not too long"
+    )]
     InvalidName,
     #[error("the user name is taken: choose another")]
     Taken,

@@ -14,7 +14,7 @@ use crate::{
 pub enum RegistrationTokenError {
     #[error("a registration token has 1 to 64 characters of A-Z, a-z, 0-9, '-', '.', '_' and '~'")]
     Malformed,
-    #[error("there is a registration token with this text already")]
+    #[error("there is a registration token with this text already: choose another")]
     Taken,
     #[error(transparent)]
     Store(#[from] StoreError),

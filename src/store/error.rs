@@ -47,7 +47,9 @@ pub enum OpenError {
     #[error("the data folder is not whole: {0}; restore it from a backup")]
     Inconsistent(&'static str),
     /// A store can't be read.
-    #[error("the data folder {dir} can't be opened: {source}; is it this user's, and is the disk well?")]
+    #[error(
+        "the data folder {dir} can't be opened: {source}; is it this user's, and is the disk well? If it is damaged, restore it from a backup"
+    )]
     Store { dir: PathBuf, source: StoreError },
     /// As above, where the folder is known to the caller.
     #[error(transparent)]

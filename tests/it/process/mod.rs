@@ -1,6 +1,7 @@
 //! The built binary as a process: what it prints, how it ends, what it tells systemd.
 
 mod config;
+mod failures;
 mod full;
 mod localserve;
 mod operator;
@@ -43,7 +44,7 @@ fn a_command_line_is_understood_or_explained() {
         (&[], 2, "a command is missing"),
         (&["dance"], 2, "there is no command 'dance'"),
         (&["localserve", "--dance"], 2, "'--dance'"),
-        (&["localserve", "--port", "many"], 2, "many"),
+        (&["localserve", "--port", "many"], 2, "a number up to 65535"),
         (&["localserve", "--port", "0"], 2, "can't be 0"),
         (&["init"], 2, "--server-name NAME is missing"),
         (&["init", "--server-name", "not a name"], 2, "not a name"),
@@ -77,6 +78,9 @@ fn a_command_line_is_understood_or_explained() {
         (&["verify", "all"], 2, "all"),
         (&["registration-token", "--help"], 0, "--expires"),
         (&["registration-token", "create", "--expires", "soon"], 2, "30m, 12h or 7d"),
+        (&["registration-token", "create", "--expires", "0m"], 2, "never be good"),
+        (&["registration-token", "create", "--uses", "0"], 2, "a whole number from 1 on"),
+        (&["registration-token", "create", "--uses", "many"], 2, "a whole number from 1 on"),
         (&["registration-token", "delete", "--data-dir", "b"], 2, "TOKEN is missing"),
     ] {
         let Output { status, stdout, stderr } = run(arguments);
