@@ -89,7 +89,7 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         let value = self.deeper()?;
-        let mut seen = HashSet::new();
+        let mut seen = Seen::default();
         while let Some(Key(key)) = entries.next_key()? {
             if !seen.insert(key) {
                 return Err(A::Error::custom("duplicate key"));
@@ -101,8 +101,32 @@ impl<'de> Visitor<'de> for Strict {
 }
 
 /// A key, borrowed unless it holds escapes: `"a"` and `"\u0061"` are one key.
-#[derive(Deserialize, PartialEq, Eq, Hash)]
+#[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The keys of one object. Nearly all have few, which are compared faster than hashed.
+#[derive(Default)]
+struct Seen<'a> {
+    few: Vec<Cow<'a, str>>,
+    many: HashSet<Cow<'a, str>>,
+}
+
+impl<'a> Seen<'a> {
+    /// Adds a key; false if it is there.
+    fn insert(&mut self, key: Cow<'a, str>) -> bool {
+        if self.few.contains(&key) {
+            return false;
+        }
+        if self.few.len() == FEW {
+            return self.many.insert(key);
+        }
+        self.few.push(key);
+        true
+    }
+}
+
+/// As many keys are compared one by one.
+const FEW: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -129,6 +153,19 @@ mod tests {
     fn duplicate_keys_are_refused_however_they_are_written() {
         for twice in [r#"{"a":1,"a":1}"#, r#"{"a":1,"\u0061":2}"#, r#"[{"x":{"b":1,"c":2,"b":3}}]"#] {
             assert_eq!(check(twice.as_bytes()), Err(Fault::Refused), "{twice}");
+        }
+    }
+
+    #[test]
+    fn duplicate_keys_are_found_among_many() {
+        let keys = 3 * FEW;
+        let object = |last: usize| {
+            let keys: Vec<_> = (0..keys).chain([last]).map(|n| format!(r#""{n}":0"#)).collect();
+            format!("{{{}}}", keys.join(","))
+        };
+        assert_eq!(check(object(keys).as_bytes()), Ok(()));
+        for twice in 0..keys {
+            assert_eq!(check(object(twice).as_bytes()), Err(Fault::Refused), "{twice}");
         }
     }
 
