@@ -2,7 +2,7 @@
 //! backup only. <https://spec.matrix.org/v1.19/client-server-api/#server-side-key-backups>
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 use super::App;
 use crate::{
@@ -171,16 +171,21 @@ pub async fn put(
             let mut state = backup.state;
             let mut is_changed = false;
             for (key, new) in keys.iter().zip(&ranks) {
-                match kept(transaction, &backup, key)? {
-                    Some((_, rank)) if rank <= *new => continue,
-                    Some((bytes, _)) => state.bytes = state.bytes.saturating_sub(bytes),
-                    None => state.count += 1,
+                // Most are new, and asking first would cost as much as adding.
+                if transaction.add_backed_up_key(&backup, key)? {
+                    state.count += 1;
+                } else {
+                    let (bytes, rank) = kept(transaction, &backup, key)?;
+                    if rank <= *new {
+                        continue;
+                    }
+                    state.bytes = state.bytes.saturating_sub(bytes);
+                    transaction.set_backed_up_key(&backup, key)?;
                 }
                 state.bytes += key.bytes();
                 if others + state.bytes > limits::BACKUP_BYTES {
                     return Err(BackupError::TooMany);
                 }
-                transaction.set_backed_up_key(&backup, key)?;
                 is_changed = true;
             }
             if is_changed {
@@ -246,16 +251,20 @@ struct Rank {
 /// The rank of a key of the right form.
 fn rank(key: &BackedUpKey) -> Option<Rank> {
     #[derive(Deserialize)]
-    struct Data {
+    struct Data<'a> {
         is_verified: bool,
         first_message_index: u64,
         forwarded_count: u64,
-        #[serde(rename = "session_data")]
-        _session_data: Map<String, Value>,
+        #[serde(borrow)]
+        session_data: &'a RawValue,
     }
-    let Data { is_verified, first_message_index, forwarded_count, .. } =
+    let Data { is_verified, first_message_index, forwarded_count, session_data } =
         serde_json::from_str(&key.data).ok()?;
-    Some(Rank { is_unverified: !is_verified, first_message_index, forwarded_count })
+    session_data.get().starts_with('{').then_some(Rank {
+        is_unverified: !is_verified,
+        first_message_index,
+        forwarded_count,
+    })
 }
 
 /// Whether a key has the right size.
@@ -264,15 +273,15 @@ fn fits(BackedUpKey { session_id, data, .. }: &BackedUpKey) -> bool {
 }
 
 /// The bytes and the rank of the key that a backup has of the same session.
-fn kept(view: &View<'_>, backup: &KeyBackup, key: &BackedUpKey) -> Result<Option<(u64, Rank)>, StoreError> {
-    let kept = view.backed_up_key(backup, &key.room_id, &key.session_id)?;
+fn kept(view: &View<'_>, backup: &KeyBackup, key: &BackedUpKey) -> Result<(u64, Rank), StoreError> {
     let corrupt = || StoreError::corrupt("backed_up_keys", key.session_id.as_bytes(), "the key has no rank");
-    kept.map(|kept| Ok((kept.bytes(), rank(&kept).ok_or_else(corrupt)?))).transpose()
+    let kept = view.backed_up_key(backup, &key.room_id, &key.session_id)?.ok_or_else(corrupt)?;
+    Ok((kept.bytes(), rank(&kept).ok_or_else(corrupt)?))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

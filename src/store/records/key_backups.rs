@@ -168,6 +168,14 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// Adds the key of a session that a backup has none of; false if it has one.
+    pub fn add_backed_up_key(&mut self, backup: &KeyBackup, key: &BackedUpKey) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO backed_up_keys (backup, room_id, session_id, data) VALUES (?1, ?2, ?3, ?4)
+                   ON CONFLICT DO NOTHING";
+        let row = (backup.number, &key.room_id, &key.session_id, &key.data);
+        Ok(self.sql().prepare_cached(sql)?.execute(row)? > 0)
+    }
+
     /// Sets the key of a session.
     pub fn set_backed_up_key(&mut self, backup: &KeyBackup, key: &BackedUpKey) -> Result<(), StoreError> {
         let sql = "INSERT INTO backed_up_keys (backup, room_id, session_id, data) VALUES (?1, ?2, ?3, ?4)
@@ -310,7 +318,7 @@ mod tests {
             let others = transaction.newest_key_backup(BOB)?.unwrap();
             let [a, b, c] = [key("!r", "a", "1"), key("!r", "b", "2"), key("!s", "a", "3")];
             for key in [&c, &b, &a] {
-                transaction.set_backed_up_key(&backup, key)?;
+                assert!(transaction.add_backed_up_key(&backup, key)?);
             }
             transaction.set_backed_up_key(&others, &a)?;
             let all = |tx: &Transaction<'_>, backup: &KeyBackup| tx.backed_up_keys(backup, None, ("", ""), 9);
@@ -321,6 +329,8 @@ mod tests {
             assert_eq!(transaction.backed_up_keys(&backup, None, ("!r", "b"), 9)?, [c]);
             assert_eq!(transaction.backed_up_keys(&backup, Some("!r"), ("", ""), 9)?, [a.clone(), b.clone()]);
             assert_eq!(transaction.backed_up_keys(&backup, Some("!r"), ("!r", "a"), 9)?, [b]);
+            assert!(!transaction.add_backed_up_key(&backup, &key("!r", "b", "4"))?);
+            assert_eq!(transaction.backed_up_key(&backup, "!r", "b")?.unwrap().data, "2");
             let newer = key("!r", "b", "ü");
             transaction.set_backed_up_key(&backup, &newer)?;
             assert_eq!(transaction.backed_up_key(&backup, "!r", "b")?.as_ref(), Some(&newer));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use ruma::{
-    RoomId, UInt,
+    OwnedRoomId, RoomId, UInt,
     api::{
         client::backup::{
             BackupAlgorithm, KeyBackupData, add_backup_keys, add_backup_keys_for_room,
@@ -103,7 +103,7 @@ pub(crate) async fn put_all(
     EvenSuspended(user): EvenSuspended,
     request: add_backup_keys::v3::Request,
 ) -> Result<add_backup_keys::v3::Response, Error> {
-    let keys = request.rooms.iter().flat_map(|(room_id, room)| of_room(room_id, &room.sessions));
+    let keys = request.rooms.into_iter().flat_map(|(room_id, room)| of_room(room_id, room.sessions));
     let state = key_backup::put(&app, user.number, request.version, keys.collect()).await?;
     let (etag, count) = shown(state);
     Ok(add_backup_keys::v3::Response::new(etag, count))
@@ -115,7 +115,7 @@ pub(crate) async fn put_room(
     EvenSuspended(user): EvenSuspended,
     request: add_backup_keys_for_room::v3::Request,
 ) -> Result<add_backup_keys_for_room::v3::Response, Error> {
-    let keys = of_room(&request.room_id, &request.sessions).collect();
+    let keys = of_room(request.room_id, request.sessions).collect();
     let (etag, count) = shown(key_backup::put(&app, user.number, request.version, keys).await?);
     Ok(add_backup_keys_for_room::v3::Response::new(etag, count))
 }
@@ -126,7 +126,7 @@ pub(crate) async fn put_session(
     EvenSuspended(user): EvenSuspended,
     request: add_backup_keys_for_session::v3::Request,
 ) -> Result<add_backup_keys_for_session::v3::Response, Error> {
-    let key = key(&request.room_id, &request.session_id, &request.session_data);
+    let key = key(&request.room_id, request.session_id, request.session_data);
     let (etag, count) = shown(key_backup::put(&app, user.number, request.version, vec![key]).await?);
     Ok(add_backup_keys_for_session::v3::Response::new(etag, count))
 }
@@ -255,16 +255,16 @@ fn shown(state: BackupState) -> (String, UInt) {
     (state.etag.to_string(), UInt::new_saturating(state.count))
 }
 
-fn of_room<'a>(
-    room_id: &'a RoomId,
-    sessions: &'a BTreeMap<String, Raw<KeyBackupData>>,
-) -> impl Iterator<Item = BackedUpKey> + 'a {
-    sessions.iter().map(|(session_id, data)| key(room_id, session_id, data))
+fn of_room(
+    room_id: OwnedRoomId,
+    sessions: BTreeMap<String, Raw<KeyBackupData>>,
+) -> impl Iterator<Item = BackedUpKey> {
+    sessions.into_iter().map(move |(session_id, data)| key(&room_id, session_id, data))
 }
 
-fn key(room_id: &RoomId, session_id: &str, data: &Raw<KeyBackupData>) -> BackedUpKey {
-    let data = data.json().get().to_owned();
-    BackedUpKey { room_id: room_id.as_str().to_owned(), session_id: session_id.to_owned(), data }
+fn key(room_id: &RoomId, session_id: String, data: Raw<KeyBackupData>) -> BackedUpKey {
+    let data = Box::<str>::from(data.into_json()).into_string();
+    BackedUpKey { room_id: room_id.as_str().to_owned(), session_id, data }
 }
 
 fn raw(data: String) -> Result<Raw<KeyBackupData>, Error> {
