@@ -57,16 +57,15 @@ pub async fn send(
             }
             let (mut count, mut bytes) = (0, 0);
             for (localpart, messages) in &local {
-                let Some(account) = transaction.account(localpart)? else { continue };
-                for (device, content) in addressed(transaction, account.number, messages)? {
+                for (user, device, content) in addressed(transaction, localpart, messages)? {
                     count += 1;
                     bytes += content.len();
                     if count > limits::TO_DEVICE_SENT || bytes > limits::TO_DEVICE_SENT_BYTES {
                         return Err(SendError::TooMuch);
                     }
                     transaction.add_to_device(device, sender_id.as_str(), &event_type, content)?;
+                    transaction.touch(Topic::User(user));
                 }
-                transaction.touch(Topic::User(account.number));
             }
             Ok(transaction.add_sent_to_device(sender, &event_type, &transaction_id)?)
         })
@@ -85,13 +84,13 @@ pub async fn acknowledge(app: &App, device: DeviceNumber, until: Position) {
 /// Which device of a user gets what. A message to all devices goes to those that get none of their own.
 fn addressed<'a>(
     view: &View<'_>,
-    user: UserNumber,
+    localpart: &str,
     messages: &'a BTreeMap<DeviceIdOrAllDevices, String>,
-) -> Result<Vec<(DeviceNumber, &'a str)>, StoreError> {
+) -> Result<Vec<(UserNumber, DeviceNumber, &'a str)>, StoreError> {
     let to_all = messages.get(&DeviceIdOrAllDevices::AllDevices);
-    let devices = view.devices(user)?.into_iter().filter_map(|device| {
-        let own = messages.get(&DeviceIdOrAllDevices::DeviceId(device.id.into()));
-        Some((device.number, own.or(to_all)?.as_str()))
+    let devices = view.devices_of_localpart(localpart)?.into_iter().filter_map(|(user, device, id)| {
+        let own = messages.get(&DeviceIdOrAllDevices::DeviceId(id.into()));
+        Some((user, device, own.or(to_all)?.as_str()))
     });
     Ok(devices.collect())
 }

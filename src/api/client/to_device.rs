@@ -41,7 +41,7 @@ fn texts(
     messages: BTreeMap<DeviceIdOrAllDevices, Raw<AnyToDeviceEventContent>>,
 ) -> Result<BTreeMap<DeviceIdOrAllDevices, String>, Error> {
     let texts = messages.into_iter().map(|(device, content)| match content.into_json() {
-        content if content.get().starts_with('{') => Ok((device, content.get().to_owned())),
+        content if content.get().starts_with('{') => Ok((device, Box::<str>::from(content).into_string())),
         _ => Err(Error::bad_json("A message's content is a JSON object")),
     });
     texts.collect()

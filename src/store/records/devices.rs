@@ -32,6 +32,18 @@ impl View<'_> {
         Ok(statement.query_map([user], read)?.collect::<Result<_, _>>()?)
     }
 
+    /// The user with this localpart and each of their devices by its id.
+    pub fn devices_of_localpart(
+        &self,
+        localpart: &str,
+    ) -> Result<Vec<(UserNumber, DeviceNumber, String)>, StoreError> {
+        let sql = "SELECT users.number, devices.number, id FROM users JOIN devices ON user = users.number
+                   WHERE localpart = ?1";
+        let mut statement = self.sql().prepare_cached(sql)?;
+        let rows = statement.query_map([localpart], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// Whether the account of a device is locked; none if there is no such device any more.
     pub fn is_locked(&self, device: DeviceNumber) -> Result<Option<bool>, StoreError> {
         let sql = "SELECT locked FROM devices JOIN users ON users.number = user WHERE devices.number = ?1";
