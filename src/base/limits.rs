@@ -21,7 +21,7 @@ pub const JSON_DEPTH: usize = 100;
 /// Threads that run the server's tasks, at most; fewer where there are fewer cores.
 pub const WORKER_THREADS: usize = 4;
 /// Threads for work that blocks: reading the store, hashing passwords, compressing.
-pub const BLOCKING_THREADS: usize = 12;
+pub const BLOCKING_THREADS: usize = 16;
 /// The stack of each such thread, in bytes.
 pub const STACK_BYTES: usize = 1 << 20;
 
@@ -127,6 +127,10 @@ pub const PUBLISHED_KEY_BYTES: usize = 16 << 10;
 pub const KEY_ID_BYTES: usize = 255;
 /// One-time keys that a device may have on the server.
 pub const ONE_TIME_KEYS: u64 = 1_000;
+/// Threads that check the signatures of one-time keys.
+pub const KEY_CHECKS: usize = 4;
+/// One-time keys for which another such thread is worth its wake-up.
+pub const KEYS_CHECKED: usize = 12;
 /// One-time keys that were given out and are remembered for each device.
 pub const GIVEN_KEYS: usize = 1_000;
 /// One-time keys that one job takes.
@@ -424,7 +428,8 @@ pub const SYNC_WAIT: Duration = Duration::from_secs(120);
 
 const _: () = {
     assert!(
-        READERS + PASSWORD_PERMITS + COMPRESSIONS + MEDIA_THREADS + THUMBNAILS <= BLOCKING_THREADS,
+        READERS + PASSWORD_PERMITS + COMPRESSIONS + MEDIA_THREADS + THUMBNAILS + KEY_CHECKS
+            <= BLOCKING_THREADS,
         "no permit waits for a thread"
     );
     assert!(UPLOADS_PER_USER * 8 <= UPLOADS && DOWNLOADS_PER_USER * 8 <= DOWNLOADS);

@@ -3,7 +3,7 @@
 use std::{ops::Deref, sync::Arc, time::Duration};
 
 use ruma::{OwnedServerName, signatures::Ed25519KeyPair};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::{
     accounts::LogInToken, heard::Count, media::Repository, passwords::Passwords, presence::Presence,
@@ -46,6 +46,8 @@ pub struct Shared {
     /// On the monotonic clock.
     pub(super) started: Duration,
     pub(super) passwords: Passwords,
+    /// A permit for each thread that checks one-time keys.
+    pub(super) key_checks: Arc<Semaphore>,
     pub(super) uia: uia::Sessions,
     pub(super) nonces: Nonces,
     /// Whom each log-in token logs in.
@@ -65,6 +67,7 @@ impl App {
         Self(Arc::new(Shared {
             started: parts.clock.monotonic(),
             passwords: Passwords::new(parts.rng.clone()),
+            key_checks: Arc::new(Semaphore::new(limits::KEY_CHECKS)),
             uia: uia::Sessions::new(limits::UIA_SESSIONS, limits::UIA_LIFETIME),
             nonces: Nonces::new(limits::NONCES, limits::NONCE_LIFETIME),
             log_in_tokens: Expiring::new(limits::LOG_IN_TOKENS, limits::LOG_IN_TOKEN_LIFETIME),

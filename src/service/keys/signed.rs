@@ -1,5 +1,7 @@
 //! JSON that a device or a user signed. <https://spec.matrix.org/v1.19/appendices/#signing-json>
 
+use std::collections::BTreeMap;
+
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, UserId};
 use vodozemac::{Ed25519PublicKey, Ed25519Signature};
 
@@ -29,9 +31,8 @@ impl Signed {
 
     /// What is signed.
     pub(super) fn signed_text(&self) -> String {
-        let mut object = self.0.clone();
-        object.remove("signatures");
-        text(&object)
+        let fields = self.0.iter().filter(|(name, _)| *name != "signatures");
+        serde_json::to_string(&fields.collect::<BTreeMap<_, _>>()).expect("canonical JSON has a text")
     }
 
     /// A field with a text.

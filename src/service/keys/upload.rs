@@ -1,9 +1,10 @@
 //! What a device publishes: its identity keys, and one-time keys for others to begin a session with.
 //! <https://spec.matrix.org/v1.19/client-server-api/#uploading-keys>
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use ruma::UserId;
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use tokio::task::spawn_blocking;
 use vodozemac::Ed25519PublicKey;
 
 use super::{KeyError, signed::Signed};
@@ -27,30 +28,47 @@ pub type Counts = BTreeMap<String, u64>;
 /// Keeps what a device published; returns how many one-time keys it has then. Nothing is kept unless all is.
 pub async fn upload(app: &App, session: &Session, uploaded: Uploaded) -> Result<Counts, KeyError> {
     let (user, device) = (session.number, session.device);
-    let (user_id, device_id) = (session.user_id.clone(), session.device_id.clone());
-    let id = session.device_id.to_string();
-    let checked = app.store.read(move |view| check(view, device, uploaded, (&user_id, device_id.as_str())));
-    let Checked { known, device_keys, one_time_keys, fallback_keys } = match checked.await? {
-        Ok(checked) => checked,
-        Err(counts) => return Ok(counts),
+    let Uploaded { device_keys, one_time_keys, fallback_keys } = uploaded;
+    if device_keys.is_none() && one_time_keys.is_empty() && fallback_keys.is_empty() {
+        return Ok(app.store.read(move |view| counts(view, device)).await?);
+    }
+    let (user_id, device_id) = (&*session.user_id, session.device_id.as_str());
+    let device_keys = device_keys.map(|text| device_keys_of(&text, user_id, device_id)).transpose()?;
+    // Those by which the one-time keys are judged, unless they come with them.
+    let relied_on = match &device_keys {
+        Some(_) => None,
+        None => Some(app.store.read(move |view| view.keys_of_device(device)).await?),
     };
+    let key = match (&device_keys, &relied_on) {
+        (Some(keys), _) => keys.device_key(),
+        (None, relied_on) => {
+            relied_on.iter().flatten().next().map(|keys| signing_key(keys)).transpose()?.flatten()
+        }
+    };
+    let signer = Signer { user_id: session.user_id.clone(), device_id: session.device_id.clone(), key };
+    let signer = Arc::new(signer);
+    let one_time_keys = check(app, &signer, one_time_keys).await?;
+    let fallback_keys = check(app, &signer, fallback_keys).await?;
+    let device_keys = device_keys.map(|keys| keys.text());
     app.store
         .write(move |transaction| {
             if transaction.is_locked(device)?.is_none() {
                 return Err(KeyError::LoggedOut);
             }
-            if transaction.keys_of_device(device)? != known {
+            let known = transaction.keys_of_device(device)?;
+            if relied_on.as_ref().is_some_and(|relied_on| known != *relied_on) {
                 return Err(KeyError::Raced);
             }
             if let Some(keys) = device_keys.as_ref().filter(|keys| known.as_ref() != Some(keys)) {
+                let id = signer.device_id.as_str();
                 // With another key of its own the device is another one: what it signed with the old one is worth
                 // nothing now.
                 if let Some(known) = &known
                     && signing_key(known)? != signing_key(keys)?
                 {
-                    transaction.remove_signed_by_device(user, device, &id)?;
+                    transaction.remove_signed_by_device(user, device, id)?;
                 }
-                transaction.set_device_keys(user, device, &id, keys)?;
+                transaction.set_device_keys(user, device, id, keys)?;
                 transaction.change_keys(user)?;
             }
             for key in &one_time_keys {
@@ -85,36 +103,30 @@ pub fn unused_fallback_keys(view: &View<'_>, device: DeviceNumber) -> Result<Vec
     view.unused_fallback_keys(device)
 }
 
-struct Checked {
-    /// The keys that the device had.
-    known: Option<String>,
-    device_keys: Option<String>,
-    one_time_keys: Vec<OneTimeKey>,
-    fallback_keys: Vec<OneTimeKey>,
-}
-
-/// Checks what was uploaded; of nothing, gives the counts.
-fn check(
-    view: &View<'_>,
-    device: DeviceNumber,
-    uploaded: Uploaded,
-    (user_id, device_id): (&UserId, &str),
-) -> Result<Result<Checked, Counts>, KeyError> {
-    let Uploaded { device_keys, one_time_keys, fallback_keys } = uploaded;
-    let device_keys = device_keys.map(|text| device_keys_of(&text, user_id, device_id)).transpose()?;
-    if device_keys.is_none() && one_time_keys.is_empty() && fallback_keys.is_empty() {
-        return Ok(Err(counts(view, device)?));
+/// Checks one-time keys or fallback keys: many on several threads at once, since each takes a signature's time.
+async fn check(
+    app: &App,
+    signer: &Arc<Signer>,
+    mut keys: Vec<(String, String)>,
+) -> Result<Vec<OneTimeKey>, KeyError> {
+    let threads = keys.len().div_ceil(limits::KEYS_CHECKED).clamp(1, limits::KEY_CHECKS);
+    let each = keys.len().div_ceil(threads);
+    let mut checks = Vec::with_capacity(threads);
+    while !keys.is_empty() {
+        let part = keys.split_off(keys.len() - each.min(keys.len()));
+        let permit = app.key_checks.clone().acquire_owned().await.expect("the permits are never closed");
+        let signer = signer.clone();
+        checks.push(spawn_blocking(move || {
+            let _permit = permit;
+            part.into_iter().map(|key| signer.check(key)).collect::<Result<Vec<_>, _>>()
+        }));
     }
-    let known = view.keys_of_device(device)?;
-    let key = match &device_keys {
-        Some(keys) => keys.device_key(),
-        None => known.as_deref().map(signing_key).transpose()?.flatten(),
-    };
-    let signer = Signer { user_id, device_id, key };
-    let checked = |keys: Vec<_>| keys.into_iter().map(|key| signer.check(key)).collect::<Result<_, _>>();
-    let (one_time_keys, fallback_keys) = (checked(one_time_keys)?, checked(fallback_keys)?);
-    let device_keys = device_keys.map(|keys| keys.text());
-    Ok(Ok(Checked { known, device_keys, one_time_keys, fallback_keys }))
+    let mut checked = Vec::new();
+    // The last part is the first that was split off.
+    for check in checks.into_iter().rev() {
+        checked.append(&mut check.await.expect("a check doesn't panic, and nobody cancels it")?);
+    }
+    Ok(checked)
 }
 
 /// A device's keys with its own signature, and no other: what else signs them comes by another way.
@@ -140,14 +152,14 @@ fn signing_key(keys: &str) -> Result<Option<Ed25519PublicKey>, KeyError> {
 }
 
 /// The device that signs its one-time keys.
-struct Signer<'a> {
-    user_id: &'a UserId,
-    device_id: &'a str,
+struct Signer {
+    user_id: OwnedUserId,
+    device_id: OwnedDeviceId,
     /// None if the device has published no keys.
     key: Option<Ed25519PublicKey>,
 }
 
-impl Signer<'_> {
+impl Signer {
     /// Checks a one-time key or fallback key; one of an old kind is a text without signature.
     fn check(&self, (id, text): (String, String)) -> Result<OneTimeKey, KeyError> {
         let malformed = KeyError::Malformed("A one-time key's id is an algorithm, a colon, and an id");
@@ -169,10 +181,11 @@ impl Signer<'_> {
             return Err(KeyError::Malformed("A one-time key is a text, or an object with a key"));
         }
         let key = self.key.as_ref().ok_or(KeyError::Malformed("The device has not published its keys"))?;
-        if !signed.is_signed(self.user_id, self.device_id, key) {
+        let device_id = self.device_id.as_str();
+        if !signed.is_signed(&self.user_id, device_id, key) {
             return Err(KeyError::Signature);
         }
-        signed.keep_signatures(self.user_id, |id| id.strip_prefix("ed25519:") == Some(self.device_id));
+        signed.keep_signatures(&self.user_id, |id| id.strip_prefix("ed25519:") == Some(device_id));
         Ok(signed.text())
     }
 }

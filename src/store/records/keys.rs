@@ -206,19 +206,20 @@ impl Transaction<'_> {
         device: DeviceNumber,
         algorithm: &str,
     ) -> Result<Option<OneTimeKey>, StoreError> {
+        let oldest = "SELECT id, key, number FROM one_time_keys WHERE device = ?1 AND algorithm = ?2
+                      ORDER BY number LIMIT 1";
         let read = |row: &rusqlite::Row<'_>| {
             Ok(OneTimeKey { algorithm: algorithm.to_owned(), id: row.get(0)?, key: row.get(1)? })
         };
-        let oldest = "DELETE FROM one_time_keys WHERE number =
-                      (SELECT number FROM one_time_keys WHERE device = ?1 AND algorithm = ?2
-                       ORDER BY number LIMIT 1)
-                      RETURNING id, key";
-        let key = self.sql().prepare_cached(oldest)?.query_row((device, algorithm), read).optional()?;
-        if let Some(key) = &key {
-            self.add_given(device, key)?;
-        }
-        if key.is_some() {
-            return Ok(key);
+        let mut statement = self.sql().prepare_cached(oldest)?;
+        let key = statement.query_row((device, algorithm), |row| Ok((read(row)?, row.get::<_, i64>(2)?)));
+        let key = key.optional()?;
+        drop(statement);
+        if let Some((key, number)) = key {
+            let sql = "DELETE FROM one_time_keys WHERE number = ?1";
+            self.sql().prepare_cached(sql)?.execute([number])?;
+            self.add_given(device, &key)?;
+            return Ok(Some(key));
         }
         let fallback = "UPDATE fallback_keys SET used = 1 WHERE device = ?1 AND algorithm = ?2
                         RETURNING id, key";
