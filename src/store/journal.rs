@@ -11,6 +11,7 @@
 use std::{io::Read, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension};
+use zstd::bulk::Compressor;
 
 use super::{
     StoreError,
@@ -62,15 +63,25 @@ impl Puts {
     }
 }
 
+/// Packs rows. It is kept from one to the next, since what it works with is as large as many rows.
+pub(in crate::store) struct Packer(Compressor<'static>);
+
+impl Packer {
+    pub(in crate::store) fn new() -> Result<Self, StoreError> {
+        Ok(Self(Compressor::new(COMPRESSION_LEVEL)?))
+    }
+}
+
 /// Writes the row of a group.
 pub(in crate::store) fn append(
     sql: &Connection,
+    packer: &mut Packer,
     half: Half,
     position: Position,
     previous: Position,
     puts: &Puts,
 ) -> Result<(), StoreError> {
-    let row = encode(&puts.0)?;
+    let row = encode(packer, &puts.0)?;
     let insert = match half {
         Half::First => "INSERT INTO journal_0 (position, previous, puts) VALUES (?1, ?2, ?3)",
         Half::Second => "INSERT INTO journal_1 (position, previous, puts) VALUES (?1, ?2, ?3)",
@@ -145,9 +156,9 @@ pub(in crate::store) fn check(sql: &Connection) -> Result<(), StoreError> {
     before.map_or(Ok(()), |before| replay(sql, Position(before)).map(drop))
 }
 
-fn encode(puts: &[u8]) -> Result<Vec<u8>, StoreError> {
+fn encode(packer: &mut Packer, puts: &[u8]) -> Result<Vec<u8>, StoreError> {
     let mut row = vec![VERSION];
-    row.extend(zstd::bulk::compress(puts, COMPRESSION_LEVEL)?);
+    row.extend(packer.0.compress(puts)?);
     row.extend(crc32fast::hash(&row).to_be_bytes());
     Ok(row)
 }

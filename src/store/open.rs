@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use super::{
     Inner, OpenError, Options, Store, StoreError,
     checkpoint::{self, Checkpointer},
-    journal::{self, Half, Puts},
+    journal::{self, Half, Packer, Puts},
     lmdb::Lmdb,
     notify::Waiters,
     records::{connection, migrations},
@@ -75,6 +75,7 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
         checkpoints,
         pointer,
         pending: VecDeque::new(),
+        packer: Packer::new().map_err(failed)?,
         half,
         prune,
         wal,
@@ -123,7 +124,14 @@ fn initialise(sql: &mut Connection, rng: &Rng) -> Result<(), StoreError> {
     if transaction.execute(identity, (rng.bytes::<16>(), rng.bytes::<32>()))? == 0 {
         return Ok(());
     }
-    journal::append(&transaction, Half::First, Position(0), Position(0), &Puts::default())?;
+    journal::append(
+        &transaction,
+        &mut Packer::new()?,
+        Half::First,
+        Position(0),
+        Position(0),
+        &Puts::default(),
+    )?;
     Ok(transaction.commit()?)
 }
 

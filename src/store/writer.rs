@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use super::{
     StoreError, Transaction, View,
     checkpoint::{Done, Work},
-    journal::{self, Half, Puts},
+    journal::{self, Half, Packer, Puts},
     lmdb::Lmdb,
     notify::{Topic, Waiters},
     tail::Tail,
@@ -66,6 +66,7 @@ pub(in crate::store) struct Writer {
     /// What was published last.
     pub(in crate::store) pointer: Pointer,
     pub(in crate::store) pending: VecDeque<Box<dyn Job>>,
+    pub(in crate::store) packer: Packer,
     /// The table of the journal that takes the groups' rows.
     pub(in crate::store) half: Half,
     /// The table of the journal to empty, with the next group.
@@ -269,7 +270,7 @@ impl Writer {
         if let Some(half) = self.prune {
             journal::clear(sql, half)?;
         }
-        journal::append(sql, self.half, pointer.position, self.pointer.position, &puts)?;
+        journal::append(sql, &mut self.packer, self.half, pointer.position, self.pointer.position, &puts)?;
         execute("COMMIT").map_err(|error| {
             if is_failed_sync(&error) {
                 die("what is on the disk is unknown", &error);

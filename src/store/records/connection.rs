@@ -18,7 +18,7 @@ pub(in crate::store) fn open_writer(path: &Path) -> Result<Connection, StoreErro
     // The checkpoint thread does that, off the path of writes.
     sql.pragma_update(None, "wal_autocheckpoint", 0)?;
     sql.pragma_update(None, "cache_size", -WRITER_CACHE_KB)?;
-    finish(sql)
+    finish(sql, WRITER_STATEMENTS)
 }
 
 /// Opens a connection that reads.
@@ -26,7 +26,7 @@ pub(in crate::store) fn open_reader(path: &Path) -> Result<Connection, StoreErro
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let sql = Connection::open_with_flags(path, flags)?;
     sql.pragma_update(None, "cache_size", -READER_CACHE_KB)?;
-    finish(sql)
+    finish(sql, READER_STATEMENTS)
 }
 
 /// Opens the connection that moves the write-ahead log's content into the database.
@@ -35,16 +35,18 @@ pub(in crate::store) fn open_checkpointer(path: &Path) -> Result<Connection, Sto
     sql.pragma_update(None, "synchronous", "full")?;
     sql.pragma_update(None, "wal_autocheckpoint", 0)?;
     sql.pragma_update(None, "cache_size", -READER_CACHE_KB)?;
-    finish(sql)
+    finish(sql, READER_STATEMENTS)
 }
 
-fn finish(sql: Connection) -> Result<Connection, StoreError> {
+fn finish(sql: Connection, statements: usize) -> Result<Connection, StoreError> {
     sql.pragma_update(None, "temp_store", "memory")?;
     sql.pragma_update(None, "mmap_size", 0)?;
-    sql.set_prepared_statement_cache_capacity(STATEMENTS);
+    sql.set_prepared_statement_cache_capacity(statements);
     Ok(sql)
 }
 
 const WRITER_CACHE_KB: i64 = 2_048;
 const READER_CACHE_KB: i64 = 512;
-const STATEMENTS: usize = 64;
+/// More than there are: one that is parsed anew takes ten times as long.
+const WRITER_STATEMENTS: usize = 256;
+const READER_STATEMENTS: usize = 64;
