@@ -4,14 +4,20 @@
 //! A request goes through an endpoint in two steps: [`Endpoint::admit`] sees its head only, and [`Admitted::answer`]
 //! its body, so that nobody sends a body who may not ask at all.
 
-use std::{borrow::Cow, future::Future, marker::PhantomData, pin::Pin};
+use std::{
+    borrow::Cow,
+    future::{self, Future},
+    marker::PhantomData,
+    pin::Pin,
+};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, request::Parts};
 use ruma::{
     OwnedUserId,
     api::{
-        IncomingRequest, IncomingRequestExt, OutgoingResponse, OutgoingResponseExt, path_builder::PathBuilder,
+        IncomingRequest, IncomingRequestExt, OutgoingResponse, OutgoingResponseExt, error::IntoHttpError,
+        path_builder::PathBuilder,
     },
 };
 
@@ -176,15 +182,9 @@ where
             let handler = self.handler;
             Ok(Admitted {
                 user_id: caller.user_id().map(ToOwned::to_owned),
-                run: Box::new(move |app, request, arguments| {
-                    Box::pin(async move {
-                        let (head, body) = request.into_parts();
-                        let Inbound::Whole(body) = body else {
-                            return Err(Error::internal("a stream for a handler of whole requests"));
-                        };
-                        let request = parse(Request::from_parts(head, body), arguments)?;
-                        respond(handler(app, caller, request).await?)
-                    })
+                run: Box::new(move |app, request, arguments| match parse::<Q>(request, &arguments) {
+                    Ok(request) => Box::pin(async move { respond(handler(app, caller, request).await?) }),
+                    Err(error) => refuse(error),
                 }),
             })
         })
@@ -227,21 +227,39 @@ where
 
 /// The response that ruma makes of a typed one.
 pub(crate) fn respond(response: impl OutgoingResponse) -> Result<Response<Body>, Error> {
-    let response = response.try_into_http_response::<BytesMut>().map_err(Error::internal)?;
+    finish(response.try_into_http_response())
+}
+
+/// The part of [`respond`] that is the same for all, and in the program once.
+fn finish(response: Result<Response<BytesMut>, IntoHttpError>) -> Result<Response<Body>, Error> {
+    let response = response.map_err(Error::internal)?;
     Ok(response.map(|body| body.freeze().into()))
 }
 
 /// Makes the typed request; the raw one is gone before the handler runs.
-fn parse<Q: IncomingRequest>(request: Request<Bytes>, arguments: Vec<String>) -> Result<Q, Error> {
-    let (head, mut body) = request.into_parts();
+fn parse<Q: IncomingRequest>(request: Request<Inbound>, arguments: &[String]) -> Result<Q, Error> {
+    let (head, body) = checked(request)?;
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    Ok(Q::try_from_http_request(Request::from_parts(head, &body[..]), &arguments)?)
+}
+
+/// The part of [`parse`] that is the same for all.
+fn checked(request: Request<Inbound>) -> Result<(Parts, Bytes), Error> {
+    let (head, body) = request.into_parts();
+    let Inbound::Whole(mut body) = body else {
+        return Err(Error::internal("a stream for a handler of whole requests"));
+    };
     if !body.is_empty() {
         unambiguous::check(&body)?;
     } else if head.method == Method::POST {
         // Clients leave out a body in which nothing must stand. Most of ruma's requests read that so, not all.
         body = Bytes::from_static(b"{}");
     }
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    Ok(Q::try_from_http_request(Request::from_parts(head, &body[..]), &arguments)?)
+    Ok((head, body))
+}
+
+fn refuse(error: Error) -> Answer {
+    Box::pin(future::ready(Err(error)))
 }
 
 /// The path and, if it ends in a state key, the forms in which an empty one may be written: the specification allows

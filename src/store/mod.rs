@@ -33,6 +33,7 @@ mod writer;
 mod tests;
 
 use std::{
+    any::Any,
     fs::File,
     path::PathBuf,
     sync::{
@@ -122,20 +123,24 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        let read = move |inner: &Inner| -> Box<dyn Any + Send> { Box::new(inner.view(f)) };
+        let read = self.run(Box::new(read)).await?;
+        *read.downcast().expect("a read gives back what it came to")
+    }
+
+    /// Runs a read on a thread. Without types: every kind of read would bring this along, and there are many.
+    async fn run(&self, read: Box<Read>) -> Result<Box<dyn Any + Send>, StoreError> {
         let permits = self.0.read_permits.clone();
         let permit = permits.acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let inner = self.0.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            inner.view(f)
+            read(&inner)
         });
-        match reading.await {
-            Ok(result) => result,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(StoreError::Closed.into()),
-            },
-        }
+        reading.await.map_err(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => StoreError::Closed,
+        })
     }
 
     /// Runs `job` in the writer and returns once what it put is durable and published. It may run more than once,
@@ -190,9 +195,19 @@ impl Store {
     }
 }
 
+/// A read, with its types forgotten.
+type Read = dyn FnOnce(&Inner) -> Box<dyn Any + Send> + Send;
+
 impl Inner {
     /// Runs `f` on a view. The caller holds a read permit.
     fn view<T, E: From<StoreError>>(&self, f: impl FnOnce(&View<'_>) -> Result<T, E>) -> Result<T, E> {
+        let (mut f, mut outcome) = (Some(f), None);
+        self.with_view(&mut |view| outcome = f.take().map(|f| f(view)))?;
+        outcome.expect("it ran")
+    }
+
+    /// Runs `f` once, without types as [`Store::run`].
+    fn with_view(&self, f: &mut dyn FnMut(&View<'_>)) -> Result<(), StoreError> {
         let reader = Reader::take(self)?;
         loop {
             // The order matters: the pointer must not be older than SQLite's state, and LMDB's not than the pointer's.
@@ -207,7 +222,8 @@ impl Inner {
             }
             if pointer.position == position && pointer.base <= txn.id() {
                 let shared = Shared { lmdb: &self.lmdb, txn: &txn, sql, secret: &self.secret };
-                return f(&View { pointer: (*pointer).clone(), shared });
+                f(&View { pointer: (*pointer).clone(), shared });
+                return Ok(());
             }
             reader.end();
         }
