@@ -1,13 +1,18 @@
 //! Canonical JSON from outside: the one place that turns foreign bytes into a value.
 //!
 //! A key that occurs twice means one thing to us and another to whoever signed it, so it is refused here, as are
-//! nesting beyond [`limits::JSON_DEPTH`] and every number but an integer that fits 53 bits and a sign.
+//! nesting beyond [`limits::JSON_DEPTH`] and every number but an integer that fits 53 bits and a sign. Only events of
+//! old room versions may hold others: those are an [`Object`].
 //! <https://spec.matrix.org/v1.19/appendices/#canonical-json>
+
+mod loose;
 
 use std::{collections::btree_map::Entry, fmt};
 
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, Int};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+pub use loose::Object;
 
 use super::limits;
 
