@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
     use crate::room::{
-        fixture::{ALICE, BOB, Outcome, World},
+        fixture::{ALICE, BOB, Outcome, World, versions},
         receive::{Judgement, judge, verify},
     };
 
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_state_is_what_it_will_be_once_the_event_is_stored() {
-        for version in ["10", "11", "12"] {
+        for version in versions() {
             let (mut world, last) = World::new(version);
             world.accept(ALICE, &[&last], "m.room.topic", Some(""), json!({ "topic": "one" }));
             let name = world.make(BOB, &[&last], "m.room.topic", Some(""), json!({ "topic": "two" }));

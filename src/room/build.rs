@@ -4,19 +4,20 @@
 //! [`CheckedEvent::check`](super::sign::CheckedEvent::check).
 //! <https://spec.matrix.org/v1.19/server-server-api/#auth-events-selection>
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId,
-    OwnedUserId, UInt, events::TimelineEventType, signatures::add_content_hash_to_event,
-    state_res::auth_types_for_event,
+    OwnedUserId, events::TimelineEventType, state_res::auth_types_for_event,
 };
 use serde_json::value::to_raw_value;
 
 use super::{
     graph::{Graph, State},
+    hash,
     pdu::{FormatError, Pdu},
     version::Version,
 };
-use crate::base::limits;
+use crate::base::json::Object;
 
 /// What a user wants to say.
 #[derive(Clone, Debug)]
@@ -47,7 +48,7 @@ pub struct Tip {
     pub room_id: Option<OwnedRoomId>,
     /// The room's version.
     pub version: Version,
-    /// The forward extremities with their depths, at most [`limits::PREV_EVENTS`].
+    /// The forward extremities with their depths, at most [`limits::PREV_EVENTS`](crate::base::limits::PREV_EVENTS).
     pub prev_events: Vec<(OwnedEventId, u64)>,
     /// Their resolved state.
     pub state: State,
@@ -79,16 +80,16 @@ pub fn build<G: Graph>(
     graph: &G,
 ) -> Result<Pdu, BuildError<G::Error>> {
     let auth_events = select_auth_events(&draft, &sender, tip, graph)?;
-    let prev_events = tip.prev_events.iter().map(|(id, _)| CanonicalJsonValue::from(id.as_str())).collect();
-    let depth = tip.prev_events.iter().map(|(_, depth)| depth + 1).max().unwrap_or(1);
+    let prev_events = prev_events(tip, graph)?;
+    let depth = tip.prev_events.iter().map(|(_, depth)| depth.saturating_add(1)).max().unwrap_or(1);
 
     let Draft { kind, state_key, mut content, redacts } = draft;
-    let mut object = CanonicalJsonObject::new();
-    let mut put = |field: &str, value: CanonicalJsonValue| object.insert(field.to_owned(), value);
+    let mut fields = CanonicalJsonObject::new();
+    let mut put = |field: &str, value: CanonicalJsonValue| _ = fields.insert(field.to_owned(), value);
     if let Some(redacts) = redacts {
         let value = CanonicalJsonValue::from(redacts.as_str());
         match tip.version.redaction().content_field_redacts {
-            true => content.insert("redacts".to_owned(), value),
+            true => _ = content.insert("redacts".to_owned(), value),
             false => put("redacts", value),
         };
     }
@@ -96,7 +97,6 @@ pub fn build<G: Graph>(
     put("sender", sender.as_str().into());
     put("content", content.into());
     put("origin_server_ts", now.0.into());
-    put("depth", UInt::new_saturating(depth.min(limits::MAX_INTEGER)).into());
     put("prev_events", CanonicalJsonValue::Array(prev_events));
     put("auth_events", CanonicalJsonValue::Array(auth_events));
     if let Some(state_key) = state_key {
@@ -105,8 +105,29 @@ pub fn build<G: Graph>(
     if let Some(room_id) = &tip.room_id {
         put("room_id", room_id.as_str().into());
     }
-    add_content_hash_to_event(&mut object).map_err(|_| FormatError::Large)?;
+    let mut object = Object::from(fields);
+    object.insert_integer("depth", depth.min(tip.version.max_integer()));
+    if !tip.version.event_id_is_hash() {
+        // No two events of a room say the same at the same time after the same ones.
+        let name = BASE64_URL_SAFE_NO_PAD.encode(hash::content_hash(&object)?);
+        object.insert("event_id", format!("${name}:{}", sender.server_name()).into());
+    }
+    hash::add_content_hash(&mut object)?;
     Ok(Pdu::parse(&object, tip.version)?)
+}
+
+/// The references to what the event follows.
+fn prev_events<G: Graph>(tip: &Tip, graph: &G) -> Result<Vec<CanonicalJsonValue>, BuildError<G::Error>> {
+    let mut references = Vec::with_capacity(tip.prev_events.len());
+    for (id, _) in &tip.prev_events {
+        if !tip.version.references_are_pairs() {
+            references.push(id.as_str().into());
+            continue;
+        }
+        let number = graph.number(id).map_err(BuildError::Graph)?.ok_or(FormatError::Field("prev_events"))?;
+        references.push(graph.event(number).map_err(BuildError::Graph)?.reference(tip.version)?);
+    }
+    Ok(references)
 }
 
 fn select_auth_events<G: Graph>(
@@ -123,7 +144,7 @@ fn select_auth_events<G: Graph>(
     for (kind, key) in keys {
         if let Some(number) = tip.state.entry(graph, &kind, &key).map_err(BuildError::Graph)? {
             let event = graph.event(number).map_err(BuildError::Graph)?;
-            selected.push(event.event_id().as_str().into());
+            selected.push(event.reference(tip.version)?);
         }
     }
     Ok(selected)
@@ -131,13 +152,15 @@ fn select_auth_events<G: Graph>(
 
 #[cfg(test)]
 mod tests {
-    use ruma::{UserId, owned_event_id, signatures::verify_event, uint};
+    use ruma::{UserId, owned_event_id, uint};
     use serde_json::json;
 
     use super::*;
+    use crate::base::limits;
     use crate::room::{
         auth::Rule,
-        fixture::{ALICE, BOB, World, key_pair},
+        fixture::{ALICE, BOB, World, key_pair, versions},
+        receive::verify,
         sign::{CheckedEvent, sign},
     };
 
@@ -166,7 +189,8 @@ mod tests {
 
     #[test]
     fn auth_events_are_the_selection_of_the_version() {
-        for (version, create) in [("10", true), ("11", true), ("12", false)] {
+        for version in versions() {
+            let create = version != "12";
             let (world, _) = World::new(version);
             let kinds = |pdu: &Pdu| -> Vec<String> {
                 let of = |id| world.pdu(id).unwrap().kind().to_string();
@@ -186,24 +210,55 @@ mod tests {
 
     #[test]
     fn depth_follows_the_deepest_and_stays_below_its_cap() {
-        let (world, last) = World::new("12");
-        let sender = OwnedUserId::try_from(ALICE).unwrap();
-        for (depth, expected) in [(3, 4), (limits::MAX_INTEGER, limits::MAX_INTEGER)] {
-            let tip = tip(&world, depth);
-            let now = MilliSecondsSinceUnixEpoch(uint!(7));
-            let pdu = build(draft("m.x", None, json!({})), sender.clone(), now, &tip, &world).unwrap();
-            assert_eq!((pdu.depth(), pdu.prev_events()), (expected, &[last.clone()][..]));
+        for version in versions() {
+            let (world, last) = World::new(version);
+            let sender = OwnedUserId::try_from(ALICE).unwrap();
+            let cap = world.version.max_integer();
+            assert_eq!(
+                cap,
+                if ["1", "2", "3", "4", "5"].contains(&version) { (1 << 63) - 1 } else { (1 << 53) - 1 }
+            );
+            for (depth, expected) in [(3, 4), (cap - 1, cap), (cap, cap)] {
+                let tip = tip(&world, depth);
+                let now = MilliSecondsSinceUnixEpoch(uint!(7));
+                let pdu = build(draft("m.x", None, json!({})), sender.clone(), now, &tip, &world).unwrap();
+                assert_eq!((pdu.depth(), pdu.prev_events()), (expected, &[last.clone()][..]));
+                assert!(pdu.json().contains(&format!("\"depth\":{expected},")));
+            }
+        }
+    }
+
+    #[test]
+    fn in_versions_1_and_2_events_are_named_by_their_server_and_refer_to_others_with_hashes() {
+        for version in versions() {
+            let (world, last) = World::new(version);
+            let named = ["1", "2"].contains(&version);
+            let pdu = built(&world, BOB, draft("m.room.topic", Some(""), json!({ "topic": "x" })));
+            let other = built(&world, BOB, draft("m.room.topic", Some(""), json!({ "topic": "y" })));
+            assert_ne!(pdu.event_id(), other.event_id());
+            assert_eq!(
+                pdu.event_id().server_name().map(|server| server.as_str()),
+                named.then_some("two.example")
+            );
+            assert_eq!(pdu.object().contains_key("event_id"), named);
+            let event = world.pdu(&last).unwrap();
+            let hash = hash::reference_hash(&event.object(), world.version).unwrap();
+            let expected = if named { json!([last, { "sha256": hash }]) } else { json!(last) };
+            let object: serde_json::Value = serde_json::from_str(pdu.json()).unwrap();
+            assert_eq!(object["prev_events"], json!([expected]));
+            assert_eq!(object["auth_events"][0].is_array(), named);
         }
     }
 
     #[test]
     fn a_redaction_names_its_target_where_the_version_wants_it() {
-        for version in ["10", "11", "12"] {
+        for version in versions() {
+            let in_content = ["11", "12"].contains(&version);
             let (world, _) = World::new(version);
             let redacts = Some(owned_event_id!("$x"));
             let pdu = built(&world, ALICE, Draft { redacts, ..draft("m.room.redaction", None, json!({})) });
-            assert_eq!(pdu.object().contains_key("redacts"), version == "10");
-            assert_eq!(pdu.content().get().contains("redacts"), version != "10");
+            assert_eq!(pdu.object().contains_key("redacts"), !in_content);
+            assert_eq!(pdu.content().get().contains("redacts"), in_content);
         }
     }
 
@@ -219,7 +274,7 @@ mod tests {
 
     #[test]
     fn only_what_passed_the_rules_is_signed_and_the_signature_verifies() {
-        for version in ["10", "11", "12"] {
+        for version in versions() {
             let (world, _) = World::new(version);
             let server = <&UserId>::try_from(ALICE).unwrap().server_name();
             let check = |pdu| CheckedEvent::check(pdu, &world.current, &world, world.version).unwrap();
@@ -227,7 +282,7 @@ mod tests {
             let id = message.event_id().to_owned();
             let signed = sign(check(message).unwrap(), server, &key_pair("one.example")).unwrap();
             assert_eq!(signed.event_id(), id);
-            verify_event(&world.keys, &signed.object(), world.version.rules()).unwrap();
+            assert_eq!(verify(signed.object(), &world.keys, world.version).unwrap().json(), signed.json());
 
             let stranger = built(&world, "@x:one.example", draft("m.room.message", None, json!({})));
             assert_eq!(check(stranger).unwrap_err().rule, Rule::Send);

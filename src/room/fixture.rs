@@ -16,7 +16,7 @@ use ruma::{
     OwnedUserId, RoomVersionId, UInt, UserId,
     events::{StateEventType, TimelineEventType},
     serde::Base64,
-    signatures::{Ed25519KeyPair, PublicKeyMap, hash_and_sign_event},
+    signatures::{Ed25519KeyPair, PublicKeyMap},
 };
 use serde_json::{Value, json};
 
@@ -24,14 +24,16 @@ use super::{
     auth::Denied,
     build::{Draft, Tip, build},
     graph::{Difference, Graph, Key, State},
+    hash,
     pdu::Pdu,
     receive::{Dropped, Judgement, Missing, judge, soft_failure, state_after, verify},
     resolve::resolve,
+    signatures,
     version::Version,
 };
 use crate::base::{
     ids::{EventNumber, StateRoot},
-    json::canonical_object,
+    json::{Object, canonical_object},
 };
 
 pub(crate) use hostile::twists;
@@ -171,7 +173,7 @@ impl World {
         let sender = OwnedUserId::try_from(sender).unwrap();
         let now = MilliSecondsSinceUnixEpoch(UInt::new(self.now).unwrap());
         let pdu = build(draft, sender.clone(), now, &tip, self).unwrap();
-        self.signed(pdu.object(), &sender)
+        self.signed(strict(&pdu), &sender)
     }
 
     /// A redaction in every form that a room version can want.
@@ -191,13 +193,20 @@ impl World {
     pub(crate) fn signed(&self, mut object: CanonicalJsonObject, user: &UserId) -> CanonicalJsonObject {
         object.remove("signatures");
         object.remove("hashes");
-        let server = user.server_name().as_str();
-        hash_and_sign_event(server, &key_pair(server), &mut object, self.version.redaction()).unwrap();
-        object
+        let mut object = Object::from(object);
+        hash::add_content_hash(&mut object).unwrap();
+        self.sign(&mut object, user);
+        object.canonical().unwrap().clone()
+    }
+
+    /// Adds the signature of a user's server to an object.
+    pub(crate) fn sign(&self, object: &mut Object, user: &UserId) {
+        let server = user.server_name();
+        signatures::add(object, server, &key_pair(server.as_str()), self.version).unwrap();
     }
 
     /// Lets an event arrive.
-    pub(crate) fn arrive(&mut self, object: CanonicalJsonObject) -> Outcome {
+    pub(crate) fn arrive(&mut self, object: impl Into<Object>) -> Outcome {
         let pdu = match verify(object, &self.keys, self.version) {
             Ok(pdu) => pdu,
             Err(dropped) => return Outcome::Dropped(dropped),
@@ -229,12 +238,17 @@ impl World {
 
     /// Stores an event as an outlier, without any check.
     pub(crate) fn outlier(&mut self, object: &CanonicalJsonObject) {
-        self.store(Pdu::parse(object, self.version).unwrap(), None);
+        self.store(self.parsed(object), None);
     }
 
     /// The id that an event has.
     pub(crate) fn id_of(&self, object: &CanonicalJsonObject) -> OwnedEventId {
-        Pdu::parse(object, self.version).unwrap().event_id().to_owned()
+        self.parsed(object).event_id().to_owned()
+    }
+
+    /// An object as an event.
+    pub(crate) fn parsed(&self, object: &CanonicalJsonObject) -> Pdu {
+        Pdu::parse(&object.clone().into(), self.version).unwrap()
     }
 
     /// A stored event.
@@ -242,9 +256,10 @@ impl World {
         self.numbers.get(id).map(|number| self.stored(*number).pdu.clone())
     }
 
-    /// The type of the event whose id this is.
-    pub(crate) fn pdu_kind(&self, id: &CanonicalJsonValue) -> String {
-        let id = <&EventId>::try_from(id.as_str().unwrap()).unwrap();
+    /// The type of the event that a reference names.
+    pub(crate) fn pdu_kind(&self, reference: &CanonicalJsonValue) -> String {
+        let pair = reference.as_array().map(|pair| &pair[0]);
+        let id = <&EventId>::try_from(pair.unwrap_or(reference).as_str().unwrap()).unwrap();
         self.pdu(id).unwrap().kind().to_string()
     }
 
@@ -355,11 +370,25 @@ impl Graph for World {
     }
 }
 
+/// An event as a value, which has only canonical numbers.
+pub(crate) fn strict(pdu: &Pdu) -> CanonicalJsonObject {
+    pdu.object().canonical().unwrap().clone()
+}
+
+/// Every supported version's id.
+pub(crate) fn versions() -> Vec<&'static str> {
+    Version::all().map(|version| version.id().as_str()).collect()
+}
+
 /// The signing key of a made-up server, which follows from its name.
 pub(crate) fn key_pair(server: &str) -> Ed25519KeyPair {
+    key_of_seed(blake3::hash(server.as_bytes()).as_bytes())
+}
+
+/// The signing key with a seed.
+pub(crate) fn key_of_seed(seed: &[u8]) -> Ed25519KeyPair {
     const PKCS8: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-    let seed = blake3::hash(server.as_bytes());
-    Ed25519KeyPair::from_der(&[&PKCS8[..], seed.as_bytes()].concat(), "1".to_owned()).unwrap()
+    Ed25519KeyPair::from_der(&[&PKCS8[..], seed].concat(), "1".to_owned()).unwrap()
 }
 
 fn public_keys(server: &str) -> (String, BTreeMap<String, Base64>) {

@@ -3,10 +3,7 @@
 //! Reads a state; judges nothing. Whether an event may stand is [`auth`](super::auth)'s business.
 //! <https://spec.matrix.org/v1.19/client-server-api/#permissions>
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use ruma::{
     Int, OwnedUserId, UserId,
@@ -18,8 +15,6 @@ use ruma::{
         RoomCreateEvent, RoomMemberEvent, RoomPowerLevelsEvent, RoomPowerLevelsIntField as Action,
     },
 };
-
-use serde::Deserialize;
 
 use super::{
     graph::{Graph, State},
@@ -105,13 +100,10 @@ impl Power {
     /// Whether a user may notify everybody in a way: each has a level of its own.
     /// <https://spec.matrix.org/v1.19/client-server-api/#mroompower_levels>
     pub fn may_notify(&self, user: &UserId, kind: &str) -> bool {
-        #[derive(Deserialize)]
-        struct Content {
-            #[serde(default)]
-            notifications: BTreeMap<String, Int>,
-        }
-        let content = self.levels.as_ref().and_then(|levels| levels.content_as::<Content>());
-        let needed = content.and_then(|content| content.notifications.get(kind).copied());
+        let levels = self.levels.as_ref();
+        let notifications =
+            levels.and_then(|levels| levels.notifications(self.version.auth()).ok().flatten());
+        let needed = notifications.and_then(|notifications| notifications.get(kind).copied());
         self.of_user(user) >= needed.unwrap_or_else(|| NOTIFICATION_LEVEL.into())
     }
 

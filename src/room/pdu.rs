@@ -1,30 +1,44 @@
 //! One event of a room, parsed: canonical JSON and the fields that the rules ask for.
 //!
 //! A [`Pdu`] keeps its JSON as it will be stored and sent. [`Pdu::parse`] checks the room version's event format
-//! and the size limits; nothing else is trusted about it. Its id is always the reference hash, never a claim.
+//! and the size limits; nothing else is trusted about it. Its id is the reference hash; only in versions 1 and 2 it is
+//! what the event claims, which the server that the id names must have signed.
 //! <https://spec.matrix.org/v1.19/server-server-api/#pdus>,
 //! <https://spec.matrix.org/v1.19/client-server-api/#size-limits>
 
+use std::fmt;
+
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId,
-    OwnedUserId, RoomId, UserId,
+    OwnedUserId, RoomId, UInt, UserId,
     events::{StateEventType, TimelineEventType},
-    signatures::reference_hash,
     state_res::Event,
 };
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IgnoredAny, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
-use super::{graph::Key, version::Version};
-use crate::base::limits;
+use super::{
+    graph::Key,
+    hash::{self, reference_hash},
+    levels,
+    version::Version,
+};
+use crate::base::{json::Object, limits};
 
-/// An event of a room version that names events by their hash.
+/// An event of a room.
 #[derive(Clone, Debug)]
 pub struct Pdu {
     event_id: OwnedEventId,
     /// The room, also where the event does not name it.
     room_id: OwnedRoomId,
     fields: Fields,
+    /// Power levels without fractions, if the content has some.
+    levels: Option<Box<RawValue>>,
+    /// The event to redact, if it names one beside its content.
+    redacts: Option<OwnedEventId>,
     json: Box<str>,
     rejected: bool,
 }
@@ -37,11 +51,15 @@ struct Fields {
     state_key: Option<String>,
     room_id: Option<OwnedRoomId>,
     sender: OwnedUserId,
+    #[serde(deserialize_with = "timestamp")]
     origin_server_ts: MilliSecondsSinceUnixEpoch,
     depth: u64,
+    #[serde(deserialize_with = "references")]
     prev_events: Vec<OwnedEventId>,
+    #[serde(deserialize_with = "references")]
     auth_events: Vec<OwnedEventId>,
     content: Box<RawValue>,
+    redacts: Option<Box<RawValue>>,
 }
 
 /// Why an object is no event of its room version: it is dropped.
@@ -59,24 +77,30 @@ pub enum FormatError {
     /// `prev_events` has more than 20 entries or `auth_events` more than 10.
     #[error("too many `{0}`")]
     Many(&'static str),
+    /// A number is no integer of 53 bits, which this version forbids.
+    #[error("a number is not an integer of 53 bits")]
+    Number,
     /// Since version 12 the create event is implied and must not be listed.
     #[error("the create event is among `auth_events`")]
     CreateInAuthEvents,
 }
 
 impl Pdu {
-    /// Reads an event from the canonical form of its JSON and computes its id.
+    /// Reads an event from its JSON and computes its id, unless its version has it in the JSON.
     ///
     /// # Errors
     /// The object violates the event format of the room version or a size limit.
-    pub fn parse(object: &CanonicalJsonObject, version: Version) -> Result<Self, FormatError> {
+    pub fn parse(object: &Object, version: Version) -> Result<Self, FormatError> {
         check_format(object, version)?;
-        let json = serde_json::to_string(object).expect("canonical JSON has a text");
+        let json = object.text();
         if json.len() > limits::EVENT_BYTES {
             return Err(FormatError::Large);
         }
-        let hash = reference_hash(object, version.rules()).map_err(|_| FormatError::Large)?;
-        let event_id = EventId::new_v2_or_v3(&hash).map_err(|_| FormatError::Field("event_id"))?;
+        let event_id = match version.event_id_is_hash() {
+            true => EventId::new_v2_or_v3(&reference_hash(object, version)?),
+            false => EventId::parse(object["event_id"].as_str().unwrap_or_default()),
+        };
+        let event_id = event_id.map_err(|_| FormatError::Field("event_id"))?;
         Self::stored(event_id, &json, false).map_err(|_| FormatError::Field("event"))
     }
 
@@ -85,14 +109,18 @@ impl Pdu {
     /// # Errors
     /// The text is not one that was stored: the store is damaged.
     pub fn stored(event_id: OwnedEventId, json: &str, rejected: bool) -> Result<Self, serde_json::Error> {
-        let fields: Fields = serde_json::from_str(json)?;
+        let mut fields: Fields = serde_json::from_str(json)?;
         let room_id = match &fields.room_id {
             Some(room_id) => room_id.clone(),
-            None => {
-                RoomId::new_v2(event_id.as_str().trim_start_matches('$')).map_err(serde::de::Error::custom)?
-            }
+            None => RoomId::new_v2(event_id.as_str().trim_start_matches('$'))
+                .map_err(serde_json::Error::custom)?,
         };
-        Ok(Self { event_id, room_id, fields, json: json.into(), rejected })
+        let levels = match fields.kind {
+            TimelineEventType::RoomPowerLevels => levels::whole(&fields.content),
+            _ => None,
+        };
+        let redacts = fields.redacts.take().and_then(|id| serde_json::from_str(id.get()).ok());
+        Ok(Self { event_id, room_id, fields, levels, redacts, json: json.into(), rejected })
     }
 
     /// The same event, marked as one that failed the authorisation rules.
@@ -100,7 +128,7 @@ impl Pdu {
         Self { rejected: true, ..self }
     }
 
-    /// The reference hash with its sigil.
+    /// Its id.
     pub fn event_id(&self) -> &EventId {
         &self.event_id
     }
@@ -155,6 +183,20 @@ impl Pdu {
         &self.fields.auth_events
     }
 
+    /// The event to redact, as versions before 11 name it: beside the content.
+    pub fn redacts(&self) -> Option<&OwnedEventId> {
+        self.redacts.as_ref()
+    }
+
+    /// What other events of the room hold to refer to this one.
+    ///
+    /// # Errors
+    /// The event is none of the room's version.
+    pub fn reference(&self, version: Version) -> Result<CanonicalJsonValue, FormatError> {
+        let hash = version.references_are_pairs().then(|| reference_hash(&self.object(), version));
+        Ok(hash::reference(self.event_id.as_str(), hash.transpose()?))
+    }
+
     /// Its content.
     pub fn content(&self) -> &RawValue {
         &self.fields.content
@@ -171,8 +213,8 @@ impl Pdu {
     }
 
     /// The whole event as a value.
-    pub fn object(&self) -> CanonicalJsonObject {
-        serde_json::from_str(&self.json).expect("the text was written from such a value")
+    pub fn object(&self) -> Object {
+        Object::parse(&self.json).expect("the text was written from such a value")
     }
 
     /// Whether it failed the authorisation rules.
@@ -205,7 +247,7 @@ impl Event for Pdu {
     }
 
     fn content(&self) -> &RawValue {
-        self.content()
+        self.levels.as_deref().unwrap_or_else(|| self.content())
     }
 
     fn state_key(&self) -> Option<&str> {
@@ -222,7 +264,7 @@ impl Event for Pdu {
 
     /// Asked by the authorisation rules of versions 1 and 2 only; later ones judge a redaction when it is applied.
     fn redacts(&self) -> Option<&OwnedEventId> {
-        None
+        self.redacts()
     }
 
     fn rejected(&self) -> bool {
@@ -232,8 +274,11 @@ impl Event for Pdu {
 
 /// Checks types and sizes of the fields that every event has.
 /// <https://spec.matrix.org/v1.19/rooms/v12/#event-format-1>
-fn check_format(object: &CanonicalJsonObject, version: Version) -> Result<(), FormatError> {
+fn check_format(object: &Object, version: Version) -> Result<(), FormatError> {
     let rules = &version.rules().event_format;
+    if version.strict_json() && object.canonical().is_none() {
+        return Err(FormatError::Number);
+    }
     let kind = text(object, "type")?.ok_or(FormatError::Field("type"))?;
     let sender = text(object, "sender")?.ok_or(FormatError::Field("sender"))?;
     <&UserId>::try_from(sender).map_err(|_| FormatError::Field("sender"))?;
@@ -244,8 +289,12 @@ fn check_format(object: &CanonicalJsonObject, version: Version) -> Result<(), Fo
         None if kind == "m.room.create" && !rules.require_room_create_room_id => {}
         None => return Err(FormatError::Field("room_id")),
     }
-    events(object, "prev_events", limits::PREV_EVENTS)?;
-    for event_id in events(object, "auth_events", limits::AUTH_EVENTS)? {
+    if rules.require_event_id {
+        let event_id = text(object, "event_id")?.and_then(|id| <&EventId>::try_from(id).ok());
+        event_id.and_then(EventId::server_name).ok_or(FormatError::Field("event_id"))?;
+    }
+    events(object, "prev_events", limits::PREV_EVENTS, version)?;
+    for event_id in events(object, "auth_events", limits::AUTH_EVENTS, version)? {
         let hash = event_id.as_str().trim_start_matches('$');
         if !rules.allow_room_create_in_auth_events
             && room_id.is_some_and(|room_id| room_id.strip_prefix('!') == Some(hash))
@@ -254,8 +303,8 @@ fn check_format(object: &CanonicalJsonObject, version: Version) -> Result<(), Fo
         }
     }
     for field in ["depth", "origin_server_ts"] {
-        let number = object.get(field).and_then(CanonicalJsonValue::as_integer);
-        number.filter(|number| i64::from(*number) >= 0).ok_or(FormatError::Field(field))?;
+        let number = object.integer(field).and_then(|number| u64::try_from(number).ok());
+        number.filter(|number| *number <= version.max_integer()).ok_or(FormatError::Field(field))?;
     }
     object.get("content").and_then(CanonicalJsonValue::as_object).ok_or(FormatError::Field("content"))?;
     Ok(())
@@ -276,19 +325,65 @@ fn events<'a>(
     object: &'a CanonicalJsonObject,
     field: &'static str,
     most: usize,
+    version: Version,
 ) -> Result<Vec<&'a EventId>, FormatError> {
     let list = object.get(field).and_then(CanonicalJsonValue::as_array).ok_or(FormatError::Field(field))?;
     if list.len() > most {
         return Err(FormatError::Many(field));
     }
+    let named = |reference: &'a CanonicalJsonValue| match reference {
+        CanonicalJsonValue::String(id) if !version.references_are_pairs() => Some(id.as_str()),
+        CanonicalJsonValue::Array(pair) if version.references_are_pairs() => match &pair[..] {
+            [CanonicalJsonValue::String(id), CanonicalJsonValue::Object(_)] => Some(id.as_str()),
+            _ => None,
+        },
+        _ => None,
+    };
     list.iter()
-        .map(|id| {
-            id.as_str()
+        .map(|reference| {
+            named(reference)
                 .filter(|id| id.len() <= limits::EVENT_FIELD_BYTES)
                 .and_then(|id| <&EventId>::try_from(id).ok())
                 .ok_or(FormatError::Field(field))
         })
         .collect()
+}
+
+/// Reads a time, which may be later than canonical JSON can say in versions that don't have to hold to it.
+fn timestamp<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MilliSecondsSinceUnixEpoch, D::Error> {
+    u64::deserialize(deserializer).map(|time| MilliSecondsSinceUnixEpoch(UInt::new_saturating(time)))
+}
+
+/// Reads references to events: ids, or pairs of an id and a hash.
+fn references<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OwnedEventId>, D::Error> {
+    let references = Vec::<Reference>::deserialize(deserializer)?;
+    Ok(references.into_iter().map(|Reference(id)| id).collect())
+}
+
+struct Reference(OwnedEventId);
+
+impl<'de> Deserialize<'de> for Reference {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Named;
+        impl<'de> Visitor<'de> for Named {
+            type Value = Reference;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an event id, or a pair of one and a hash")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, id: &str) -> Result<Reference, E> {
+                OwnedEventId::try_from(id).map(Reference).map_err(E::custom)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut pair: A) -> Result<Reference, A::Error> {
+                let id = pair.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
+                while pair.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Reference(id))
+            }
+        }
+        deserializer.deserialize_any(Named)
+    }
 }
 
 #[cfg(test)]
@@ -311,8 +406,19 @@ mod tests {
         })
     }
 
+    /// The same in the format of a version.
+    fn message_of(version: Version) -> Value {
+        let mut event = message();
+        if version.references_are_pairs() {
+            event["event_id"] = json!("$e:one.example");
+            event["prev_events"] = json!([["$p:one.example", { "sha256": "x" }]]);
+            event["auth_events"] = json!([["$q:one.example", { "sha256": "x" }]]);
+        }
+        event
+    }
+
     fn parse(event: &Value, id: &str) -> Result<Pdu, FormatError> {
-        Pdu::parse(&canonical_object(&event.to_string()).unwrap(), version(id))
+        Pdu::parse(&Object::parse(&event.to_string()).unwrap(), version(id))
     }
 
     fn with(field: &str, value: Value) -> Value {
@@ -322,15 +428,77 @@ mod tests {
     }
 
     #[test]
-    fn the_id_is_the_reference_hash_and_survives_a_round_trip() {
+    fn the_id_is_what_the_version_says_and_survives_a_round_trip() {
         for version in Version::all() {
-            let pdu = parse(&message(), version.id().as_str()).unwrap();
-            let hash = reference_hash(&pdu.object(), version.rules()).unwrap();
-            assert_eq!(pdu.event_id().as_str(), format!("${hash}"));
+            let event = message_of(version);
+            let pdu = parse(&event, version.id().as_str()).unwrap();
+            let strict = canonical_object(&event.to_string()).unwrap();
+            let hash = ruma::signatures::reference_hash(&strict, version.rules()).unwrap();
+            assert_eq!(reference_hash(&pdu.object(), version).unwrap(), hash);
+            let named = ["1", "2"].contains(&version.id().as_str());
+            let expected = if named { "$e:one.example".to_owned() } else { format!("${hash}") };
+            assert_eq!(pdu.event_id().as_str(), expected);
             let again = Pdu::stored(pdu.event_id().to_owned(), pdu.json(), false).unwrap();
             assert_eq!(again.json(), pdu.json());
             assert_eq!(again.content().get(), r#"{"body":"x"}"#);
             assert_eq!((again.depth(), again.prev_events().len()), (2, 1));
+        }
+    }
+
+    #[test]
+    fn each_version_has_its_format_and_no_other() {
+        let of = |id: &str| message_of(version(id));
+        for version in Version::all() {
+            let id = version.id().as_str();
+            let (own, foreign) = if version.references_are_pairs() { ("2", "3") } else { ("3", "2") };
+            assert!(parse(&of(own), id).is_ok(), "{id}");
+            for field in ["prev_events", "auth_events"] {
+                let mut event = of(own);
+                event[field] = of(foreign)[field].clone();
+                assert_eq!(parse(&event, id).unwrap_err(), FormatError::Field(field), "{id}");
+            }
+        }
+        for bad in [json!(null), json!("$e"), json!("e:one.example"), json!(1)] {
+            let mut event = of("1");
+            event["event_id"] = bad;
+            assert_eq!(parse(&event, "1").unwrap_err(), FormatError::Field("event_id"));
+        }
+        for bad in [json!(["$p:one.example"]), json!(["$p:x", {}, {}]), json!([{}, "$p:x"]), json!([])] {
+            let mut event = of("1");
+            event["prev_events"] = json!([bad]);
+            assert_eq!(parse(&event, "1").unwrap_err(), FormatError::Field("prev_events"));
+        }
+    }
+
+    #[test]
+    fn numbers_are_free_up_to_version_5_and_counted_where_the_rules_read_them() {
+        let fraction = json!({ "body": "x", "n": 1.5, "large": u64::MAX });
+        for version in Version::all() {
+            let id = version.id().as_str();
+            let strict = !["1", "2", "3", "4", "5"].contains(&id);
+            let with = |field: &str, value: Value| {
+                let mut event = message_of(version);
+                event[field] = value;
+                parse(&event, id)
+            };
+            let found = with("content", fraction.clone());
+            if strict {
+                assert_eq!(found.unwrap_err(), FormatError::Number);
+                assert_eq!(with("depth", json!(limits::MAX_INTEGER + 1)).unwrap_err(), FormatError::Number);
+                assert!(with("depth", json!(limits::MAX_INTEGER)).is_ok());
+                continue;
+            }
+            let pdu = found.unwrap();
+            assert_eq!(pdu.content().get(), r#"{"body":"x","large":18446744073709551615,"n":1.5}"#);
+            assert_eq!(pdu.object().text(), pdu.json());
+            assert_eq!(with("depth", json!(i64::MAX)).unwrap().depth(), i64::MAX.unsigned_abs());
+            assert_eq!(
+                with("depth", json!(i64::MAX.unsigned_abs() + 1)).unwrap_err(),
+                FormatError::Field("depth")
+            );
+            assert_eq!(with("depth", json!(1.5)).unwrap_err(), FormatError::Field("depth"));
+            let late = with("origin_server_ts", json!(i64::MAX)).unwrap();
+            assert_eq!(u64::from(late.origin_server_ts().get()), limits::MAX_INTEGER);
         }
     }
 

@@ -9,21 +9,21 @@ use std::collections::BTreeSet;
 
 use ruma::{
     CanonicalJsonObject, OwnedEventId, OwnedServerName,
-    canonical_json::redact_in_place,
     events::{StateEventType, TimelineEventType},
-    signatures::{
-        PublicKeyMap, VerificationError, Verified, required_server_signatures_to_verify_event, verify_event,
-    },
+    serde::{Base64, base64::Standard},
+    signatures::{PublicKeyMap, VerificationError},
 };
 
 use super::{
     auth::{self, Denied, Rule, Verdict},
     graph::{Graph, State},
+    hash,
     pdu::{FormatError, Pdu},
     resolve::{ResolveError, resolve},
+    signatures,
     version::Version,
 };
-use crate::base::ids::EventNumber;
+use crate::base::{ids::EventNumber, json::Object};
 
 /// Why an event is dropped: it is as if it had never come.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +76,7 @@ pub fn signing_servers(
     object: &CanonicalJsonObject,
     version: Version,
 ) -> Result<BTreeSet<OwnedServerName>, Dropped> {
-    Ok(required_server_signatures_to_verify_event(object, &version.rules().signatures)?)
+    Ok(signatures::required(object, version)?)
 }
 
 /// Checks format, signatures and content hash. An event whose content does not match its hash goes on redacted.
@@ -86,21 +86,19 @@ pub fn signing_servers(
 ///
 /// # Errors
 /// The event is to be dropped.
-pub fn verify(
-    mut object: CanonicalJsonObject,
-    keys: &PublicKeyMap,
-    version: Version,
-) -> Result<Pdu, Dropped> {
-    object.remove("unsigned");
+pub fn verify(object: impl Into<Object>, keys: &PublicKeyMap, version: Version) -> Result<Pdu, Dropped> {
+    let mut object = object.into();
+    object.edit(|fields| fields.remove("unsigned"));
     let pdu = Pdu::parse(&object, version)?;
-    match verify_event(keys, &object, version.rules())? {
-        Verified::All => Ok(pdu),
-        Verified::Signatures => {
-            redact_in_place(&mut object, version.redaction(), None)
-                .map_err(|_| FormatError::Field("content"))?;
-            Ok(Pdu::parse(&object, version)?)
-        }
+    let claimed = object.get("hashes").and_then(|hashes| hashes.as_object()?.get("sha256")?.as_str());
+    let claimed = claimed.ok_or(FormatError::Field("hashes"))?.to_owned();
+    signatures::check(&object, keys, version)?;
+    let hash = hash::content_hash(&object)?;
+    if Base64::<Standard>::parse(claimed).is_ok_and(|claimed| claimed.as_bytes() == hash) {
+        return Ok(pdu);
     }
+    hash::redact(&mut object, version.redaction())?;
+    Ok(Pdu::parse(&object, version)?)
 }
 
 /// Checks a verified event against its auth events and the state before it.

@@ -1,11 +1,13 @@
 //! State resolution: from the states that an event follows to the one before it.
 //!
-//! ruma resolves; here it is given only what the answer can depend on: entries that differ, their auth difference,
+//! By the first algorithm in room version 1. By the second ruma resolves; here it is given only what the answer can depend on: entries that differ, their auth difference,
 //! since version 12 the conflicted state subgraph, and the entries that the authorisation of those reads. Every
 //! walk goes from high event numbers to low ones, which is an order of the auth graph, and stops as soon as nothing
 //! below can differ.
 //! <https://spec.matrix.org/v1.19/rooms/v2/#state-resolution>,
 //! <https://spec.matrix.org/v1.19/rooms/v12/#state-resolution>
+
+mod v1;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -49,7 +51,10 @@ pub fn resolve<G: Graph>(
     if conflicts.is_empty() {
         return Ok(first);
     }
-    let rules = *version.resolution().v2_rules().expect("every supported version resolves by algorithm 2");
+    let Some(rules) = version.resolution().v2_rules().copied() else {
+        let resolved = v1::resolve(first, &conflicts, graph, version).map_err(ResolveError::Graph)?;
+        return least(resolved, graph).map_err(ResolveError::Graph);
+    };
     let difference = auth_difference(states, &conflicts, graph).map_err(ResolveError::Graph)?;
     let subgraph = match rules.consider_conflicted_state_subgraph {
         true => conflicted_subgraph(&conflicts, graph).map_err(ResolveError::Graph)?,
@@ -259,6 +264,11 @@ fn merge<G: Graph>(
             state.changes.insert(key, graph.number(&id)?);
         }
     }
+    least(state, graph)
+}
+
+/// The same state without changes that change nothing.
+fn least<G: Graph>(state: State, graph: &G) -> Result<State, G::Error> {
     let mut kept = BTreeMap::new();
     for (key, entry) in state.changes {
         if graph.state(state.root, &key.0, &key.1)? != entry {

@@ -3,15 +3,13 @@
 //! [`sign`] takes a [`CheckedEvent`] and nothing else, and only the authorisation rules make one.
 //! <https://spec.matrix.org/v1.19/server-server-api/#signing-events>
 
-use ruma::{
-    CanonicalJsonObject, ServerName,
-    signatures::{Ed25519KeyPair, sign_event},
-};
+use ruma::{ServerName, signatures::Ed25519KeyPair};
 
 use super::{
     auth::{Denied, Verdict, check_auth_events, check_state},
     graph::{Graph, State},
     pdu::{FormatError, Pdu},
+    signatures,
     version::Version,
 };
 
@@ -51,8 +49,7 @@ impl CheckedEvent {
 /// With the signature the event is larger than an event may be.
 pub fn sign(event: CheckedEvent, server: &ServerName, key: &Ed25519KeyPair) -> Result<Pdu, FormatError> {
     let CheckedEvent { pdu, version } = event;
-    let mut object: CanonicalJsonObject = pdu.object();
-    sign_event(server.as_str(), key, &mut object, version.redaction())
-        .map_err(|_| FormatError::Field("signatures"))?;
+    let mut object = pdu.object();
+    signatures::add(&mut object, server, key, version)?;
     Pdu::parse(&object, version)
 }

@@ -119,7 +119,7 @@ fn join(member: usize) -> Result<Pdu> {
         "state_key": user,
         "type": "m.room.member",
     });
-    Ok(Pdu::parse(&canonical_object(&event.to_string())?, Version::DEFAULT)?)
+    Ok(Pdu::parse(&canonical_object(&event.to_string())?.into(), Version::DEFAULT)?)
 }
 
 fn open(folder: &Path) -> Result<Store> {

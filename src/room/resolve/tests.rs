@@ -1,12 +1,16 @@
+use std::cmp::Reverse;
+
 use proptest::prelude::*;
 use ruma::{EventId, RoomVersionId};
 use serde_json::json;
+use sha1::{Digest, Sha1};
 
 use super::*;
 use crate::{
     base::ids::StateRoot,
     room::{
-        fixture::{ALICE, BOB, Outcome, World, steps},
+        auth::{self, Verdict},
+        fixture::{ALICE, BOB, Outcome, World, steps, versions},
         graph::Difference,
     },
 };
@@ -33,12 +37,63 @@ fn between(world: &World, ends: &BTreeSet<OwnedEventId>) -> BTreeSet<OwnedEventI
     reached.into_iter().filter(leads).collect()
 }
 
+/// Resolves by version 1 as the specification words it, with whole states.
+fn resolve_by_depth(world: &World, states: &[State]) -> BTreeMap<Key, OwnedEventId> {
+    let mut entries: BTreeMap<Key, BTreeSet<OwnedEventId>> = BTreeMap::new();
+    for (key, id) in states.iter().flat_map(|state| world.flat(state)) {
+        entries.entry(key).or_default().insert(id);
+    }
+    let (agreed, conflicting): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        entries.into_iter().partition(|(_, ids)| ids.len() == 1);
+    let mut resolved: BTreeMap<_, _> =
+        agreed.into_iter().map(|(key, ids)| (key, ids.into_iter().next().unwrap())).collect();
+    let allowed = |id: &EventId, state: &BTreeMap<Key, OwnedEventId>| {
+        let entry = |kind: &StateEventType, key: &str| {
+            state.get(&(kind.clone(), key.to_owned())).and_then(|id| world.pdu(id))
+        };
+        auth::dependent(&world.pdu(id).unwrap(), world.version, entry) == Verdict::Allowed
+    };
+    let sorted = |ids: &BTreeSet<OwnedEventId>| {
+        let mut ids: Vec<_> = ids.iter().cloned().collect();
+        ids.sort_by_key(|id| {
+            let hash: [u8; 20] = Sha1::digest(id.as_bytes()).into();
+            (world.pdu(id).unwrap().depth(), Reverse(hash))
+        });
+        ids
+    };
+    for pass in ["m.room.power_levels", "m.room.join_rules", "m.room.member", ""] {
+        let before = resolved.clone();
+        for (key, ids) in &conflicting {
+            let authorises =
+                ["m.room.power_levels", "m.room.join_rules", "m.room.member"].contains(&&*key.0.to_string());
+            let ids = sorted(ids);
+            if key.0.to_string() == pass {
+                let mut state = before.clone();
+                state.insert(key.clone(), ids[0].clone());
+                for id in &ids[1..] {
+                    if !allowed(id, &state) {
+                        break;
+                    }
+                    state.insert(key.clone(), id.clone());
+                }
+                resolved.insert(key.clone(), state[key].clone());
+            } else if pass.is_empty() && !authorises {
+                let found = ids.iter().rev().find(|id| allowed(id, &before));
+                resolved.insert(key.clone(), found.unwrap_or(&ids[0]).clone());
+            }
+        }
+    }
+    resolved
+}
+
 /// Resolves with whole states and whole auth chains, nothing left out.
 fn resolve_naively(world: &World, states: &[State]) -> BTreeMap<Key, OwnedEventId> {
+    let Some(rules) = world.version.resolution().v2_rules().copied() else {
+        return resolve_by_depth(world, states);
+    };
     let maps: Vec<StateMap<OwnedEventId>> =
         states.iter().map(|state| world.flat(state).into_iter().collect()).collect();
     let chains = maps.iter().map(|map| EventIdSet::from_iter(chain(world, map.values().cloned()))).collect();
-    let rules = *world.version.resolution().v2_rules().unwrap();
     let subgraph = |conflicted: &StateMap<Vec<OwnedEventId>>| {
         let ends = conflicted.values().flatten().cloned().collect();
         Some(EventIdSet::from_iter(between(world, &ends)))
@@ -63,7 +118,7 @@ fn one_state_and_equal_states_resolve_to_themselves() {
 
 #[test]
 fn of_two_topics_the_later_one_stands() {
-    for version in ["10", "11", "12"] {
+    for version in versions().split_off(1) {
         let (mut world, last) = World::new(version);
         let first = world.accept(BOB, &[&last], "m.room.topic", Some(""), json!({ "topic": "first" }));
         let second = world.accept(ALICE, &[&last], "m.room.topic", Some(""), json!({ "topic": "second" }));
@@ -75,7 +130,7 @@ fn of_two_topics_the_later_one_stands() {
 
 #[test]
 fn a_ban_beats_what_the_banned_did_beside_it() {
-    for version in ["10", "11", "12"] {
+    for version in versions().split_off(1) {
         let (mut world, last) = World::new(version);
         let topic = world.accept(BOB, &[&last], "m.room.topic", Some(""), json!({ "topic": "mine" }));
         let ban = world.accept(ALICE, &[&last], "m.room.member", Some(BOB), json!({ "membership": "ban" }));
@@ -87,7 +142,7 @@ fn a_ban_beats_what_the_banned_did_beside_it() {
 
 #[test]
 fn a_demotion_beats_what_the_demoted_changed_beside_it() {
-    for version in ["10", "12"] {
+    for version in versions().split_off(1) {
         let (mut world, last) = World::new(version);
         let users = match version {
             "12" => json!({ BOB: 0 }),
@@ -101,6 +156,68 @@ fn a_demotion_beats_what_the_demoted_changed_beside_it() {
         let merged = world.after(&[&down, &tried]);
         assert_eq!(world.entry(&merged, "m.room.power_levels", ""), Some(down));
         assert_ne!(world.entry(&merged, "m.room.join_rules", ""), Some(tried), "version {version}");
+    }
+}
+
+#[test]
+fn in_version_1_the_deepest_that_is_allowed_stands() {
+    let (mut world, last) = World::new("1");
+    let topic = |world: &mut World, by: &str, after: &[&EventId], text: &str| {
+        world.accept(by, after, "m.room.topic", Some(""), json!({ "topic": text }))
+    };
+    let shallow = topic(&mut world, ALICE, &[&last], "shallow");
+    let said = world.accept(BOB, &[&last], "m.room.message", None, json!({}));
+    let deep = topic(&mut world, BOB, &[&said], "deep");
+    assert_eq!(world.entry(&world.after(&[&shallow, &deep]), "m.room.topic", ""), Some(deep.clone()));
+
+    // At one depth the lower hash of the id does.
+    let beside = topic(&mut world, ALICE, &[&said], "beside");
+    let hash = |id: &EventId| -> [u8; 20] { Sha1::digest(id.as_bytes()).into() };
+    let lower = [&deep, &beside].into_iter().min_by_key(|id| hash(id)).cloned();
+    assert_eq!(world.entry(&world.after(&[&beside, &deep]), "m.room.topic", ""), lower);
+
+    // Who was demoted beside it does not keep the topic, however deep it is.
+    let down = json!({ "users": { ALICE: 100, BOB: 0 } });
+    let down = world.accept(ALICE, &[&last], "m.room.power_levels", Some(""), down);
+    let other = world.make(ALICE, &[&down], "m.room.topic", Some(""), json!({ "topic": "other" }));
+    let other_id = world.id_of(&other);
+    world.arrive(other);
+    let merged = world.after(&[&deep, &other_id]);
+    assert_eq!(world.entry(&merged, "m.room.power_levels", ""), Some(down));
+    assert_eq!(world.entry(&merged, "m.room.topic", ""), Some(other_id));
+}
+
+#[test]
+fn in_version_1_levels_follow_one_another_by_depth_up_to_one_that_is_not_allowed() {
+    let (mut world, last) = World::new("1");
+    let levels = |world: &mut World, by: &str, after: &EventId, users: serde_json::Value| {
+        let event = world.make(by, &[after], "m.room.power_levels", Some(""), json!({ "users": users }));
+        let id = world.id_of(&event);
+        world.arrive(event);
+        id
+    };
+    let first = levels(&mut world, ALICE, &last, json!({ ALICE: 100, BOB: 0 }));
+    let said = world.accept(BOB, &[&last], "m.room.message", None, json!({}));
+    let second = levels(&mut world, BOB, &said, json!({ ALICE: 100, BOB: 40 }));
+    let said = world.accept(ALICE, &[&said], "m.room.message", None, json!({}));
+    let said = world.accept(ALICE, &[&said], "m.room.message", None, json!({}));
+    let third = levels(&mut world, ALICE, &said, json!({ ALICE: 100, BOB: 60 }));
+    let of = |ids: &[&EventId]| world.entry(&world.after(ids), "m.room.power_levels", "");
+    assert_eq!(of(&[&second, &third]), Some(third.clone()));
+    assert_eq!(of(&[&first, &third]), Some(third.clone()));
+    // Bob's stands not after the first, and what comes after it is not looked at.
+    assert_eq!(of(&[&first, &second]), Some(first.clone()));
+    assert_eq!(of(&[&first, &second, &third]), Some(first));
+}
+
+#[test]
+fn in_version_1_what_only_one_side_has_is_no_conflict() {
+    for version in ["1", "2"] {
+        let (mut world, last) = World::new(version);
+        let topic = world.accept(BOB, &[&last], "m.room.topic", Some(""), json!({ "topic": "x" }));
+        let ban = world.accept(ALICE, &[&last], "m.room.member", Some(BOB), json!({ "membership": "ban" }));
+        let kept = world.entry(&world.after(&[&topic, &ban]), "m.room.topic", "");
+        assert_eq!(kept, (version == "1").then_some(topic), "version {version}");
     }
 }
 
@@ -150,7 +267,7 @@ proptest! {
     #[test]
     fn resolution_leaves_out_only_what_cannot_matter_and_knows_no_order(
         steps in steps(),
-        version in prop::sample::select(vec!["10", "11", "12"]),
+        version in prop::sample::select(versions()),
         picks in prop::collection::vec(any::<prop::sample::Index>(), 2..6),
     ) {
         let (mut world, _) = World::new(version);
@@ -197,7 +314,7 @@ proptest! {
     #[test]
     fn servers_that_hear_of_events_in_another_order_agree_on_the_state_before_each(
         steps in steps(),
-        version in prop::sample::select(vec!["10", "11", "12"]),
+        version in prop::sample::select(versions()),
         order in prop::collection::vec(any::<u32>(), 24),
     ) {
         let (mut here, _) = World::new(version);

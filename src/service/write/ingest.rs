@@ -7,12 +7,13 @@
 
 use std::sync::Arc;
 
-use ruma::{CanonicalJsonObject, OwnedRoomId, signatures::PublicKeyMap};
+use ruma::{OwnedRoomId, signatures::PublicKeyMap};
 
 use super::{lane::Lanes, redactions};
 use crate::{
     base::{
         ids::{EventNumber, RoomNumber, StateRoot},
+        json::Object,
         limits,
     },
     room::{
@@ -58,7 +59,7 @@ pub async fn ingest(
     store: &Store,
     lanes: &Lanes,
     room_id: OwnedRoomId,
-    object: CanonicalJsonObject,
+    object: Object,
     keys: Arc<PublicKeyMap>,
 ) -> Result<Ingested, IngestError> {
     let turn = lanes.enter(&room_id).await;
@@ -127,7 +128,7 @@ enum Meeting {
 pub fn judge(
     view: &View<'_>,
     room: RoomNumber,
-    object: CanonicalJsonObject,
+    object: Object,
     keys: &PublicKeyMap,
 ) -> Result<Step, IngestError> {
     let version = view.room(room)?.version;

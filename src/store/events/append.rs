@@ -155,7 +155,7 @@ impl Transaction<'_> {
             json: pdu.json(),
         };
         self.put(Table::Events, &number.to_be_bytes(), &body.encode(header));
-        let hash = self.hash_of_event(pdu.event_id());
+        let hash = self.hash_in_room(header.room, pdu.event_id());
         self.put_id(hash, number.0);
         if let Some(transaction) = &event.transaction {
             let hash = self.hash_of_transaction(header.room, transaction);

@@ -46,7 +46,7 @@ impl StoredEvent {
 impl View<'_> {
     /// The number of a room's event by its id, outliers and rejected events included.
     pub fn event_number(&self, room: RoomNumber, id: &EventId) -> Result<Option<EventNumber>, StoreError> {
-        self.find(room, self.hash_of_event(id), |event| Ok(event.event_id()? == id.as_str()))
+        self.find(room, self.hash_in_room(room, id), |event| Ok(event.event_id()? == id.as_str()))
     }
 
     /// The event that this request of a device sent before, if it did.
@@ -141,6 +141,15 @@ impl View<'_> {
         };
         let found = found.map_err(|Damaged| damaged(Table::Events, &key))?;
         Ok(found.then_some(EventNumber(number)))
+    }
+
+    /// What an event is found by in its room. An id with a server's name is that server's word, so that another room
+    /// may have an event with the same one.
+    pub(super) fn hash_in_room(&self, room: RoomNumber, id: &EventId) -> [u8; 16] {
+        match id.server_name() {
+            Some(_) => self.hash(&[b"named", &room.to_be_bytes(), id.as_bytes()]),
+            None => self.hash_of_event(id),
+        }
     }
 
     pub(super) fn hash_of_event(&self, id: &EventId) -> [u8; 16] {

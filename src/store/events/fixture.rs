@@ -55,7 +55,7 @@ impl Rig {
         let rig = Self { store, runtime, room, version, keys: world.keys.clone(), dir };
         for id in world.ids() {
             let object = world.pdu(&id).unwrap().object();
-            assert!(matches!(rig.arrive(&object), Outcome::Accepted(_)), "{id}");
+            assert!(matches!(rig.arrive(object.canonical().unwrap()), Outcome::Accepted(_)), "{id}");
         }
         rig
     }
@@ -120,7 +120,7 @@ impl Rig {
 
     /// Appends an event without judging it.
     pub(in crate::store) fn outlier(&self, object: &CanonicalJsonObject) -> EventNumber {
-        let pdu = Pdu::parse(object, self.version).unwrap();
+        let pdu = Pdu::parse(&object.clone().into(), self.version).unwrap();
         let room = self.room;
         self.write(move |tx| {
             let event = NewEvent { pdu: &pdu, transaction: None, admission: Admission::Outlier };

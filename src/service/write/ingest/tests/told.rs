@@ -249,7 +249,7 @@ fn scene(version: &str) -> (World, OwnedEventId, Rig, Client) {
 
 #[test]
 fn both_sides_of_a_fork_are_told_and_the_state_that_won() {
-    for version in VERSIONS {
+    for version in versions() {
         let (mut world, last, rig, mut client) = scene(version);
         let one = world.make(BOB, &[&last], "m.room.topic", Some(""), json!({ "topic": "1" }));
         let two = world.make(ALICE, &[&last], "m.room.topic", Some(""), json!({ "topic": "2" }));
@@ -266,7 +266,7 @@ fn both_sides_of_a_fork_are_told_and_the_state_that_won() {
 
 #[test]
 fn a_rejected_event_is_never_shown() {
-    for version in VERSIONS {
+    for version in versions() {
         let (mut world, last, rig, mut client) = scene(version);
         let topic = world.make(CAROL, &[&last], "m.room.topic", Some(""), json!({ "topic": "x" }));
         let topic_id = world.id_of(&topic);
@@ -283,7 +283,7 @@ fn a_rejected_event_is_never_shown() {
 
 #[test]
 fn a_soft_failed_event_is_never_shown() {
-    for version in VERSIONS {
+    for version in versions() {
         let (mut world, last, rig, mut client) = scene(version);
         let ban = world.make(ALICE, &[&last], "m.room.member", Some(BOB), json!({ "membership": "ban" }));
         let evading = world.make(BOB, &[&last], "m.room.message", None, json!({ "body": "still here" }));
@@ -310,7 +310,7 @@ fn a_soft_failed_event_is_never_shown() {
 
 #[test]
 fn what_lacks_its_parents_or_its_signature_is_not_told() {
-    for version in VERSIONS {
+    for version in versions() {
         let (mut world, last, rig, mut client) = scene(version);
         let first = world.make(BOB, &[&last], "m.room.message", None, json!({ "body": "1" }));
         let first_id = world.id_of(&first);
@@ -332,7 +332,7 @@ fn what_lacks_its_parents_or_its_signature_is_not_told() {
 
 #[test]
 fn what_does_not_match_its_hash_is_shown_redacted() {
-    for version in VERSIONS {
+    for version in versions() {
         let (mut world, last, rig, mut client) = scene(version);
         let event = world.make(BOB, &[&last], "m.room.message", None, json!({ "body": "as signed" }));
         let id = world.id_of(&event);
@@ -348,15 +348,21 @@ fn what_does_not_match_its_hash_is_shown_redacted() {
 
 #[test]
 fn a_redaction_is_shown_once_it_redacts() {
-    for version in VERSIONS {
+    for version in versions() {
         for (by, applies) in [(BOB, true), (ALICE, true), (CAROL, false)] {
             let (mut world, last, rig, mut client) = scene(version);
             let message = world.make(BOB, &[&last], "m.room.message", None, json!({ "body": "x" }));
             let target = world.id_of(&message);
             let redaction = world.redaction(by, &[&last], &target);
             let redaction_id = world.id_of(&redaction);
-            assert_eq!(stands(rig.take(redaction)), Standing::Live);
-            rig.hides(&mut client, &redaction_id);
+            // Until version 2 the authorisation rules judge it, and whatever stands is shown.
+            let judged = ["1", "2"].contains(&version);
+            let expected = if judged && !applies { Standing::Rejected } else { Standing::Live };
+            assert_eq!(stands(rig.take(redaction)), expected);
+            match judged && applies {
+                true => _ = rig.shows(&mut client, &redaction_id),
+                false => rig.hides(&mut client, &redaction_id),
+            }
             assert_eq!(stands(rig.take(message)), Standing::Live);
             let shown = rig.shows(&mut client, &target);
             if applies {
@@ -373,7 +379,7 @@ fn a_redaction_is_shown_once_it_redacts() {
 
 #[test]
 fn a_soft_failed_redaction_redacts_nothing() {
-    for version in VERSIONS {
+    for version in versions() {
         let (mut world, last, rig, mut client) = scene(version);
         let message = world.make(BOB, &[&last], "m.room.message", None, json!({ "body": "x" }));
         let target = world.id_of(&message);
@@ -392,7 +398,7 @@ fn a_soft_failed_redaction_redacts_nothing() {
 // RULES R31
 #[test]
 fn what_was_said_beside_ones_coming_back_is_as_hidden_as_before() {
-    for version in VERSIONS {
+    for version in versions() {
         for (visibility, hidden) in [("shared", false), ("joined", true)] {
             let (mut world, last, rig, mut client) = scene(version);
             let take = |world: &mut World, prev: &EventId, sender, kind, key, content| {
@@ -431,7 +437,7 @@ fn what_was_said_beside_ones_coming_back_is_as_hidden_as_before() {
 
 #[test]
 fn the_most_recent_replacement_counts_and_not_the_last_to_come() {
-    for version in VERSIONS {
+    for version in versions() {
         let (mut world, last, rig, _) = scene(version);
         let said = world.make(BOB, &[&last], "m.room.message", None, json!({ "body": "1" }));
         let said_id = world.id_of(&said);
@@ -456,7 +462,7 @@ fn the_most_recent_replacement_counts_and_not_the_last_to_come() {
 
 #[test]
 fn a_soft_failed_event_is_redacted_where_a_state_has_it() {
-    for version in VERSIONS {
+    for version in versions() {
         let (mut world, last, rig, _) = scene(version);
         let topic = world.make(BOB, &[&last], "m.room.topic", Some(""), json!({ "topic": "x" }));
         let target = world.id_of(&topic);
@@ -486,7 +492,7 @@ proptest! {
     #[test]
     fn a_client_knows_the_state_of_a_random_room_and_nothing_that_failed(
         steps in steps(),
-        version in prop::sample::select(VERSIONS.to_vec()),
+        version in prop::sample::select(versions()),
         order in prop::collection::vec(any::<(u32, bool)>(), 24),
     ) {
         let (mut world, _, rig, mut client) = scene(version);
@@ -530,7 +536,7 @@ proptest! {
     #[test]
     fn whatever_a_server_signs_everything_can_be_read(
         twists in twists(),
-        version in prop::sample::select(VERSIONS.to_vec()),
+        version in prop::sample::select(versions()),
     ) {
         let (mut world, mut last, rig, mut client) = scene(version);
         for twist in &twists {
