@@ -1,16 +1,15 @@
 //! What clients put into events.
 
-use ruma::{CanonicalJsonObject, serde::Raw};
+use ruma::serde::Raw;
 
 use super::Error;
+use crate::base::json::Object;
 
-/// The content of an event as canonical JSON, which has no fractions and no integers beyond 53 bits.
-/// <https://spec.matrix.org/v1.19/appendices/#canonical-json>
+/// The content of an event, with any numbers: whether they may be there, its room's version says.
+/// <https://spec.matrix.org/v1.19/rooms/v6/#canonical-json>
 ///
 /// # Errors
-/// It is something else.
-pub(super) fn canonical<T>(raw: &Raw<T>) -> Result<CanonicalJsonObject, Error> {
-    serde_json::from_str(raw.json().get()).map_err(|_| {
-        Error::bad_json("An event's content is an object whose numbers are integers of at most 53 bits")
-    })
+/// It is no object, or none that can be told from another.
+pub(super) fn object<T>(raw: &Raw<T>) -> Result<Object, Error> {
+    Object::parse(raw.json().get()).map_err(|_| Error::bad_json("An event's content is a JSON object"))
 }

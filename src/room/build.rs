@@ -26,8 +26,8 @@ pub struct Draft {
     pub kind: TimelineEventType,
     /// The state key; none for a message.
     pub state_key: Option<String>,
-    /// The content.
-    pub content: CanonicalJsonObject,
+    /// The content. Whether it may hold any number is the room version's to say.
+    pub content: Object,
     /// The event to redact, if this is a redaction; it goes where the room version wants it.
     pub redacts: Option<OwnedEventId>,
 }
@@ -89,13 +89,12 @@ pub fn build<G: Graph>(
     if let Some(redacts) = redacts {
         let value = CanonicalJsonValue::from(redacts.as_str());
         match tip.version.redaction().content_field_redacts {
-            true => _ = content.insert("redacts".to_owned(), value),
+            true => content.insert("redacts", value),
             false => put("redacts", value),
-        };
+        }
     }
     put("type", kind.to_string().into());
     put("sender", sender.as_str().into());
-    put("content", content.into());
     put("origin_server_ts", now.0.into());
     put("prev_events", CanonicalJsonValue::Array(prev_events));
     put("auth_events", CanonicalJsonValue::Array(auth_events));
@@ -106,6 +105,7 @@ pub fn build<G: Graph>(
         put("room_id", room_id.as_str().into());
     }
     let mut object = Object::from(fields);
+    object.insert_object("content", content);
     object.insert_integer("depth", depth.min(tip.version.max_integer()));
     if !tip.version.event_id_is_hash() {
         // No two events of a room say the same at the same time after the same ones.
@@ -136,7 +136,7 @@ fn select_auth_events<G: Graph>(
     tip: &Tip,
     graph: &G,
 ) -> Result<Vec<CanonicalJsonValue>, BuildError<G::Error>> {
-    let content = to_raw_value(&draft.content).map_err(|error| BuildError::Content(error.to_string()))?;
+    let content = to_raw_value(&*draft.content).map_err(|error| BuildError::Content(error.to_string()))?;
     let state_key = draft.state_key.as_deref();
     let keys = auth_types_for_event(&draft.kind, sender, state_key, &content, tip.version.auth())
         .map_err(BuildError::Content)?;
@@ -177,7 +177,7 @@ mod tests {
         Draft {
             kind: kind.into(),
             state_key: state_key.map(str::to_owned),
-            content: CanonicalJsonValue::try_from(content).unwrap().as_object().unwrap().clone(),
+            content: Object::parse(&content.to_string()).unwrap(),
             redacts: None,
         }
     }

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::base::{
     ids::{EventNumber, StateRoot},
-    json::{Object, canonical_object},
+    json::Object,
 };
 
 pub(crate) use hostile::twists;
@@ -167,7 +167,7 @@ impl World {
         let draft = Draft {
             kind,
             state_key: state_key.map(str::to_owned),
-            content: canonical_object(&content.to_string()).unwrap(),
+            content: Object::parse(&content.to_string()).unwrap(),
             redacts: None,
         };
         let sender = OwnedUserId::try_from(sender).unwrap();

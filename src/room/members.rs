@@ -124,7 +124,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::room::fixture::{ALICE, BOB, CAROL, World};
+    use crate::{
+        base::json::Object,
+        room::{
+            fixture::{ALICE, BOB, CAROL, Outcome, World},
+            hash,
+        },
+    };
 
     fn user(id: &str) -> &UserId {
         <&UserId>::try_from(id).unwrap()
@@ -176,6 +182,42 @@ mod tests {
             let content = json!({ "room_version": version, "additional_creators": [BOB] });
             world.accept(ALICE, &[], "m.room.create", Some(""), content);
             assert_eq!(power(&world).of_user(user(BOB)) == UserPowerLevel::Infinite, infinite);
+        }
+    }
+
+    #[test]
+    fn old_versions_take_texts_and_fractions_for_levels() {
+        for (version, given, expected) in [
+            ("1", json!("60"), Some(60)),
+            ("5", json!(60.9), Some(60)),
+            ("6", json!(60.9), None),
+            ("9", json!(" +060 "), Some(60)),
+            ("10", json!("60"), None),
+        ] {
+            let (mut world, last) = World::new(version);
+            let content = json!({
+                "users": { ALICE: 100, BOB: given }, "kick": given, "notifications": { "room": given },
+                "events": { "m.room.name": given },
+            });
+            let levels = world.make(ALICE, &[&last], "m.room.topic", Some(""), json!({}));
+            let mut levels = serde_json::to_value(levels).unwrap();
+            levels["type"] = json!("m.room.power_levels");
+            levels["content"] = content;
+            levels["signatures"] = json!({});
+            let mut levels = Object::parse(&levels.to_string()).unwrap();
+            hash::add_content_hash(&mut levels).unwrap();
+            world.sign(&mut levels, user(ALICE));
+            let outcome = world.arrive(levels);
+            let Some(expected) = expected else {
+                assert!(!matches!(outcome, Outcome::Accepted), "version {version}: {outcome:?}");
+                continue;
+            };
+            assert!(matches!(outcome, Outcome::Accepted), "version {version}: {outcome:?}");
+            let power = power(&world);
+            assert_eq!(power.of_user(user(BOB)), UserPowerLevel::Int(expected.into()));
+            assert_eq!(power.needed(Action::Kick), Int::from(expected));
+            assert_eq!(power.needed_to_send(&"m.room.name".into(), Some("")), Int::from(expected));
+            assert!(power.may_notify(user(BOB), "room") && !power.may_notify(user(CAROL), "room"));
         }
     }
 

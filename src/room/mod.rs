@@ -12,7 +12,7 @@ pub(crate) mod fixture;
 pub mod format;
 pub mod graph;
 pub mod hash;
-mod levels;
+mod integers;
 pub mod listing;
 mod lookup;
 pub mod members;

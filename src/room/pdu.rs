@@ -23,7 +23,7 @@ use serde_json::value::RawValue;
 use super::{
     graph::Key,
     hash::{self, reference_hash},
-    levels,
+    integers,
     version::Version,
 };
 use crate::base::{json::Object, limits};
@@ -116,7 +116,7 @@ impl Pdu {
                 .map_err(serde_json::Error::custom)?,
         };
         let levels = match fields.kind {
-            TimelineEventType::RoomPowerLevels => levels::whole(&fields.content),
+            TimelineEventType::RoomPowerLevels => integers::whole(&fields.content),
             _ => None,
         };
         let redacts = fields.redacts.take().and_then(|id| serde_json::from_str(id.get()).ok());
@@ -205,6 +205,18 @@ impl Pdu {
     /// Reads the content as a type of the caller's; none if it has another shape.
     pub fn content_as<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
         serde_json::from_str(self.fields.content.get()).ok()
+    }
+
+    /// The content as a value, with any numbers.
+    pub fn content_object(&self) -> Object {
+        Object::parse(self.fields.content.get()).expect("it was parsed as a part of the event")
+    }
+
+    /// The content as a value with integers of 53 bits in place of all other numbers.
+    pub fn content_in_integers(&self) -> CanonicalJsonObject {
+        let whole = integers::whole(&self.fields.content);
+        let content = whole.as_deref().unwrap_or(&self.fields.content);
+        serde_json::from_str(content.get()).expect("canonical JSON has a place for what is left")
     }
 
     /// The whole event as canonical JSON, as it is stored and sent.

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use http::Method;
-use ruma::{CanonicalJsonObject, ServerName};
+use ruma::ServerName;
 use serde_json::{Value, json};
 use tayberry::{
     base::{
         clock::Clock,
+        json::Object,
         rng::Rng,
         secret::{Secret, TokenHash},
     },
@@ -118,10 +119,10 @@ async fn fill(name: &ServerName, dir: &Path, users: usize) -> Result<String> {
 fn public_room() -> NewRoom {
     NewRoom {
         version: Version::DEFAULT,
-        creation_content: CanonicalJsonObject::new(),
+        creation_content: Object::default(),
         preset: Preset::Public,
         initial_state: Vec::new(),
-        power_levels: CanonicalJsonObject::new(),
+        power_levels: Object::default(),
         alias: None,
         name: None,
         topic: None,

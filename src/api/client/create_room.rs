@@ -2,7 +2,7 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3createroom>
 
 use ruma::{
-    CanonicalJsonObject, OwnedRoomAliasId, RoomAliasId,
+    OwnedRoomAliasId, RoomAliasId,
     api::{
         client::room::{
             Visibility,
@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use crate::{
     api::{Error, User, content},
-    base::limits,
+    base::{json::Object, limits},
     room::{build::Draft, version::Version},
     service::{
         App, rooms,
@@ -95,11 +95,11 @@ fn draft(event: &Raw<AnyInitialStateEvent>) -> Result<Draft, Error> {
     Ok(Draft {
         kind: fields.kind,
         state_key: Some(fields.state_key),
-        content: content::canonical(&fields.content)?,
+        content: content::object(&fields.content)?,
         redacts: None,
     })
 }
 
-fn optional<T>(raw: Option<&Raw<T>>) -> Result<CanonicalJsonObject, Error> {
-    raw.map_or_else(|| Ok(CanonicalJsonObject::new()), content::canonical)
+fn optional<T>(raw: Option<&Raw<T>>) -> Result<Object, Error> {
+    raw.map_or_else(|| Ok(Object::default()), content::object)
 }

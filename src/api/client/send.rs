@@ -23,7 +23,7 @@ pub(crate) async fn message(
     let draft = Draft {
         kind: TimelineEventType::from(request.event_type),
         state_key: None,
-        content: content::canonical(&request.body)?,
+        content: content::object(&request.body)?,
         redacts: None,
     };
     let by = Some((Endpoint::Send, bounded(&request.txn_id)?));
@@ -40,7 +40,7 @@ pub(crate) async fn state(
     let draft = Draft {
         kind: TimelineEventType::from(request.event_type),
         state_key: Some(request.state_key),
-        content: content::canonical(&request.body)?,
+        content: content::object(&request.body)?,
         redacts: None,
     };
     let event_id = rooms::send(&app, &user, &request.room_id, draft, None).await?;
@@ -70,7 +70,7 @@ pub(crate) async fn redact(
     let mut content = CanonicalJsonObject::new();
     content.extend(request.reason.map(|reason| ("reason".to_owned(), reason.into())));
     let kind = TimelineEventType::RoomRedaction;
-    let draft = Draft { kind, state_key: None, content, redacts: Some(request.event_id) };
+    let draft = Draft { kind, state_key: None, content: content.into(), redacts: Some(request.event_id) };
     let by = Some((Endpoint::Redact, bounded(&request.txn_id)?));
     let event_id = rooms::send(&app, &user, &request.room_id, draft, by).await?;
     Ok(redact_event::v3::Response::new(event_id))

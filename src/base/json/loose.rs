@@ -74,8 +74,23 @@ impl Object {
 
     /// Sets a field.
     pub fn insert(&mut self, field: &str, value: CanonicalJsonValue) {
-        self.edit(|fields| _ = fields.remove(field));
+        self.remove(field);
         self.fields.insert(field.to_owned(), value);
+    }
+
+    /// Puts fields over its own.
+    pub fn extend(&mut self, other: Self) {
+        self.edit(|fields| other.fields.keys().for_each(|field| _ = fields.remove(field)));
+        self.fields.extend(other.fields);
+        self.numbers.extend(other.numbers);
+    }
+
+    /// Sets a field to an object, with the numbers in that.
+    pub fn insert_object(&mut self, field: &str, object: Self) {
+        self.insert(field, object.fields.into());
+        let place = below("", field);
+        let numbers = object.numbers.into_iter().map(|(inner, number)| (format!("{place}{inner}"), number));
+        self.numbers.extend(numbers);
     }
 
     /// Sets a field to an integer, which may be too large for canonical JSON.
@@ -85,6 +100,11 @@ impl Object {
         }
         self.insert(field, CanonicalJsonValue::Null);
         self.numbers.insert(below("", field), number.to_string().into());
+    }
+
+    /// Takes a field away and gives what it was, numbers aside.
+    pub fn remove(&mut self, field: &str) -> Option<CanonicalJsonValue> {
+        self.edit(|fields| fields.remove(field))
     }
 
     /// Changes fields. What it removes goes with the numbers in it.
@@ -345,6 +365,17 @@ mod tests {
         assert!(nested(limits::JSON_DEPTH).is_some());
         assert!(nested(limits::JSON_DEPTH + 1).is_none());
         assert!(nested(100_000).is_none());
+    }
+
+    #[test]
+    fn objects_are_put_together_with_their_numbers() {
+        let object = |text| Object::parse(text).unwrap();
+        let mut outer = object(r#"{"a":0.5,"b":[1.5],"c":2.5}"#);
+        outer.extend(object(r#"{"a":[{"~":3.5}],"c":null,"d":4.5}"#));
+        assert_eq!(outer.text(), r#"{"a":[{"~":3.5}],"b":[1.5],"c":null,"d":4.5}"#);
+        let mut whole = object(r#"{"x/y":{"b":[5.5]}}"#);
+        whole.insert_object("x/y", outer);
+        assert_eq!(whole.text(), r#"{"x/y":{"a":[{"~":3.5}],"b":[1.5],"c":null,"d":4.5}}"#);
     }
 
     #[test]

@@ -103,7 +103,7 @@ fn spend(steps: &mut usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use ruma::{CanonicalJsonObject, OwnedRoomId, UserId, server_name};
+    use ruma::{OwnedRoomId, UserId, server_name};
     use tempfile::TempDir;
 
     use super::*;
@@ -111,6 +111,7 @@ mod tests {
         base::{
             clock::{Clock, Timestamp},
             ids::DeviceNumber,
+            json::Object,
             rng::Rng,
         },
         config::Config,
@@ -152,10 +153,10 @@ mod tests {
     async fn room(app: &App, creator: &Session, preset: Preset) -> OwnedRoomId {
         let wanted = NewRoom {
             version: Version::DEFAULT,
-            creation_content: CanonicalJsonObject::new(),
+            creation_content: Object::default(),
             preset,
             initial_state: Vec::new(),
-            power_levels: CanonicalJsonObject::new(),
+            power_levels: Object::default(),
             alias: None,
             name: None,
             topic: None,

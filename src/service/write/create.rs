@@ -66,7 +66,7 @@ pub fn batches(drafts: Vec<Draft>) -> Vec<Vec<Draft>> {
     let mut batches = Vec::new();
     let (mut batch, mut bytes) = (Vec::new(), 0);
     for draft in drafts {
-        let size = serde_json::to_string(&draft.content).map_or(0, |content| content.len());
+        let size = draft.content.text().len();
         if !batch.is_empty() && (batch.len() == limits::JOB_EVENTS || bytes + size > limits::EVENT_BYTES) {
             batches.push(mem::take(&mut batch));
             bytes = 0;

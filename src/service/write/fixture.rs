@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use ruma::{
-    CanonicalJsonObject, CanonicalJsonValue, EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
-    server_name, signatures::Ed25519KeyPair,
+    EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId, server_name, signatures::Ed25519KeyPair,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -23,6 +22,7 @@ use crate::{
     base::{
         clock::{Clock, Timestamp},
         ids::RoomNumber,
+        json::Object,
         rng::Rng,
     },
     room::{build::Draft, fixture::key_pair, pdu::Pdu, version::Version},
@@ -58,8 +58,8 @@ pub(super) fn owned(id: &str) -> OwnedUserId {
     user(id).to_owned()
 }
 
-pub(super) fn canonical(value: Value) -> CanonicalJsonObject {
-    CanonicalJsonValue::try_from(value).unwrap().as_object().unwrap().clone()
+pub(super) fn object(value: &Value) -> Object {
+    Object::parse(&value.to_string()).unwrap()
 }
 
 pub(super) fn version(id: &str) -> Version {
@@ -69,10 +69,10 @@ pub(super) fn version(id: &str) -> Version {
 pub(super) fn new_room(id: &str, preset: Preset) -> NewRoom {
     NewRoom {
         version: version(id),
-        creation_content: CanonicalJsonObject::new(),
+        creation_content: Object::default(),
         preset,
         initial_state: Vec::new(),
-        power_levels: CanonicalJsonObject::new(),
+        power_levels: Object::default(),
         alias: None,
         name: None,
         topic: None,
@@ -86,7 +86,7 @@ pub(super) fn draft(kind: &str, state_key: Option<&str>, content: Value) -> Draf
     Draft {
         kind: kind.into(),
         state_key: state_key.map(str::to_owned),
-        content: canonical(content),
+        content: object(&content),
         redacts: None,
     }
 }

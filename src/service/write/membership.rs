@@ -60,7 +60,7 @@ pub fn act(
         content.insert("reason".to_owned(), reason.into());
     }
     let kind = TimelineEventType::RoomMember;
-    let draft = Draft { kind, state_key: Some(target.to_string()), content, redacts: None };
+    let draft = Draft { kind, state_key: Some(target.to_string()), content: content.into(), redacts: None };
     append(transaction, signer, room, actor, draft, None)?;
     if *action == Action::Join {
         settings::follow(transaction, actor, room)?;
@@ -78,7 +78,7 @@ pub fn show_profile(
     if membership(transaction, user, room)? == Some(Membership::Join) {
         let kind = TimelineEventType::RoomMember;
         let content = Profile::of(transaction, user)?.content("join");
-        let draft = Draft { kind, state_key: Some(user.to_string()), content, redacts: None };
+        let draft = Draft { kind, state_key: Some(user.to_string()), content: content.into(), redacts: None };
         send(transaction, signer, room, user, draft, None)?;
     }
     Ok(())

@@ -11,7 +11,10 @@ use ruma::{
 };
 
 use super::member::Profile;
-use crate::room::{build::Draft, version::Version};
+use crate::{
+    base::json::Object,
+    room::{build::Draft, pdu::FormatError, version::Version},
+};
 
 /// A room that somebody wants.
 #[derive(Clone, Debug)]
@@ -19,13 +22,13 @@ pub struct NewRoom {
     /// Its version.
     pub version: Version,
     /// What the client wants in the create event; `creator` and `room_version` are the server's.
-    pub creation_content: CanonicalJsonObject,
+    pub creation_content: Object,
     /// Which events it starts with by default.
     pub preset: Preset,
     /// State events to set, in order; they take precedence over the preset's.
     pub initial_state: Vec<Draft>,
     /// Put over the default power levels, field by field.
-    pub power_levels: CanonicalJsonObject,
+    pub power_levels: Object,
     /// The alias to begin with, which becomes the canonical one.
     pub alias: Option<OwnedRoomAliasId>,
     /// The name.
@@ -60,6 +63,9 @@ pub enum PlanError {
     /// `additional_creators` is no list of user ids.
     #[error("`additional_creators` must be a list of user ids")]
     Creators,
+    /// A content is not what the room's version takes.
+    #[error(transparent)]
+    Format(#[from] FormatError),
 }
 
 /// The drafts of a new room, all by its creator: the create event first, invitations last.
@@ -106,44 +112,42 @@ pub fn plan(room: NewRoom, creator: &UserId, profile: &Profile) -> Result<Vec<Dr
         }
         drafts.push(Draft { state_key: Some(user.to_string()), ..state("m.room.member", content) });
     }
+    if room.version.strict_json() && drafts.iter().any(|draft| draft.content.canonical().is_none()) {
+        return Err(FormatError::Number.into());
+    }
     Ok(drafts)
 }
 
 /// The content of a create event, with what the server writes itself.
-pub(super) fn create_content(
-    version: Version,
-    creator: &UserId,
-    mut content: CanonicalJsonObject,
-) -> CanonicalJsonObject {
-    content.insert("room_version".to_owned(), version.id().as_str().into());
+pub(super) fn create_content(version: Version, creator: &UserId, content: impl Into<Object>) -> Object {
+    let mut content = content.into();
+    content.insert("room_version", version.id().as_str().into());
     content.remove("creator");
     if !version.auth().use_room_create_sender {
-        content.insert("creator".to_owned(), creator.as_str().into());
+        content.insert("creator", creator.as_str().into());
     }
     content
 }
 
-fn created(room: &NewRoom, creator: &UserId) -> Result<CanonicalJsonObject, PlanError> {
+fn created(room: &NewRoom, creator: &UserId) -> Result<Object, PlanError> {
     let rules = room.version.auth();
     let mut content = create_content(room.version, creator, room.creation_content.clone());
     if rules.additional_room_creators && room.preset == Preset::TrustedPrivate && !room.invite.is_empty() {
-        let creators = content
-            .entry("additional_creators".to_owned())
-            .or_insert_with(|| CanonicalJsonValue::Array(Vec::new()))
-            .as_array_mut()
-            .ok_or(PlanError::Creators)?;
+        let named = content.remove("additional_creators").unwrap_or(CanonicalJsonValue::Array(Vec::new()));
+        let CanonicalJsonValue::Array(mut creators) = named else { return Err(PlanError::Creators) };
         for user in room.invite.iter().filter(|user| *user != creator) {
             let user = CanonicalJsonValue::from(user.as_str());
             if !creators.contains(&user) {
                 creators.push(user);
             }
         }
+        content.insert("additional_creators", CanonicalJsonValue::Array(creators));
     }
     Ok(content)
 }
 
 /// The specification's default levels, written out, and more for what can't be taken back.
-fn power_levels(room: &NewRoom, creator: &UserId) -> CanonicalJsonObject {
+fn power_levels(room: &NewRoom, creator: &UserId) -> Object {
     let explicit_creators = room.version.auth().explicitly_privilege_room_creators;
     let mut users = CanonicalJsonObject::new();
     if !explicit_creators {
@@ -158,7 +162,7 @@ fn power_levels(room: &NewRoom, creator: &UserId) -> CanonicalJsonObject {
     if !explicit_creators {
         events.insert(TOMBSTONE.to_owned(), level(ADMIN));
     }
-    let mut levels = object([
+    let mut levels = Object::from(object([
         ("ban", level(50)),
         ("events", events.into()),
         ("events_default", level(0)),
@@ -168,13 +172,15 @@ fn power_levels(room: &NewRoom, creator: &UserId) -> CanonicalJsonObject {
         ("state_default", level(50)),
         ("users", users.into()),
         ("users_default", level(0)),
-    ]);
+    ]));
     levels.extend(room.power_levels.clone());
     if explicit_creators {
         let above = above_state_default(&levels);
-        if let Some(events) = levels.get_mut("events").and_then(CanonicalJsonValue::as_object_mut) {
-            events.entry(TOMBSTONE.to_owned()).or_insert(above.into());
-        }
+        levels.edit(|levels| {
+            if let Some(events) = levels.get_mut("events").and_then(CanonicalJsonValue::as_object_mut) {
+                events.entry(TOMBSTONE.to_owned()).or_insert(above.into());
+            }
+        });
     }
     levels
 }
@@ -203,8 +209,8 @@ fn topic_content(topic: &str) -> CanonicalJsonObject {
     object([("m.topic", block.into()), ("topic", topic.into())])
 }
 
-pub(super) fn state(kind: &str, content: CanonicalJsonObject) -> Draft {
-    Draft { kind: kind.into(), state_key: Some(String::new()), content, redacts: None }
+pub(super) fn state(kind: &str, content: impl Into<Object>) -> Draft {
+    Draft { kind: kind.into(), state_key: Some(String::new()), content: content.into(), redacts: None }
 }
 
 pub(super) fn level(level: i32) -> CanonicalJsonValue {
@@ -227,17 +233,17 @@ mod tests {
     const ALICE: &str = "@alice:one.example";
     const BOB: &str = "@bob:one.example";
 
-    fn canonical(value: Value) -> CanonicalJsonObject {
-        CanonicalJsonValue::try_from(value).unwrap().as_object().unwrap().clone()
+    fn content_of(value: Value) -> Object {
+        Object::parse(&value.to_string()).unwrap()
     }
 
     fn room(version: &str, preset: Preset) -> NewRoom {
         NewRoom {
             version: Version::of(&version.try_into().unwrap()).unwrap(),
-            creation_content: CanonicalJsonObject::new(),
+            creation_content: Object::default(),
             preset,
             initial_state: Vec::new(),
-            power_levels: CanonicalJsonObject::new(),
+            power_levels: Object::default(),
             alias: None,
             name: None,
             topic: None,
@@ -253,7 +259,7 @@ mod tests {
         let drafts = plan(room, alice, &profile).unwrap().into_iter();
         drafts
             .map(|draft| {
-                let content = serde_json::to_value(&draft.content).unwrap();
+                let content = serde_json::from_str(&draft.content.text()).unwrap();
                 (draft.kind.to_string(), draft.state_key.unwrap(), content)
             })
             .collect()
@@ -301,8 +307,8 @@ mod tests {
     fn presets_yield_to_initial_state_and_that_to_name_and_topic() {
         let mut wanted = room("12", Preset::Public);
         wanted.initial_state = vec![
-            state("m.room.join_rules", canonical(json!({ "join_rule": "knock" }))),
-            state("m.room.name", canonical(json!({ "name": "old" }))),
+            state("m.room.join_rules", content_of(json!({ "join_rule": "knock" }))),
+            state("m.room.name", content_of(json!({ "name": "old" }))),
         ];
         wanted.name = Some("new".to_owned());
         let drafts = planned(wanted);
@@ -318,7 +324,7 @@ mod tests {
         for (version, creator) in [("10", Some(ALICE)), ("11", None), ("12", None)] {
             let mut wanted = room(version, Preset::Private);
             wanted.creation_content =
-                canonical(json!({ "creator": BOB, "room_version": "1", "m.federate": false }));
+                content_of(json!({ "creator": BOB, "room_version": "1", "m.federate": false }));
             let create = content(&planned(wanted), "m.room.create");
             let mut expected = json!({ "room_version": version, "m.federate": false });
             if let Some(creator) = creator {
@@ -333,7 +339,7 @@ mod tests {
         for version in ["11", "12"] {
             let mut wanted = room(version, Preset::TrustedPrivate);
             wanted.invite = vec![BOB.try_into().unwrap(), "@carol:one.example".try_into().unwrap()];
-            wanted.creation_content = canonical(json!({ "additional_creators": [BOB] }));
+            wanted.creation_content = content_of(json!({ "additional_creators": [BOB] }));
             let drafts = planned(wanted);
             let users = content(&drafts, "m.room.power_levels")["users"].clone();
             let creators = content(&drafts, "m.room.create")["additional_creators"].clone();
@@ -345,7 +351,7 @@ mod tests {
         }
         let mut wanted = room("12", Preset::TrustedPrivate);
         wanted.invite = vec![BOB.try_into().unwrap()];
-        wanted.creation_content = canonical(json!({ "additional_creators": "x" }));
+        wanted.creation_content = content_of(json!({ "additional_creators": "x" }));
         let alice = <&UserId>::try_from(ALICE).unwrap();
         assert_eq!(plan(wanted, alice, &Profile::default()).unwrap_err(), PlanError::Creators);
     }
@@ -353,7 +359,7 @@ mod tests {
     #[test]
     fn since_version_12_a_tombstone_needs_more_than_state_default() {
         let tombstone = |over: Value| {
-            let wanted = NewRoom { power_levels: canonical(over), ..room("12", Preset::Private) };
+            let wanted = NewRoom { power_levels: content_of(over), ..room("12", Preset::Private) };
             content(&planned(wanted), "m.room.power_levels")["events"]["m.room.tombstone"].clone()
         };
         assert_eq!(tombstone(json!({})), 150);
@@ -364,7 +370,7 @@ mod tests {
 
     #[test]
     fn overrides_replace_whole_fields() {
-        let over = canonical(json!({ "users": { BOB: 1 }, "invite": 60 }));
+        let over = content_of(json!({ "users": { BOB: 1 }, "invite": 60 }));
         let levels = content(
             &planned(NewRoom { power_levels: over, ..room("11", Preset::Private) }),
             "m.room.power_levels",

@@ -52,10 +52,10 @@ pub fn send(
 fn check_aliases(transaction: &Transaction<'_>, room: RoomNumber, draft: &Draft) -> Result<(), WriteError> {
     let state = transaction.room(room)?.state;
     let known = match transaction.state_event(room, state, &draft.kind.to_string(), "")? {
-        Some(number) => transaction.event(room, number)?.pdu.content_as::<CanonicalJsonObject>(),
-        None => None,
+        Some(number) => transaction.event(room, number)?.pdu.content_in_integers(),
+        None => CanonicalJsonObject::new(),
     };
-    let known: Vec<_> = known.iter().flat_map(aliases).collect();
+    let known: Vec<_> = aliases(&known).collect();
     for value in aliases(&draft.content).filter(|value| !known.contains(value)) {
         let text = value.as_str().unwrap_or_default();
         let alias = OwnedRoomAliasId::try_from(text);
@@ -110,6 +110,6 @@ fn unchanged(
     let event = transaction.event(room, number)?;
     let same = event.header.redacted_by.is_none()
         && event.pdu.sender() == sender
-        && event.pdu.content_as().as_ref() == Some(&draft.content);
+        && event.pdu.content_object() == draft.content;
     Ok(same.then(|| event.pdu.event_id().to_owned()))
 }

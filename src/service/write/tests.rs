@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     append::WriteError,
     create::batches,
-    fixture::{ALICE, BOB, CAROL, Server, canonical, draft, new_room, owned, user, version},
+    fixture::{ALICE, BOB, CAROL, Server, draft, new_room, object, owned, user, version},
     member::Profile,
     membership::{Action, forget},
     plan::{NewRoom, Preset, plan},
@@ -93,10 +93,10 @@ fn an_alias_names_one_room() {
 #[test]
 fn levels_that_lock_the_creator_out_make_no_room() {
     let mut server = Server::new();
-    let power_levels = canonical(json!({ "users": { ALICE: 10 } }));
+    let power_levels = object(&json!({ "users": { ALICE: 10 } }));
     let wanted = NewRoom { power_levels, name: Some("x".to_owned()), ..new_room("11", Preset::Private) };
     assert_eq!(denied(server.create(wanted)), Rule::Send);
-    let power_levels = canonical(json!({ "users": { ALICE: 100 } }));
+    let power_levels = object(&json!({ "users": { ALICE: 100 } }));
     let wanted = NewRoom { power_levels, ..new_room("12", Preset::Private) };
     assert_eq!(denied(server.create(wanted)), Rule::PowerLevels);
 }
@@ -277,7 +277,7 @@ fn kicks_bans_and_unbans_need_their_target_to_be_what_they_end() {
 #[test]
 fn an_unban_needs_the_level_to_ban_too() {
     let mut server = Server::new();
-    let power_levels = canonical(json!({ "users": { ALICE: 100, BOB: 50 }, "ban": 60, "kick": 50 }));
+    let power_levels = object(&json!({ "users": { ALICE: 100, BOB: 50 }, "ban": 60, "kick": 50 }));
     let room = server.create(NewRoom { power_levels, ..new_room("11", Preset::Public) }).unwrap();
     server.act(room, BOB, &Action::Join).unwrap();
     server.act(room, ALICE, &Action::Ban(owned(CAROL))).unwrap();

@@ -330,7 +330,8 @@ pub fn replacement(view: &View<'_>, room: RoomNumber) -> Result<Option<OwnedRoom
     Ok(named.and_then(|id| id.try_into().ok()))
 }
 
-/// The content of a room's state event as it is shown, with the empty state key.
+/// The content of a room's state event as it is shown, with the empty state key. In it are integers only, as every
+/// room version has a place for them.
 pub fn current(
     view: &View<'_>,
     room: RoomNumber,
@@ -347,7 +348,7 @@ fn current_at(
 ) -> Result<Option<CanonicalJsonObject>, StoreError> {
     let record = view.room(room)?;
     let Some(number) = view.state_event(room, record.state, kind, key)? else { return Ok(None) };
-    Ok(view.event(room, number)?.shown(record.version).content_as())
+    Ok(Some(view.event(room, number)?.shown(record.version).content_in_integers()))
 }
 
 /// Lets what the room's rules forbid go undone.

@@ -1,11 +1,15 @@
 //! The power levels of a room that is replaced by another, and of the one that replaces it. Pure.
 //!
 //! They stay what they are, apart from what the versions make of creators: since version 12 those are above all levels
-//! and must not be named among the users, before it they are users like others.
+//! and must not be named among the users, before it they are users like others. Since version 10 they are integers, where
+//! they could be texts before.
 
 use std::collections::BTreeSet;
 
-use ruma::{CanonicalJsonObject, CanonicalJsonValue, Int, OwnedUserId, int};
+use ruma::{
+    CanonicalJsonObject, CanonicalJsonValue, Int, OwnedUserId, int, serde::deserialize_v1_powerlevel,
+};
+use serde::de::{IntoDeserializer, value::Error};
 
 use super::super::plan::{ADMIN, TOMBSTONE, above_state_default, level};
 use crate::room::version::Version;
@@ -53,22 +57,46 @@ impl Levels {
         content
     }
 
-    /// The content, or what is meant where there is none.
+    /// The content in integers, or what is meant where there is none.
     fn written_out(&self) -> CanonicalJsonObject {
-        self.content.clone().unwrap_or_else(|| {
-            let mut content = CanonicalJsonObject::new();
-            if !self.above_all() {
-                let creators = self.creators.iter().map(|user| (user.to_string(), level(ADMIN)));
-                content.insert("users".to_owned(), creators.collect::<CanonicalJsonObject>().into());
+        if let Some(mut content) = self.content.clone() {
+            if !self.version.auth().integer_power_levels {
+                texts_to_integers(&mut content);
             }
-            content
-        })
+            return content;
+        }
+        let mut content = CanonicalJsonObject::new();
+        if !self.above_all() {
+            let creators = self.creators.iter().map(|user| (user.to_string(), level(ADMIN)));
+            content.insert("users".to_owned(), creators.collect::<CanonicalJsonObject>().into());
+        }
+        content
     }
 
     fn above_all(&self) -> bool {
         self.version.auth().explicitly_privilege_room_creators
     }
 }
+
+/// Puts the integers that texts count as in their places. What counts as none is left out.
+/// <https://spec.matrix.org/v1.19/rooms/v9/#mroompower_levels-events-accept-values-as-strings>
+fn texts_to_integers(content: &mut CanonicalJsonObject) {
+    let counted = |value: &mut CanonicalJsonValue| {
+        let CanonicalJsonValue::String(text) = value else { return true };
+        let level = deserialize_v1_powerlevel(IntoDeserializer::<Error>::into_deserializer(&**text));
+        level.map(|level| *value = level.into()).is_ok()
+    };
+    content.retain(|field, value| !SINGLE.contains(&&**field) || counted(value));
+    for field in ["users", "events", "notifications"] {
+        if let Some(levels) = content.get_mut(field).and_then(CanonicalJsonValue::as_object_mut) {
+            levels.retain(|_, level| counted(level));
+        }
+    }
+}
+
+/// The fields that are one level each.
+const SINGLE: [&str; 7] =
+    ["ban", "events_default", "invite", "kick", "redact", "state_default", "users_default"];
 
 /// The highest level that stands anywhere, or [`ADMIN`].
 fn highest(content: &CanonicalJsonObject) -> Int {
@@ -131,6 +159,22 @@ mod tests {
         for (from, to) in [("10", "10"), ("10", "11"), ("11", "10")] {
             assert_eq!(replaced(levels(from, [ALICE], content.clone()), to, [BOB]), content);
         }
+    }
+
+    #[test]
+    fn texts_become_integers() {
+        let content = json!({
+            "users": { ALICE: "100", BOB: " +050 ", CAROL: "much" }, "kick": "-5", "ban": "", "redact": 70,
+            "events": { "m.room.name": "70" }, "notifications": { "room": "1.5" }, "org.example.other": "7",
+        });
+        let expected = json!({
+            "users": { ALICE: 100, BOB: 50 }, "kick": -5, "redact": 70, "events": { "m.room.name": 70 },
+            "notifications": {}, "org.example.other": "7",
+        });
+        for from in ["1", "9"] {
+            assert_eq!(replaced(levels(from, [ALICE], content.clone()), "10", [ALICE]), expected);
+        }
+        assert_eq!(replaced(levels("10", [ALICE], content.clone()), "11", [ALICE]), content);
     }
 
     #[test]

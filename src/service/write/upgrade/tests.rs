@@ -2,10 +2,13 @@ use ruma::RoomAliasId;
 use serde_json::{Value, json};
 
 use super::{
-    super::fixture::{ALICE, BOB, CAROL, Server, canonical, draft, new_room, owned, user, version},
+    super::fixture::{ALICE, BOB, CAROL, Server, draft, new_room, owned, user, version},
     *,
 };
-use crate::service::write::plan::{NewRoom, Preset};
+use crate::{
+    base::json::canonical_object,
+    service::write::plan::{NewRoom, Preset},
+};
 
 const NEW_ID: &str = "!new:one.example";
 
@@ -198,9 +201,10 @@ fn aliases_of_other_servers_and_other_rooms_stay() {
         })
         .unwrap();
     let upgrade = found(&server, old, ALICE, NEW_ID);
-    let said = canonical(json!({
+    let said = json!({
         "alias": "#pub:two.example", "alt_aliases": ["#other:one.example", "#pub:one.example", "#gone:one.example", 1],
-    }));
+    });
+    let said = canonical_object(&said.to_string()).unwrap();
     let parted = server.read(move |view| upgrade.parted(view, user(ALICE).server_name(), said));
     let parted = [parted.0, parted.1].map(|content| serde_json::to_value(content).unwrap());
     assert_eq!(parted[0], json!({ "alt_aliases": ["#pub:one.example"] }));

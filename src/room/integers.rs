@@ -1,4 +1,5 @@
-//! Power levels as room versions 1 to 5 may write them: as fractions, and as integers of any size.
+//! Contents in integers of 53 bits, though room versions 1 to 5 may write fractions and integers of any size: so the
+//! rules read power levels, and so what is said in such a room is said again in one that replaces it.
 //!
 //! A fraction is cut off at its point. The specification has no bound for an integer; here one beyond 53 bits counts
 //! as the last one that fits, so that who stands above whom stays.
