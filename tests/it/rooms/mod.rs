@@ -15,6 +15,7 @@ mod sync;
 mod threads;
 mod transactions;
 mod upgrade;
+mod versions;
 mod visibility;
 
 use serde_json::{Value, json};

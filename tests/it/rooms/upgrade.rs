@@ -264,7 +264,7 @@ async fn who_may_not_end_a_room_makes_none() {
     assert_eq!(ask(&rig, &eve, &old, wanted()).await.error(), (403, "M_FORBIDDEN"), "not in the room");
     assert_eq!(ask(&rig, &bob, "!none:example.org", wanted()).await.error(), (403, "M_FORBIDDEN"));
     for (body, code) in [
-        (json!({"new_version": "1"}), "M_UNSUPPORTED_ROOM_VERSION"),
+        (json!({"new_version": "13"}), "M_UNSUPPORTED_ROOM_VERSION"),
         (json!({"new_version": "tea"}), "M_UNSUPPORTED_ROOM_VERSION"),
         (json!({}), "M_BAD_JSON"),
     ] {
