@@ -152,7 +152,7 @@ fn select_auth_events<G: Graph>(
 
 #[cfg(test)]
 mod tests {
-    use ruma::{UserId, owned_event_id, uint};
+    use ruma::{UserId, owned_event_id, server_name, uint};
     use serde_json::json;
 
     use super::*;
@@ -270,6 +270,16 @@ mod tests {
         let large = draft("m.x", None, json!({ "body": "x".repeat(limits::EVENT_BYTES) }));
         let error = build(large, sender, now, &tip(&world, 1), &world).unwrap_err();
         assert!(matches!(error, BuildError::Format(FormatError::Large)));
+
+        // The signature counts.
+        let sized = |length: usize| {
+            built(&world, ALICE, draft("m.room.message", None, json!({ "body": "x".repeat(length) })))
+        };
+        let fits = sized(limits::EVENT_BYTES - sized(0).json().len());
+        assert_eq!(fits.json().len(), limits::EVENT_BYTES);
+        let checked = CheckedEvent::check(fits, &world.current, &world, world.version).unwrap().unwrap();
+        let signed = sign(checked, server_name!("one.example"), &key_pair("one.example"));
+        assert_eq!(signed.unwrap_err(), FormatError::Large);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use super::{
     pdu::Pdu,
     receive::{Dropped, Judgement, Missing, judge, soft_failure, state_after, verify},
     resolve::resolve,
-    signatures,
+    sign,
     version::Version,
 };
 use crate::base::{
@@ -202,7 +202,7 @@ impl World {
     /// Adds the signature of a user's server to an object.
     pub(crate) fn sign(&self, object: &mut Object, user: &UserId) {
         let server = user.server_name();
-        signatures::add(object, server, &key_pair(server.as_str()), self.version).unwrap();
+        sign::add(object, server, &key_pair(server.as_str()), self.version).unwrap();
     }
 
     /// Lets an event arrive.

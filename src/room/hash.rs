@@ -9,12 +9,12 @@ use base64::{
 };
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue,
-    canonical_json::{RedactingSerializer, redact_in_place},
+    canonical_json::RedactingSerializer,
     room_version_rules::{EventIdFormatVersion, RedactionRules},
 };
 use sha2::{Digest, Sha256};
 
-use super::{pdu::FormatError, version::Version};
+use super::{pdu::FormatError, redact::redact, version::Version};
 use crate::base::json::Object;
 
 /// The hash of a whole event.
@@ -31,9 +31,13 @@ pub fn content_hash(object: &Object) -> Result<[u8; 32], FormatError> {
 /// The object is no event.
 pub fn add_content_hash(object: &mut Object) -> Result<(), FormatError> {
     let hash = BASE64_STANDARD_NO_PAD.encode(content_hash(object)?);
-    let hashes = CanonicalJsonObject::from([("sha256".to_owned(), hash.into())]);
-    object.insert("hashes", hashes.into());
+    object.insert("hashes", named(hash));
     Ok(())
+}
+
+/// A hash as events hold it, beside others or beside an id.
+pub fn named(hash: String) -> CanonicalJsonValue {
+    CanonicalJsonObject::from([("sha256".to_owned(), hash.into())]).into()
 }
 
 /// The hash of what a redaction would leave of an event, by which others refer to it, in the version's alphabet.
@@ -54,25 +58,6 @@ pub fn reference_hash(object: &Object, version: Version) -> Result<String, Forma
 /// The object is no event.
 pub fn signed_text(object: &Object, version: Version) -> Result<String, FormatError> {
     text(object, Some(version.redaction()), &["signatures", "unsigned"])
-}
-
-/// Redacts an event.
-///
-/// # Errors
-/// The object is no event.
-pub fn redact(object: &mut Object, rules: &RedactionRules) -> Result<(), FormatError> {
-    object.edit(|fields| redact_in_place(fields, rules, None)).map_err(|_| FormatError::Field("type"))
-}
-
-/// The reference to an event with this id and reference hash, as others hold it.
-pub fn reference(id: &str, hash: Option<String>) -> CanonicalJsonValue {
-    match hash {
-        None => id.into(),
-        Some(hash) => {
-            let hashes = CanonicalJsonObject::from([("sha256".to_owned(), hash.into())]);
-            CanonicalJsonValue::Array(vec![id.into(), hashes.into()])
-        }
-    }
 }
 
 fn text(object: &Object, rules: Option<&RedactionRules>, without: &[&str]) -> Result<String, FormatError> {
@@ -100,7 +85,7 @@ mod tests {
         RoomVersionId, ServerName,
         serde::Base64,
         server_name,
-        signatures::{PublicKeyMap, Verified, hash_and_sign_event, verify_event},
+        signatures::{Ed25519KeyPair, KeyPair, PublicKeyMap, Verified, hash_and_sign_event, verify_event},
     };
     use serde::Deserialize;
     use serde_json::{Value, json};
@@ -109,7 +94,7 @@ mod tests {
     use crate::room::{
         fixture::{ALICE, World, key_of_seed, key_pair, versions},
         receive::verify,
-        signatures,
+        sign,
     };
 
     fn domain() -> &'static ServerName {
@@ -125,9 +110,24 @@ mod tests {
     }
 
     /// The key of the specification's test vectors.
-    fn key() -> ruma::signatures::Ed25519KeyPair {
+    fn key() -> Ed25519KeyPair {
         let seed: Base64 = Base64::parse("YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1").unwrap();
         key_of_seed(seed.as_bytes())
+    }
+
+    /// <https://spec.matrix.org/v1.19/appendices/#json-signing>
+    #[test]
+    fn the_specifications_objects_are_signed_as_there() {
+        for (object, signature) in [
+            ("{}", "K8280/U9SSy9IVtjBuVeLr+HpOB4BQFWbg+UZaADMtTdGYI7Geitb76LTrr5QV/7Xg4ahLwYGYZzuHGZKM5ZAQ"),
+            (
+                r#"{ "two": "Two", "one": 1 }"#,
+                "KqmLSbO39/Bzb0QIYE82zqLwsA+PDzYIpIRA2sRQ4sL53+sN6/fpNSoqE7BP7vBZhG6kYdD13EIMJpvhJI+6Bw",
+            ),
+        ] {
+            let text = Object::parse(object).unwrap().text();
+            assert_eq!(key().sign(text.as_bytes()).base64(), signature);
+        }
     }
 
     /// <https://spec.matrix.org/v1.19/appendices/#event-signing>
@@ -157,7 +157,7 @@ mod tests {
         ] {
             let mut found = object(&event);
             add_content_hash(&mut found).unwrap();
-            signatures::add(&mut found, domain(), &key(), version("1")).unwrap();
+            sign::add(&mut found, domain(), &key(), version("1")).unwrap();
             let mut expected = event;
             expected["hashes"] = json!({ "sha256": hash });
             expected["signatures"] = json!({ "domain": { "ed25519:1": signature } });
@@ -186,7 +186,7 @@ mod tests {
             add_content_hash(&mut event).unwrap();
             assert_eq!(event["hashes"].as_object().unwrap()["sha256"].as_str(), Some(&*vector.content_hash));
             assert_eq!(reference_hash(&event, version), Ok(vector.reference_hash));
-            signatures::add(&mut event, domain(), &key(), version).unwrap();
+            sign::add(&mut event, domain(), &key(), version).unwrap();
             let of_domain = event["signatures"].as_object().unwrap()["domain"].as_object().unwrap();
             assert_eq!(of_domain["ed25519:1"].as_str(), Some(&*vector.signature));
 
@@ -238,7 +238,7 @@ mod tests {
             let mut ours = object(&event);
             add_content_hash(&mut ours).unwrap();
             let one = server_name!("one.example");
-            signatures::add(&mut ours, one, &key_pair("one.example"), world.version).unwrap();
+            sign::add(&mut ours, one, &key_pair("one.example"), world.version).unwrap();
             let mut theirs = object(&event).canonical().unwrap().clone();
             hash_and_sign_event("one.example", &key_pair("one.example"), &mut theirs, world.version.redaction())
                 .unwrap();
@@ -246,7 +246,7 @@ mod tests {
             let hash = ruma::signatures::reference_hash(&theirs, world.version.rules()).unwrap();
             prop_assert_eq!(reference_hash(&ours, world.version).unwrap(), hash);
             prop_assert_eq!(verify_event(&world.keys, &theirs, world.version.rules()).unwrap(), Verified::All);
-            prop_assert!(signatures::check(&ours, &world.keys, world.version).is_ok());
+            prop_assert!(sign::check(&ours, &world.keys, world.version).is_ok());
         }
 
         #[test]

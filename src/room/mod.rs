@@ -22,6 +22,5 @@ pub mod receive;
 pub mod redact;
 pub mod resolve;
 pub mod sign;
-pub mod signatures;
 pub mod version;
 pub mod visibility;

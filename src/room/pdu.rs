@@ -123,6 +123,19 @@ impl Pdu {
         Ok(Self { event_id, room_id, fields, levels, redacts, json: json.into(), rejected })
     }
 
+    /// Checks how many other events it names.
+    ///
+    /// # Errors
+    /// It names too many.
+    pub fn check_counts(&self) -> Result<(), FormatError> {
+        let Fields { prev_events, auth_events, .. } = &self.fields;
+        match (prev_events.len() <= limits::PREV_EVENTS, auth_events.len() <= limits::AUTH_EVENTS) {
+            (true, true) => Ok(()),
+            (false, _) => Err(FormatError::Many("prev_events")),
+            (_, false) => Err(FormatError::Many("auth_events")),
+        }
+    }
+
     /// The same event, marked as one that failed the authorisation rules.
     pub fn into_rejected(self) -> Self {
         Self { rejected: true, ..self }
@@ -193,8 +206,12 @@ impl Pdu {
     /// # Errors
     /// The event is none of the room's version.
     pub fn reference(&self, version: Version) -> Result<CanonicalJsonValue, FormatError> {
-        let hash = version.references_are_pairs().then(|| reference_hash(&self.object(), version));
-        Ok(hash::reference(self.event_id.as_str(), hash.transpose()?))
+        let id = self.event_id.as_str().into();
+        if !version.references_are_pairs() {
+            return Ok(id);
+        }
+        let hash = reference_hash(&self.object(), version)?;
+        Ok(CanonicalJsonValue::Array(vec![id, hash::named(hash)]))
     }
 
     /// Its content.
@@ -305,8 +322,8 @@ fn check_format(object: &Object, version: Version) -> Result<(), FormatError> {
         let event_id = text(object, "event_id")?.and_then(|id| <&EventId>::try_from(id).ok());
         event_id.and_then(EventId::server_name).ok_or(FormatError::Field("event_id"))?;
     }
-    events(object, "prev_events", limits::PREV_EVENTS, version)?;
-    for event_id in events(object, "auth_events", limits::AUTH_EVENTS, version)? {
+    events(object, "prev_events", version)?;
+    for event_id in events(object, "auth_events", version)? {
         let hash = event_id.as_str().trim_start_matches('$');
         if !rules.allow_room_create_in_auth_events
             && room_id.is_some_and(|room_id| room_id.strip_prefix('!') == Some(hash))
@@ -336,13 +353,9 @@ fn text<'a>(object: &'a CanonicalJsonObject, field: &'static str) -> Result<Opti
 fn events<'a>(
     object: &'a CanonicalJsonObject,
     field: &'static str,
-    most: usize,
     version: Version,
 ) -> Result<Vec<&'a EventId>, FormatError> {
     let list = object.get(field).and_then(CanonicalJsonValue::as_array).ok_or(FormatError::Field(field))?;
-    if list.len() > most {
-        return Err(FormatError::Many(field));
-    }
     let named = |reference: &'a CanonicalJsonValue| match reference {
         CanonicalJsonValue::String(id) if !version.references_are_pairs() => Some(id.as_str()),
         CanonicalJsonValue::Array(pair) if version.references_are_pairs() => match &pair[..] {
@@ -553,6 +566,15 @@ mod tests {
         assert!(parse(&with("sender", user(255)), "11").is_ok());
         assert_eq!(parse(&with("sender", user(256)), "11").unwrap_err(), FormatError::Long("sender"));
 
+        let room = |length: usize| json!(format!("!{}:one.example", "r".repeat(length - 13)));
+        assert!(parse(&with("room_id", room(255)), "11").is_ok());
+        assert_eq!(parse(&with("room_id", room(256)), "11").unwrap_err(), FormatError::Long("room_id"));
+        let mut named = message_of(version("1"));
+        named["event_id"] = json!(format!("${}:one.example", "e".repeat(242)));
+        assert!(parse(&named, "1").is_ok());
+        named["event_id"] = json!(format!("${}:one.example", "e".repeat(243)));
+        assert_eq!(parse(&named, "1").unwrap_err(), FormatError::Long("event_id"));
+
         let spare = limits::EVENT_BYTES - parse(&message(), "11").unwrap().json().len() + 1;
         let body = |length: usize| with("content", json!({ "body": "x".repeat(length) }));
         assert_eq!(parse(&body(spare), "11").unwrap().json().len(), limits::EVENT_BYTES);
@@ -563,8 +585,9 @@ mod tests {
     fn references_are_bounded() {
         let ids = |count: usize| json!(vec!["$x"; count]);
         for (field, most) in [("prev_events", 20), ("auth_events", 10)] {
-            assert!(parse(&with(field, ids(most)), "10").is_ok());
-            assert_eq!(parse(&with(field, ids(most + 1)), "10").unwrap_err(), FormatError::Many(field));
+            let counts = |count| parse(&with(field, ids(count)), "10").unwrap().check_counts();
+            assert_eq!(counts(most), Ok(()));
+            assert_eq!(counts(most + 1), Err(FormatError::Many(field)));
         }
     }
 

@@ -5,10 +5,8 @@
 //! the current state, and is all that has to be repeated if the room moved on meanwhile.
 //! <https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu>
 
-use std::collections::BTreeSet;
-
 use ruma::{
-    CanonicalJsonObject, OwnedEventId, OwnedServerName,
+    OwnedEventId,
     events::{StateEventType, TimelineEventType},
     serde::{Base64, base64::Standard},
     signatures::{PublicKeyMap, VerificationError},
@@ -19,8 +17,9 @@ use super::{
     graph::{Graph, State},
     hash,
     pdu::{FormatError, Pdu},
+    redact::redact,
     resolve::{ResolveError, resolve},
-    signatures,
+    sign,
     version::Version,
 };
 use crate::base::{ids::EventNumber, json::Object};
@@ -68,17 +67,6 @@ pub struct Missing {
     pub prev_events: Vec<OwnedEventId>,
 }
 
-/// The servers whose keys [`verify`] will look for.
-///
-/// # Errors
-/// The event lacks the fields that say so; it is dropped.
-pub fn signing_servers(
-    object: &CanonicalJsonObject,
-    version: Version,
-) -> Result<BTreeSet<OwnedServerName>, Dropped> {
-    Ok(signatures::required(object, version)?)
-}
-
 /// Checks format, signatures and content hash. An event whose content does not match its hash goes on redacted.
 ///
 /// `keys` holds those that were valid when the event says it was sent. What its server put under `unsigned` is no
@@ -87,17 +75,33 @@ pub fn signing_servers(
 /// # Errors
 /// The event is to be dropped.
 pub fn verify(object: impl Into<Object>, keys: &PublicKeyMap, version: Version) -> Result<Pdu, Dropped> {
+    let pdu = verify_backfilled(object, keys, version)?;
+    pdu.check_counts()?;
+    Ok(pdu)
+}
+
+/// The same for what answers a request for history: there an event may name more others than it could today, since it was
+/// accepted once. Such an event is stored and shown, and never judged.
+/// <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1backfillroomid>
+///
+/// # Errors
+/// The event is to be dropped.
+pub fn verify_backfilled(
+    object: impl Into<Object>,
+    keys: &PublicKeyMap,
+    version: Version,
+) -> Result<Pdu, Dropped> {
     let mut object = object.into();
     object.edit(|fields| fields.remove("unsigned"));
     let pdu = Pdu::parse(&object, version)?;
     let claimed = object.get("hashes").and_then(|hashes| hashes.as_object()?.get("sha256")?.as_str());
     let claimed = claimed.ok_or(FormatError::Field("hashes"))?.to_owned();
-    signatures::check(&object, keys, version)?;
+    sign::check(&object, keys, version)?;
     let hash = hash::content_hash(&object)?;
     if Base64::<Standard>::parse(claimed).is_ok_and(|claimed| claimed.as_bytes() == hash) {
         return Ok(pdu);
     }
-    hash::redact(&mut object, version.redaction())?;
+    redact(&mut object, version.redaction())?;
     Ok(Pdu::parse(&object, version)?)
 }
 

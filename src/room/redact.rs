@@ -6,16 +6,19 @@
 //! <https://spec.matrix.org/v1.19/rooms/v3/#handling-redactions>,
 //! <https://spec.matrix.org/v1.19/client-server-api/#redactions>
 
-use ruma::{OwnedEventId, events::TimelineEventType, state_res::events::RoomPowerLevelsIntField as Action};
+use ruma::{
+    OwnedEventId, canonical_json::redact_in_place, events::TimelineEventType,
+    room_version_rules::RedactionRules, state_res::events::RoomPowerLevelsIntField as Action,
+};
 use serde::Deserialize;
 
 use super::{
     graph::{Graph, State},
-    hash,
     members::Power,
-    pdu::Pdu,
+    pdu::{FormatError, Pdu},
     version::Version,
 };
+use crate::base::json::Object;
 
 /// The event that a redaction is aimed at, wherever its room version puts it; none if it is no redaction.
 pub fn target(event: &Pdu, version: Version) -> Option<OwnedEventId> {
@@ -66,9 +69,17 @@ pub fn has_level<G: Graph>(
 /// What a redaction leaves of an event.
 pub fn redacted(event: &Pdu, version: Version) -> Pdu {
     let mut object = event.object();
-    hash::redact(&mut object, version.redaction()).expect("a parsed event has a type");
+    redact(&mut object, version.redaction()).expect("a parsed event has a type");
     Pdu::stored(event.event_id().to_owned(), &object.text(), event.rejected())
         .expect("it keeps what makes it an event")
+}
+
+/// Takes away from an event what a redaction leaves nothing of.
+///
+/// # Errors
+/// The object is no event.
+pub fn redact(object: &mut Object, rules: &RedactionRules) -> Result<(), FormatError> {
+    object.edit(|fields| redact_in_place(fields, rules, None)).map_err(|_| FormatError::Field("type"))
 }
 
 #[cfg(test)]
@@ -78,7 +89,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::base::json::Object;
     use crate::room::fixture::{ALICE, BOB, CAROL, World, strict, versions};
 
     fn content(kind: &str, content: serde_json::Value, version: &str) -> serde_json::Value {
@@ -171,7 +181,7 @@ mod tests {
                     .collect();
                 let event = json!({ "type": kind, "content": content }).to_string();
                 let mut object = Object::parse(&event).unwrap();
-                hash::redact(&mut object, version.redaction()).unwrap();
+                redact(&mut object, version.redaction()).unwrap();
                 let found = object["content"].as_object().unwrap();
                 let whole = *kind == "m.room.create" && number >= 11;
                 for field in &fields {
@@ -214,7 +224,7 @@ mod tests {
                 json!({ "type": "x", "content": {}, "unsigned": {}, "redacts": "$x", "age_ts": 1 });
             KEPT.iter().chain(&KEPT_BEFORE_11).for_each(|field| event[*field] = json!("x"));
             let mut object = Object::parse(&event.to_string()).unwrap();
-            hash::redact(&mut object, version.redaction()).unwrap();
+            redact(&mut object, version.redaction()).unwrap();
             let mut expected = KEPT.to_vec();
             expected.extend(KEPT_BEFORE_11.iter().filter(|_| before_11));
             expected.sort_unstable();

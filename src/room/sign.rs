@@ -1,17 +1,27 @@
-//! Signing: the one place where this server's key meets an event.
+//! Signatures of events: whose are needed, whether they are right, and the one place where this server's key meets one.
 //!
 //! [`sign`] takes a [`CheckedEvent`] and nothing else, and only the authorisation rules make one.
-//! <https://spec.matrix.org/v1.19/server-server-api/#signing-events>
+//! <https://spec.matrix.org/v1.19/server-server-api/#signing-events>,
+//! <https://spec.matrix.org/v1.19/server-server-api/#validating-hashes-and-signatures-on-received-events>
 
-use ruma::{ServerName, signatures::Ed25519KeyPair};
+use std::collections::BTreeSet;
+
+use ruma::{
+    AnyKeyName, CanonicalJsonObject, CanonicalJsonValue, EventId, OwnedServerName, ServerName,
+    SigningKeyAlgorithm, SigningKeyId, UserId,
+    serde::{Base64, base64::Standard},
+    signatures::{Ed25519KeyPair, KeyPair, PublicKeyMap, VerificationError, verify_canonical_json_bytes},
+};
 
 use super::{
     auth::{Denied, Verdict, check_auth_events, check_state},
     graph::{Graph, State},
+    hash::signed_text,
     pdu::{FormatError, Pdu},
-    signatures,
+    receive::Dropped,
     version::Version,
 };
+use crate::base::json::Object;
 
 /// An event that passed the authorisation rules, by its own auth events and by the state before it.
 #[derive(Debug)]
@@ -50,6 +60,104 @@ impl CheckedEvent {
 pub fn sign(event: CheckedEvent, server: &ServerName, key: &Ed25519KeyPair) -> Result<Pdu, FormatError> {
     let CheckedEvent { pdu, version } = event;
     let mut object = pdu.object();
-    signatures::add(&mut object, server, key, version)?;
+    add(&mut object, server, key, version)?;
     Pdu::parse(&object, version)
+}
+
+/// Adds a server's signature to an event, beside those that are there.
+///
+/// # Errors
+/// The object is no event.
+pub(super) fn add(
+    object: &mut Object,
+    server: &ServerName,
+    key: &Ed25519KeyPair,
+    version: Version,
+) -> Result<(), FormatError> {
+    let signature = key.sign(signed_text(object, version)?.as_bytes());
+    let empty = || CanonicalJsonObject::new().into();
+    object
+        .edit(|fields| {
+            let signatures = fields.entry("signatures".to_owned()).or_insert_with(empty).as_object_mut()?;
+            let of_server = signatures.entry(server.to_string()).or_insert_with(empty).as_object_mut()?;
+            of_server.insert(signature.id(), signature.base64().into());
+            Some(())
+        })
+        .ok_or(FormatError::Field("signatures"))
+}
+
+/// The servers that must have signed an event: its sender's, unless a third party invites in the sender's name; in
+/// versions 1 and 2 that which named the event; and since version 8 that of the user by whose authority somebody joins.
+///
+/// # Errors
+/// The event lacks the fields that say so; it is dropped.
+pub fn signers(
+    object: &CanonicalJsonObject,
+    version: Version,
+) -> Result<BTreeSet<OwnedServerName>, FormatError> {
+    let rules = &version.rules().signatures;
+    let text = |field: &'static str| object.get(field).and_then(CanonicalJsonValue::as_str);
+    let server_of_user = |id: &str| <&UserId>::try_from(id).ok().map(|user| user.server_name().to_owned());
+    let mut servers = BTreeSet::new();
+
+    // To an event that is no membership, its fields mean nothing.
+    let membership = object.get("content").and_then(CanonicalJsonValue::as_object);
+    let membership = membership.filter(|_| text("type") == Some("m.room.member"));
+    let invited_by_third_party = membership.is_some_and(|content| {
+        content.get("membership").and_then(CanonicalJsonValue::as_str) == Some("invite")
+            && content.get("third_party_invite").is_some_and(CanonicalJsonValue::is_object)
+    });
+    if !invited_by_third_party {
+        servers.insert(text("sender").and_then(server_of_user).ok_or(FormatError::Field("sender"))?);
+    }
+    if rules.check_event_id_server {
+        let id = text("event_id").and_then(|id| <&EventId>::try_from(id).ok());
+        let server = id.and_then(EventId::server_name).ok_or(FormatError::Field("event_id"))?;
+        servers.insert(server.to_owned());
+    }
+    if rules.check_join_authorised_via_users_server
+        && let Some(user) = membership.and_then(|content| content.get("join_authorised_via_users_server"))
+    {
+        servers.insert(user.as_str().and_then(server_of_user).ok_or(FormatError::Field("content"))?);
+    }
+    Ok(servers)
+}
+
+/// Checks that each of those servers signed the event. Keys that are unknown are skipped; of those that are known,
+/// every signature must be right.
+///
+/// # Errors
+/// One did not; the event is dropped.
+pub(super) fn check(object: &Object, keys: &PublicKeyMap, version: Version) -> Result<(), Dropped> {
+    let text = signed_text(object, version)?;
+    let signatures = object.get("signatures").and_then(CanonicalJsonValue::as_object);
+    for server in signers(object, version)? {
+        let server = server.as_str();
+        let of_server = signatures
+            .and_then(|signatures| signatures.get(server)?.as_object())
+            .ok_or_else(|| VerificationError::NoSignaturesForEntity(server.to_owned()))?;
+        let known =
+            keys.get(server).ok_or_else(|| VerificationError::NoPublicKeysForEntity(server.to_owned()))?;
+        let mut checked = false;
+        for (id, signature) in of_server {
+            let Some(key) = known.get(id) else { continue };
+            let Ok(id) = <&SigningKeyId<AnyKeyName>>::try_from(id.as_str()) else { continue };
+            if id.algorithm() != SigningKeyAlgorithm::Ed25519 {
+                continue;
+            }
+            let signature = signature.as_str().and_then(|text| Base64::<Standard>::parse(text).ok());
+            let signature = signature.ok_or(FormatError::Field("signatures"))?;
+            verify_canonical_json_bytes(
+                &SigningKeyAlgorithm::Ed25519,
+                key.as_bytes(),
+                signature.as_bytes(),
+                text.as_bytes(),
+            )?;
+            checked = true;
+        }
+        if !checked {
+            return Err(VerificationError::NoSupportedSignatureForEntity(server.to_owned()).into());
+        }
+    }
+    Ok(())
 }

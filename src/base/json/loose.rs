@@ -344,6 +344,49 @@ mod tests {
         }
     }
 
+    /// <https://spec.matrix.org/v1.19/appendices/#examples>
+    #[test]
+    fn the_specifications_examples_are_written_as_there() {
+        for (given, expected) in [
+            ("{}", "{}"),
+            (r#"{ "one": 1, "two": "Two" }"#, r#"{"one":1,"two":"Two"}"#),
+            (r#"{ "b": "2", "a": "1" }"#, r#"{"a":"1","b":"2"}"#),
+            (r#"{"b":"2","a":"1"}"#, r#"{"a":"1","b":"2"}"#),
+            (
+                r#"{
+                    "auth": {
+                        "success": true, "mxid": "@john.doe:example.com",
+                        "profile": {
+                            "display_name": "John Doe",
+                            "three_pids": [
+                                { "medium": "email", "address": "john.doe@example.org" },
+                                { "medium": "msisdn", "address": "123456789" }
+                            ]
+                        }
+                    }
+                }"#,
+                concat!(
+                    r#"{"auth":{"mxid":"@john.doe:example.com","profile":{"display_name":"John Doe","#,
+                    r#""three_pids":[{"address":"john.doe@example.org","medium":"email"},"#,
+                    r#"{"address":"123456789","medium":"msisdn"}]},"success":true}}"#,
+                ),
+            ),
+            (r#"{ "a": "日本語" }"#, r#"{"a":"日本語"}"#),
+            (r#"{ "本": 2, "日": 1 }"#, r#"{"日":1,"本":2}"#),
+            (r#"{ "a": "\u65E5" }"#, r#"{"a":"日"}"#),
+            (r#"{ "a": null }"#, r#"{"a":null}"#),
+            (r#"{ "a": -0 }"#, r#"{"a":0}"#),
+        ] {
+            let object = Object::parse(given).unwrap();
+            assert_eq!(object.text(), expected);
+            assert!(object.canonical().is_some());
+        }
+        // The last example has an exponent too, as which the network never wrote an integer: to it that is a fraction.
+        let object = Object::parse(r#"{ "a": -0, "b": 1e10 }"#).unwrap();
+        assert_eq!(object.text(), r#"{"a":0,"b":10000000000.0}"#);
+        assert!(object.canonical().is_none());
+    }
+
     #[test]
     fn the_rest_is_canonical_at_any_depth() {
         assert_eq!(

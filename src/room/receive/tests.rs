@@ -1,6 +1,6 @@
 use proptest::{prelude::*, sample::Index};
 use ruma::{
-    CanonicalJsonValue, UserId,
+    CanonicalJsonObject, CanonicalJsonValue, UserId,
     serde::{Base64, base64::Standard},
     signatures::sign_json,
 };
@@ -53,7 +53,7 @@ fn in_versions_1_and_2_the_server_that_names_an_event_signs_it_too() {
         event.insert("event_id".to_owned(), "$x:one.example".into());
         let event = world.signed(event, bob);
         let named = ["1", "2"].contains(&version);
-        let servers = signing_servers(&event, world.version).unwrap();
+        let servers = sign::signers(&event, world.version).unwrap();
         assert_eq!(servers.len(), if named { 2 } else { 1 });
         assert_eq!(verify(event.clone(), &world.keys, world.version).is_ok(), !named);
         let mut event = Object::from(event);
@@ -82,6 +82,27 @@ fn every_known_key_of_the_server_must_verify_and_unknown_ones_are_skipped() {
     world.keys.get_mut("two.example").unwrap().insert("ed25519:2".to_owned(), known);
     extra(&mut event, "ed25519:2");
     assert!(matches!(verify(event, &world.keys, world.version), Err(Dropped::Signature(_))));
+}
+
+#[test]
+fn only_history_may_name_more_events_than_one_may_today() {
+    let many = |version: &str, sender: &str, field: &str, count: usize| {
+        let (mut world, last) = World::new(version);
+        let mut event = world.make(sender, &[&last], "m.room.message", None, body("x"));
+        let list = event.get_mut(field).and_then(CanonicalJsonValue::as_array_mut).unwrap();
+        let first = list[0].clone();
+        list.resize(count, first);
+        let event = world.signed(event, <&UserId>::try_from(sender).unwrap());
+        let found = verify(event.clone(), &world.keys, world.version);
+        assert!(verify_backfilled(event, &world.keys, world.version).is_ok(), "version {version}: {field}");
+        found.is_ok()
+    };
+    for version in versions() {
+        for (field, most) in [("prev_events", 20), ("auth_events", 10)] {
+            assert!(many(version, BOB, field, most), "version {version}: {field}");
+            assert!(!many(version, BOB, field, most + 1), "version {version}: {field}");
+        }
+    }
 }
 
 #[test]
