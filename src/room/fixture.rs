@@ -294,7 +294,8 @@ impl World {
         self.events.iter().map(|stored| stored.pdu.event_id().to_owned()).collect()
     }
 
-    fn store(&mut self, pdu: Pdu, before: Option<&State>) {
+    /// Stores an event, with the state before it if that is known, without any check.
+    pub(crate) fn store(&mut self, pdu: Pdu, before: Option<&State>) {
         let before = before.map(|state| {
             let flat = self.flat_numbers(state);
             let known = self.states.iter().position(|state| *state == flat);

@@ -222,6 +222,36 @@ fn in_version_1_what_only_one_side_has_is_no_conflict() {
 }
 
 #[test]
+fn what_was_rejected_permits_nothing_where_the_state_says_nothing() {
+    const DAVE: &str = "@dave:three.example";
+    for version in versions().split_off(1) {
+        for rejected in [false, true] {
+            let (mut world, last) = World::new(version);
+            let levels = json!({ "events": { "m.room.topic": 0 } });
+            let last = world.accept(ALICE, &[&last], "m.room.power_levels", Some(""), levels);
+            let join =
+                world.make(DAVE, &[&last], "m.room.member", Some(DAVE), json!({ "membership": "join" }));
+            let join = world.parsed(&join);
+            let join_id = join.event_id().to_owned();
+            world.store(if rejected { join.into_rejected() } else { join }, None);
+            let before = world.after(&[&last]);
+            let mut with_dave = before.clone();
+            with_dave
+                .set((StateEventType::RoomMember, DAVE.to_owned()), world.number(&join_id).unwrap().unwrap());
+
+            let topic = json!({ "topic": "x" });
+            let alices = world.accept(ALICE, &[&last], "m.room.topic", Some(""), topic.clone());
+            let daves = world.make_at(DAVE, &[&last], &with_dave, "m.room.topic", Some(""), topic);
+            let daves_id = world.id_of(&daves);
+            world.store(world.parsed(&daves), Some(&before));
+            let merged = world.after(&[&alices, &daves_id]);
+            let expected = if rejected { alices } else { daves_id };
+            assert_eq!(world.entry(&merged, "m.room.topic", ""), Some(expected), "version {version}");
+        }
+    }
+}
+
+#[test]
 fn a_failed_lookup_is_reported() {
     struct Broken<'w>(&'w World);
     impl Graph for Broken<'_> {

@@ -60,17 +60,51 @@ async fn a_room_of_any_version_is_made_and_lived_in() {
         assert_eq!((&event["event_id"], &event["content"]["body"]), (&json!(said), &json!("hello")));
         let context = read(&rig, &alice, &format!("rooms/{room}/context/{}", encoded(&said))).await;
         assert_eq!(context["event"]["event_id"], json!(said));
-        let path = format!("/_matrix/client/v3/rooms/{room}/redact/{}/of{version}", encoded(&said));
-        let redaction = rig.send_as(&alice, "PUT", &path, json!({"reason": "x"})).await.ok();
-        let event = read(&rig, &bob, &at).await;
-        assert_eq!(event["content"], json!({}), "version {version}");
-        let because = &event["unsigned"]["redacted_because"];
-        assert_eq!(because["event_id"], redaction["event_id"]);
-        assert_eq!((&because["redacts"], &because["content"]["redacts"]), (&json!(said), &json!(said)));
-
         say(&rig, &alice, &room, "bye", &format!("from{version}")).await;
         let told = sync(&rig, &bob, "").await;
-        assert_eq!(texts(&told["rooms"]["join"][&room]["timeline"]), ["bye"], "version {version}");
+        assert_eq!(texts(&told["rooms"]["join"][&room]["timeline"]), ["hello", "bye"], "version {version}");
+    }
+}
+
+/// Whichever way it is asked for, wherever the version puts the target, clients find it in both places.
+/// <https://spec.matrix.org/v1.19/client-server-api/#redactions>
+#[tokio::test]
+async fn redactions_redact_in_every_version() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    for version in VERSIONS {
+        let room = room_of(&rig, &alice, version, json!({"preset": "public_chat"})).await;
+        act(&rig, &bob, &room, "join", json!({})).await;
+        for (at, (by, whose, status)) in
+            [(&alice, &bob, 200), (&bob, &bob, 200), (&bob, &alice, 403)].into_iter().enumerate()
+        {
+            for (way, how) in ["redact", "send"].into_iter().enumerate() {
+                let told = format!("version {version}: {how} {at}");
+                let said = say(&rig, whose, &room, "hello", &format!("v{version}-{way}-{at}")).await;
+                let (path, content) = match how {
+                    "redact" => (format!("redact/{}/{at}", encoded(&said)), json!({"reason": "x"})),
+                    _ => (format!("send/m.room.redaction/{at}"), json!({"redacts": said, "reason": "x"})),
+                };
+                let path = format!("/_matrix/client/v3/rooms/{room}/{path}");
+                let redaction = rig.send_as(by, "PUT", &path, content).await;
+                assert_eq!(redaction.status, status, "{told}: {redaction:?}");
+                let event = read(&rig, &bob, &format!("rooms/{room}/event/{}", encoded(&said))).await;
+                let because = &event["unsigned"]["redacted_because"];
+                if status == 200 {
+                    assert_eq!(event["content"], json!({}), "{told}");
+                    assert_eq!(because["event_id"], redaction.ok()["event_id"], "{told}");
+                    let named = (&because["redacts"], &because["content"]["redacts"]);
+                    assert_eq!(named, (&json!(said), &json!(said)), "{told}");
+                    assert_eq!(because["content"]["reason"], "x", "{told}");
+                } else {
+                    assert_eq!(
+                        (&event["content"]["body"], because),
+                        (&json!("hello"), &Value::Null),
+                        "{told}"
+                    );
+                }
+            }
+        }
     }
 }
 
