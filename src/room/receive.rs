@@ -80,8 +80,8 @@ pub fn verify(object: impl Into<Object>, keys: &PublicKeyMap, version: Version) 
     Ok(pdu)
 }
 
-/// The same for what answers a request for history: there an event may name more others than it could today, since it was
-/// accepted once. Such an event is stored and shown, and never judged.
+/// The same for what answers a request for history: there an event may name more others than it could today, since it
+/// was accepted once. Such an event is stored and shown, and never judged.
 /// <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1backfillroomid>
 ///
 /// # Errors

@@ -1,8 +1,8 @@
 //! Redactions: which event one is aimed at, whether it applies, and what it leaves.
 //!
-//! In room versions 1 and 2 the authorisation rules judge a redaction: one that stands applies. Since version 3 it is an
-//! event like any other, and whether it applies is judged once both events are known. Until then it is not shown to
-//! clients.
+//! In room versions 1 and 2 the authorisation rules judge a redaction: one that stands applies. Since version 3 it is
+//! an event like any other, and whether it applies is judged once both events are known. Until then it is not shown
+//! to clients.
 //! <https://spec.matrix.org/v1.19/rooms/v3/#handling-redactions>,
 //! <https://spec.matrix.org/v1.19/client-server-api/#redactions>
 

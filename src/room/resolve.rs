@@ -1,9 +1,9 @@
 //! State resolution: from the states that an event follows to the one before it.
 //!
-//! By the first algorithm in room version 1. By the second ruma resolves; here it is given only what the answer can depend on: entries that differ, their auth difference,
-//! since version 12 the conflicted state subgraph, and the entries that the authorisation of those reads. Every
-//! walk goes from high event numbers to low ones, which is an order of the auth graph, and stops as soon as nothing
-//! below can differ.
+//! The first algorithm, of room version 1, is [`v1`]'s. By the second ruma resolves; here it is given only what the
+//! answer can depend on: entries that differ, their auth difference, since version 12 the conflicted state subgraph, and
+//! the entries that the authorisation of those reads. Every walk goes from high event numbers to low ones, which is an
+//! order of the auth graph, and stops as soon as nothing below can differ.
 //! <https://spec.matrix.org/v1.19/rooms/v2/#state-resolution>,
 //! <https://spec.matrix.org/v1.19/rooms/v12/#state-resolution>
 

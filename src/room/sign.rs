@@ -88,6 +88,8 @@ pub(super) fn add(
 
 /// The servers that must have signed an event: its sender's, unless a third party invites in the sender's name; in
 /// versions 1 and 2 that which named the event; and since version 8 that of the user by whose authority somebody joins.
+/// A rule would reject what that one did not sign; but no id says who signed an event, so whoever passed it on without
+/// the signature could have it rejected for good.
 ///
 /// # Errors
 /// The event lacks the fields that say so; it is dropped.

@@ -4,6 +4,7 @@ import nio
 import pytest
 from person import expect, part
 
+VERSIONS = [str(number) for number in range(1, 13)]
 PRESETS = {
     nio.RoomPreset.private_chat: ("invite", "can_join"),
     nio.RoomPreset.trusted_private_chat: ("invite", "can_join"),
@@ -22,7 +23,7 @@ async def test_presets(alice, preset):
     assert await alice.membership(room, alice) == "join"
 
 
-@pytest.mark.parametrize("version", ["10", "11", "12"])
+@pytest.mark.parametrize("version", VERSIONS)
 async def test_power_of_the_creator_by_room_version(alice, bob, version):
     room = await alice.create_room(bob, room_version=version, preset=nio.RoomPreset.trusted_private_chat)
     create = await alice.state(room, "m.room.create")
@@ -155,7 +156,7 @@ async def test_a_transaction_id_sends_once_a_device(alice):
     await other.close()
 
 
-@pytest.mark.parametrize("version", ["10", "11", "12"])
+@pytest.mark.parametrize("version", VERSIONS)
 async def test_redaction(alice, bob, version):
     room = await alice.create_room(bob, room_version=version)
     by_alice, by_bob = await alice.say(room, "from Alice"), await bob.say(room, "from Bob")

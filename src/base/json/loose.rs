@@ -69,7 +69,7 @@ impl Object {
         if let Some(number) = self.fields.get(field).and_then(CanonicalJsonValue::as_integer) {
             return Some(i64::from(number).into());
         }
-        self.numbers.get(&below("", field))?.parse().ok()
+        self.numbers.get(&at(field))?.parse().ok()
     }
 
     /// Sets a field.
@@ -88,7 +88,7 @@ impl Object {
     /// Sets a field to an object, with the numbers in that.
     pub fn insert_object(&mut self, field: &str, object: Self) {
         self.insert(field, object.fields.into());
-        let place = below("", field);
+        let place = at(field);
         let numbers = object.numbers.into_iter().map(|(inner, number)| (format!("{place}{inner}"), number));
         self.numbers.extend(numbers);
     }
@@ -99,7 +99,7 @@ impl Object {
             return self.insert(field, CanonicalJsonValue::Integer(number));
         }
         self.insert(field, CanonicalJsonValue::Null);
-        self.numbers.insert(below("", field), number.to_string().into());
+        self.numbers.insert(at(field), number.to_string().into());
     }
 
     /// Takes a field away and gives what it was, numbers aside.
@@ -280,14 +280,22 @@ fn stands(fields: &CanonicalJsonObject, place: &str) -> bool {
 /// Does something at the place one level down.
 fn within<T>(place: &mut String, key: &str, work: impl FnOnce(&mut String) -> T) -> T {
     let length = place.len();
-    *place = below(place, key);
+    go_below(place, key);
     let done = work(place);
     place.truncate(length);
     done
 }
 
-fn below(place: &str, key: &str) -> String {
-    format!("{place}/{}", key.replace('~', "~0").replace('/', "~1"))
+fn go_below(place: &mut String, key: &str) {
+    place.push('/');
+    place.push_str(&key.replace('~', "~0").replace('/', "~1"));
+}
+
+/// The place of a field.
+fn at(field: &str) -> String {
+    let mut place = String::new();
+    go_below(&mut place, field);
+    place
 }
 
 /// A number whose point is before the first of these or behind the last has an exponent.

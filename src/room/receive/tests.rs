@@ -78,6 +78,11 @@ fn every_known_key_of_the_server_must_verify_and_unknown_ones_are_skipped() {
     };
     extra(&mut event, "ed25519:unknown");
     assert!(verify(event.clone(), &world.keys, world.version).is_ok());
+    let mut others = world.keys.clone();
+    let known = others.get_mut("two.example").unwrap();
+    let key = known.remove("ed25519:1").unwrap();
+    known.insert("ed25519:other".to_owned(), key);
+    assert!(matches!(verify(event.clone(), &others, world.version), Err(Dropped::Signature(_))));
     let known = world.keys["one.example"]["ed25519:1"].clone();
     world.keys.get_mut("two.example").unwrap().insert("ed25519:2".to_owned(), known);
     extra(&mut event, "ed25519:2");
@@ -248,7 +253,13 @@ fn a_restricted_join_needs_the_signature_of_the_server_that_let_it_in() {
             assert!(matches!(world.arrive(join), Outcome::Rejected(denied) if denied.rule == Rule::Member));
             continue;
         }
+        assert_eq!(sign::signers(&join, world.version).unwrap().len(), 2);
         assert!(matches!(world.arrive(join.clone()), Outcome::Dropped(Dropped::Signature(_))));
+        let mut by_nobody = join.clone();
+        let content = by_nobody.get_mut("content").and_then(CanonicalJsonValue::as_object_mut).unwrap();
+        content.insert("join_authorised_via_users_server".to_owned(), "alice".into());
+        let by_nobody = world.signed(by_nobody, <&UserId>::try_from(CAROL).unwrap());
+        assert!(matches!(world.arrive(by_nobody), Outcome::Dropped(_)), "{version}");
         let mut join = Object::from(join);
         world.sign(&mut join, <&UserId>::try_from(ALICE).unwrap());
         assert!(matches!(world.arrive(join), Outcome::Accepted));

@@ -206,7 +206,8 @@ impl<'v> Reader<'v> {
     }
 
     /// Whether the event is a redaction that redacts nothing: its target is unknown yet, or not its to redact. Clients
-    /// would apply it all the same. Where the authorisation rules judge redactions, none is idle. <https://spec.matrix.org/v1.19/rooms/v3/#handling-redactions>
+    /// would apply it all the same. Where the authorisation rules judge redactions, none is idle.
+    /// <https://spec.matrix.org/v1.19/rooms/v3/#handling-redactions>
     fn is_idle_redaction(&self, event: &VisibleEvent) -> Result<bool, StoreError> {
         if *event.pdu().kind() != TimelineEventType::RoomRedaction
             || self.version.auth().special_case_room_redaction
