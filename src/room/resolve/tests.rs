@@ -10,7 +10,7 @@ use crate::{
     base::ids::StateRoot,
     room::{
         auth::{self, Verdict},
-        fixture::{ALICE, BOB, Outcome, World, steps, versions},
+        fixture::{ALICE, BOB, CAROL, Outcome, World, steps, versions},
         graph::Difference,
     },
 };
@@ -218,6 +218,33 @@ fn in_version_1_what_only_one_side_has_is_no_conflict() {
         let ban = world.accept(ALICE, &[&last], "m.room.member", Some(BOB), json!({ "membership": "ban" }));
         let kept = world.entry(&world.after(&[&topic, &ban]), "m.room.topic", "");
         assert_eq!(kept, (version == "1").then_some(topic), "version {version}");
+    }
+}
+
+/// Levels that both states once stood on lie between those that conflict: only since version 12 they are looked at.
+/// <https://spec.matrix.org/v1.19/rooms/v12/#state-resolution>
+#[test]
+fn since_version_12_what_lies_between_conflicting_events_counts() {
+    for version in versions().split_off(1) {
+        let (mut world, last) = World::new(version);
+        let levels = |world: &mut World, by, after: &EventId, mut users: serde_json::Value| {
+            if version != "12" {
+                users[ALICE] = json!(100);
+            }
+            world.accept(by, &[after], "m.room.power_levels", Some(""), json!({ "users": users }))
+        };
+        let first = world.ids()[2].clone();
+        let between = levels(&mut world, ALICE, &last, json!({ BOB: 100 }));
+        let join = json!({ "membership": "join", "displayname": "C." });
+        let carol = world.accept(CAROL, &[&between], "m.room.member", Some(CAROL), join);
+        // Bob may say so by the levels between, and not by the first.
+        let second = levels(&mut world, BOB, &carol, json!({ BOB: 100, CAROL: 60 }));
+        let after = world.after(&[&second]);
+        let mut reset = after.clone();
+        reset.set((StateEventType::RoomPowerLevels, String::new()), world.number(&first).unwrap().unwrap());
+        let resolved = resolve(&[after, reset], &world, world.version).unwrap();
+        let expected = if version == "12" { second } else { first };
+        assert_eq!(world.entry(&resolved, "m.room.power_levels", ""), Some(expected), "version {version}");
     }
 }
 
