@@ -1,6 +1,7 @@
 //! Bodies that may be too large for memory: what arrives piece by piece, and what is sent so.
 
 use std::{
+    future::Future,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -39,7 +40,7 @@ pub enum Body {
 /// Bytes that are sent piece by piece as they come.
 #[derive(Debug)]
 pub struct Stream {
-    /// What is still to be sent, in bytes; none where only the end will tell.
+    /// What is still to be sent, in bytes; none where only the end will tell, which is an empty piece.
     left: Option<u64>,
     pieces: mpsc::Receiver<Result<Bytes, Failed>>,
 }
@@ -56,10 +57,21 @@ impl Stream {
         (sender, Self { left: Some(length), pieces })
     }
 
-    /// A body that ends when its sender is dropped.
-    pub fn unmeasured() -> (mpsc::Sender<Result<Bytes, Failed>>, Self) {
+    /// A body that ends where `write` does, which runs as a task of its own. Should it fail or panic, the body breaks off,
+    /// so that nobody takes a part for the whole. No piece is empty.
+    pub fn unmeasured<F, Fut>(write: F) -> Self
+    where
+        F: FnOnce(mpsc::Sender<Result<Bytes, Failed>>) -> Fut,
+        Fut: Future<Output = Result<(), Failed>> + Send + 'static,
+    {
         let (sender, pieces) = mpsc::channel(1);
-        (sender, Self { left: None, pieces })
+        let writing = write(sender.clone());
+        tokio::spawn(async move {
+            let end = writing.await.map(|()| Bytes::new());
+            // Nobody is left to be told where the client is gone.
+            _ = sender.send(end).await;
+        });
+        Self { left: None, pieces }
     }
 
     /// Whether it is known how many bytes there are.
@@ -72,7 +84,25 @@ impl Stream {
     /// # Errors
     /// The rest doesn't come.
     pub async fn next(&mut self) -> Option<Result<Bytes, Failed>> {
-        self.pieces.recv().await
+        if self.left == Some(0) {
+            return None;
+        }
+        let piece = self.pieces.recv().await;
+        self.take(piece)
+    }
+
+    /// What the channel gave, to who reads the body.
+    fn take(&mut self, piece: Option<Result<Bytes, Failed>>) -> Option<Result<Bytes, Failed>> {
+        let piece = piece.unwrap_or(Err(Failed));
+        match (&piece, self.left) {
+            (Ok(bytes), None) if bytes.is_empty() => {
+                self.left = Some(0);
+                return None;
+            }
+            (Ok(bytes), Some(left)) => self.left = Some(left.saturating_sub(bytes.len() as u64)),
+            _ => {}
+        }
+        Some(piece)
     }
 }
 
@@ -110,13 +140,9 @@ impl hyper::body::Body for Body {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Stream(stream) if stream.left == Some(0) => Poll::Ready(None),
-            Self::Stream(stream) => stream.pieces.poll_recv(context).map(|piece| {
-                let piece = piece.or(stream.left.map(|_| Err(Failed)))?;
-                Some(piece.map(|bytes| {
-                    stream.left = stream.left.map(|left| left.saturating_sub(bytes.len() as u64));
-                    Frame::data(bytes)
-                }))
-            }),
+            Self::Stream(stream) => {
+                stream.pieces.poll_recv(context).map(|piece| Some(stream.take(piece)?.map(Frame::data)))
+            }
         }
     }
 
@@ -126,5 +152,28 @@ impl hyper::body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         self.length().map_or_else(SizeHint::new, SizeHint::with_exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// What arrives of a body whose writer ends so behind its first piece.
+    async fn arrived(end: fn() -> Result<(), Failed>) -> Result<Bytes, Failed> {
+        let stream = Stream::unmeasured(async move |sender| {
+            _ = sender.send(Ok(Bytes::from_static(b"[1"))).await;
+            end()
+        });
+        Body::from(stream).collect().await.map(|body| body.to_bytes())
+    }
+
+    #[tokio::test]
+    async fn no_part_of_a_body_is_taken_for_the_whole() {
+        assert_eq!(arrived(|| Ok(())).await.unwrap(), "[1");
+        assert!(arrived(|| Err(Failed)).await.is_err());
+        assert!(arrived(|| panic!("on purpose")).await.is_err());
     }
 }

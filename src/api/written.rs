@@ -88,20 +88,18 @@ impl Written {
 
     /// Writes on for as long as somebody takes it.
     fn stream(mut self, app: App) -> Stream {
-        let (sender, stream) = Stream::unmeasured();
-        tokio::spawn(async move {
-            while let Some(piece) = self.next(&app).await.transpose() {
-                let is_last = piece.is_err();
-                let piece = piece.map(Into::into).map_err(|error| {
-                    tracing::error!(%error, "the rest of an answer can't be read");
-                    Failed
-                });
-                if sender.send(piece).await.is_err() || is_last {
+        Stream::unmeasured(async move |sender| {
+            let failed = |error| {
+                tracing::error!(%error, "the rest of an answer can't be read");
+                Failed
+            };
+            while let Some(piece) = self.next(&app).await.map_err(failed)? {
+                if !piece.is_empty() && sender.send(Ok(piece.into())).await.is_err() {
                     break;
                 }
             }
-        });
-        stream
+            Ok(())
+        })
     }
 
     async fn next(&mut self, app: &App) -> Result<Option<Vec<u8>>, StoreError> {

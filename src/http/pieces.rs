@@ -38,32 +38,23 @@ pub(super) async fn written(
     request: InFlight,
     shared: Arc<Shared>,
 ) -> Body {
-    let (sender, stream) = Stream::unmeasured();
     let share = limits::ANSWER_STREAM_BYTES as u32;
     let memory = request.answers().clone().acquire_many_owned(share).await;
-    tokio::spawn(async move {
+    Body::Stream(Stream::unmeasured(async move |sender| {
         let _held = (memory, request);
-        let carried = async {
-            while let Some(piece) = pieces.next().await {
-                let mut piece = piece?;
-                if let Some(whole) = encoder.take() {
-                    let (rest, compressed) = whole.piece(piece, &shared.compressions).await?;
-                    (encoder, piece) = (Some(rest), compressed);
-                }
-                if send(&sender, piece).await.is_none() {
-                    return Ok(());
-                }
+        while let Some(piece) = pieces.next().await {
+            let mut piece = piece?;
+            if let Some(whole) = encoder.take() {
+                let (rest, compressed) = whole.piece(piece, &shared.compressions).await?;
+                (encoder, piece) = (Some(rest), compressed);
             }
-            if let Some(encoder) = encoder {
-                _ = send(&sender, encoder.end()?).await;
-            }
-            Ok::<_, Failed>(())
-        };
-        if let Err(failed) = carried.await {
-            _ = timeout(limits::ANSWER_PIECE_TIME, sender.send(Err(failed))).await;
+            send(&sender, piece).await.ok_or(Failed)?;
         }
-    });
-    Body::Stream(stream)
+        if let Some(encoder) = encoder {
+            send(&sender, encoder.end()?).await.ok_or(Failed)?;
+        }
+        Ok(())
+    }))
 }
 
 /// Sends bytes as their client takes them; nothing comes of it if it doesn't.

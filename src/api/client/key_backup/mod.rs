@@ -153,20 +153,17 @@ pub(crate) async fn room(
 
 /// All keys, page by page for as long as somebody takes them: together they may be too large for memory.
 fn written(mut keys: Keys, mut writer: Writer) -> Response<Body> {
-    let (sender, stream) = Stream::unmeasured();
-    tokio::spawn(async move {
+    let stream = Stream::unmeasured(async move |sender| {
+        let failed = |error| {
+            tracing::error!(%error, "the rest of a backup can't be read");
+            Failed
+        };
         loop {
-            let page = keys.next().await.map_err(|error| {
-                tracing::error!(%error, "the rest of a backup can't be read");
-                Failed
-            });
-            let (last, part) = match page {
-                Ok(page) if page.is_empty() => (true, Ok(writer.end())),
-                Ok(page) => (false, Ok(writer.page(page))),
-                Err(failed) => (true, Err(failed)),
-            };
-            if sender.send(part).await.is_err() || last {
-                break;
+            let page = keys.next().await.map_err(failed)?;
+            let last = page.is_empty();
+            let part = if last { writer.end() } else { writer.page(page) };
+            if sender.send(Ok(part)).await.is_err() || last {
+                return Ok(());
             }
         }
     });
