@@ -24,12 +24,13 @@ use self::disk::{Disk, Kind, Step};
 use super::open;
 use crate::{
     base::{
-        ids::{DeviceNumber, EventNumber, Position, RoomNumber},
+        clock::Timestamp,
+        ids::{DeviceNumber, EventNumber, Position, RoomNumber, UserNumber},
         rng::Rng,
     },
     room::fixture::{ALICE, World},
     store::{
-        BackedUpKey, OneTimeKey, Store, StoreError, Transaction, View,
+        BackedUpKey, CrossSigningKey, OneTimeKey, Receipt, Store, StoreError, Transaction, View,
         events::{
             Checked, Endpoint, TransactionIdentity,
             fixture::{Outcome, Rig},
@@ -189,7 +190,8 @@ fn add_account(tx: &mut Transaction<'_>, name: &str) -> Result<(), StoreError> {
     tx.open_device(user, "DEVICE", None).map(drop)
 }
 
-/// Two messages to the account's device and two of its one-time keys, a key in a backup, account data.
+/// Two messages to the account's device and two of its one-time keys; its own keys, a key in a backup, account data, a
+/// receipt.
 fn write_records(tx: &mut Transaction<'_>, name: &str) -> Result<(), StoreError> {
     let account = tx.account(name)?.unwrap();
     let device = tx.device(account.number, "DEVICE")?.unwrap().number;
@@ -200,7 +202,30 @@ fn write_records(tx: &mut Transaction<'_>, name: &str) -> Result<(), StoreError>
     tx.create_key_backup(account.number, "org.example", "{}")?;
     let backup = tx.newest_key_backup(account.number)?.unwrap();
     tx.set_backed_up_key(&backup, &key("{}"))?;
-    tx.set_account_data(account.number, None, "org.example", "{}")
+    set_records(tx, (account.number, device), "{}", Position(1))
+}
+
+/// Sets those of the records of which there is one.
+fn set_records(
+    tx: &mut Transaction<'_>,
+    (user, device): (UserNumber, DeviceNumber),
+    text: &str,
+    anchor: Position,
+) -> Result<(), StoreError> {
+    tx.set_device_keys(user, device, "DEVICE", text)?;
+    let (usage, id) = ("master".to_owned(), "key".to_owned());
+    tx.set_cross_signing_key(user, &CrossSigningKey { usage, id, key: text.to_owned() })?;
+    let receipt = Receipt {
+        room: RoomNumber(1),
+        user,
+        kind: "m.read".to_owned(),
+        thread: String::new(),
+        event_id: text.to_owned(),
+        anchor,
+        sent_at: Timestamp(0),
+    };
+    assert!(tx.set_receipt(&receipt)?);
+    tx.set_account_data(user, None, "org.example", text)
 }
 
 /// Removes the first message, gives out the first key, and replaces the others.
@@ -212,11 +237,11 @@ fn change_records(tx: &mut Transaction<'_>, name: &str) -> Result<(), StoreError
     assert_eq!(tx.claim_one_time_key(device, "org.example")?, Some(one_time_key("{}")));
     let backup = tx.newest_key_backup(account.number)?.unwrap();
     tx.set_backed_up_key(&backup, &key(CHANGED))?;
-    tx.set_account_data(account.number, None, "org.example", CHANGED)
+    set_records(tx, (account.number, device), CHANGED, Position(2))
 }
 
-/// The contents of an account's messages, one-time keys, key and data.
-fn records(view: &View<'_>, name: &str) -> Result<[Vec<String>; 4], StoreError> {
+/// The contents of an account's messages and one-time keys, and of those records of which there is one.
+fn records(view: &View<'_>, name: &str) -> Result<[Vec<String>; 7], StoreError> {
     let account = view.account(name)?.unwrap();
     let device = view.device(account.number, "DEVICE")?.unwrap().number;
     let messages = view.to_device_since(device, Position(0))?.0;
@@ -228,7 +253,18 @@ fn records(view: &View<'_>, name: &str) -> Result<[Vec<String>; 4], StoreError> 
     for id in ["{}", CHANGED] {
         one_time_keys.extend(view.one_time_key(device, "org.example", id)?);
     }
-    Ok([contents, one_time_keys, keys.into_iter().map(|key| key.data).collect(), data.into_iter().collect()])
+    Ok([
+        contents,
+        one_time_keys,
+        keys.into_iter().map(|key| key.data).collect(),
+        data.into_iter().collect(),
+        view.keys_of_device(device)?.into_iter().collect(),
+        view.cross_signing_keys(account.number)?.into_iter().map(|key| key.key).collect(),
+        view.receipts_of(account.number, RoomNumber(1))?
+            .into_iter()
+            .map(|receipt| receipt.event_id)
+            .collect(),
+    ])
 }
 
 fn one_time_key(text: &str) -> OneTimeKey {
@@ -282,11 +318,11 @@ fn check(view: &View<'_>, acknowledged: &str) -> Result<(), StoreError> {
             }
             ["written", number] => {
                 let written = ["{}", CHANGED].map(ToOwned::to_owned);
-                let [messages, one_time_keys, keys, data] = records(view, &format!("account-{number}"))?;
+                let [messages, one_time_keys, ones @ ..] = records(view, &format!("account-{number}"))?;
                 for kept in [messages, one_time_keys] {
                     assert!(kept == written || kept == written[1..], "{line}: {kept:?}");
                 }
-                for kept in [keys, data] {
+                for kept in ones {
                     assert!(kept.len() == 1 && written.contains(&kept[0]), "{line}: {kept:?}");
                 }
             }
