@@ -216,7 +216,12 @@ mod tests {
     #[test]
     fn only_what_is_harmless_is_shown_in_place() {
         let shown = |content_type| disposition(content_type, None).to_string() == "inline";
-        for harmless in ["image/png", "IMAGE/PNG", "text/plain; charset=utf-8"] {
+        // As the specification lists them.
+        let listed = "text/css text/plain text/csv application/json application/ld+json image/jpeg image/gif image/png \
+                      image/apng image/webp image/avif video/mp4 video/webm video/ogg video/quicktime audio/mp4 \
+                      audio/webm audio/aac audio/mpeg audio/ogg audio/wave audio/wav audio/x-wav audio/x-pn-wav \
+                      audio/flac audio/x-flac";
+        for harmless in listed.split(' ').chain(["IMAGE/PNG", "text/plain; charset=utf-8"]) {
             assert!(shown(harmless), "{harmless}");
         }
         for other in
