@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
 use super::{Error, endpoint::Boxed};
 
@@ -66,11 +67,13 @@ impl Stream {
     {
         let (sender, pieces) = mpsc::channel(1);
         let writing = write(sender.clone());
-        tokio::spawn(async move {
+        let task = async move {
             let end = writing.await.map(|()| Bytes::new());
             // Nobody is left to be told where the client is gone.
             _ = sender.send(end).await;
-        });
+        };
+        // What it logs is of this request.
+        tokio::spawn(task.in_current_span());
         Self { left: None, pieces }
     }
 
