@@ -7,7 +7,7 @@
 //!
 //! | module | is |
 //! | --- | --- |
-//! | [`base`] | time, randomness, bounds, identifiers, secrets, strict JSON, folding text for comparison |
+//! | [`base`] | time, randomness, bounds, identifiers, secrets, strict JSON and the looser JSON of old rooms, folding text |
 //! | [`room`], [`config`] | what events mean, as pure functions; what the operator may choose |
 //! | [`store`] | what is kept: SQLite and LMDB behind one commit point |
 //! | [`service`] | the use cases, without HTTP types |
@@ -50,11 +50,11 @@
 //!
 //! # Where to look
 //!
-//! The endpoints of each are in the file of [`api`] that has its name.
+//! The endpoints of each are in the file of [`api::client`] that has its name.
 //!
 //! | what a client does | use case |
 //! | --- | --- |
-//! | registers, logs in, proves it again | [`accounts`](service::accounts), [`sessions`](service::sessions), [`uia`](service::uia), [`registration_tokens`](service::registration_tokens) |
+//! | registers, logs in, proves it again | [`accounts`](service::accounts), [`sessions`](service::sessions), [`devices`](service::devices), [`passwords`](service::passwords), [`uia`](service::uia), [`registration_tokens`](service::registration_tokens), [`openid`](service::openid) |
 //! | encrypts: keys, messages to devices, backups | [`keys`](service::keys), [`to_device`](service::to_device), [`key_backup`](service::key_backup), [`device_lists`](service::sync::device_lists) |
 //! | follows its rooms | [`sync`](service::sync); past events and state in [`read`](service::read) |
 //! | speaks, comes and goes, makes and upgrades rooms | [`rooms`](service::rooms) and [`upgrade`](service::upgrade), of what [`write`](service::write) plans |
@@ -65,8 +65,9 @@
 //! | finds rooms and people | [`directory`](service::directory), [`aliases`](service::aliases) |
 //! | sends files and pictures | [`media`](service::media) |
 //!
-//! The operator's commands are [`operator`](service::operator), the same on a running server and on a stopped one; the
-//! bounds of what a client may take are in [`http`] and [`limits`](base::limits).
+//! The operator's commands are [`operator`](service::operator), the same on a running server and on a stopped one, and
+//! [`moderation`](service::moderation) is what an administrator may do over HTTP; the bounds of what a client may take are
+//! in [`http`] and [`limits`](base::limits).
 //!
 //! # Invariants
 //!
@@ -83,7 +84,7 @@
 //!
 //! | a new | is |
 //! | --- | --- |
-//! | endpoint | a handler in a file under `api`, and its line in that folder's `routes`: method, paths, authentication and rate limit come from the type of its request. One whose body is too large for memory is added as streamed |
+//! | endpoint | a handler in a file under `api`, and its line in that folder's `routes`: method, paths, authentication and rate limit come from the type of its request. One whose body is too large for memory is added as streamed, one whose answer is as written: lists in it go out page by page ([`listing`](service::read::listing)) |
 //! | worker | a loop in a file under `worker`, and its line in `start`; how far it is lies in the store |
 //! | LMDB table | an entry in [`Table`](store::Table), and an accessor |
 //! | SQLite column | a migration under `store/records/migrations`, and an accessor |
