@@ -32,10 +32,28 @@ pub trait Arriving: Send {
 }
 
 /// The body of a response.
-#[derive(Debug)]
 pub enum Body {
     Whole(Bytes),
+    /// A file.
     Stream(Stream),
+    /// What is written as it is asked for.
+    Written(Box<dyn Writing>),
+}
+
+/// A body that is written piece by piece, for as long as somebody asks for more.
+pub trait Writing: Send {
+    /// About how many bytes it holds to go on by, beyond [`limits::ANSWER_STREAM_BYTES`].
+    ///
+    /// [`limits::ANSWER_STREAM_BYTES`]: crate::base::limits::ANSWER_STREAM_BYTES
+    fn held(&self) -> usize {
+        0
+    }
+
+    /// The next piece; none at the end.
+    ///
+    /// # Errors
+    /// The rest can't be written.
+    fn next(&mut self) -> Boxed<'_, Result<Option<Bytes>, Failed>>;
 }
 
 /// Bytes that are sent piece by piece as they come.
@@ -77,23 +95,6 @@ impl Stream {
         Self { left: None, pieces }
     }
 
-    /// Whether it is known how many bytes there are.
-    pub fn is_measured(&self) -> bool {
-        self.left.is_some()
-    }
-
-    /// The next piece; none at the end.
-    ///
-    /// # Errors
-    /// The rest doesn't come.
-    pub async fn next(&mut self) -> Option<Result<Bytes, Failed>> {
-        if self.left == Some(0) {
-            return None;
-        }
-        let piece = self.pieces.recv().await;
-        self.take(piece)
-    }
-
     /// What the channel gave, to who reads the body.
     fn take(&mut self, piece: Option<Result<Bytes, Failed>>) -> Option<Result<Bytes, Failed>> {
         let piece = piece.unwrap_or(Err(Failed));
@@ -109,29 +110,7 @@ impl Stream {
     }
 }
 
-impl Body {
-    /// How many bytes are still to be sent; none where only the end will tell.
-    pub fn length(&self) -> Option<u64> {
-        match self {
-            Self::Whole(bytes) => Some(bytes.len() as u64),
-            Self::Stream(stream) => stream.left,
-        }
-    }
-}
-
-impl From<Bytes> for Body {
-    fn from(bytes: Bytes) -> Self {
-        Self::Whole(bytes)
-    }
-}
-
-impl From<Stream> for Body {
-    fn from(stream: Stream) -> Self {
-        Self::Stream(stream)
-    }
-}
-
-impl hyper::body::Body for Body {
+impl hyper::body::Body for Stream {
     type Data = Bytes;
     type Error = Failed;
 
@@ -139,22 +118,19 @@ impl hyper::body::Body for Body {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failed>>> {
-        match self.get_mut() {
-            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Stream(stream) if stream.left == Some(0) => Poll::Ready(None),
-            Self::Stream(stream) => {
-                stream.pieces.poll_recv(context).map(|piece| Some(stream.take(piece)?.map(Frame::data)))
-            }
+        let stream = self.get_mut();
+        if stream.is_end_stream() {
+            return Poll::Ready(None);
         }
+        stream.pieces.poll_recv(context).map(|piece| Some(stream.take(piece)?.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.length() == Some(0)
+        self.left == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.length().map_or_else(SizeHint::new, SizeHint::with_exact)
+        self.left.map_or_else(SizeHint::new, SizeHint::with_exact)
     }
 }
 
@@ -170,7 +146,7 @@ mod tests {
             _ = sender.send(Ok(Bytes::from_static(b"[1"))).await;
             end()
         });
-        Body::from(stream).collect().await.map(|body| body.to_bytes())
+        stream.collect().await.map(|body| body.to_bytes())
     }
 
     #[tokio::test]

@@ -9,7 +9,9 @@ use crate::base::json::Object;
 /// <https://spec.matrix.org/v1.19/rooms/v6/#canonical-json>
 ///
 /// # Errors
-/// It is no object, or none that can be told from another.
+/// It is no object, repeats a key or is nested too deep.
 pub(super) fn object<T>(raw: &Raw<T>) -> Result<Object, Error> {
-    Object::parse(raw.json().get()).map_err(|_| Error::bad_json("An event's content is a JSON object"))
+    Object::parse(raw.json().get()).map_err(|error| {
+        Error::bad_json(format!("An event's content is no JSON object that can be kept: {error}"))
+    })
 }

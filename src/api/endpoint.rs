@@ -233,7 +233,7 @@ pub(crate) fn respond(response: impl OutgoingResponse) -> Result<Response<Body>,
 /// The part of [`respond`] that is the same for all, and in the program once.
 fn finish(response: Result<Response<BytesMut>, IntoHttpError>) -> Result<Response<Body>, Error> {
     let response = response.map_err(Error::internal)?;
-    Ok(response.map(|body| body.freeze().into()))
+    Ok(response.map(|body| Body::Whole(body.freeze())))
 }
 
 /// Makes the typed request; the raw one is gone before the handler runs.

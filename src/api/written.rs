@@ -2,14 +2,17 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use http::{HeaderValue, Response, header::CONTENT_TYPE};
 use serde::Serialize;
 
 use super::{
     Body, Error,
-    body::{Failed, Stream},
+    body::{Failed, Writing},
+    endpoint::Boxed,
 };
 use crate::{
+    base::limits,
     service::{App, read::listing::Listing, sync::rooms::Rooms},
     store::StoreError,
 };
@@ -74,51 +77,68 @@ impl Written {
         });
         let body = if is_whole {
             let mut json = Vec::new();
-            while let Some(piece) = self.next(&app).await? {
-                json.extend_from_slice(&piece);
+            while !self.0.is_empty() {
+                self.write(&app, &mut json).await?;
             }
             Body::Whole(json.into())
         } else {
-            Body::Stream(self.stream(app))
+            Body::Written(Box::new(Rest { app, written: self }))
         };
         let mut response = Response::new(body);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(response)
     }
 
-    /// Writes on for as long as somebody takes it.
-    fn stream(mut self, app: App) -> Stream {
-        Stream::unmeasured(async move |sender| {
-            let failed = |error| {
-                tracing::error!(%error, "the rest of an answer can't be read");
-                Failed
-            };
-            while let Some(piece) = self.next(&app).await.map_err(failed)? {
-                if !piece.is_empty() && sender.send(Ok(piece.into())).await.is_err() {
-                    break;
-                }
+    /// Writes the next part, or as much of it as is a page.
+    async fn write(&mut self, app: &App, json: &mut Vec<u8>) -> Result<(), StoreError> {
+        let rest = match self.0.pop_front() {
+            None => None,
+            Some(Part::Text(mut text)) => {
+                json.append(&mut text);
+                None
             }
-            Ok(())
-        })
+            Some(Part::List(mut list)) => list.next(app).await?.map(|mut page| {
+                json.append(&mut page);
+                Part::List(list)
+            }),
+            Some(Part::Rooms(rooms)) => {
+                let (mut page, rest) = rooms.next(app).await?;
+                json.append(&mut page);
+                rest.map(Part::Rooms)
+            }
+        };
+        if let Some(rest) = rest {
+            self.0.push_front(rest);
+        }
+        Ok(())
+    }
+}
+
+/// What is still to be written of an answer.
+struct Rest {
+    app: App,
+    written: Written,
+}
+
+impl Writing for Rest {
+    fn held(&self) -> usize {
+        let held = |part: &Part| match part {
+            Part::Rooms(rooms) => rooms.held(),
+            Part::Text(_) | Part::List(_) => 0,
+        };
+        self.written.0.iter().map(held).sum()
     }
 
-    async fn next(&mut self, app: &App) -> Result<Option<Vec<u8>>, StoreError> {
-        while let Some(part) = self.0.pop_front() {
-            let (piece, rest) = match part {
-                Part::Text(text) => (Some(text), None),
-                Part::List(mut list) => (list.next(app).await?, Some(Part::List(list))),
-                Part::Rooms(rooms) => {
-                    let (piece, rest) = rooms.next(app).await?;
-                    (Some(piece), rest.map(Part::Rooms))
-                }
-            };
-            if let Some(piece) = piece {
-                if let Some(rest) = rest {
-                    self.0.push_front(rest);
-                }
-                return Ok(Some(piece));
+    fn next(&mut self) -> Boxed<'_, Result<Option<Bytes>, Failed>> {
+        Box::pin(async {
+            let mut json = Vec::new();
+            while !self.written.0.is_empty() && json.len() < limits::ANSWER_PIECE_BYTES {
+                self.written.write(&self.app, &mut json).await.map_err(|error| {
+                    tracing::error!(%error, "the rest of an answer can't be read");
+                    Failed
+                })?;
             }
-        }
-        Ok(None)
+            Ok((!json.is_empty()).then(|| json.into()))
+        })
     }
 }

@@ -147,6 +147,10 @@ pub const THREAD_HOPS: usize = 4;
 pub const JUDGING_STEPS: usize = 64 << 20;
 /// Receipts of a room that somebody who knows none is told.
 pub const RECEIPTS: usize = 1_000;
+/// Receipts of others that somebody is told who comes back after a while: in all rooms, the newest ones.
+pub const RECEIPTS_SINCE: usize = 10_000;
+/// About what a receipt takes in memory, in bytes.
+pub const RECEIPT_BYTES: usize = 256;
 /// Rooms in which somebody types, or did lately.
 pub const TYPING_ROOMS: usize = 4_096;
 /// Users who type in one room.

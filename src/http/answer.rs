@@ -1,20 +1,14 @@
 //! What happens to a request, in order: its head is measured, it is counted and waits for its turn; it is routed,
 //! authenticated and rate-limited; its body is read; the handler runs; the answer gets the headers that every answer has.
 
-use std::{
-    any::Any,
-    error::Error as StdError,
-    fmt::Write,
-    panic::resume_unwind,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{error::Error as StdError, fmt::Write, panic::resume_unwind, sync::Arc};
 
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{CONTENT_LENGTH, EXPECT},
+    header::{CONTENT_LENGTH, EXPECT, VARY},
 };
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use ruma::api::error::ErrorKind;
 use tokio::time::sleep;
 use tracing::{Instrument, Span, field};
@@ -22,7 +16,8 @@ use tracing::{Instrument, Span, field};
 use super::{
     body::{self, Stream},
     clients::{Connected, subscriber},
-    cors, gzip, panic, pieces,
+    cors, gzip, panic,
+    pieces::{self, Sent, whole},
     server::Shared,
 };
 use crate::{
@@ -36,7 +31,7 @@ pub(super) async fn answer(
     shared: &Arc<Shared>,
     client: &Arc<Connected>,
     request: Request<Incoming>,
-) -> Response<Body> {
+) -> Response<Sent> {
     let id = shared.request_ids.next();
     let method = request.method().clone();
     let span = tracing::info_span!("request", id, %method, path = field::Empty);
@@ -61,7 +56,7 @@ async fn handled(
     shared: &Arc<Shared>,
     client: &Arc<Connected>,
     request: Request<Incoming>,
-) -> Result<Response<Body>, Error> {
+) -> Result<Response<Sent>, Error> {
     // A read can be asked again of the next process; what it waited for may never come.
     let drain = shared.limits.drain_time;
     let drain = if request.method().is_safe() { drain.min(limits::DRAIN_READ_TIME) } else { drain };
@@ -71,9 +66,9 @@ async fn handled(
     };
     tokio::select! {
         biased;
-        outcome = panic::catch(Box::pin(handle(shared, client, request))) => outcome.unwrap_or_else(|payload| {
-            Err(panicked(&*payload, shared.panics.fetch_add(1, Ordering::Relaxed) + 1))
-        }),
+        outcome = panic::catch(Box::pin(handle(shared, client, request))) => {
+            outcome.unwrap_or_else(|payload| Err(Error::internal(panic::told(&*payload, &shared.panics))))
+        }
         () = stopped => Err(Error::unavailable("The server is stopping", limits::BUSY_TIME)),
     }
 }
@@ -82,7 +77,7 @@ async fn handle(
     shared: &Arc<Shared>,
     client: &Arc<Connected>,
     request: Request<Incoming>,
-) -> Result<Response<Body>, Error> {
+) -> Result<Response<Sent>, Error> {
     check_head(&request)?;
     let busy = || Error::unavailable("The server is busy", limits::BUSY_TIME);
     let in_flight = shared.requests.clone().try_acquire_owned().map_err(|_| busy())?;
@@ -135,24 +130,33 @@ async fn handle(
     let (response, (in_flight, of_client, turn)) =
         if is_get { (answer.await?, held) } else { to_the_end(answer, held, memory).await? };
     let (mut head, body) = response.into_parts();
-    let bytes = match body {
-        Body::Whole(bytes) => bytes,
+    // Where it now waits, it waits for its client.
+    drop(turn);
+    let is_worth = match &body {
+        Body::Whole(bytes) => gzip::is_worth(&head.headers, Some(bytes.len())),
+        Body::Stream(_) => false,
+        Body::Written(_) => gzip::is_worth(&head.headers, None),
+    };
+    if is_worth {
+        head.headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+    let gzip = gzip && is_worth;
+    let body = match body {
+        Body::Whole(bytes) => {
+            let bytes = match gzip {
+                true => gzip::compress(&mut head.headers, bytes, &shared.compressions).await,
+                false => bytes,
+            };
+            pieces::body(bytes, of_client).await
+        }
         // A file has places of its own.
-        Body::Stream(file) if file.is_measured() => return Ok(Response::from_parts(head, file.into())),
-        Body::Stream(written) => {
-            let encoder = if gzip { gzip::Encoder::begin(&mut head.headers) } else { None };
-            let body = pieces::written(written, encoder, of_client, shared.clone()).await;
-            drop((in_flight, turn));
-            return Ok(Response::from_parts(head, body));
+        Body::Stream(file) => Sent::Right(file),
+        Body::Written(writing) => {
+            let encoder = gzip.then(|| gzip::Encoder::begin(&mut head.headers));
+            pieces::written(writing, encoder, of_client, shared.clone()).await
         }
     };
-    let mut response = Response::from_parts(head, bytes);
-    if gzip {
-        response = gzip::compress(response, &shared.compressions).await;
-    }
-    let (head, bytes) = response.into_parts();
-    let body = pieces::body(bytes, of_client).await;
-    drop((in_flight, turn));
+    drop(in_flight);
     Ok(Response::from_parts(head, body))
 }
 
@@ -193,7 +197,7 @@ fn check_head(request: &Request<Incoming>) -> Result<(), Error> {
 const FIELD_OVERHEAD: usize = 4;
 
 /// The response to a success or an error, which the log is told as well.
-fn into_response(outcome: Result<Response<Body>, Error>) -> Response<Body> {
+fn into_response(outcome: Result<Response<Sent>, Error>) -> Response<Sent> {
     match outcome {
         Ok(response) => {
             tracing::debug!(status = response.status().as_u16(), "answered");
@@ -207,7 +211,7 @@ fn into_response(outcome: Result<Response<Body>, Error>) -> Response<Body> {
             } else {
                 tracing::debug!(status, cause, "refused");
             }
-            error.into_response().map(Body::Whole)
+            error.into_response().map(whole)
         }
     }
 }
@@ -224,23 +228,17 @@ fn chain(error: &(dyn StdError + Send + Sync + 'static)) -> String {
     text
 }
 
-/// A panic's message may hold what a client sent, unless it was written in the program.
-fn panicked(payload: &(dyn Any + Send), number: u64) -> Error {
-    let message = payload.downcast_ref::<&'static str>().unwrap_or(&"with a message of its own");
-    Error::internal(format!("panic number {number} of a handler since the start: {message}"))
-}
-
-fn preflight() -> Response<Body> {
-    let mut response = Response::new(Bytes::new().into());
+fn preflight() -> Response<Sent> {
+    let mut response = Response::new(whole(Bytes::new()));
     *response.status_mut() = StatusCode::NO_CONTENT;
     cors::add_preflight(response.headers_mut());
     response
 }
 
 /// The head that a `GET` would have got.
-fn without_body(response: Response<Body>) -> Response<Body> {
-    let length = response.body().length();
-    let mut response = response.map(|_| Bytes::new().into());
+fn without_body(response: Response<Sent>) -> Response<Sent> {
+    let length = response.body().size_hint().exact();
+    let mut response = response.map(|_| whole(Bytes::new()));
     if response.status() == StatusCode::NOT_MODIFIED {
         return response;
     }

@@ -5,8 +5,8 @@ use std::io::Write;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::{
-    HeaderMap, HeaderValue, Response,
-    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY},
+    HeaderMap, HeaderValue,
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE},
 };
 use tokio::sync::Semaphore;
 
@@ -23,12 +23,16 @@ pub(super) fn accepted(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Compresses the body of a response that is worth it. `threads` bounds how many large ones are compressed at once.
-pub(super) async fn compress(response: Response<Bytes>, threads: &Semaphore) -> Response<Bytes> {
-    let (mut head, body) = response.into_parts();
-    if !is_worth(&head.headers) || body.len() < limits::GZIP_BYTES {
-        return Response::from_parts(head, body);
-    }
+/// Whether a body of so many bytes, or of nobody knows how many, is worth it: then it depends on what the client takes.
+pub(super) fn is_worth(headers: &HeaderMap, length: Option<usize>) -> bool {
+    let json = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    json && !headers.contains_key(CONTENT_ENCODING)
+        && length.is_none_or(|length| length >= limits::GZIP_BYTES)
+}
+
+/// Compresses a body if that makes it smaller, and says so in its head. `threads` bounds how many large ones are
+/// compressed at once.
+pub(super) async fn compress(headers: &mut HeaderMap, body: Bytes, threads: &Semaphore) -> Bytes {
     let compressed = if body.len() < limits::GZIP_THREAD_BYTES {
         gzip(&body)
     } else {
@@ -36,28 +40,19 @@ pub(super) async fn compress(response: Response<Bytes>, threads: &Semaphore) -> 
         let _permit = threads.acquire().await;
         tokio::task::spawn_blocking(move || gzip(&body)).await.ok().flatten()
     };
-    head.headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-    match compressed {
-        Some(compressed) => {
-            head.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            Response::from_parts(head, compressed)
-        }
-        None => Response::from_parts(head, body),
-    }
+    let Some(compressed) = compressed else { return body };
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    compressed
 }
 
 /// Compresses a body that comes in pieces.
 pub(super) struct Encoder(GzEncoder<Vec<u8>>);
 
 impl Encoder {
-    /// Begins to compress the body of a response that is worth it, and says so in its head.
-    pub(super) fn begin(headers: &mut HeaderMap) -> Option<Self> {
-        if !is_worth(headers) {
-            return None;
-        }
-        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    /// Begins to compress a body, and says so in its head.
+    pub(super) fn begin(headers: &mut HeaderMap) -> Self {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        Some(Self(GzEncoder::new(Vec::new(), Compression::fast())))
+        Self(GzEncoder::new(Vec::new(), Compression::fast()))
     }
 
     /// Takes a piece, and gives what is compressed by then: perhaps nothing yet. `threads` is as with [`compress`].
@@ -77,11 +72,6 @@ impl Encoder {
     }
 }
 
-fn is_worth(headers: &HeaderMap) -> bool {
-    let json = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    json && !headers.contains_key(CONTENT_ENCODING)
-}
-
 /// The compressed bytes, if they are fewer. The fastest level: it gets most of the gain on JSON.
 fn gzip(body: &[u8]) -> Option<Bytes> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
@@ -94,11 +84,6 @@ mod tests {
     use std::io::Read;
 
     use super::*;
-
-    fn response(body: &str) -> Response<Bytes> {
-        let response = Response::builder().header(CONTENT_TYPE, "application/json");
-        response.body(Bytes::copy_from_slice(body.as_bytes())).unwrap()
-    }
 
     #[test]
     fn clients_say_what_they_take() {
@@ -114,18 +99,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_bodies_shrink_and_small_ones_stay() {
+    async fn large_bodies_shrink() {
         let threads = Semaphore::new(1);
+        let mut headers =
+            HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        assert!(is_worth(&headers, None) && !is_worth(&headers, Some(limits::GZIP_BYTES - 1)));
         for length in [limits::GZIP_BYTES, limits::GZIP_THREAD_BYTES] {
-            let body = "x".repeat(length);
-            let packed = compress(response(&body), &threads).await;
-            assert_eq!(packed.headers()[CONTENT_ENCODING], "gzip");
-            let mut text = String::new();
-            flate2::read::GzDecoder::new(&packed.body()[..]).read_to_string(&mut text).unwrap();
-            assert_eq!(text, body);
+            assert!(is_worth(&headers, Some(length)));
+            let (mut headers, body) = (headers.clone(), "x".repeat(length));
+            let packed = compress(&mut headers, body.clone().into(), &threads).await;
+            assert_eq!((headers[CONTENT_ENCODING].as_bytes(), unpacked(&packed)), (&b"gzip"[..], body));
         }
-        let mut headers = response("").headers().clone();
-        let (mut encoder, mut packed) = (Encoder::begin(&mut headers).unwrap(), Vec::new());
+        let (mut encoder, mut packed) = (Encoder::begin(&mut headers), Vec::new());
         assert_eq!(headers[CONTENT_ENCODING], "gzip");
         for _ in 0..100 {
             let piece;
@@ -133,11 +118,15 @@ mod tests {
             packed.extend_from_slice(&piece);
         }
         packed.extend_from_slice(&encoder.end().unwrap());
+        assert_eq!(unpacked(&packed), "x".repeat(100_000), "the pieces are one body");
+        assert!(!is_worth(&headers, None), "it is compressed already");
+        let picture = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("image/png"))]);
+        assert!(!is_worth(&picture, None));
+    }
+
+    fn unpacked(packed: &[u8]) -> String {
         let mut text = String::new();
-        flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).unwrap();
-        assert_eq!(text, "x".repeat(100_000), "the pieces are one body");
-        let small = compress(response("{}"), &threads).await;
-        assert_eq!(small.headers().get(CONTENT_ENCODING), None);
-        assert_eq!(small.body(), "{}");
+        flate2::read::GzDecoder::new(packed).read_to_string(&mut text).unwrap();
+        text
     }
 }

@@ -5,6 +5,7 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
+    sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll},
 };
 
@@ -25,4 +26,12 @@ fn poll_caught<F: Future>(
         Ok(poll) => poll.map(Ok),
         Err(payload) => Poll::Ready(Err(payload)),
     }
+}
+
+/// What the log is told of a panic, one of so many since the start. Its message may hold what a client sent, unless it was
+/// written in the program.
+pub(super) fn told(payload: &(dyn Any + Send), panics: &AtomicU64) -> String {
+    let number = panics.fetch_add(1, Ordering::Relaxed) + 1;
+    let message = payload.downcast_ref::<&'static str>().unwrap_or(&"with a message of its own");
+    format!("panic number {number} of a handler since the start: {message}")
 }

@@ -4,21 +4,27 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http_body_util::{Either, Full};
 use tokio::{sync::mpsc::Sender, time::timeout};
 
-use super::{clients::InFlight, gzip::Encoder, server::Shared};
+use super::{clients::InFlight, gzip::Encoder, panic, server::Shared};
 use crate::{
-    api::{
-        Body,
-        body::{Failed, Stream},
-    },
+    api::body::{Failed, Stream, Writing},
     base::limits,
 };
 
+/// A body on its way to the client.
+pub(super) type Sent = Either<Full<Bytes>, Stream>;
+
+/// A body of these bytes.
+pub(super) fn whole(bytes: Bytes) -> Sent {
+    Either::Left(bytes.into())
+}
+
 /// The body of an answer to this request. A large one waits until its client has taken enough of earlier ones.
-pub(super) async fn body(bytes: Bytes, request: InFlight) -> Body {
+pub(super) async fn body(bytes: Bytes, request: InFlight) -> Sent {
     if bytes.len() <= limits::ANSWER_PIECE_BYTES {
-        return bytes.into();
+        return whole(bytes);
     }
     let (sender, stream) = Stream::new(bytes.len() as u64);
     let share = bytes.len().min(limits::ANSWERS_PER_CLIENT_BYTES) as u32;
@@ -27,27 +33,35 @@ pub(super) async fn body(bytes: Bytes, request: InFlight) -> Body {
         let _held = (memory, request);
         _ = send(&sender, bytes).await;
     });
-    Body::Stream(stream)
+    Either::Right(stream)
 }
 
 /// The body of an answer that is written while it is sent, compressed if an encoder is given. It waits as a large one
-/// does, for as much as it holds at most. Where the rest of it fails to come, nothing is left but to cut the connection.
+/// does, for as much as it holds, and takes a turn for every piece. Where the rest of it fails to come, nothing is left
+/// but to cut the connection.
 pub(super) async fn written(
-    mut pieces: Stream,
+    mut writing: Box<dyn Writing>,
     mut encoder: Option<Encoder>,
     request: InFlight,
     shared: Arc<Shared>,
-) -> Body {
-    let share = limits::ANSWER_STREAM_BYTES as u32;
+) -> Sent {
+    let share = (limits::ANSWER_STREAM_BYTES + writing.held()).min(limits::ANSWERS_PER_CLIENT_BYTES) as u32;
     let memory = request.answers().clone().acquire_many_owned(share).await;
-    Body::Stream(Stream::unmeasured(async move |sender| {
-        let _held = (memory, request);
-        while let Some(piece) = pieces.next().await {
-            let mut piece = piece?;
+    Either::Right(Stream::unmeasured(async move |sender| {
+        let _memory = memory;
+        loop {
+            let turn = request.turns().begin().await;
+            let written = panic::catch(writing.next()).await.map_err(|payload| {
+                let cause = panic::told(&*payload, &shared.panics);
+                tracing::error!(cause, "the rest of an answer can't be written");
+                Failed
+            })?;
+            let Some(mut piece) = written? else { break };
             if let Some(whole) = encoder.take() {
                 let (rest, compressed) = whole.piece(piece, &shared.compressions).await?;
                 (encoder, piece) = (Some(rest), compressed);
             }
+            drop(turn);
             send(&sender, piece).await.ok_or(Failed)?;
         }
         if let Some(encoder) = encoder {

@@ -78,7 +78,8 @@ pub(crate) async fn redact(
 
 fn bounded(id: &TransactionId) -> Result<String, Error> {
     if id.as_str().len() > limits::TRANSACTION_ID_BYTES {
-        return Err(Error::invalid_param("A transaction id has at most 255 bytes"));
+        let most = limits::TRANSACTION_ID_BYTES;
+        return Err(Error::invalid_param(format!("A transaction id has at most {most} bytes")));
     }
     Ok(id.to_string())
 }

@@ -28,7 +28,10 @@ pub(crate) async fn send(
     }
     let (event_type, transaction_id) = (request.event_type.to_string(), request.txn_id.to_string());
     if event_type.len().max(transaction_id.len()) > limits::EVENT_FIELD_BYTES {
-        return Err(Error::invalid_param("A type and a transaction id have at most 255 bytes each"));
+        let most = limits::EVENT_FIELD_BYTES;
+        return Err(Error::invalid_param(format!(
+            "A type and a transaction id have at most {most} bytes each"
+        )));
     }
     let messages = request.messages.into_iter().map(|(user_id, messages)| Ok((user_id, texts(messages)?)));
     let messages = messages.collect::<Result<to_device::Messages, Error>>()?;

@@ -14,7 +14,10 @@ use super::{
     plan::Query,
 };
 use crate::{
-    base::ids::{Position, RoomNumber},
+    base::{
+        ids::{Position, RoomNumber},
+        limits,
+    },
     room::filter::{self, Subject},
     service::{
         notifying::{Allowance, MAIN},
@@ -34,6 +37,15 @@ pub(super) struct Beside {
     pub(super) typing: TypingNews,
     pub(super) ignored: HashSet<OwnedUserId>,
     pub(super) blocks_invites: bool,
+}
+
+impl Beside {
+    /// About how many bytes are in it.
+    pub(super) fn held(&self) -> usize {
+        let data = self.data.values().flatten().map(|data| size_of::<Data>() + data.content.get().len());
+        let receipts: usize = self.receipts.values().map(Vec::len).sum();
+        data.sum::<usize>() + receipts * limits::RECEIPT_BYTES
+    }
 }
 
 /// The account's data of a room: all of it, or what changed.

@@ -99,6 +99,11 @@ impl Rooms {
         self.has_echo
     }
 
+    /// About how many bytes it holds of what is still to be written.
+    pub fn held(&self) -> usize {
+        self.changes.len() * size_of::<Change>() + self.beside.held()
+    }
+
     /// What is new to the user in the rooms that were written, to be kept.
     pub(super) fn counted(&mut self) -> Vec<Counted> {
         mem::take(&mut self.counted)
@@ -212,10 +217,16 @@ impl Rooms {
         let mut state = self.state_items(delta.state.take(), None);
         json.extend_from_slice(state_name(query.state));
         let begun = json.len();
-        let is_whole = state.write(&reader, json)?;
+        let mut is_whole = state.write(&reader, json)?;
         let is_still = since.is_some() && delta.timeline.is_empty() && !delta.limited;
-        if is_still && is_whole && json.len() == begun && room.is_empty() {
-            return Ok(None);
+        if is_still && room.is_empty() {
+            // A page of events that the filter keeps back is nothing to tell.
+            while !is_whole && json.len() == begun {
+                is_whole = state.write(&reader, json)?;
+            }
+            if json.len() == begun {
+                return Ok(None);
+            }
         }
         let mut parts = VecDeque::new();
         if !is_whole {

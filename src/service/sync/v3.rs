@@ -26,7 +26,6 @@ use crate::{
         invite_permission::{self, blocks_invites},
         keys, push_rules,
         read::{reader::Onlooker, token::SyncToken},
-        receipts,
         unread::Counted,
     },
     store::{Receipt, StoreError, Topic, View},
@@ -126,10 +125,8 @@ pub fn answer(view: &View<'_>, query: &Arc<Query>, unlogged: Unlogged) -> Result
 fn new_receipts(view: &View<'_>, query: &Query) -> Result<HashMap<RoomNumber, Vec<Receipt>>, StoreError> {
     let mut by_room: HashMap<RoomNumber, Vec<Receipt>> = HashMap::new();
     let Some(since) = query.since else { return Ok(by_room) };
-    for receipt in view.receipts_since(since)? {
-        if receipt.kind == receipts::READ || receipt.user == query.onlooker.user {
-            by_room.entry(receipt.room).or_default().push(receipt);
-        }
+    for receipt in view.receipts_since(since, query.onlooker.user, limits::RECEIPTS_SINCE)? {
+        by_room.entry(receipt.room).or_default().push(receipt);
     }
     Ok(by_room)
 }

@@ -47,6 +47,6 @@ fn finish(sql: Connection, statements: usize) -> Result<Connection, StoreError> 
 
 const WRITER_CACHE_KB: i64 = 2_048;
 const READER_CACHE_KB: i64 = 512;
-/// More than there are, so that none is parsed twice.
+/// The store's code has some 150, for reading and writing: none is parsed twice.
 const WRITER_STATEMENTS: usize = 256;
 const READER_STATEMENTS: usize = 64;

@@ -27,11 +27,24 @@ pub struct Receipt {
 }
 
 impl View<'_> {
-    /// All receipts that came after `since`, in their order.
-    pub fn receipts_since(&self, since: Position) -> Result<Vec<Receipt>, StoreError> {
-        let sql = concat!("SELECT ", columns!(), " FROM receipts WHERE position > ?1 ORDER BY position");
+    /// What came after `since` and a user may see: all of their own, and the newest public ones of others.
+    pub fn receipts_since(
+        &self,
+        since: Position,
+        user: UserNumber,
+        limit: usize,
+    ) -> Result<Vec<Receipt>, StoreError> {
+        let sql = concat!(
+            "SELECT * FROM (SELECT ",
+            columns!(),
+            " FROM receipts WHERE position > ?1 AND user <> ?2 AND type = 'm.read'
+              ORDER BY position DESC LIMIT ?3)
+              UNION ALL SELECT ",
+            columns!(),
+            " FROM receipts WHERE position > ?1 AND user = ?2"
+        );
         let mut statement = self.sql().prepare_cached(sql)?;
-        Ok(statement.query_map([since], read)?.collect::<Result<_, _>>()?)
+        Ok(statement.query_map((since, user, limit as i64), read)?.collect::<Result<_, _>>()?)
     }
 
     /// The newest receipts of a room.
@@ -83,4 +96,51 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Receipt> {
         anchor: row.get(5)?,
         sent_at: row.get(6)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::{clock::Clock, rng::Rng},
+        store::{Options, Store},
+    };
+
+    #[tokio::test]
+    async fn all_of_one_s_own_and_the_newest_of_others_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { dir: folder.path().to_owned(), clock: Clock::system(), rng: Rng::seeded(1) };
+        let store = Store::open(options).unwrap();
+        let set = |user, kind: &'static str, room| {
+            store.write::<_, StoreError>(move |transaction| {
+                transaction.set_receipt(&Receipt {
+                    room: RoomNumber(room),
+                    user: UserNumber(user),
+                    kind: kind.to_owned(),
+                    thread: String::new(),
+                    event_id: format!("$of_{user}_in_{room}"),
+                    anchor: Position(1),
+                    sent_at: Timestamp(1),
+                })
+            })
+        };
+        set(1, "m.read", 1).await.unwrap();
+        set(2, "m.read", 1).await.unwrap();
+        let since = store.position();
+        for (user, kind, room) in [
+            (1, "m.read", 2),
+            (1, "m.read.private", 3),
+            (2, "m.read", 2),
+            (2, "m.read.private", 3),
+            (2, "m.read", 4),
+            (3, "m.read", 4),
+        ] {
+            set(user, kind, room).await.unwrap();
+        }
+        let read = move |view: &View<'_>| view.receipts_since(since, UserNumber(1), 2);
+        let mut told: Vec<_> =
+            store.read(read).await.unwrap().into_iter().map(|receipt| receipt.event_id).collect();
+        told.sort();
+        assert_eq!(told, ["$of_1_in_2", "$of_1_in_3", "$of_2_in_4", "$of_3_in_4"]);
+    }
 }

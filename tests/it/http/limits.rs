@@ -201,18 +201,25 @@ async fn a_client_waits_for_its_own_requests_only() {
 #[tokio::test]
 async fn who_takes_no_answers_gets_no_more() {
     let server = Running::start(plain()).await;
-    let ask = async |source| {
+    let ask = async |source, path| {
         let mut stream = connect_from(source, server.address).await;
-        let request = format!("GET {HUGE} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
     };
-    let mut first = ask([127, 0, 0, 2]).await;
+    let mut first = ask([127, 0, 0, 2], HUGE).await;
     assert_eq!(status(&read_some(&mut first).await), 200);
     // There is room for one, and a part of what is in flight is with the system.
-    let mut second = ask([127, 0, 0, 2]).await;
+    let mut second = ask([127, 0, 0, 2], HUGE).await;
     assert!(tokio::time::timeout(Duration::from_millis(500), second.peek(&mut [0])).await.is_err());
-    let whole = read_all(&mut ask([127, 0, 0, 3]).await).await;
+    let mut waiting = Vec::new();
+    for _ in 0..limits::TURNS {
+        waiting.push(ask([127, 0, 0, 2], HUGE).await);
+    }
+    let mut small = ask([127, 0, 0, 2], BIG).await;
+    assert_eq!(status(&read_all(&mut small).await), 200, "a wait for the client takes no turn");
+    drop(waiting);
+    let whole = read_all(&mut ask([127, 0, 0, 3], HUGE).await).await;
     assert_eq!(
         header(&whole, "content-length"),
         Some(&*whole.split_once("\r\n\r\n").unwrap().1.len().to_string())

@@ -200,3 +200,23 @@ async fn tag(rig: &Rig, who: &Member, room: &str, name: &str) {
     let path = format!("/_matrix/client/v3/user/{}/rooms/{room}/tags/{name}", who.user_id);
     rig.send_as(who, "PUT", &path, json!({})).await.ok();
 }
+
+#[tokio::test]
+async fn a_state_of_which_nothing_is_wanted_is_no_news_however_long_it_is() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    let room = create(&rig, &alice, json!({})).await;
+    let filter = r#"{"room":{"state":{"not_types":["org.example.unwanted"]},"timeline":{"limit":0}}}"#;
+    let filter = format!("filter={}&timeout=0", encoded(filter));
+    let since = next(&sync(&rig, &alice, &filter).await);
+    for number in 0..=limits::WALK_STEPS {
+        let path = format!("/_matrix/client/v3/rooms/{room}/state/org.example.unwanted/{number}");
+        rig.send_as(&alice, "PUT", &path, json!({})).await.ok();
+    }
+    let told = sync(&rig, &alice, &format!("{filter}&since={since}")).await;
+    assert_eq!(told.get("rooms"), None);
+    let path = format!("/_matrix/client/v3/rooms/{room}/state/org.example.wanted/");
+    rig.send_as(&alice, "PUT", &path, json!({})).await.ok();
+    let told = sync(&rig, &alice, &format!("{filter}&since={since}")).await;
+    assert_eq!(told["rooms"]["join"][&room]["state"]["events"][0]["type"], "org.example.wanted");
+}

@@ -4,6 +4,7 @@ mod writer;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use ruma::{
     OwnedRoomId, RoomId, UInt,
@@ -26,8 +27,9 @@ use self::writer::Writer;
 use crate::{
     api::{
         Body, Error, Streamed, User,
-        body::{Failed, Stream},
+        body::{Failed, Writing},
         caller::EvenSuspended,
+        endpoint::Boxed,
     },
     base::limits,
     service::{
@@ -151,25 +153,36 @@ pub(crate) async fn room(
     Ok(written(keys, Writer::of_sessions()))
 }
 
-/// All keys, page by page for as long as somebody takes them: together they may be too large for memory.
-fn written(mut keys: Keys, mut writer: Writer) -> Response<Body> {
-    let stream = Stream::unmeasured(async move |sender| {
-        let failed = |error| {
-            tracing::error!(%error, "the rest of a backup can't be read");
-            Failed
-        };
-        loop {
-            let page = keys.next().await.map_err(failed)?;
-            let last = page.is_empty();
-            let part = if last { writer.end() } else { writer.page(page) };
-            if sender.send(Ok(part)).await.is_err() || last {
-                return Ok(());
-            }
-        }
-    });
-    let mut response = Response::new(Body::Stream(stream));
+/// Answers with all keys, page by page: together they may be too large for memory.
+fn written(keys: Keys, writer: Writer) -> Response<Body> {
+    let mut response = Response::new(Body::Written(Box::new(Written { keys, writer: Some(writer) })));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// Keys that are written while they are sent.
+struct Written {
+    keys: Keys,
+    /// None behind the last key.
+    writer: Option<Writer>,
+}
+
+impl Writing for Written {
+    fn next(&mut self) -> Boxed<'_, Result<Option<Bytes>, Failed>> {
+        Box::pin(async {
+            let Some(mut writer) = self.writer.take() else { return Ok(None) };
+            let page = self.keys.next().await.map_err(|error| {
+                tracing::error!(%error, "the rest of a backup can't be read");
+                Failed
+            })?;
+            if page.is_empty() {
+                return Ok(Some(writer.end()));
+            }
+            let page = writer.page(page);
+            self.writer = Some(writer);
+            Ok(Some(page))
+        })
+    }
 }
 
 /// `GET /_matrix/client/v3/room_keys/keys/{roomId}/{sessionId}`
