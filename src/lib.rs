@@ -54,7 +54,7 @@
 //!
 //! | what a client does | use case |
 //! | --- | --- |
-//! | registers, logs in, proves it again | [`accounts`](service::accounts), [`sessions`](service::sessions), [`devices`](service::devices), [`passwords`](service::passwords), [`uia`](service::uia), [`registration_tokens`](service::registration_tokens), [`openid`](service::openid) |
+//! | registers, logs in, proves it again | [`accounts`](service::accounts), [`sessions`](service::sessions), [`devices`](service::devices), [`passwords`](service::passwords), [`uia`](service::uia), [`registration_tokens`](service::registration_tokens), [`shared_secret`](service::shared_secret), [`openid`](service::openid) |
 //! | encrypts: keys, messages to devices, backups | [`keys`](service::keys), [`to_device`](service::to_device), [`key_backup`](service::key_backup), [`device_lists`](service::sync::device_lists) |
 //! | follows its rooms | [`sync`](service::sync); past events and state in [`read`](service::read) |
 //! | speaks, comes and goes, makes and upgrades rooms | [`rooms`](service::rooms) and [`upgrade`](service::upgrade), of what [`write`](service::write) plans |
@@ -66,8 +66,9 @@
 //! | sends files and pictures | [`media`](service::media) |
 //!
 //! The operator's commands are [`operator`](service::operator), the same on a running server and on a stopped one, and
-//! [`moderation`](service::moderation) is what an administrator may do over HTTP; the bounds of what a client may take are
-//! in [`http`] and [`limits`](base::limits).
+//! [`moderation`](service::moderation) is what an administrator may do over HTTP. What a client may take is bounded in
+//! [`http`]: what it holds by `clients` and [`Turns`](service::turn::Turns), how often it asks by `rate`, what it doesn't
+//! take of its answers by `pieces`; the figures are in [`limits`](base::limits).
 //!
 //! # Invariants
 //!
