@@ -55,7 +55,7 @@ pub fn resolve<G: Graph>(
         let resolved = v1::resolve(first, &conflicts, graph, version).map_err(ResolveError::Graph)?;
         return least(resolved, graph).map_err(ResolveError::Graph);
     };
-    let difference = auth_difference(states, &conflicts, graph).map_err(ResolveError::Graph)?;
+    let difference = chains_of_conflicts(states, &conflicts, graph).map_err(ResolveError::Graph)?;
     let subgraph = match rules.consider_conflicted_state_subgraph {
         true => conflicted_subgraph(&conflicts, graph).map_err(ResolveError::Graph)?,
         false => BTreeSet::new(),
@@ -104,7 +104,7 @@ pub fn resolve<G: Graph>(
 type Conflicts = BTreeMap<Key, Vec<Option<EventNumber>>>;
 
 /// The states, as bits, in whose auth chain an event is.
-type Sides = u32;
+pub type Sides = u32;
 const _: () = assert!(limits::PREV_EVENTS < Sides::BITS as usize);
 
 fn conflicts<G: Graph>(states: &[State], graph: &G) -> Result<Conflicts, G::Error> {
@@ -124,8 +124,21 @@ fn conflicts<G: Graph>(states: &[State], graph: &G) -> Result<Conflicts, G::Erro
     Ok(conflicts)
 }
 
-/// The events that are in some but not all of the states' auth chains, each with the states that have it.
-fn auth_difference<G: Graph>(
+/// The events that are in some but not all of the states' auth chains, each with the states that have it, as bits in the
+/// order of `states`, of which there are at most [`limits::PREV_EVENTS`].
+/// <https://spec.matrix.org/v1.19/rooms/v2/#definitions>
+///
+/// # Errors
+/// A look-up failed.
+pub fn auth_difference<G: Graph>(
+    states: &[State],
+    graph: &G,
+) -> Result<BTreeMap<EventNumber, Sides>, G::Error> {
+    chains_of_conflicts(states, &conflicts(states, graph)?, graph)
+}
+
+/// The same of states that conflict in this.
+fn chains_of_conflicts<G: Graph>(
     states: &[State],
     conflicts: &Conflicts,
     graph: &G,
@@ -139,7 +152,7 @@ fn auth_difference<G: Graph>(
             }
         }
     }
-    let difference = chains_differ(&tips, all, graph)?;
+    let mut difference = chains_differ(&tips, all, graph)?;
     let Some(lowest) = difference.keys().next().copied() else { return Ok(difference) };
 
     // What the entries in which all agree descend from is in every chain. None of those at or below the lowest
@@ -151,10 +164,15 @@ fn auth_difference<G: Graph>(
     }
     let agreed = first.changes.iter().filter(|(key, _)| !conflicts.contains_key(*key));
     let stored = graph.state_above(first.root, lowest)?.into_iter().filter(|n| !replaced.contains(n));
+    let mut common = BTreeSet::new();
     for number in stored.chain(agreed.filter_map(|(_, entry)| *entry)) {
-        tips.insert(number, all);
+        common.extend(graph.auth_events(number)?);
     }
-    chains_differ(&tips, all, graph)
+    while let Some(number) = common.pop_last().filter(|number| *number >= lowest) {
+        difference.remove(&number);
+        common.extend(graph.auth_events(number)?);
+    }
+    Ok(difference)
 }
 
 /// Walks from events that some states have to what permits them, until all that is left is common to all.

@@ -360,7 +360,7 @@ proptest! {
         let some: BTreeSet<_> = chains.iter().flatten().cloned().collect();
         let expected: BTreeSet<_> =
             some.into_iter().filter(|id| !chains.iter().all(|chain| chain.contains(id))).collect();
-        let found = auth_difference(&states, &conflicts, &world).unwrap();
+        let found = auth_difference(&states, &world).unwrap();
         prop_assert_eq!(named(found.into_keys().collect()), expected);
 
         let ends = conflicts.values().flatten().flatten().copied().collect();
