@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use tokio::runtime::Builder;
+
 use super::Failure;
 use crate::{
     base::{clock::Clock, rng::Rng},
-    config::{Config, SigningKey},
+    config::{Config, SigningKey, SigningKeyError},
     service::{app::Parts, signer::signing_key},
-    store::{Options, Store},
+    store::{Options, Store, View},
 };
 
 /// Loads the configuration that `--config` names.
@@ -20,12 +22,24 @@ pub(super) fn config_file(file: Option<PathBuf>) -> Result<PathBuf, Failure> {
     file.ok_or_else(|| Failure::Usage("--config FILE is missing".into()))
 }
 
-/// Opens the data folder for this process alone. A folder without a signing key gets one.
+/// Opens the data folder for this process alone. One that is new gets a signing key if it has none.
 pub(super) fn parts(config: Config) -> anyhow::Result<Parts> {
     let (clock, rng) = (Clock::system(), Rng::system());
-    let key_file = config.signing_key_file();
     let dir = config.data_dir.clone();
     let store = Store::open(Options { dir, clock: clock.clone(), rng: rng.clone() })?;
-    let key = SigningKey::read_or_make(&key_file, &rng)?;
+    let key = key(config.signing_key_file(), &store, &rng)?;
     Ok(Parts { config, store, signing_key: signing_key(&key.version, &key.seed)?, clock, rng })
+}
+
+/// The key in its file. It is made for a server that nobody knows yet, and for no other: what that one has signed, and
+/// whatever it will, others hold against the key that they know.
+fn key(file: PathBuf, store: &Store, rng: &Rng) -> anyhow::Result<SigningKey> {
+    if file.try_exists().unwrap_or(true) {
+        return Ok(SigningKey::read(&file)?);
+    }
+    let runtime = Builder::new_current_thread().build()?;
+    match runtime.block_on(store.read(|view: &View<'_>| view.server_name()))? {
+        None => Ok(SigningKey::make(&file, rng)?),
+        Some(_) => Err(SigningKeyError::Gone { path: file }.into()),
+    }
 }

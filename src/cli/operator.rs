@@ -21,7 +21,7 @@ use crate::{
         App,
         operator::{self, Command, Outcome},
     },
-    store::View,
+    store::{Store, View},
 };
 
 /// The operator's socket of the server that runs on a data folder.
@@ -118,7 +118,10 @@ impl Operator {
 /// Checks that a server has been on the data folder, or `init` was.
 fn check_folder(config: &Config) -> anyhow::Result<()> {
     match fs::metadata(config.signing_key_file()) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+                && !Store::is_in(&config.data_dir) =>
+        {
             bail!("{} is not a server's data folder: name another", config.data_dir.display())
         }
         // What else is wrong, whoever opens it says.

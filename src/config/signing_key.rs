@@ -26,6 +26,8 @@ pub enum SigningKeyError {
     Read { path: PathBuf, source: io::Error },
     #[error("the signing key {path} can't be written: {source}")]
     Write { path: PathBuf, source: io::Error },
+    #[error("the signing key {path} is gone, by which other servers know this one: restore it from a backup")]
+    Gone { path: PathBuf },
     #[error("{path} holds no signing key: its line must be `ed25519 VERSION SEED`; restore it from a backup")]
     Form { path: PathBuf },
 }
@@ -53,14 +55,6 @@ impl SigningKey {
         write(path, line.as_bytes())
             .map_err(|source| SigningKeyError::Write { path: path.into(), source })?;
         Ok(key)
-    }
-
-    /// Reads the key, or makes it where there is no file.
-    ///
-    /// # Errors
-    /// As [`SigningKey::read`] and [`SigningKey::make`].
-    pub fn read_or_make(path: &Path, rng: &Rng) -> Result<Self, SigningKeyError> {
-        if path.exists() { Self::read(path) } else { Self::make(path, rng) }
     }
 }
 
@@ -98,8 +92,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("signing.key");
         let rng = Rng::seeded(1);
-        let made = SigningKey::read_or_make(&path, &rng).unwrap();
-        let read = SigningKey::read_or_make(&path, &rng).unwrap();
+        let made = SigningKey::make(&path, &rng).unwrap();
+        let read = SigningKey::read(&path).unwrap();
         assert_eq!((&made.version, made.seed.expose()), (&read.version, read.seed.expose()));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let again = SigningKey::make(&path, &rng).err().unwrap();

@@ -35,7 +35,7 @@ mod tests;
 use std::{
     any::Any,
     fs::File,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::AtomicU64,
@@ -110,6 +110,11 @@ impl Store {
     /// Another server has it open, it is of a newer version, its parts don't fit together, or it can't be read.
     pub fn open(options: Options) -> Result<Self, OpenError> {
         open::open(options)
+    }
+
+    /// Whether a folder holds a store, of whatever version and in whatever state.
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join(open::RECORDS).exists()
     }
 
     /// Runs `f` on one consistent state, on a thread for blocking work; at most [`limits::READERS`] at once.

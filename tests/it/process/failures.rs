@@ -143,13 +143,14 @@ fn a_folder_that_can_t_be_opened_is_told_with_a_remedy() {
 
     let key = folder.path().join("signing.key");
     let kept = fs::read(&key).unwrap();
+    // With a new key it would be a stranger under a known name.
+    fs::remove_file(&key).unwrap();
+    all_refuse(&own, dir, &["signing.key is gone", "restore it from a backup"]);
+    assert!(!key.exists(), "none is made");
     fs::write(&key, "junk").unwrap();
-    for command in [&own[..], &["verify", "--data-dir", dir], &["user", "list", "--data-dir", dir, "--json"]]
-    {
-        let told = failed(command);
-        assert!(told.contains("holds no signing key") && told.contains("restore it from a backup"), "{told}");
-    }
-    fs::write(&key, kept).unwrap();
+    all_refuse(&own, dir, &["holds no signing key", "restore it from a backup"]);
+    fs::write(&key, &kept).unwrap();
+    assert!(run(&["verify", "--data-dir", dir]).status.success(), "nothing else was wrong");
 
     let records = folder.path().join("records.sqlite");
     let kept = fs::read(&records).unwrap();
@@ -165,12 +166,16 @@ fn a_folder_that_can_t_be_opened_is_told_with_a_remedy() {
         for log in ["records.sqlite-wal", "records.sqlite-shm"] {
             _ = fs::remove_file(folder.path().join(log));
         }
-        for command in
-            [&own[..], &["verify", "--data-dir", dir], &["user", "list", "--data-dir", dir, "--json"]]
-        {
-            let told = failed(command);
-            assert!(parts.iter().all(|part| told.contains(part)), "{told}");
-        }
+        all_refuse(&own, dir, &parts);
+    }
+}
+
+/// Checks what a server says of its data folder, and what commands say of it that open it without one.
+#[track_caller]
+fn all_refuse(serve: &[&str], dir: &str, parts: &[&str]) {
+    for command in [serve, &["verify", "--data-dir", dir], &["user", "list", "--data-dir", dir, "--json"]] {
+        let told = failed(command);
+        assert!(parts.iter().all(|part| told.contains(part)), "{told}");
     }
 }
 
