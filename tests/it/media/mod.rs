@@ -60,6 +60,21 @@ impl Answer {
         self.headers.get(name).map_or("", String::as_str)
     }
 
+    /// Checks that a browser is told to run nothing of the file, and to let other sites show it.
+    /// <https://spec.matrix.org/v1.19/client-server-api/#serving-inline-content>
+    #[track_caller]
+    fn harmless(self) -> Self {
+        let told = self.ok();
+        assert_eq!(
+            told.header("content-security-policy"),
+            "sandbox; default-src 'none'; script-src 'none'; plugin-types application/pdf; \
+             style-src 'unsafe-inline'; object-src 'self';"
+        );
+        assert_eq!(told.header("cross-origin-resource-policy"), "cross-origin");
+        assert_eq!(told.header("x-content-type-options"), "nosniff");
+        told
+    }
+
     /// The media id of an upload.
     #[track_caller]
     pub(crate) fn media_id(self) -> String {
