@@ -67,6 +67,7 @@ async fn malformed_log_ins_are_refused() {
     }
 }
 
+// RULES R43
 #[tokio::test]
 async fn a_device_that_logs_in_again_loses_its_earlier_tokens() {
     let rig = Rig::start().await;

@@ -57,6 +57,7 @@ async fn only_the_owner_changes_a_profile() {
     }
 }
 
+// RULES R51
 #[tokio::test]
 async fn those_whom_one_meets_can_be_looked_up() {
     let rig = Rig::start().await;
@@ -74,6 +75,7 @@ async fn those_whom_one_meets_can_be_looked_up() {
     }
 }
 
+// RULES R51
 #[tokio::test]
 async fn keys_and_values_have_rules() {
     let rig = Rig::start().await;
@@ -113,6 +115,7 @@ async fn an_empty_avatar_is_none() {
     }
 }
 
+// RULES R51
 #[tokio::test]
 async fn a_whole_profile_stays_below_64_kib() {
     let rig = Rig::start().await;

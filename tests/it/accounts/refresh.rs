@@ -53,6 +53,7 @@ async fn an_access_token_ends_and_is_renewed_on_the_same_device() {
     assert_eq!(whoami(&rig, &second).await.ok()["device_id"], device);
 }
 
+// RULES R43
 #[tokio::test]
 async fn the_old_refresh_token_is_good_until_the_new_access_token_is_used() {
     let rig = Rig::start().await;
@@ -69,6 +70,7 @@ async fn the_old_refresh_token_is_good_until_the_new_access_token_is_used() {
     whoami(&rig, &second).await.ok();
 }
 
+// RULES R43
 #[tokio::test]
 async fn the_old_refresh_token_is_good_until_the_new_one_is_used() {
     let rig = Rig::start().await;

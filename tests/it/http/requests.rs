@@ -45,6 +45,7 @@ async fn paths_and_methods_are_told_apart() {
     assert_eq!(header(&method, "allow"), Some("POST"));
 }
 
+// RULES R49
 #[tokio::test]
 async fn missing_and_unknown_tokens_are_told_apart() {
     let server = Running::start(plain()).await;
@@ -185,6 +186,7 @@ async fn a_change_that_panics_is_an_answer() {
     assert_eq!((status(&response), errcode(&response).as_str()), (500, "M_UNKNOWN"));
 }
 
+// RULES R49
 #[tokio::test]
 async fn the_log_names_requests_and_tells_no_secret() {
     let log = Log::capture();

@@ -55,6 +55,7 @@ const KNOCKS: [&[Step]; 4] =
 /// Without the setting and with one that nobody understands, a room is `shared`.
 const VISIBILITIES: [&str; 6] = ["world_readable", "shared", "invited", "joined", "", "org.example.unknown"];
 
+// RULES R31, R32
 #[tokio::test]
 async fn every_visibility_by_every_membership() {
     let walk = Walk::start().await;
