@@ -3,8 +3,8 @@
  * which they happened. Syncs are written down, not done.
  *
  * TAYBERRY_SHIM_ROOT is the folder, without symbolic links; TAYBERRY_SHIM_LOG the file to write to. A record is kind
- * (W: write, T: truncate, S: sync, U: unlink, R: rename, whose data is the new path), whether the write was synced by
- * itself, the lengths of path (16 bits) and data (64), the offset (64), all in the machine's order, then path and data.
+ * (W: write, T: truncate, S: sync, U: unlink, R: rename, whose data is the new path, M: a folder is made), whether the
+ * write was synced by itself, the lengths of path (16 bits) and data (64), the offset (64), all in the machine's order, then path and data.
  *
  * Not seen: what is written through a mapping. SQLite's -shm and LMDB's lock.mdb are, and neither outlives a crash. */
 #define _GNU_SOURCE
@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -119,6 +120,15 @@ int unlink(const char *file) {
     const char *path = below(file);
     int done = syscall(SYS_unlinkat, AT_FDCWD, file, 0);
     if (path && !done) record('U', 0, path, 0, NULL, 0, 0);
+    pthread_mutex_unlock(&lock);
+    return done;
+}
+
+int mkdir(const char *folder, mode_t mode) {
+    pthread_mutex_lock(&lock);
+    const char *path = below(folder);
+    int done = syscall(SYS_mkdirat, AT_FDCWD, folder, mode);
+    if (path && !done) record('M', 0, path, 0, NULL, 0, 0);
     pthread_mutex_unlock(&lock);
     return done;
 }

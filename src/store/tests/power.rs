@@ -5,6 +5,7 @@
 //! The same must fail where syncs are left out: so the process at work can be told to open either engine without.
 //! Every part runs in a process of its own, because LMDB may crash on files that it trusts.
 
+#[path = "../../../tests/crash/disk.rs"]
 mod disk;
 
 use std::{
@@ -190,7 +191,7 @@ fn add_account(tx: &mut Transaction<'_>, name: &str) -> Result<(), StoreError> {
     tx.open_device(user, "DEVICE", None).map(drop)
 }
 
-/// Two messages to the account's device and two of its one-time keys; its own keys, a key in a backup, account data, a
+/// Two messages to the account's device and two of its one-time keys; its own keys, its fallback key, a key in a backup, account data, a
 /// receipt.
 fn write_records(tx: &mut Transaction<'_>, name: &str) -> Result<(), StoreError> {
     let account = tx.account(name)?.unwrap();
@@ -213,6 +214,7 @@ fn set_records(
     anchor: Position,
 ) -> Result<(), StoreError> {
     tx.set_device_keys(user, device, "DEVICE", text)?;
+    tx.set_fallback_key(device, &one_time_key(text))?;
     let (usage, id) = ("master".to_owned(), "key".to_owned());
     tx.set_cross_signing_key(user, &CrossSigningKey { usage, id, key: text.to_owned() })?;
     let receipt = Receipt {
@@ -241,13 +243,15 @@ fn change_records(tx: &mut Transaction<'_>, name: &str) -> Result<(), StoreError
 }
 
 /// The contents of an account's messages and one-time keys, and of those records of which there is one.
-fn records(view: &View<'_>, name: &str) -> Result<[Vec<String>; 7], StoreError> {
+fn records(view: &View<'_>, name: &str) -> Result<[Vec<String>; 8], StoreError> {
     let account = view.account(name)?.unwrap();
     let device = view.device(account.number, "DEVICE")?.unwrap().number;
     let messages = view.to_device_since(device, Position(0))?.0;
     let backup = view.newest_key_backup(account.number)?.unwrap();
     let keys = view.backed_up_keys(&backup, None, ("", ""), 9)?;
     let data = view.account_data(account.number, None, "org.example")?;
+    let mut fallback = view.sql().prepare("SELECT key FROM fallback_keys WHERE device = ?1")?;
+    let fallback = fallback.query_map([device], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let contents = messages.into_iter().map(|message| message.content).collect();
     let mut one_time_keys = Vec::new();
     for id in ["{}", CHANGED] {
@@ -259,6 +263,7 @@ fn records(view: &View<'_>, name: &str) -> Result<[Vec<String>; 7], StoreError> 
         keys.into_iter().map(|key| key.data).collect(),
         data.into_iter().collect(),
         view.keys_of_device(device)?.into_iter().collect(),
+        fallback,
         view.cross_signing_keys(account.number)?.into_iter().map(|key| key.key).collect(),
         view.receipts_of(account.number, RoomNumber(1))?
             .into_iter()

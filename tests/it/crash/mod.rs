@@ -1,6 +1,7 @@
-//! `kill -9` under load: whatever a server acknowledged is there when it runs again.
+//! `kill -9` under load, and power cuts: whatever a server acknowledged is there when it runs again.
 
 mod media;
+mod power;
 mod records;
 
 use std::{
@@ -97,7 +98,7 @@ impl Site {
             let joined = self.send(member, "POST", &format!("/rooms/{room}/join"), json!({})).await;
             joined.unwrap().ok();
         }
-        self.begin_backups(&sessions).await;
+        self.begin_records(&sessions).await;
         Ledger { room, sessions, ..Ledger::default() }
     }
 
@@ -110,7 +111,7 @@ impl Site {
         let mut said = None;
         for number in 0.. {
             let mut name = format!("{name}-{number}");
-            let what = rng.below(26);
+            let what = rng.below(32);
             let record = match what {
                 2..5 => Some(Kind::Note),
                 5..8 => Some(Kind::Key),
@@ -122,6 +123,15 @@ impl Site {
                     Kind::Receipt
                 }),
                 17..19 => Some(Kind::DeviceKeys),
+                19 => {
+                    name = records::master_key(&name);
+                    Some(Kind::MasterKey)
+                }
+                20..22 => ledger.lock().unwrap().records.master_key(talker).map(|key| {
+                    name = key;
+                    Kind::Signature
+                }),
+                22..24 => Some(Kind::FallbackKey),
                 _ => None,
             };
             let reply = match (what, record) {

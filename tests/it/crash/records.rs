@@ -1,5 +1,5 @@
-//! Records that are written under load: messages to a device, the keys of devices, keys in backups, account data,
-//! receipts.
+//! Records that are written under load: messages to a device, the keys of devices and of users, signatures of these, keys
+//! in backups, account data, receipts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use vodozemac::Ed25519SecretKey;
 use super::{Site, TALKERS};
 use crate::{
     encryption::signed,
-    rig::{Member, Reply},
+    rig::{Member, PASSWORD, Reply},
 };
 
 /// A kind of record that a talker writes.
@@ -29,6 +29,12 @@ pub(super) enum Kind {
     Receipt,
     /// The keys of the talker's device, signed; its algorithm is the name.
     DeviceKeys,
+    /// The talker's master key, which is the name, in place of the one before.
+    MasterKey,
+    /// The signature of the talker's device for that key, whose name it has.
+    Signature,
+    /// The fallback key of the talker's device, of an algorithm of which it has no one-time keys.
+    FallbackKey,
 }
 
 /// What was asked for and what was acknowledged of it, by name, which is also what the record says.
@@ -42,6 +48,9 @@ pub(super) struct Records {
     data: [Newest; TALKERS],
     receipts: [Newest; TALKERS],
     device_keys: [Newest; TALKERS],
+    master_keys: [Newest; TALKERS],
+    signatures: [Newest; TALKERS],
+    fallback_keys: [Newest; TALKERS],
     one_time_keys: OneTimeKeys,
 }
 
@@ -97,7 +106,15 @@ impl Records {
             Kind::Claim => self.one_time_keys.unanswered += 1,
             Kind::Receipt => self.receipts[talker].asked = Some(name.to_owned()),
             Kind::DeviceKeys => self.device_keys[talker].asked = Some(name.to_owned()),
+            Kind::MasterKey => self.master_keys[talker].asked = Some(name.to_owned()),
+            Kind::Signature => self.signatures[talker].asked = Some(name.to_owned()),
+            Kind::FallbackKey => self.fallback_keys[talker].asked = Some(name.to_owned()),
         }
+    }
+
+    /// The newest master key that a talker has for sure.
+    pub(super) fn master_key(&self, talker: usize) -> Option<String> {
+        self.master_keys[talker].acknowledged.clone()
     }
 
     /// Notes that it was acknowledged.
@@ -114,16 +131,24 @@ impl Records {
             }
             Kind::Receipt => self.receipts[talker].acknowledged = Some(name.to_owned()),
             Kind::DeviceKeys => self.device_keys[talker].acknowledged = Some(name.to_owned()),
+            Kind::MasterKey => self.master_keys[talker].acknowledged = Some(name.to_owned()),
+            Kind::Signature => {
+                assert_eq!(answer.get("failures").unwrap_or(&json!({})), &json!({}), "{name}");
+                self.signatures[talker].acknowledged = Some(name.to_owned());
+            }
+            Kind::FallbackKey => self.fallback_keys[talker].acknowledged = Some(name.to_owned()),
         }
     }
 }
 
 impl Site {
-    /// A backup for each talker.
-    pub(super) async fn begin_backups(self, talkers: &[Member]) {
+    /// A backup for each talker, and a key of the device that signs.
+    pub(super) async fn begin_records(self, talkers: &[Member]) {
         for talker in talkers {
             let body = json!({"algorithm": "m.megolm_backup.v1.curve25519-aes-sha2", "auth_data": {}});
             self.send(talker, "POST", "/room_keys/version", body).await.unwrap().ok();
+            let keys = json!({"device_keys": device_keys(talker, FIRST)});
+            self.send(talker, "POST", "/keys/upload", keys).await.unwrap().ok();
         }
     }
 
@@ -162,6 +187,24 @@ impl Site {
                 "/keys/upload".to_owned(),
                 json!({"device_keys": device_keys(session, name)}),
             ),
+            Kind::MasterKey => {
+                let identifier = json!({"type": "m.id.user", "user": session.user_id});
+                let auth =
+                    json!({"type": "m.login.password", "identifier": identifier, "password": PASSWORD});
+                let keys = json!({"master_key": master(session, name), "auth": auth});
+                (session, "POST", "/keys/device_signing/upload".to_owned(), keys)
+            }
+            Kind::Signature => {
+                let Member { user_id, device_id, .. } = session;
+                let key = signed(master(session, name), user_id, device_id, &device_key());
+                (session, "POST", "/keys/signatures/upload".to_owned(), json!({user_id: {name: key}}))
+            }
+            Kind::FallbackKey => {
+                let Member { user_id, device_id, .. } = session;
+                let key = signed(json!({"key": name}), user_id, device_id, &device_key());
+                let keys = json!({format!("signed_curve25519:{name}"): key});
+                (session, "POST", "/keys/upload".to_owned(), json!({"fallback_keys": keys}))
+            }
         };
         self.send(by, method, &path, body).await
     }
@@ -214,12 +257,8 @@ impl Site {
             let kept = self.send(talker, "GET", &data_path(talker), Value::Null).await.unwrap();
             data.check(kept.body["text"].as_str().map(ToOwned::to_owned), at);
         }
-        for (talker, published) in talkers.iter().zip(&mut records.device_keys) {
-            let Member { user_id, device_id, .. } = talker;
-            let body = json!({"device_keys": {user_id: [device_id]}});
-            let found = self.send(talker, "POST", "/keys/query", body).await.unwrap().ok();
-            let kept = &found["device_keys"][user_id][device_id]["algorithms"][0];
-            published.check(kept.as_str().map(ToOwned::to_owned), at);
+        for (number, talker) in talkers.iter().enumerate() {
+            self.check_keys(talker, number, records, at).await;
         }
         let synced = self.send(reader, "GET", "/sync", Value::Null).await.unwrap().ok();
         let told = &synced["rooms"]["join"][room]["ephemeral"]["events"];
@@ -234,6 +273,46 @@ impl Site {
     }
 }
 
+impl Site {
+    /// The keys of a talker's device, and its user's.
+    async fn check_keys(self, talker: &Member, number: usize, records: &mut Records, at: &str) {
+        let Member { user_id, device_id, .. } = talker;
+        let body = json!({"device_keys": {user_id: [device_id]}});
+        let found = self.send(talker, "POST", "/keys/query", body).await.unwrap().ok();
+        let algorithm = &found["device_keys"][user_id][device_id]["algorithms"][0];
+        // What the device began with is no record.
+        let algorithm = algorithm.as_str().filter(|algorithm| *algorithm != FIRST);
+        records.device_keys[number].check(algorithm.map(ToOwned::to_owned), at);
+
+        let master = &found["master_keys"][user_id];
+        let key = master["keys"].as_object().and_then(|keys| keys.values().next()?.as_str());
+        records.master_keys[number].check(key.map(ToOwned::to_owned), at);
+        let is_signed = master["signatures"][user_id].get(format!("ed25519:{device_id}")).is_some();
+        let signatures = &mut records.signatures[number];
+        for name in [&mut signatures.acknowledged, &mut signatures.asked] {
+            // Signatures go with the key that they are for.
+            name.take_if(|name| Some(&**name) != key);
+        }
+        signatures.check(key.filter(|_| is_signed).map(ToOwned::to_owned), at);
+
+        let body = json!({"one_time_keys": {user_id: {device_id: "signed_curve25519"}}});
+        let claimed = self.send(talker, "POST", "/keys/claim", body).await.unwrap().ok();
+        let keys = claimed["one_time_keys"][user_id][device_id].as_object();
+        let key = keys.and_then(|keys| keys.values().next()?["key"].as_str());
+        records.fallback_keys[number].check(key.map(ToOwned::to_owned), at);
+    }
+}
+
+/// A master key of this name.
+pub(super) fn master_key(name: &str) -> String {
+    let secret = blake3::hash(name.as_bytes());
+    Ed25519SecretKey::from_slice(secret.as_bytes()).public_key().to_base64()
+}
+
+fn master(session: &Member, key: &str) -> Value {
+    json!({"user_id": session.user_id, "usage": ["master"], "keys": {format!("ed25519:{key}"): key}})
+}
+
 /// The key that a claim gave.
 fn claimed(answer: &Value) -> Option<String> {
     let keys = answer["one_time_keys"].as_object()?.values().next()?.as_object()?.values().next()?;
@@ -242,7 +321,7 @@ fn claimed(answer: &Value) -> Option<String> {
 
 fn device_keys(session: &Member, algorithm: &str) -> Value {
     let Member { user_id, device_id, .. } = session;
-    let key = Ed25519SecretKey::from_slice(&[7; 32]);
+    let key = device_key();
     let public = key.public_key().to_base64();
     let keys = json!({
         "user_id": user_id, "device_id": device_id, "algorithms": [algorithm],
@@ -251,6 +330,13 @@ fn device_keys(session: &Member, algorithm: &str) -> Value {
     signed(keys, user_id, device_id, &key)
 }
 
+fn device_key() -> Ed25519SecretKey {
+    Ed25519SecretKey::from_slice(&[7; 32])
+}
+
 fn data_path(session: &Member) -> String {
     format!("/user/{}/account_data/org.example.note", session.user_id)
 }
+
+/// The algorithm of a device's keys before any record is written.
+const FIRST: &str = "first";

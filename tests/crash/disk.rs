@@ -1,11 +1,16 @@
 //! What a power cut may leave of the files that a process wrote: what was synced, and a random part of the rest.
 //!
 //! A write that was not synced may be lost, or kept by the sector, whatever came of others. A file is there for sure
-//! once its folder was synced after it was made; one that was removed is gone for sure by the same.
+//! once its folder was synced after it was made; one that was removed is gone for sure by the same. Folders are made as
+//! files are, and what lies in one that is lost is lost with it.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
-use crate::base::rng::Rng;
+use super::Rng;
 
 /// One record of the shim: a change of a file, or its sync.
 pub(super) struct Step<'a> {
@@ -19,9 +24,10 @@ pub(super) enum Kind<'a> {
     Sync,
     Unlink,
     Rename { to: &'a str },
+    Folder,
 }
 
-/// Files, as far as they are known to be on the device, and what is not known to be there.
+/// Files and folders, as far as they are known to be on the device, and what is not known to be there.
 #[derive(Default)]
 pub(super) struct Disk<'a> {
     files: Vec<File<'a>>,
@@ -34,6 +40,7 @@ struct File<'a> {
     content: Vec<u8>,
     /// What came after, in order, and whether it was synced by itself.
     since: Vec<(&'a Kind<'a>, bool)>,
+    is_folder: bool,
 }
 
 /// Which file a name leads to: as of the last sync of its folder, and each change since.
@@ -57,6 +64,7 @@ impl<'a> Step<'a> {
                 b'S' => Kind::Sync,
                 b'U' => Kind::Unlink,
                 b'R' => Kind::Rename { to: std::str::from_utf8(data).unwrap() },
+                b'M' => Kind::Folder,
                 other => panic!("a record of kind {other}"),
             };
             steps.push(Self { path: std::str::from_utf8(path).unwrap(), kind });
@@ -75,6 +83,7 @@ impl<'a> Step<'a> {
             Kind::Sync => "sync",
             Kind::Unlink => "unlink",
             Kind::Rename { .. } => "rename",
+            Kind::Folder => "make",
         };
         format!("{verb} {}", if file.starts_with('.') { "folder" } else { file })
     }
@@ -86,8 +95,14 @@ impl<'a> Disk<'a> {
         let name = self.names.entry(step.path).or_default();
         let file = name.since.last().copied().unwrap_or(name.synced);
         match (&step.kind, file) {
-            (Kind::Sync, Some(file)) => self.files[file].sync(),
-            (Kind::Sync, None) => self.sync_folder(step.path),
+            (Kind::Sync, Some(file)) if !self.files[file].is_folder => self.files[file].sync(),
+            (Kind::Sync, _) => self.sync_folder(step.path),
+            // What holds this one is not seen, nor are its syncs.
+            (Kind::Folder, _) if !step.path.contains('/') => {}
+            (Kind::Folder, _) => {
+                name.since.push(Some(self.files.len()));
+                self.files.push(File { is_folder: true, ..File::default() });
+            }
             (Kind::Unlink, _) => name.since.push(None),
             (Kind::Rename { to }, file) => {
                 name.since.push(None);
@@ -115,13 +130,23 @@ impl<'a> Disk<'a> {
 
     /// Writes into `dir` what a cut at this moment may leave.
     pub(super) fn cut(&self, dir: &Path, rng: &Rng) {
+        let mut lost = BTreeSet::new();
+        // A folder comes before what lies in it.
         for (path, name) in &self.names {
             let choice = rng.below(1 + name.since.len() as u64) as usize;
             let file = choice.checked_sub(1).map_or(name.synced, |at| name.since[at]);
-            if let Some(file) = file {
-                let path = dir.join(path);
+            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            if lost.contains(parent) || (file.is_none() && !name.since.is_empty()) {
+                lost.insert(*path);
+                continue;
+            }
+            let Some(file) = file.map(|file| &self.files[file]) else { continue };
+            let path = dir.join(path);
+            if file.is_folder {
+                fs::create_dir_all(path).unwrap();
+            } else {
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(path, self.files[file].after_cut(rng)).unwrap();
+                fs::write(path, file.after_cut(rng)).unwrap();
             }
         }
     }
@@ -161,7 +186,7 @@ impl Kind<'_> {
                 }
             }
             Self::Truncate { length } => content.resize(length, 0),
-            Self::Sync | Self::Unlink | Self::Rename { .. } => {}
+            Self::Sync | Self::Unlink | Self::Rename { .. } | Self::Folder => {}
         }
     }
 }
