@@ -99,6 +99,11 @@ async fn handle(
         let now = shared.app.clock.monotonic();
         rates.take(admitted.user_id.as_deref(), subscriber(sender), now).map_err(Error::limit_exceeded)?;
     }
+    let of_user = admitted.user_id.as_deref().map(|user_id| shared.clients.user(user_id));
+    if let Some(of_user) = &of_user {
+        turn.and(of_user.turns()).await;
+    }
+    let in_flight = (in_flight, of_user);
 
     let is_get = route.endpoint.method == Method::GET;
     let gzip = gzip::accepted(head.headers());

@@ -3,7 +3,8 @@
 //!
 //! A client is an address; of IPv6 a /64, which is what one subscriber gets. A reverse proxy may tell it. If none does, a
 //! Unix socket and this machine's own address speak for many: there a client is an access token, which tells whose turn a
-//! request takes, and there are no bounds. The token is not checked for that: a wrong one takes nobody's turn.
+//! request takes, and there are no bounds. The token is not checked for that: a wrong one takes nobody's turn. Once it is, the
+//! request takes a turn of its user's, too.
 
 use std::{
     collections::{HashMap, hash_map::RandomState},
@@ -13,7 +14,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
-
+use ruma::UserId;
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -35,6 +36,8 @@ enum Client {
     Address(IpAddr),
     /// The hash of a token, or of none, from an address that speaks for many.
     Token(u64),
+    /// The hash of a user's id: whoever comes from many addresses takes turns with themselves all the same.
+    User(u64),
 }
 
 /// What one client holds.
@@ -92,6 +95,20 @@ impl Clients {
         counted.then(|| Connected { clients: self.clone(), address, proxies })
     }
 
+    /// Counts a request of a user who is known now. Only its turns are bounded.
+    pub(super) fn user(self: &Arc<Self>, user_id: &UserId) -> InFlight {
+        self.count(Client::User(self.hasher.hash_one(user_id)), usize::MAX).expect("there is no bound")
+    }
+
+    fn count(self: &Arc<Self>, client: Client, bound: usize) -> Option<InFlight> {
+        let (turns, bodies, answers) = self.with(client, |held| {
+            let room = held.requests < bound;
+            held.requests += usize::from(room);
+            room.then(|| (held.turns.clone(), held.bodies.clone(), held.answers.clone()))
+        })?;
+        Some(InFlight { clients: self.clone(), client, turns, bodies, answers })
+    }
+
     fn with<T>(&self, client: Client, change: impl FnOnce(&mut Held) -> T) -> T {
         let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let held = all.entry(client).or_default();
@@ -117,17 +134,11 @@ impl Connected {
     pub(super) fn request(&self, headers: &HeaderMap) -> Option<InFlight> {
         let clients = &self.clients;
         let sender = subscriber(self.sender(headers));
-        let client = if speaks_for_many(sender) {
-            Client::Token(clients.hasher.hash_one(headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)))
-        } else {
-            Client::Address(sender)
-        };
-        let (turns, bodies, answers) = clients.with(client, |held| {
-            let room = matches!(client, Client::Token(_)) || held.requests < clients.requests;
-            held.requests += usize::from(room);
-            room.then(|| (held.turns.clone(), held.bodies.clone(), held.answers.clone()))
-        })?;
-        Some(InFlight { clients: clients.clone(), client, turns, bodies, answers })
+        if speaks_for_many(sender) {
+            let token = clients.hasher.hash_one(headers.get(AUTHORIZATION).map(HeaderValue::as_bytes));
+            return clients.count(Client::Token(token), usize::MAX);
+        }
+        clients.count(Client::Address(sender), clients.requests)
     }
 }
 
@@ -202,7 +213,11 @@ pub(super) fn subscriber(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::HeaderName;
+    use ruma::user_id;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -257,6 +272,24 @@ mod tests {
             let requests = held.iter().map(|connection| connection.request(&HeaderMap::new()));
             assert!(requests.collect::<Option<Vec<_>>>().is_some());
         }
+        assert!(clients.held.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_user_takes_turns_wherever_the_requests_come_from() {
+        let clients = clients();
+        let requests: Vec<_> = (0..limits::TURNS).map(|_| clients.user(user_id!("@anna:x"))).collect();
+        let mut turns = Vec::new();
+        for request in &requests {
+            turns.push(request.turns().begin().await);
+        }
+        let next =
+            async |user_id| timeout(Duration::ZERO, clients.user(user_id).turns().begin()).await.is_ok();
+        assert!(!next(user_id!("@anna:x")).await);
+        assert!(next(user_id!("@ben:x")).await);
+        turns.pop();
+        assert!(next(user_id!("@anna:x")).await);
+        drop((requests, turns));
         assert!(clients.held.lock().unwrap().is_empty());
     }
 

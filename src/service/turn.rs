@@ -1,4 +1,4 @@
-//! Turns: how much of one client's is worked on at the same moment.
+//! Turns: how much of one client's, and of one user's, is worked on at the same moment.
 //!
 //! A flood would otherwise fill the queues of the processors, the store's readers and its writer, and everybody would
 //! wait for all of it. With turns the flood waits for itself. A request holds one while it is worked on, and gives it
@@ -6,22 +6,26 @@
 
 use std::{
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::base::limits;
 
-/// The turns of one client.
+/// The turns of one client, or of one user.
 #[derive(Clone, Debug)]
 pub struct Turns(Arc<Semaphore>);
 
-/// A turn, until the last clone is dropped.
+/// A turn, until the last clone is dropped: of a client, and of a user once it is known who that is.
 #[derive(Clone, Debug)]
-pub struct Turn {
+pub struct Turn(Arc<Mutex<Vec<Held>>>);
+
+#[derive(Debug)]
+struct Held {
     turns: Turns,
-    permit: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    /// None during a pause.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Default for Turns {
@@ -33,8 +37,11 @@ impl Default for Turns {
 impl Turns {
     /// Waits until fewer than [`limits::TURNS`] requests of the client are worked on.
     pub async fn begin(&self) -> Turn {
-        let permit = self.permit().await;
-        Turn { turns: self.clone(), permit: Arc::new(Mutex::new(Some(permit))) }
+        Turn(Arc::new(Mutex::new(vec![self.held().await])))
+    }
+
+    async fn held(&self) -> Held {
+        Held { turns: self.clone(), permit: Some(self.permit().await) }
     }
 
     async fn permit(&self) -> OwnedSemaphorePermit {
@@ -43,16 +50,32 @@ impl Turns {
 }
 
 impl Turn {
+    /// Waits for one of these turns, too. Whoever holds turns of several kinds takes them in the same order.
+    pub async fn and(&self, turns: &Turns) {
+        let held = turns.held().await;
+        self.held().push(held);
+    }
+
     /// Waits for something without holding the turn, and then for a turn again.
     pub async fn pause<T>(&self, wait: impl Future<Output = T>) -> T {
-        self.set(None);
+        let paused: Vec<Turns> = self.held().iter_mut().map(Held::pause).collect();
         let waited = wait.await;
-        self.set(Some(self.turns.permit().await));
+        for (at, turns) in paused.iter().enumerate() {
+            let permit = turns.permit().await;
+            self.held()[at].permit = Some(permit);
+        }
         waited
     }
 
-    fn set(&self, permit: Option<OwnedSemaphorePermit>) {
-        *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = permit;
+    fn held(&self) -> MutexGuard<'_, Vec<Held>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn pause(&mut self) -> Turns {
+        self.permit = None;
+        self.turns.clone()
     }
 }
 
@@ -83,5 +106,18 @@ mod tests {
         drop(taken);
         held.clear();
         assert_eq!(turns.0.available_permits(), limits::TURNS);
+    }
+
+    #[tokio::test]
+    async fn a_turn_of_two_kinds_is_given_back_whole() {
+        let (client, user) = (Turns::default(), Turns::default());
+        let taken = || [&client, &user].map(|turns| limits::TURNS - turns.0.available_permits());
+        let turn = client.begin().await;
+        turn.and(&user).await;
+        assert_eq!(taken(), [1, 1]);
+        turn.pause(async { assert_eq!(taken(), [0, 0]) }).await;
+        assert_eq!(taken(), [1, 1]);
+        drop(turn);
+        assert_eq!(taken(), [0, 0]);
     }
 }
