@@ -1,6 +1,8 @@
 """Every test runs twice: against Synapse, so that the test is known to be right, and against Tayberry."""
 
 import pytest
+from js_device import JsDevice
+from nio_device import NioDevice
 from person import Person
 from servers import SERVERS
 
@@ -46,3 +48,33 @@ async def alice(new_person):
 @pytest.fixture
 async def bob(new_person):
     return await new_person()
+
+
+@pytest.fixture
+async def new_js(own_server):
+    """Starts a JavaScript client: `await new_js("alice")`, `await new_js("alice", known=True)`."""
+    started = []
+
+    async def enter(localpart, known=False):
+        started.append(await JsDevice.enter(own_server, localpart, known))
+        return started[-1]
+
+    yield enter
+    for device in started:
+        await device.close()
+
+
+@pytest.fixture
+async def new_nio(own_server, tmp_path):
+    """The same of a nio client that encrypts."""
+    started = []
+
+    async def enter(localpart, known=False):
+        folder = tmp_path / f"nio{len(started)}"
+        folder.mkdir()
+        started.append(await NioDevice.enter(own_server, localpart, folder, known))
+        return started[-1]
+
+    yield enter
+    for device in started:
+        await device.close()

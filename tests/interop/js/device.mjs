@@ -2,15 +2,15 @@
 // input, {"id", "do", "with"}, and answers with {"id", "result"} or {"id", "error"} on the standard output.
 
 import { createInterface } from "node:readline";
-import { createClient, ClientEvent, EventType, Method, RelationType, SyncState } from "matrix-js-sdk";
+import { createClient, EventType, Method, RelationType, SyncState } from "matrix-js-sdk";
 import {
     CryptoEvent,
     VerificationPhase,
-    VerificationRequestEvent,
     VerifierEvent,
     decodeRecoveryKey,
 } from "matrix-js-sdk/lib/crypto-api/index.js";
 import { logger } from "matrix-js-sdk/lib/logger.js";
+import { Attachment, EncryptedAttachment } from "@matrix-org/matrix-sdk-crypto-wasm";
 
 // The standard output is for answers.
 for (const level of ["log", "info", "debug", "trace", "warn"]) console[level] = console.error;
@@ -128,7 +128,10 @@ const commands = {
             total: view.getRoomUnreadNotificationCount("total") ?? 0,
             highlight: view.getRoomUnreadNotificationCount("highlight") ?? 0,
             threads: Object.fromEntries(
-                view.getThreads().map((t) => [t.id, view.getThreadUnreadNotificationCount(t.id, "total") ?? 0]),
+                view.getThreads().map(({ id }) => [
+                    id,
+                    ["total", "highlight"].map((kind) => view.getThreadUnreadNotificationCount(id, kind) ?? 0),
+                ]),
             ),
         };
     },
@@ -163,12 +166,14 @@ const commands = {
         return (await client.getCrypto().restoreKeyBackup()).imported;
     },
 
-    // Verifies another device of the same user, or another user in a room they share, by comparing short strings.
-    async verify({ user, room }) {
+    // Verifies a device, another user in a room they share, or this user's other devices, by comparing short strings.
+    async verify({ user, device, room }) {
         const crypto = client.getCrypto();
-        const request = user
-            ? await crypto.requestVerificationDM(user, room)
-            : await crypto.requestOwnUserVerification();
+        const request = device
+            ? await crypto.requestDeviceVerification(user, device)
+            : user
+              ? await crypto.requestVerificationDM(user, room)
+              : await crypto.requestOwnUserVerification();
         await until(() => request.phase === VerificationPhase.Ready);
         await compare(await request.startVerification(SAS));
         return compared.at(-1);
@@ -186,18 +191,43 @@ const commands = {
     // What this device believes of a user, and of one of their devices.
     async trust({ user, device }) {
         const crypto = client.getCrypto();
+        const status = await crypto.getDeviceVerificationStatus(user, device);
         return {
             user: (await crypto.getUserVerificationStatus(user)).isCrossSigningVerified(),
-            device: (await crypto.getDeviceVerificationStatus(user, device))?.crossSigningVerified ?? false,
+            device: status?.crossSigningVerified ?? false,
+            here: status?.localVerified ?? false,
         };
+    },
+
+    async knows_device({ user, device }) {
+        const known = await client.getCrypto().getUserDeviceInfo([user], true);
+        return known.get(user)?.has(device) ?? false;
     },
 
     async upload({ base64, type }) {
         return (await client.uploadContent(Buffer.from(base64, "base64"), { type })).content_uri;
     },
 
-    async leave() {
-        client.stopClient();
+    // Uploads what the other end gets the means to read by.
+    async upload_encrypted({ base64 }) {
+        const encrypted = Attachment.encrypt(Buffer.from(base64, "base64"));
+        const { content_uri: url } = await client.uploadContent(Buffer.from(encrypted.encryptedData));
+        return { url, ...JSON.parse(encrypted.mediaEncryptionInfo) };
+    },
+
+    // Downloads a file, and decrypts it if there is a `file` that says how.
+    async download({ url, file }) {
+        const from = client.mxcUrlToHttp(file?.url ?? url, undefined, undefined, undefined, false, true, true);
+        const answer = await fetch(from, { headers: { Authorization: `Bearer ${client.getAccessToken()}` } });
+        if (!answer.ok) throw new Error(`${from}: ${answer.status}`);
+        let content = new Uint8Array(await answer.arrayBuffer());
+        if (file) content = Attachment.decrypt(new EncryptedAttachment(content, JSON.stringify(file)));
+        return { base64: Buffer.from(content).toString("base64"), type: answer.headers.get("content-type") };
+    },
+
+    // Asks the server at once after it was away, as a client does that is told of its network.
+    async retry() {
+        await until(() => client.retryImmediately() || client.getSyncState() === SyncState.Syncing);
     },
 };
 
