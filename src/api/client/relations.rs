@@ -1,15 +1,21 @@
 //! Events that relate to another. <https://spec.matrix.org/v1.19/client-server-api/#relationships-api>
 
+use http::Request;
 use ruma::{
-    UInt,
-    api::client::relations::{
-        get_relating_events, get_relating_events_with_rel_type,
-        get_relating_events_with_rel_type_and_event_type,
+    UInt, UserId,
+    api::{
+        auth_scheme::AccessToken,
+        client::relations::{
+            get_relating_events, get_relating_events_with_rel_type,
+            get_relating_events_with_rel_type_and_event_type,
+        },
     },
+    exports::serde_html_form,
 };
+use serde::Deserialize;
 
 use crate::{
-    api::{Error, User},
+    api::{Error, User, caller::Caller},
     base::limits,
     service::{
         App,
@@ -23,7 +29,7 @@ macro_rules! handler {
         $(#[doc = $doc])*
         pub(crate) async fn $name(
             app: App,
-            user: User,
+            Asker { user, recurse }: Asker,
             request: $endpoint::v1::Request,
         ) -> Result<$endpoint::v1::Response, Error> {
             let (rel_type, event_type): (fn(&_) -> _, fn(&_) -> _) = ($rel_type, $event_type);
@@ -42,7 +48,8 @@ macro_rules! handler {
             let mut response = $endpoint::v1::Response::new(events);
             response.next_batch = next;
             response.prev_batch = request.from;
-            response.recursion_depth = request.recurse.then(|| (limits::RELATION_HOPS as u32).into());
+            let depth = |recurse| if recurse { limits::RELATION_HOPS as u32 } else { 1 };
+            response.recursion_depth = recurse.map(|recurse| depth(recurse).into());
             Ok(response)
         }
     };
@@ -62,6 +69,30 @@ handler! {
     of_event_type, get_relating_events_with_rel_type_and_event_type,
     |request: &get_relating_events_with_rel_type_and_event_type::v1::Request| Some(request.rel_type.to_string()),
     |request: &get_relating_events_with_rel_type_and_event_type::v1::Request| Some(request.event_type.to_string())
+}
+
+/// A user, and what they said of indirect relations: the type of the request has one value for no and for nothing, but
+/// only who said something is told of the depth.
+pub(crate) struct Asker {
+    user: User,
+    recurse: Option<bool>,
+}
+
+impl Caller<AccessToken> for Asker {
+    async fn identify(app: &App, head: &Request<()>) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        struct Query {
+            recurse: Option<bool>,
+        }
+        let query = serde_html_form::from_str(head.uri().query().unwrap_or_default());
+        let user = User::identify(app, head).await?;
+        // What is wrong in it, the request's type refuses.
+        Ok(Self { user, recurse: query.ok().and_then(|Query { recurse }| recurse) })
+    }
+
+    fn user_id(&self) -> Option<&UserId> {
+        self.user.user_id()
+    }
 }
 
 fn size(limit: Option<UInt>) -> usize {

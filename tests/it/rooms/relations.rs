@@ -170,6 +170,9 @@ async fn what_relates_to_what_relates_is_told_where_asked_for() {
         assert_eq!(ids(&reactions), [deeper.as_str(), &own]);
     }
     assert!(page(&rig, &alice, &room, &root).await.get("recursion_depth").is_none());
+    // Who asks for direct relations only is told how deep they are, too.
+    let direct = page(&rig, &alice, &room, &format!("{root}?recurse=false")).await;
+    assert_eq!((ids(&direct).len(), &direct["recursion_depth"]), (2, &json!(1)));
     let mut last = deeper;
     for n in 5..8 {
         last = relate(&rig, &alice, &room, REACTION, &last, n).await;
