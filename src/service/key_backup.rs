@@ -4,7 +4,11 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::App;
+use super::{
+    App,
+    keys::{self, KeyError},
+    sessions::Session,
+};
 use crate::{
     base::{ids::UserNumber, limits},
     store::{BackedUpKey, BackupScope, BackupState, KeyBackup, StoreError, View},
@@ -23,6 +27,8 @@ pub enum BackupError {
     Key,
     #[error("the user has too many backups, or too many keys in them")]
     TooMany,
+    #[error("the auth_data can't be signed, or a signature on it is wrong: {0}")]
+    AuthData(KeyError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -30,10 +36,12 @@ pub enum BackupError {
 /// Starts a backup, and gives its version.
 pub async fn create(
     app: &App,
-    user: UserNumber,
+    session: &Session,
     algorithm: String,
     auth_data: String,
 ) -> Result<u64, BackupError> {
+    let user = session.number;
+    let auth_data = checked(app, session, auth_data).await?;
     app.store
         .write(move |transaction| {
             if transaction.count_key_backups(user)? >= limits::BACKUPS {
@@ -57,11 +65,13 @@ pub async fn newest(app: &App, user: UserNumber) -> Result<KeyBackup, BackupErro
 /// Replaces the `auth_data` of a backup that has this algorithm.
 pub async fn update(
     app: &App,
-    user: UserNumber,
+    session: &Session,
     version: String,
     algorithm: String,
     auth_data: String,
 ) -> Result<(), BackupError> {
+    let user = session.number;
+    let auth_data = checked(app, session, auth_data).await?;
     app.store
         .write(move |transaction| {
             let backup = of_version(transaction, user, &version)?;
@@ -69,6 +79,18 @@ pub async fn update(
                 return Err(BackupError::Algorithm);
             }
             Ok(transaction.set_backup_auth_data(&backup, &auth_data)?)
+        })
+        .await
+}
+
+/// The `auth_data`, if no signature on it is wrong.
+async fn checked(app: &App, session: &Session, auth_data: String) -> Result<String, BackupError> {
+    let (user, user_id) = (session.number, session.user_id.clone());
+    app.store
+        .read(move |view| match keys::check_own(view, user, &user_id, &auth_data) {
+            Ok(()) => Ok(auth_data),
+            Err(KeyError::Store(error)) => Err(error.into()),
+            Err(error) => Err(BackupError::AuthData(error)),
         })
         .await
 }

@@ -153,6 +153,24 @@ fn by_devices(
     Ok(kept)
 }
 
+/// Checks what a user signed of their own that is no key, by their devices and their own keys. What others signed, or keys
+/// that the server doesn't know, is for clients to judge.
+pub fn check_own(view: &View<'_>, user: UserNumber, user_id: &UserId, text: &str) -> Result<(), KeyError> {
+    let signed = Signed::of(text)?;
+    let own = view.cross_signing_keys(user)?;
+    for (signing_id, signature) in signed.signatures(user_id) {
+        let Some(id) = signing_id.strip_prefix(ED25519) else { continue };
+        let key = match own.iter().find(|key| key.id == id) {
+            Some(key) => Ed25519PublicKey::from_base64(&key.id).ok(),
+            None => device_key(view, user, id)?,
+        };
+        if key.is_some_and(|key| !signed.is_signature(&key, &signature)) {
+            return Err(KeyError::Signature);
+        }
+    }
+    Ok(())
+}
+
 /// Why a signature is not added to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureFailure {

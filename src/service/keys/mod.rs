@@ -11,7 +11,8 @@ mod upload;
 
 pub use self::{
     cross_signing::{
-        SignatureFailure, SignedKeys, SigningKeys, Upload, Verified, keep, prepare, sign, store, verify,
+        SignatureFailure, SignedKeys, SigningKeys, Upload, Verified, check_own, keep, prepare, sign, store,
+        verify,
     },
     query::{Claims, Found, claim, query},
     upload::{Counts, Uploaded, counts, unused_fallback_keys, upload},

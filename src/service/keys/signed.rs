@@ -18,8 +18,13 @@ impl Signed {
         if text.len() > limits::PUBLISHED_KEY_BYTES {
             return Err(KeyError::Malformed("A key is too large"));
         }
-        let mut object =
-            canonical_object(text).map_err(|_| KeyError::Malformed("A key is no canonical JSON object"))?;
+        Self::of(text)
+    }
+
+    /// The same of what has another bound, or none of its own.
+    pub(super) fn of(text: &str) -> Result<Self, KeyError> {
+        let malformed = |_| KeyError::Malformed("What is signed is no canonical JSON object");
+        let mut object = canonical_object(text).map_err(malformed)?;
         object.remove("unsigned");
         Ok(Self(object))
     }

@@ -12,15 +12,15 @@ use crate::{
 };
 
 /// A user's own keys.
-struct Identity {
+pub(super) struct Identity {
     user_id: String,
-    master: Ed25519SecretKey,
+    pub(super) master: Ed25519SecretKey,
     self_signing: Ed25519SecretKey,
     user_signing: Ed25519SecretKey,
 }
 
 impl Identity {
-    fn of(member: &Member) -> Self {
+    pub(super) fn of(member: &Member) -> Self {
         Self {
             user_id: member.user_id.clone(),
             master: Ed25519SecretKey::new(),
@@ -34,7 +34,7 @@ impl Identity {
         json!({"user_id": self.user_id, "usage": [usage], "keys": {format!("ed25519:{id}"): id}})
     }
 
-    fn by_master(&self, object: Value) -> Value {
+    pub(super) fn by_master(&self, object: Value) -> Value {
         signed(object, &self.user_id, &id(&self.master), &self.master)
     }
 
@@ -42,7 +42,7 @@ impl Identity {
         self.key("master", &self.master)
     }
 
-    fn upload(&self) -> Value {
+    pub(super) fn upload(&self) -> Value {
         json!({
             "master_key": self.master_key(),
             "self_signing_key": self.by_master(self.key("self_signing", &self.self_signing)),
@@ -56,7 +56,7 @@ fn id(key: &Ed25519SecretKey) -> String {
     key.public_key().to_base64()
 }
 
-async fn publish(rig: &Rig, who: &Member, keys: Value) -> Reply {
+pub(super) async fn publish(rig: &Rig, who: &Member, keys: Value) -> Reply {
     rig.send_as(who, "POST", "/_matrix/client/v3/keys/device_signing/upload", keys).await
 }
 

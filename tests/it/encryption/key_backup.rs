@@ -2,7 +2,13 @@
 
 use serde_json::{Value, json};
 use tayberry::{base::limits, store::BackupState};
+use vodozemac::Ed25519SecretKey;
 
+use super::{
+    Signer,
+    cross_signing::{Identity, publish},
+    signed,
+};
 use crate::rig::{Member, Reply, Rig};
 
 const ALGORITHM: &str = "m.megolm_backup.v1.curve25519-aes-sha2";
@@ -90,6 +96,50 @@ async fn only_auth_data_is_updated() {
     assert_eq!(get(&rig, &alice, &path).await.ok()["auth_data"], json!({"public_key": "new"}));
     let refused = ask(&rig, &alice, "PUT", "version/9", update(ALGORITHM, None)).await;
     assert_eq!(refused.error(), (404, "M_NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn a_wrong_signature_of_a_known_key_is_refused() {
+    let rig = Rig::start().await;
+    let alice = Signer::register(&rig, "alice").await;
+    let (user_id, other) = (&alice.member.user_id, Ed25519SecretKey::new());
+    let identity = Identity::of(&alice.member);
+    publish(&rig, &alice.member, identity.upload()).await.ok();
+    let version = create(&rig, &alice.member).await;
+    let plain = json!({"public_key": "abcdefg", "private_key_iterations": 500_000, "unsigned": {"a": 1}});
+    let set = async |auth_data: &Value| {
+        let body = json!({"algorithm": ALGORITHM, "auth_data": auth_data});
+        let updated = ask(&rig, &alice.member, "PUT", &format!("version/{version}"), body.clone()).await;
+        (ask(&rig, &alice.member, "POST", "version", body).await, updated)
+    };
+
+    let by_device = alice.sign(plain.clone());
+    let by_both = identity.by_master(by_device.clone());
+    let by_unknown = signed(by_both.clone(), user_id, "ELSEWHERE", &other);
+    let by_another_user = signed(plain.clone(), "@bob:example.org", &alice.member.device_id, &other);
+    let other_algorithm = json!({"signatures": {user_id: {format!("x:{}", alice.member.device_id): "y"}}});
+    for auth_data in [&by_device, &by_both, &by_unknown, &by_another_user, &other_algorithm] {
+        let (created, updated) = set(auth_data).await;
+        created.ok();
+        updated.ok();
+        assert_eq!(
+            get(&rig, &alice.member, &format!("version/{version}")).await.ok()["auth_data"],
+            *auth_data
+        );
+    }
+
+    let mut changed = by_both.clone();
+    changed["public_key"] = "gfedcba".into();
+    let mut no_signature = plain.clone();
+    no_signature["signatures"][user_id][format!("ed25519:{}", alice.member.device_id)] = "none".into();
+    let by_false_master =
+        signed(by_device.clone(), user_id, &identity.master.public_key().to_base64(), &other);
+    for auth_data in [&changed, &alice.with_another_key().sign(plain), &by_false_master, &no_signature] {
+        let (created, updated) = set(auth_data).await;
+        assert_eq!(created.error(), (400, "M_INVALID_SIGNATURE"), "{auth_data}");
+        assert_eq!(updated.error(), (400, "M_INVALID_SIGNATURE"), "{auth_data}");
+    }
+    assert_eq!(set(&json!({"public_key": 1.5})).await.0.error(), (400, "M_BAD_JSON"));
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ pub(crate) async fn create(
     request: create_backup_version::v3::Request,
 ) -> Result<create_backup_version::v3::Response, Error> {
     let Description { algorithm, auth_data, .. } = description(&request.algorithm)?;
-    let version = key_backup::create(&app, user.number, algorithm, auth_data.get().to_owned()).await?;
+    let version = key_backup::create(&app, &user, algorithm, auth_data.get().to_owned()).await?;
     Ok(create_backup_version::v3::Response::new(version.to_string()))
 }
 
@@ -85,7 +85,7 @@ pub(crate) async fn update(
         return Err(Error::invalid_param("The version in the body is not the path's"));
     }
     let auth_data = auth_data.get().to_owned();
-    key_backup::update(&app, user.number, request.version, algorithm, auth_data).await?;
+    key_backup::update(&app, &user, request.version, algorithm, auth_data).await?;
     Ok(update_backup_version::v3::Response::new())
 }
 
@@ -293,6 +293,7 @@ impl From<BackupError> for Error {
             BackupError::Algorithm => Self::invalid_param("The backup has another algorithm"),
             BackupError::Key => Self::bad_json("A key has the specified fields, and at most 8 KiB"),
             BackupError::TooMany => Self::forbidden("You keep too many backups, or too many keys in them"),
+            BackupError::AuthData(error) => error.into(),
             BackupError::Store(error) => error.into(),
         }
     }
