@@ -41,6 +41,7 @@ async fn serve(settings: Settings, socket: PathBuf, app: App, ready: impl FnOnce
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     app.claim_store().await?;
     let server = Server::bind(settings, app.clone(), api::routes()).await?;
+    app.traffic.ask(server.traffic());
     let operated = bind_operator(socket, app.clone()).await?;
     let workers = worker::start(&app);
     let notifier = Notifier::from_environment();

@@ -42,19 +42,31 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
 
 fn lines(status: &Status) -> Vec<(&'static str, String)> {
     let Status { server_name, version, uptime_s, accounts, rooms, position, checkpointed, .. } = status;
-    let (waiting, disk) = (&status.waiting, &status.disk);
+    let (traffic, waiting, disk) = (&status.traffic, &status.waiting, &status.disk);
     let mut lines = vec![
         ("server", format!("{server_name}, tayberry {version}, for {}", duration(*uptime_s))),
         ("keeps", format!("{accounts} accounts, {rooms} rooms")),
         ("log", format!("position {position}, {checkpointed} in the event store")),
+        ("clients", format!("{} connections, {} requests", traffic.connections, traffic.requests)),
         (
             "waiting",
             format!(
-                "{} writes, {} reads, {} tasks, {} for a checkpoint",
+                "{} writes, {} reads, {} tasks, {} passwords, {} for a checkpoint",
                 waiting.writes,
                 waiting.reads,
                 waiting.tasks,
+                waiting.passwords,
                 size(waiting.tail_bytes as u64)
+            ),
+        ),
+        (
+            "media",
+            format!(
+                "{} uploads, {} downloads, {} thumbnails; {} kept",
+                waiting.uploads,
+                waiting.downloads,
+                waiting.thumbnails,
+                size(disk.media_bytes)
             ),
         ),
         (

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     base::{limits, peers::Peers},
-    service::turn::Turns,
+    service::{traffic::Traffic, turn::Turns},
 };
 
 /// What all clients hold that hold anything.
@@ -107,6 +107,17 @@ impl Clients {
             room.then(|| (held.turns.clone(), held.bodies.clone(), held.answers.clone()))
         })?;
         Some(InFlight { clients: self.clone(), client, turns, bodies, answers })
+    }
+
+    /// What all hold now.
+    pub(super) fn traffic(&self) -> Traffic {
+        let all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is counted for its user is a client's, too.
+        let clients = all.iter().filter(|(client, _)| !matches!(client, Client::User(_)));
+        clients.fold(Traffic::default(), |sum, (_, held)| Traffic {
+            connections: sum.connections + held.connections,
+            requests: sum.requests + held.requests,
+        })
     }
 
     fn with<T>(&self, client: Client, change: impl FnOnce(&mut Held) -> T) -> T {

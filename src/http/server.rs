@@ -27,7 +27,7 @@ use super::{
 use crate::{
     api::Routes,
     base::{limits, peers::Peers},
-    service::App,
+    service::{App, traffic::Traffic},
 };
 
 /// What an operator decides.
@@ -142,6 +142,12 @@ impl Server {
     /// The TCP addresses that it listens on.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.places.iter().filter_map(|place| place.socket.address()).collect()
+    }
+
+    /// What counts the connections and requests of this server.
+    pub fn traffic(&self) -> impl Fn() -> Traffic + Send + Sync + 'static {
+        let clients = self.shared.clients.clone();
+        move || clients.traffic()
     }
 
     /// Serves until `stop` resolves, then drains: new connections are refused, requests in flight have

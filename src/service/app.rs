@@ -7,7 +7,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::{
     accounts::LogInToken, heard::Count, media::Repository, passwords::Passwords, presence::Presence,
-    shared_secret::Nonces, signer::Signer, typing::Typing, uia, write::lane::Lanes,
+    shared_secret::Nonces, signer::Signer, traffic, typing::Typing, uia, write::lane::Lanes,
 };
 use crate::{
     base::{clock::Clock, expiring::Expiring, ids::UserNumber, limits, rng::Rng},
@@ -60,6 +60,7 @@ pub struct Shared {
     pub(super) typing: Typing,
     pub(super) presence: Arc<Presence>,
     pub(super) repository: Repository,
+    pub traffic: traffic::Counter,
 }
 
 impl App {
@@ -78,6 +79,7 @@ impl App {
             typing: Typing::default(),
             presence: Arc::default(),
             repository: Repository::new(&parts.config.data_dir, &parts.rng),
+            traffic: traffic::Counter::default(),
             parts,
         }))
     }

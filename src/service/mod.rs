@@ -36,6 +36,7 @@ pub mod signer;
 pub mod sync;
 pub mod tags;
 pub mod to_device;
+pub mod traffic;
 pub mod turn;
 pub mod typing;
 pub mod uia;

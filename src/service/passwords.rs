@@ -47,6 +47,12 @@ impl Passwords {
         .await
     }
 
+    /// How many hashes are computed or wait for that.
+    pub fn queued(&self) -> usize {
+        // Each has the permits, or one of them.
+        Arc::strong_count(&self.permits) - 1
+    }
+
     async fn work<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the permits are never closed");
         let done = spawn_blocking(move || {
@@ -111,7 +117,9 @@ mod tests {
             tokio::time::timeout(soon, &mut waiting).await.is_err(),
             "no hash is computed without a permit"
         );
+        assert_eq!(passwords.queued(), 2, "the one that is held stands for one");
         drop(held);
         assert!(!waiting.await);
+        assert_eq!(passwords.queued(), 0);
     }
 }

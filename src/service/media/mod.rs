@@ -40,6 +40,23 @@ impl Repository {
             thumbnails: Places::new(limits::THUMBNAILS, limits::THUMBNAILS_PER_USER),
         }
     }
+
+    /// What is transferred now.
+    pub(super) fn transfers(&self) -> Transfers {
+        Transfers {
+            uploads: self.uploads.queued(),
+            downloads: self.downloads.queued(),
+            thumbnails: self.thumbnails.queued(),
+        }
+    }
+}
+
+/// Transfers that are under way or wait for a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Transfers {
+    pub(super) uploads: usize,
+    pub(super) downloads: usize,
+    pub(super) thumbnails: usize,
 }
 
 /// The name of something in the content repository, as a request gives it.

@@ -36,6 +36,12 @@ impl Places {
         Place { _of_user: of_user, _of_all: of_all }
     }
 
+    /// How many have a place or wait for one.
+    pub(super) fn queued(&self) -> usize {
+        let users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        users.values().map(|places| Arc::strong_count(places) - 1).sum()
+    }
+
     fn of_user(&self, user: Option<UserNumber>) -> Arc<Semaphore> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         users.retain(|_, places| Arc::strong_count(places) > 1);
@@ -57,6 +63,12 @@ mod tests {
             biased;
             _ = places.take(alice) => panic!("a third place"),
             _ = places.take(bob) => {}
+        }
+        assert_eq!(places.queued(), 2, "who stopped waiting is none any more");
+        tokio::select! {
+            biased;
+            _ = places.take(alice) => panic!("a third place"),
+            () = async { assert_eq!(places.queued(), 3) } => {}
         }
         drop(first);
         _ = places.take(alice).await;

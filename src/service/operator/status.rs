@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::process::Usage,
-    service::App,
+    service::{App, media::Transfers, traffic::Traffic},
     store::{StoreError, View},
 };
 
@@ -20,6 +20,7 @@ pub struct Status {
     pub position: u64,
     /// How far it is in the event store; what follows is in the journal and in memory.
     pub checkpointed: u64,
+    pub traffic: Traffic,
     pub waiting: Waiting,
     pub disk: Disk,
     pub process: Option<Process>,
@@ -32,6 +33,11 @@ pub struct Waiting {
     pub reads: usize,
     /// Long work, done step by step.
     pub tasks: u64,
+    /// Passwords to hash.
+    pub passwords: usize,
+    pub uploads: usize,
+    pub downloads: usize,
+    pub thumbnails: usize,
     /// In memory, until a checkpoint writes it to the event store.
     pub tail_bytes: usize,
 }
@@ -43,6 +49,8 @@ pub struct Disk {
     /// Of the records' write-ahead log.
     pub log_bytes: u64,
     pub events_bytes: u64,
+    /// Of what was uploaded, each in full; the media folder has the same content once, and thumbnails.
+    pub media_bytes: u64,
 }
 
 /// What the process takes, and has taken since its start.
@@ -61,7 +69,9 @@ pub struct Process {
 /// How the server is now.
 pub(super) async fn status(app: &App) -> Result<Status, StoreError> {
     let (accounts, rooms, tasks, position, checkpointed) = app.store.read(counts).await?;
+    let media_bytes = app.store.read(|view| view.media_uploads()).await?.bytes;
     let (load, sizes) = (app.store.load(), app.store.sizes()?);
+    let Transfers { uploads, downloads, thumbnails } = app.repository.transfers();
     let process = Usage::now().map(|usage| Process {
         memory_bytes: usage.memory,
         mapped_bytes: usage.mapped,
@@ -77,8 +87,23 @@ pub(super) async fn status(app: &App) -> Result<Status, StoreError> {
         rooms,
         position,
         checkpointed,
-        waiting: Waiting { writes: load.writes, reads: load.reads, tasks, tail_bytes: load.tail_bytes },
-        disk: Disk { records_bytes: sizes.records, log_bytes: sizes.log, events_bytes: sizes.events },
+        traffic: app.traffic.now(),
+        waiting: Waiting {
+            writes: load.writes,
+            reads: load.reads,
+            tasks,
+            passwords: app.passwords.queued(),
+            uploads,
+            downloads,
+            thumbnails,
+            tail_bytes: load.tail_bytes,
+        },
+        disk: Disk {
+            records_bytes: sizes.records,
+            log_bytes: sizes.log,
+            events_bytes: sizes.events,
+            media_bytes,
+        },
         process,
     })
 }

@@ -114,6 +114,12 @@ impl View<'_> {
         Ok(self.sql().prepare_cached(sql)?.query_row([], |row| usage(row, 0))?)
     }
 
+    /// How many media are there, and their bytes, every URI in full: an index has them, so that a million take no second.
+    pub fn media_uploads(&self) -> Result<MediaUsage, StoreError> {
+        let sql = "SELECT count(*), sum(size) FROM media WHERE expires_at IS NULL";
+        Ok(self.sql().prepare_cached(sql)?.query_row([], |row| usage(row, 0))?)
+    }
+
     /// How many uploaded media a part has.
     pub fn count_media(&self, part: &MediaPart) -> Result<u64, StoreError> {
         let sql = "SELECT count(*) FROM media WHERE hash NOT NULL AND (?1 IS NULL OR uploader = ?1)

@@ -5,11 +5,16 @@ use std::{
     io::{Read, Write},
     os::unix::{fs::PermissionsExt, net::UnixListener},
     process::Stdio,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 
 use super::{command, end, free_port, lines, run, serve_on};
 use crate::rig::exchange;
@@ -275,6 +280,45 @@ async fn a_status_tells_how_a_running_server_is() {
     end(&mut server);
     let none = folder.run(&["status"], "", 1);
     assert!(none.contains("no server runs on") && none.contains("start it"), "{none}");
+}
+
+#[tokio::test]
+async fn a_status_tells_what_clients_do() {
+    let (folder, port) = (Folder(TempDir::new().unwrap()), free_port());
+    let mut server = serve_on(port, folder.0.path(), &[]);
+    let body = json!({"username": "anna", "password": "second", "auth": {"type": "m.login.dummy"}});
+    let session = ask(port, "/_matrix/client/v3/register", None, body).await;
+    let token = session["access_token"].as_str().unwrap();
+    for _ in 0..2 {
+        ask(port, "/_matrix/media/v3/upload", Some(token), json!("12345678")).await;
+    }
+    let connect = || TcpStream::connect(("127.0.0.1", port));
+    let (_idle, mut uploading) = (connect().await.unwrap(), connect().await.unwrap());
+    let head = format!(
+        "POST /_matrix/media/v3/upload HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 9\r\n\r\n"
+    );
+    uploading.write_all(head.as_bytes()).await.unwrap();
+    // What the sockets carry, the server sees a little later.
+    let wanted = json!({"traffic": {"connections": 2, "requests": 1}, "uploads": 1});
+    let told = async {
+        loop {
+            let status = folder.json(&["status", "--json"]);
+            let waiting = &status["waiting"];
+            if json!({"traffic": status["traffic"], "uploads": waiting["uploads"]}) == wanted {
+                return status;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let status = timeout(Duration::from_secs(20), told).await.expect("the traffic comes to be told");
+    for idle in ["passwords", "downloads", "thumbnails"] {
+        assert_eq!(status["waiting"][idle], 0, "{idle}");
+    }
+    assert_eq!(status["disk"]["media_bytes"], 20, "what is uploaded twice counts twice");
+    let told = folder.run(&["status"], "", 0);
+    assert!(told.contains("clients   2 connections, 1 requests\n"), "{told}");
+    assert!(told.contains("media     1 uploads, 0 downloads, 0 thumbnails; 20 B kept\n"), "{told}");
+    end(&mut server);
 }
 
 #[test]
