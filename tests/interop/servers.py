@@ -13,7 +13,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-START_TIMEOUT_S = 30
+# Long enough for a machine that does something else, too.
+START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 30
 
 
