@@ -1,7 +1,11 @@
 //! Floods of connections: idle ones, and such as never come to the end of what they say.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tayberry::base::limits;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 
 use super::*;
 
@@ -41,19 +45,33 @@ async fn slow_heads() {
     let flooded = Flooded::start().await;
     let site = flooded.site;
     let slow = async {
-        let mut streams = Vec::new();
-        for number in 0..600 {
-            streams.push(site.connect([127, 0, 1, (number % 6) as u8]).await);
+        let head = "GET /_matrix/client/versions HTTP/1.1\r\nhost: x\r\nx-more: ";
+        let mut set = JoinSet::new();
+        for number in 0..SLOW {
+            let from = [127, 0, 1, (number % 6) as u8];
+            set.spawn(async move {
+                let (mut stream, clock) = (site.connect(from).await, Clock::system());
+                for byte in head.bytes().chain(std::iter::repeat(b'x')) {
+                    // One byte after the other, until there is an answer or the end.
+                    if stream.write_all(&[byte]).await.is_err() {
+                        break;
+                    }
+                    if let Ok(read) = timeout(Duration::from_millis(250), stream.read(&mut [0; 512])).await {
+                        assert_eq!(read.unwrap_or(0), 0, "half a request has an answer");
+                        break;
+                    }
+                }
+                clock.monotonic()
+            });
         }
-        let head = format!("GET /_matrix/client/versions HTTP/1.1\r\nhost: x\r\nx-more: {}", "x".repeat(20));
-        for byte in head.bytes() {
-            for stream in &mut streams {
-                stream.write_all(&[byte]).await.unwrap();
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
+        set.join_all().await
     };
-    flooded.through(slow).await;
+    let lives = flooded.through(slow).await;
+    // Those of one address have a bound, those within it an end.
+    let refused = lives.iter().filter(|life| **life < limits::HEAD_TIME / 2).count();
+    assert_eq!(refused, SLOW - 6 * limits::CONNECTIONS_PER_ADDRESS);
+    let longest = lives.iter().max().unwrap();
+    assert!(*longest < limits::HEAD_TIME + Duration::from_secs(10), "{longest:?}");
     flooded.end();
 }
 
@@ -83,7 +101,7 @@ async fn slow_bodies() {
                 // Who is refused may be told before all is written.
                 _ = stream.write_all(request.as_bytes()[..request.len() - 100].as_ref()).await;
                 let mut answer = [0; 512];
-                let length = match tokio::time::timeout(HELD, stream.read(&mut answer)).await {
+                let length = match timeout(HELD, stream.read(&mut answer)).await {
                     Ok(length) => length.unwrap_or_default(),
                     Err(_) => return None,
                 };
@@ -95,7 +113,7 @@ async fn slow_bodies() {
     let answers = flooded.through(slow).await;
     let held = answers.iter().filter(|answer| answer.is_none()).count();
     assert!((16..=80).contains(&held), "{held} bodies are held");
-    for answer in answers.iter().flatten().filter(|answer| !answer.is_empty()) {
+    for answer in answers.iter().flatten() {
         let status = answer.split(' ').nth(1).unwrap_or_default();
         assert!(matches!(status, "429" | "503"), "{answer}");
         assert!(answer.contains("retry-after: "), "{answer}");
@@ -104,5 +122,7 @@ async fn slow_bodies() {
 }
 
 const IDLE: u64 = 5_000;
+/// More than six addresses may have.
+const SLOW: usize = 800;
 /// How long a body is not finished.
 const HELD: Duration = Duration::from_secs(4);

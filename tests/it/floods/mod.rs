@@ -15,6 +15,7 @@ mod to_device;
 
 use std::{
     fs,
+    io::{self, Write},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -45,8 +46,6 @@ struct Flooded {
     site: Site,
     ben: Member,
     room: String,
-    /// How long his sends take as long as nothing happens.
-    calm: Duration,
     /// Counts his sends.
     sent: AtomicUsize,
     _place: Place,
@@ -69,39 +68,51 @@ impl Flooded {
         let ben = site.register(HOME, "ben").await;
         let made = site.ask(HOME, "POST", "/createRoom", Some(&ben), json!({})).await.ok();
         let room = made["room_id"].as_str().unwrap().to_owned();
-        let (calm, sent) = (Duration::ZERO, AtomicUsize::new(0));
-        let mut flooded = Self { server, site, ben, room, calm, sent, _place: place };
-        let mut times = Vec::new();
-        for _ in 0..CALM_SENDS {
-            times.push(flooded.send().await);
-        }
-        flooded.calm = median(times);
-        flooded
+        Self { server, site, ben, room, sent: AtomicUsize::new(0), _place: place }
     }
 
     /// Floods the server, and holds it against its bounds meanwhile and afterwards.
     async fn through<T>(&self, flood: impl Future<Output = T>) -> T {
+        let before = self.calm().await;
         let (mut times, mut memory) = (Vec::new(), 0);
         let sends = async {
             loop {
                 times.push(self.send().await);
                 memory = memory.max(self.memory());
-                sleep(Duration::from_millis(50)).await;
+                sleep(Duration::from_millis(10)).await;
             }
         };
         let flooded = tokio::select! {
             flooded = flood => flooded,
             never = sends => never,
         };
-        assert!(times.len() >= 3, "{} sends are no measure", times.len());
-        let worst = times.iter().max().copied().unwrap_or_default();
-        let (calm, now) = (self.calm, median(times));
-        let memory = memory.max(self.memory());
-        assert!(now <= calm * 3 + NOISE, "a send takes {now:?}, and {calm:?} when all is calm");
-        assert!(worst < PATIENCE, "a send took {worst:?}");
-        assert!(memory < 128 << 20, "{} MB", memory >> 20);
-        self.send().await;
+        memory = memory.max(self.memory());
+        // What else the machine does may begin and end meanwhile.
+        let calm = before.max(self.calm().await);
+        let sends = times.len();
+        assert!(sends >= LEAST_SENDS, "{sends} sends are no measure");
+        times.sort_unstable();
+        let [median, late, worst] = [sends / 2, sends * 9 / 10, sends - 1].map(|at| times[at]);
+        let megabytes = memory >> 20;
+        let told = format!(
+            "{sends} sends: half within {median:.1?}, nine of ten within {late:.1?}, all within {worst:.1?}; \
+             {calm:.1?} when all is calm; {megabytes} MB"
+        );
+        io::stdout().write_all(format!("floods: {told}\n").as_bytes()).unwrap();
+        assert!(median <= calm * 3 + NOISE, "{told}");
+        assert!(worst < PATIENCE, "{told}");
+        assert!(megabytes < 128, "{told}");
         flooded
+    }
+
+    /// How long half of Ben's sends take at most while nothing happens.
+    async fn calm(&self) -> Duration {
+        let mut times = Vec::new();
+        for _ in 0..CALM_SENDS {
+            times.push(self.send().await);
+        }
+        times.sort_unstable();
+        times[times.len() / 2]
     }
 
     /// Lets Ben send a message; tells how long it took.
@@ -173,11 +184,6 @@ fn is_whole() -> bool {
     std::env::var("TAYBERRY_TESTS").is_ok_and(|length| length == "whole")
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
 /// Checks that all of `replies` are the same refusal, and that there are some.
 #[track_caller]
 fn assert_refused(replies: &[Reply], status: u16, code: &str) {
@@ -189,8 +195,11 @@ fn assert_refused(replies: &[Reply], status: u16, code: &str) {
 
 /// Where Ben is.
 const HOME: [u8; 4] = [127, 0, 0, 9];
+/// As many as make a median that a few unlucky ones don't move.
 const CALM_SENDS: usize = 40;
-/// What the machine's other work may add to a send.
-const NOISE: Duration = Duration::from_millis(150);
+const LEAST_SENDS: usize = 10;
+/// What a busy machine adds to a send that waits for nobody: it goes from thread to thread some ten times, and may wait
+/// for the scheduler's slice, which is 3 or 4 ms, at each.
+const NOISE: Duration = Duration::from_millis(40);
 /// No send at all takes so long: a median is deaf to one wait that is as long as the flood.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
