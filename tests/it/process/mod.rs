@@ -11,11 +11,12 @@ use std::{
     fs::File,
     io::pipe,
     net::TcpListener,
-    process::{Child, Command, Output},
+    process::{Child, Command, Output, Stdio},
     time::Duration,
 };
 
 use tayberry::base::clock::Clock;
+use tempfile::TempDir;
 
 pub(crate) use localserve::serve_on;
 pub(crate) use serve::Place;
@@ -29,6 +30,27 @@ fn who_reads_no_further_is_no_error_and_a_full_disk_is() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let lost = command(&["routes"]).stdout(full).output().unwrap();
     assert_eq!((lost.status.code(), lines(&lost.stderr)), (Some(1), 1), "{lost:?}");
+}
+
+#[test]
+fn long_work_shows_on_a_terminal_how_far_it_is() {
+    let folder = TempDir::new().unwrap();
+    end(&mut serve_on(free_port(), folder.path(), &[]));
+    let verify = ["verify", "--data-dir", folder.path().to_str().unwrap()];
+    // What runs below it has a terminal.
+    let mut script = Command::new("script");
+    script.args(["-qec", &[&[BINARY], &verify[..]].concat().join(" "), "/dev/null"]);
+    let seen = script.stdin(Stdio::null()).output().unwrap();
+    let seen = String::from_utf8(seen.stdout).unwrap();
+    let (bars, told) = seen.rsplit_once("%\r").unwrap();
+    assert!(bars.starts_with("\r[") && bars.contains("]   0"), "{seen:?}");
+    // The last one is written over before anything is told.
+    assert_eq!(
+        told.split('\r').map(str::trim).collect::<Vec<_>>(),
+        ["", "Nothing is damaged.", ""],
+        "{seen:?}"
+    );
+    assert!(run(&verify).stderr.is_empty(), "a file is no terminal");
 }
 
 #[test]
