@@ -26,8 +26,8 @@ async fn uploads_survive_a_kill_whole_or_not_at_all() {
         while !names(folder.path(), "incoming").is_empty() {
             sleep(Duration::from_millis(5)).await;
         }
-        let mut held = held.lock().unwrap();
-        for (uri, Upload { body, answered }) in &mut *held {
+        let mut now = std::mem::take(&mut *held.lock().unwrap());
+        for (uri, Upload { body, answered }) in &mut now {
             if !*answered {
                 // Whether it came to its end nobody knows; the URI is there in any case.
                 let filled = fill(site, &session, uri, body).await.unwrap();
@@ -38,7 +38,7 @@ async fn uploads_survive_a_kill_whole_or_not_at_all() {
             let answer = exchange(site, &session, "GET", &path, b"").await.unwrap().ok();
             assert!(answer.body == *body, "{at}: {uri}");
         }
-        drop(held);
+        *held.lock().unwrap() = now;
         for name in names(folder.path(), "content") {
             let content = fs::read(folder.path().join("media/content").join(&name)).unwrap();
             assert_eq!(blake3::hash(&content).to_hex().as_str(), name, "{at}");
