@@ -123,8 +123,9 @@ struct Rest {
 impl Writing for Rest {
     fn held(&self) -> usize {
         let held = |part: &Part| match part {
+            Part::Text(text) => text.len(),
             Part::Rooms(rooms) => rooms.held(),
-            Part::Text(_) | Part::List(_) => 0,
+            Part::List(_) => 0,
         };
         self.written.0.iter().map(held).sum()
     }

@@ -33,6 +33,8 @@ pub const BODIES_BYTES: usize = 32 << 20;
 pub const BODIES_PER_CLIENT_BYTES: usize = BODIES_BYTES / 8;
 /// Answers of one client that it has not taken yet, in bytes. A single one may be larger.
 pub const ANSWERS_PER_CLIENT_BYTES: usize = 8 << 20;
+/// Answers of one client that are in memory and wait for that; it is told to come again for others.
+pub const ANSWERS_WAITING: usize = TURNS;
 /// Answers of more bytes are sent in pieces of so many, each of which the client must take in so long.
 pub const ANSWER_PIECE_BYTES: usize = 64 << 10;
 pub const ANSWER_PIECE_TIME: Duration = Duration::from_secs(60);
@@ -147,7 +149,7 @@ pub const THREAD_HOPS: usize = 4;
 pub const JUDGING_STEPS: usize = 64 << 20;
 /// Receipts of a room that somebody who knows none is told.
 pub const RECEIPTS: usize = 1_000;
-/// Receipts of others that somebody is told who comes back after a while: in all rooms, the newest ones.
+/// Receipts of others that somebody is told who comes back after a while: the newest ones in all their rooms.
 pub const RECEIPTS_SINCE: usize = 10_000;
 /// About what a receipt takes in memory, in bytes.
 pub const RECEIPT_BYTES: usize = 256;
@@ -384,6 +386,9 @@ pub const WALK_STEPS: usize = 2_000;
 pub const SYNC_TIMELINE: usize = 10;
 /// Rooms of an answer of `/sync` that are written before any of it is sent, in bytes; one that goes beyond is begun.
 pub const SYNC_BYTES: usize = 512 << 10;
+/// Pages of a room's new state, of [`WALK_STEPS`] events, that are looked at for one that the filter lets through; a room
+/// with more of them is told, whatever is in them.
+pub const STILL_PAGES: usize = 4;
 /// Others that a room's summary names. <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync>
 pub const HEROES: usize = 5;
 /// Messages to its device that one `/sync` tells.

@@ -103,7 +103,6 @@ async fn handle(
     if let Some(of_user) = &of_user {
         turn.and(of_user.turns()).await;
     }
-    let in_flight = (in_flight, of_user);
 
     let is_get = route.endpoint.method == Method::GET;
     let gzip = gzip::accepted(head.headers());
@@ -131,12 +130,10 @@ async fn handle(
             Box::pin(async move { turn.pause(answer).await })
         }
     };
-    let held = (in_flight, of_client, turn);
-    let (response, (in_flight, of_client, turn)) =
+    let held = (in_flight, of_client, of_user, turn);
+    let (response, (in_flight, of_client, of_user, turn)) =
         if is_get { (answer.await?, held) } else { to_the_end(answer, held, memory).await? };
     let (mut head, body) = response.into_parts();
-    // Where it now waits, it waits for its client.
-    drop(turn);
     let is_worth = match &body {
         Body::Whole(bytes) => gzip::is_worth(&head.headers, Some(bytes.len())),
         Body::Stream(_) => false,
@@ -152,17 +149,20 @@ async fn handle(
                 true => gzip::compress(&mut head.headers, bytes, &shared.compressions).await,
                 false => bytes,
             };
+            // Where it now waits, it waits for its client.
+            drop(turn);
             pieces::body(bytes, of_client).await
         }
         // A file has places of its own.
-        Body::Stream(file) => Sent::Right(file),
+        Body::Stream(file) => Ok(Sent::Right(file)),
         Body::Written(writing) => {
             let encoder = gzip.then(|| gzip::Encoder::begin(&mut head.headers));
-            pieces::written(writing, encoder, of_client, shared.clone()).await
+            drop(turn);
+            pieces::written(writing, encoder, (of_client, of_user), shared.clone()).await
         }
     };
     drop(in_flight);
-    Ok(Response::from_parts(head, body))
+    Ok(Response::from_parts(head, body.map_err(|pieces::Crowded| busy())?))
 }
 
 /// Runs a handler that changes something to its end, even if the client does not wait for it: half of a room is worse

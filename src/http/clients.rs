@@ -15,7 +15,7 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use ruma::UserId;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     base::{limits, peers::Peers},
@@ -49,13 +49,16 @@ struct Held {
     bodies: Arc<Semaphore>,
     /// The same for answers that it has not taken yet.
     answers: Arc<Semaphore>,
+    /// A permit for each answer in memory that waits for those.
+    waiting: Arc<Semaphore>,
 }
 
 impl Default for Held {
     fn default() -> Self {
         let bodies = Arc::new(Semaphore::new(limits::BODIES_PER_CLIENT_BYTES));
         let answers = Arc::new(Semaphore::new(limits::ANSWERS_PER_CLIENT_BYTES));
-        Self { connections: 0, requests: 0, turns: Turns::default(), bodies, answers }
+        let waiting = Arc::new(Semaphore::new(limits::ANSWERS_WAITING));
+        Self { connections: 0, requests: 0, turns: Turns::default(), bodies, answers, waiting }
     }
 }
 
@@ -74,6 +77,7 @@ pub(super) struct InFlight {
     turns: Turns,
     bodies: Arc<Semaphore>,
     answers: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
 }
 
 impl Clients {
@@ -101,12 +105,18 @@ impl Clients {
     }
 
     fn count(self: &Arc<Self>, client: Client, bound: usize) -> Option<InFlight> {
-        let (turns, bodies, answers) = self.with(client, |held| {
+        self.with(client, |held| {
             let room = held.requests < bound;
             held.requests += usize::from(room);
-            room.then(|| (held.turns.clone(), held.bodies.clone(), held.answers.clone()))
-        })?;
-        Some(InFlight { clients: self.clone(), client, turns, bodies, answers })
+            room.then(|| InFlight {
+                clients: self.clone(),
+                client,
+                turns: held.turns.clone(),
+                bodies: held.bodies.clone(),
+                answers: held.answers.clone(),
+                waiting: held.waiting.clone(),
+            })
+        })
     }
 
     /// What all hold now.
@@ -164,9 +174,15 @@ impl InFlight {
         &self.bodies
     }
 
-    /// A permit for each byte that answers may take which the client has not taken yet.
-    pub(super) fn answers(&self) -> &Arc<Semaphore> {
-        &self.answers
+    /// Waits until the client has taken so much of earlier answers that there is room for one of so many bytes; none if
+    /// enough of them wait already.
+    pub(super) async fn answer(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let share = bytes.min(limits::ANSWERS_PER_CLIENT_BYTES) as u32;
+        if let Ok(memory) = self.answers.clone().try_acquire_many_owned(share) {
+            return Some(memory);
+        }
+        let _waiting = self.waiting.try_acquire().ok()?;
+        self.answers.clone().acquire_many_owned(share).await.ok()
     }
 }
 

@@ -21,42 +21,52 @@ pub(super) fn whole(bytes: Bytes) -> Sent {
     Either::Left(bytes.into())
 }
 
+/// Why an answer isn't sent: as many wait already for their client to take earlier ones as may.
+#[derive(Debug)]
+pub(super) struct Crowded;
+
 /// The body of an answer to this request. A large one waits until its client has taken enough of earlier ones.
-pub(super) async fn body(bytes: Bytes, request: InFlight) -> Sent {
+pub(super) async fn body(bytes: Bytes, request: InFlight) -> Result<Sent, Crowded> {
     if bytes.len() <= limits::ANSWER_PIECE_BYTES {
-        return whole(bytes);
+        return Ok(whole(bytes));
     }
+    let memory = request.answer(bytes.len()).await.ok_or(Crowded)?;
     let (sender, stream) = Stream::new(bytes.len() as u64);
-    let share = bytes.len().min(limits::ANSWERS_PER_CLIENT_BYTES) as u32;
-    let memory = request.answers().clone().acquire_many_owned(share).await;
     tokio::spawn(async move {
         let _held = (memory, request);
         _ = send(&sender, bytes).await;
     });
-    Either::Right(stream)
+    Ok(Either::Right(stream))
 }
 
 /// The body of an answer that is written while it is sent, compressed if an encoder is given. It waits as a large one
-/// does, for as much as it holds, and takes a turn for every piece. Where the rest of it fails to come, nothing is left
-/// but to cut the connection.
+/// does, for as much as it holds, and takes a turn for every piece, of its user's as well. Where the rest of it fails to
+/// come, nothing is left but to cut the connection.
 pub(super) async fn written(
     mut writing: Box<dyn Writing>,
     mut encoder: Option<Encoder>,
-    request: InFlight,
+    (request, of_user): (InFlight, Option<InFlight>),
     shared: Arc<Shared>,
-) -> Sent {
-    let share = (limits::ANSWER_STREAM_BYTES + writing.held()).min(limits::ANSWERS_PER_CLIENT_BYTES) as u32;
-    let memory = request.answers().clone().acquire_many_owned(share).await;
-    Either::Right(Stream::unmeasured(async move |sender| {
+) -> Result<Sent, Crowded> {
+    let memory = request.answer(limits::ANSWER_STREAM_BYTES + writing.held()).await.ok_or(Crowded)?;
+    Ok(Either::Right(Stream::unmeasured(async move |sender| {
         let _memory = memory;
-        loop {
+        while !sender.is_closed() {
             let turn = request.turns().begin().await;
+            if let Some(of_user) = &of_user {
+                turn.and(of_user.turns()).await;
+            }
             let written = panic::catch(writing.next()).await.map_err(|payload| {
                 let cause = panic::told(&*payload, &shared.panics);
                 tracing::error!(cause, "the rest of an answer can't be written");
                 Failed
             })?;
-            let Some(mut piece) = written? else { break };
+            let Some(mut piece) = written? else {
+                if let Some(encoder) = encoder {
+                    send(&sender, encoder.end()?).await.ok_or(Failed)?;
+                }
+                return Ok(());
+            };
             if let Some(whole) = encoder.take() {
                 let (rest, compressed) = whole.piece(piece, &shared.compressions).await?;
                 (encoder, piece) = (Some(rest), compressed);
@@ -64,11 +74,8 @@ pub(super) async fn written(
             drop(turn);
             send(&sender, piece).await.ok_or(Failed)?;
         }
-        if let Some(encoder) = encoder {
-            send(&sender, encoder.end()?).await.ok_or(Failed)?;
-        }
-        Ok(())
-    }))
+        Err(Failed)
+    })))
 }
 
 /// Sends bytes as their client takes them; nothing comes of it if it doesn't.

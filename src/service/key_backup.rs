@@ -41,7 +41,7 @@ pub async fn create(
     auth_data: String,
 ) -> Result<u64, BackupError> {
     let user = session.number;
-    let auth_data = checked(app, session, auth_data).await?;
+    let auth_data = checked(app, session, auth_data, None).await?;
     app.store
         .write(move |transaction| {
             if transaction.count_key_backups(user)? >= limits::BACKUPS {
@@ -71,7 +71,7 @@ pub async fn update(
     auth_data: String,
 ) -> Result<(), BackupError> {
     let user = session.number;
-    let auth_data = checked(app, session, auth_data).await?;
+    let auth_data = checked(app, session, auth_data, Some(version.clone())).await?;
     app.store
         .write(move |transaction| {
             let backup = of_version(transaction, user, &version)?;
@@ -83,16 +83,24 @@ pub async fn update(
         .await
 }
 
-/// The `auth_data`, if no signature on it is wrong.
-async fn checked(app: &App, session: &Session, auth_data: String) -> Result<String, BackupError> {
+/// The `auth_data`, if no signature on it is wrong that the version it replaces doesn't have.
+async fn checked(
+    app: &App,
+    session: &Session,
+    auth_data: String,
+    version: Option<String>,
+) -> Result<String, BackupError> {
     let (user, user_id) = (session.number, session.user_id.clone());
-    app.store
-        .read(move |view| match keys::check_own(view, user, &user_id, &auth_data) {
+    let check = move |view: &View<'_>| {
+        let known = version.map(|version| of_version(view, user, &version)).transpose()?;
+        let known = known.as_ref().map(|backup| backup.auth_data.as_str());
+        match keys::check_own(view, user, &user_id, &auth_data, known) {
             Ok(()) => Ok(auth_data),
             Err(KeyError::Store(error)) => Err(error.into()),
             Err(error) => Err(BackupError::AuthData(error)),
-        })
-        .await
+        }
+    };
+    app.store.read(check).await
 }
 
 /// Removes a backup with its keys; one that was removed before is fine.

@@ -37,11 +37,11 @@ impl Default for Turns {
 impl Turns {
     /// Waits until fewer than [`limits::TURNS`] requests of the client are worked on.
     pub async fn begin(&self) -> Turn {
-        Turn(Arc::new(Mutex::new(vec![self.held().await])))
+        Turn(Arc::new(Mutex::new(vec![self.held(self.permit().await)])))
     }
 
-    async fn held(&self) -> Held {
-        Held { turns: self.clone(), permit: Some(self.permit().await) }
+    fn held(&self, permit: OwnedSemaphorePermit) -> Held {
+        Held { turns: self.clone(), permit: Some(permit) }
     }
 
     async fn permit(&self) -> OwnedSemaphorePermit {
@@ -50,17 +50,21 @@ impl Turns {
 }
 
 impl Turn {
-    /// Waits for one of these turns, too. Whoever holds turns of several kinds takes them in the same order.
+    /// Waits for one of these turns, too, without holding the first meanwhile: others wait for that.
     pub async fn and(&self, turns: &Turns) {
-        let held = turns.held().await;
-        self.held().push(held);
+        let permit = match turns.0.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => self.pause(turns.permit()).await,
+        };
+        self.held().push(turns.held(permit));
     }
 
     /// Waits for something without holding the turn, and then for a turn again.
     pub async fn pause<T>(&self, wait: impl Future<Output = T>) -> T {
         let paused: Vec<Turns> = self.held().iter_mut().map(Held::pause).collect();
         let waited = wait.await;
-        for (at, turns) in paused.iter().enumerate() {
+        // The last first, as where one waits for it: so no two wait for each other.
+        for (at, turns) in paused.iter().enumerate().rev() {
             let permit = turns.permit().await;
             self.held()[at].permit = Some(permit);
         }
@@ -117,7 +121,16 @@ mod tests {
         assert_eq!(taken(), [1, 1]);
         turn.pause(async { assert_eq!(taken(), [0, 0]) }).await;
         assert_eq!(taken(), [1, 1]);
-        drop(turn);
+        let others: Vec<_> = [user.begin().await, user.begin().await].into();
+        assert_eq!(taken(), [1, 3]);
+        let waiting = client.begin().await;
+        tokio::select! {
+            biased;
+            () = waiting.and(&user) => panic!("the user has no more turns"),
+            () = ready(()) => {}
+        }
+        assert_eq!(taken(), [1, 3], "who waits for the user's turn leaves the client's to others");
+        drop((turn, others, waiting));
         assert_eq!(taken(), [0, 0]);
     }
 }

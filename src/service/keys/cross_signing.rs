@@ -153,10 +153,25 @@ fn by_devices(
     Ok(kept)
 }
 
-/// Checks what a user signed of their own that is no key, by their devices and their own keys. What others signed, or keys
-/// that the server doesn't know, is for clients to judge.
-pub fn check_own(view: &View<'_>, user: UserNumber, user_id: &UserId, text: &str) -> Result<(), KeyError> {
-    let signed = Signed::of(text)?;
+/// Checks what a user signed of their own that is no key, by their devices and their own keys; not again what was signed
+/// in `known`, if that is the same, and was checked by the keys of its time. What others signed, or keys that the server doesn't know, is for
+/// clients to judge.
+pub fn check_own(
+    view: &View<'_>,
+    user: UserNumber,
+    user_id: &UserId,
+    text: &str,
+    known: Option<&str>,
+) -> Result<(), KeyError> {
+    let signed = match Signed::of(text) {
+        Ok(signed) => signed,
+        // What nobody signed need not be canonical.
+        Err(_) if !is_signed(text) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let known = known.and_then(|known| Signed::of(known).ok());
+    let known = known.filter(|known| known.signed_text() == signed.signed_text());
+    let known = known.map(|known| known.signatures(user_id)).unwrap_or_default();
     let own = view.cross_signing_keys(user)?;
     for (signing_id, signature) in signed.signatures(user_id) {
         let Some(id) = signing_id.strip_prefix(ED25519) else { continue };
@@ -164,11 +179,16 @@ pub fn check_own(view: &View<'_>, user: UserNumber, user_id: &UserId, text: &str
             Some(key) => Ed25519PublicKey::from_base64(&key.id).ok(),
             None => device_key(view, user, id)?,
         };
-        if key.is_some_and(|key| !signed.is_signature(&key, &signature)) {
+        let is_known = known.iter().any(|(known_id, known)| (known_id, known) == (&signing_id, &signature));
+        if key.is_some_and(|key| !is_known && !signed.is_signature(&key, &signature)) {
             return Err(KeyError::Signature);
         }
     }
     Ok(())
+}
+
+fn is_signed(text: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(text).is_ok_and(|object| object.get("signatures").is_some())
 }
 
 /// Why a signature is not added to a key.

@@ -220,11 +220,14 @@ impl Rooms {
         let mut is_whole = state.write(&reader, json)?;
         let is_still = since.is_some() && delta.timeline.is_empty() && !delta.limited;
         if is_still && room.is_empty() {
-            // A page of events that the filter keeps back is nothing to tell.
-            while !is_whole && json.len() == begun {
+            // Pages of events that the filter keeps back are nothing to tell, as far as one may look.
+            for _ in 1..limits::STILL_PAGES {
+                if is_whole || json.len() > begun {
+                    break;
+                }
                 is_whole = state.write(&reader, json)?;
             }
-            if json.len() == begun {
+            if is_whole && json.len() == begun {
                 return Ok(None);
             }
         }

@@ -28,7 +28,7 @@ use crate::{
         read::{reader::Onlooker, token::SyncToken},
         unread::Counted,
     },
-    store::{Receipt, StoreError, Topic, View},
+    store::{Receipt, StoreError, Topic, View, events::Membership},
 };
 
 /// An answer, and what would make a later one say more.
@@ -125,7 +125,12 @@ pub fn answer(view: &View<'_>, query: &Arc<Query>, unlogged: Unlogged) -> Result
 fn new_receipts(view: &View<'_>, query: &Query) -> Result<HashMap<RoomNumber, Vec<Receipt>>, StoreError> {
     let mut by_room: HashMap<RoomNumber, Vec<Receipt>> = HashMap::new();
     let Some(since) = query.since else { return Ok(by_room) };
-    for receipt in view.receipts_since(since, query.onlooker.user, limits::RECEIPTS_SINCE)? {
+    let user = query.onlooker.user;
+    let is_in = |room| {
+        let stay = view.stay(user, room)?;
+        Ok(stay.is_some_and(|stay| stay.membership == Membership::Join))
+    };
+    for receipt in view.receipts_since(since, user, limits::RECEIPTS_SINCE, is_in)? {
         by_room.entry(receipt.room).or_default().push(receipt);
     }
     Ok(by_room)

@@ -1,6 +1,8 @@
 //! How far people have read in rooms. Every receipt has a position, so that sync finds what is new.
 //! <https://spec.matrix.org/v1.19/client-server-api/#receipts>
 
+use std::collections::{HashMap, hash_map::Entry};
+
 use rusqlite::Row;
 
 use crate::{
@@ -27,24 +29,35 @@ pub struct Receipt {
 }
 
 impl View<'_> {
-    /// What came after `since` and a user may see: all of their own, and the newest public ones of others.
+    /// What came after `since` and a user may see, in rooms that are `told`: all of their own, and of others the newest
+    /// public ones.
     pub fn receipts_since(
         &self,
         since: Position,
         user: UserNumber,
         limit: usize,
+        told: impl Fn(RoomNumber) -> Result<bool, StoreError>,
     ) -> Result<Vec<Receipt>, StoreError> {
         let sql = concat!(
-            "SELECT * FROM (SELECT ",
+            "SELECT ",
             columns!(),
-            " FROM receipts WHERE position > ?1 AND user <> ?2 AND type = 'm.read'
-              ORDER BY position DESC LIMIT ?3)
-              UNION ALL SELECT ",
-            columns!(),
-            " FROM receipts WHERE position > ?1 AND user = ?2"
+            " FROM receipts WHERE position > ?1 AND (type = 'm.read' OR user = ?2) ORDER BY position DESC"
         );
         let mut statement = self.sql().prepare_cached(sql)?;
-        Ok(statement.query_map((since, user, limit as i64), read)?.collect::<Result<_, _>>()?)
+        let (mut receipts, mut left, mut rooms) = (Vec::new(), limit, HashMap::new());
+        for receipt in statement.query_map((since, user), read)? {
+            let receipt = receipt?;
+            let is_told = match rooms.entry(receipt.room) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(unknown) => *unknown.insert(told(receipt.room)?),
+            };
+            if !is_told || (receipt.user != user && left == 0) {
+                continue;
+            }
+            left -= usize::from(receipt.user != user);
+            receipts.push(receipt);
+        }
+        Ok(receipts)
     }
 
     /// The newest receipts of a room.
@@ -134,10 +147,14 @@ mod tests {
             (2, "m.read.private", 3),
             (2, "m.read", 4),
             (3, "m.read", 4),
+            (2, "m.read", 5),
+            (3, "m.read", 5),
         ] {
             set(user, kind, room).await.unwrap();
         }
-        let read = move |view: &View<'_>| view.receipts_since(since, UserNumber(1), 2);
+        let read = move |view: &View<'_>| {
+            view.receipts_since(since, UserNumber(1), 2, |room| Ok(room < RoomNumber(5)))
+        };
         let mut told: Vec<_> =
             store.read(read).await.unwrap().into_iter().map(|receipt| receipt.event_id).collect();
         told.sort();

@@ -213,9 +213,16 @@ async fn who_takes_no_answers_gets_no_more() {
     let mut second = ask([127, 0, 0, 2], HUGE).await;
     assert!(tokio::time::timeout(Duration::from_millis(500), second.peek(&mut [0])).await.is_err());
     let mut waiting = Vec::new();
-    for _ in 0..limits::TURNS {
+    for _ in 1..limits::ANSWERS_WAITING {
         waiting.push(ask([127, 0, 0, 2], HUGE).await);
+        sleep(Duration::from_millis(100)).await;
     }
+    let refused = read_all(&mut ask([127, 0, 0, 2], HUGE).await).await;
+    assert_eq!(
+        (status(&refused), header(&refused, "retry-after").is_some()),
+        (503, true),
+        "no more wait in memory"
+    );
     let mut small = ask([127, 0, 0, 2], BIG).await;
     assert_eq!(status(&read_all(&mut small).await), 200, "a wait for the client takes no turn");
     drop(waiting);
