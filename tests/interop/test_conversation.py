@@ -45,7 +45,9 @@ async def listening(*people: Person):
     loops = []
     for person in people:
         expect(await person.client.sync(), nio.SyncResponse)
-        loops.append(asyncio.create_task(person.client.sync_forever(timeout=3_000)))
+        # A slow listener is told of all that it missed, not only of the last ten.
+        whole = {"room": {"timeline": {"limit": 200}}}
+        loops.append(asyncio.create_task(person.client.sync_forever(timeout=3_000, sync_filter=whole)))
     yield listeners
     assert not [loop for loop in loops if loop.done()]
     for loop in loops:
