@@ -199,6 +199,31 @@ async fn a_client_waits_for_its_own_requests_only() {
 }
 
 #[tokio::test]
+async fn a_user_waits_for_themselves_wherever_they_are() {
+    let server = Running::start(plain()).await;
+    let (anna, ben) = (server.register("anna").await, server.register("ben").await);
+    let ask = async |source, path, token| {
+        let mut stream = connect_from(source, server.address).await;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    };
+    let mut held = Vec::new();
+    for place in 0..limits::TURNS {
+        held.push(ask([127, 0, 0, 10 + place as u8], USER_WAIT, &anna).await);
+    }
+    sleep(Duration::from_millis(100)).await;
+    let mut late = ask([127, 0, 0, 2], WHOAMI, &anna).await;
+    let answered = tokio::time::timeout(Duration::from_millis(200), late.peek(&mut [0])).await;
+    assert!(answered.is_err(), "as many of hers are worked on as may be");
+    assert_eq!(status(&read_all(&mut ask([127, 0, 0, 2], WHOAMI, &ben).await).await), 200);
+    held.pop();
+    assert_eq!(status(&read_all(&mut late).await), 200);
+}
+
+#[tokio::test]
 async fn who_takes_no_answers_gets_no_more() {
     let server = Running::start(plain()).await;
     let ask = async |source, path| {

@@ -18,7 +18,7 @@ use std::{
 use ruma::{
     OwnedDeviceId,
     api::client::{
-        account::{get_username_availability, whoami},
+        account::{get_3pids, get_username_availability, whoami},
         alias::get_alias,
         discovery::{discover_support, get_supported_versions},
         session::{get_login_types, login, refresh_token},
@@ -29,7 +29,12 @@ use tayberry::{
     api::{Anyone, Error, Routes, User},
     base::clock::Clock,
     http::{Bind, Limits, Listener, Server, Settings},
-    service::{App, app::Parts},
+    service::{
+        App,
+        accounts::{self, Registration},
+        app::Parts,
+        sessions::DeviceRequest,
+    },
 };
 use tempfile::TempDir;
 use tokio::{
@@ -46,23 +51,39 @@ struct Running {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
+    app: App,
     _folder: TempDir,
 }
 
 impl Running {
     async fn start(settings: Settings) -> Self {
         let folder = TempDir::new().unwrap();
-        let server = Server::bind(settings, app(&folder), routes()).await.expect("a free port");
+        let app = app(&folder);
+        let server = Server::bind(settings, app.clone(), routes()).await.expect("a free port");
         let address = server.addresses().first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run(async move { _ = stopped.await }));
-        Self { address, stop: Some(stop), task, _folder: folder }
+        Self { address, stop: Some(stop), task, app, _folder: folder }
     }
 
     async fn with_limits(change: impl FnOnce(&mut Limits)) -> Self {
         let mut settings = plain();
         change(&mut settings.limits);
         Self::start(settings).await
+    }
+
+    /// Makes an account, and gives an access token of it.
+    async fn register(&self, name: &str) -> String {
+        let wanted = Registration {
+            name: Some(name.to_owned()),
+            password: None,
+            admin: false,
+            registration_token: None,
+            terms: None,
+            device: Some(DeviceRequest { id: None, display_name: None, refresh: false }),
+        };
+        let registered = accounts::register(&self.app, wanted).await.unwrap();
+        registered.log_in.unwrap().tokens.access.expose().clone()
     }
 
     async fn connect(&self) -> TcpStream {
@@ -133,7 +154,10 @@ const ECHO: &str = "/_matrix/client/v3/refresh";
 const HUGE: &str = "/_matrix/client/v3/directory/room/%23a:x";
 const HUGE_BYTES: usize = 5_000_000;
 const PANIC: &str = "/.well-known/matrix/support";
+/// A `GET` that waits for ever.
 const WAIT: &str = "/_matrix/client/v3/login";
+/// The same of a user.
+const USER_WAIT: &str = "/_matrix/client/v3/account/3pid";
 const WHOAMI: &str = "/_matrix/client/v3/account/whoami";
 
 /// A `POST` that takes half a second and puts the device of its body into [`CHANGED`] at its end.
@@ -158,6 +182,7 @@ fn routes() -> Routes {
     routes.add(echo);
     routes.add(panics);
     routes.add(waits);
+    routes.add(user_waits);
     routes.add(changes);
     routes.add(reads);
     routes.add(whoami);
@@ -199,6 +224,10 @@ async fn waits(
     _: Anyone,
     _: get_login_types::v3::Request,
 ) -> Result<get_login_types::v3::Response, Error> {
+    std::future::pending().await
+}
+
+async fn user_waits(_: App, _: User, _: get_3pids::v3::Request) -> Result<get_3pids::v3::Response, Error> {
     std::future::pending().await
 }
 
