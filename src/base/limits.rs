@@ -38,8 +38,8 @@ pub const ANSWERS_WAITING: usize = TURNS;
 /// Answers of more bytes are sent in pieces of so many, each of which the client must take in so long.
 pub const ANSWER_PIECE_BYTES: usize = 64 << 10;
 pub const ANSWER_PIECE_TIME: Duration = Duration::from_secs(60);
-/// What one answer holds that is written while it is sent, in bytes: pieces on their way, what is still to be written,
-/// and the state of its compression.
+/// What one answer holds that is written while it is sent, in bytes: pieces on their way, a page that is being written,
+/// and the state of its compression. What it holds to go on by comes on top.
 pub const ANSWER_STREAM_BYTES: usize = 2 << 20;
 /// The head of a request: request line and header fields, in bytes.
 pub const HEAD_BYTES: usize = 32 << 10;
@@ -151,8 +151,6 @@ pub const JUDGING_STEPS: usize = 64 << 20;
 pub const RECEIPTS: usize = 1_000;
 /// Receipts of others that somebody is told who comes back after a while: the newest ones in all their rooms.
 pub const RECEIPTS_SINCE: usize = 10_000;
-/// About what a receipt takes in memory, in bytes.
-pub const RECEIPT_BYTES: usize = 256;
 /// Rooms in which somebody types, or did lately.
 pub const TYPING_ROOMS: usize = 4_096;
 /// Users who type in one room.

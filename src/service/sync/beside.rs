@@ -14,10 +14,7 @@ use super::{
     plan::Query,
 };
 use crate::{
-    base::{
-        ids::{Position, RoomNumber},
-        limits,
-    },
+    base::ids::{Position, RoomNumber},
     room::filter::{self, Subject},
     service::{
         notifying::{Allowance, MAIN},
@@ -43,8 +40,10 @@ impl Beside {
     /// About how many bytes are in it.
     pub(super) fn held(&self) -> usize {
         let data = self.data.values().flatten().map(|data| size_of::<Data>() + data.content.get().len());
-        let receipts: usize = self.receipts.values().map(Vec::len).sum();
-        data.sum::<usize>() + receipts * limits::RECEIPT_BYTES
+        let receipts = self.receipts.values().flatten().map(|receipt| {
+            size_of::<Receipt>() + receipt.kind.len() + receipt.thread.len() + receipt.event_id.len()
+        });
+        data.sum::<usize>() + receipts.sum::<usize>()
     }
 }
 
