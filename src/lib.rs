@@ -67,8 +67,9 @@
 //!
 //! The operator's commands are [`operator`](service::operator), the same on a running server and on a stopped one, and
 //! [`moderation`](service::moderation) is what an administrator may do over HTTP. What a client may take is bounded in
-//! [`http`]: what it holds by `clients`, of the processors by [`Turns`](service::turn::Turns), its user's too, how often it asks by `rate`, what it doesn't
-//! take of its answers by `pieces`; the figures are in [`limits`](base::limits).
+//! [`http`]: what it holds by `clients`, how much of it and of its user is worked on at once by
+//! [`Turns`](service::turn::Turns), how often it asks by `rate`, what it doesn't take of its answers by `pieces`; the
+//! figures are in [`limits`](base::limits).
 //!
 //! # Invariants
 //!

@@ -154,8 +154,8 @@ fn by_devices(
 }
 
 /// Checks what a user signed of their own that is no key, by their devices and their own keys; not again what was signed
-/// in `known`, if that is the same, and was checked by the keys of its time. What others signed, or keys that the server doesn't know, is for
-/// clients to judge.
+/// in `known`, if that is the same, and was checked by the keys of its time. What others signed, or keys that the server
+/// doesn't know, is for clients to judge.
 pub fn check_own(
     view: &View<'_>,
     user: UserNumber,

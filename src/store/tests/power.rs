@@ -191,8 +191,8 @@ fn add_account(tx: &mut Transaction<'_>, name: &str) -> Result<(), StoreError> {
     tx.open_device(user, "DEVICE", None).map(drop)
 }
 
-/// Two messages to the account's device and two of its one-time keys; its own keys, its fallback key, a key in a backup, account data, a
-/// receipt.
+/// Two messages to the account's device and two of its one-time keys; its own keys, its fallback key, a key in a backup,
+/// account data, a receipt.
 fn write_records(tx: &mut Transaction<'_>, name: &str) -> Result<(), StoreError> {
     let account = tx.account(name)?.unwrap();
     let device = tx.device(account.number, "DEVICE")?.unwrap().number;
