@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | [`base`] | time, randomness, bounds, identifiers, secrets, strict JSON and the looser JSON of old rooms, folding text |
 //! | [`room`], [`config`] | what events mean, as pure functions; what the operator may choose |
-//! | [`store`] | what is kept: SQLite and LMDB behind one commit point |
+//! | [`store`], [`net`] | what is kept: SQLite and LMDB behind one commit point; what goes out |
 //! | [`service`] | the use cases, without HTTP types |
 //! | [`api`], [`worker`] | every endpoint as one typed function; what is done without being asked |
 //! | [`http`] | listeners, limits, the router |
@@ -102,6 +102,7 @@ pub mod base;
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod net;
 pub mod room;
 pub mod service;
 pub mod store;

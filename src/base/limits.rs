@@ -47,8 +47,8 @@ pub const HEAD_BYTES: usize = 32 << 10;
 pub const HEADERS: usize = 64;
 /// Connections of clients in all; fewer where the system allows fewer descriptors.
 pub const CONNECTIONS: usize = 8_192;
-/// Descriptors for everything else: stores, listeners, logs, files under way.
-pub const DESCRIPTORS: usize = 128;
+/// Descriptors for everything else: stores, listeners, logs, files under way, what goes out.
+pub const DESCRIPTORS: usize = 384;
 /// Connections from one address (IPv6: one /64). A reverse proxy on this machine speaks for many and is exempt.
 pub const CONNECTIONS_PER_ADDRESS: usize = 128;
 /// Requests in flight in all, waiting long-polls included.
@@ -433,6 +433,61 @@ pub const ECHO_PAUSE: Duration = Duration::from_millis(10);
 /// How long `/sync` waits for news at most, whatever the client asks for.
 pub const SYNC_WAIT: Duration = Duration::from_secs(120);
 
+/// Requests to others in flight: federation, push gateways, previews. A sender to many must leave some of them to others.
+pub const OUTGOING: usize = 64;
+/// Those to one peer, and so the connections to it.
+pub const OUTGOING_PER_PEER: usize = 8;
+/// Connections to others that are kept without a request, and for how long.
+pub const OUTGOING_IDLE: usize = 32;
+pub const OUTGOING_IDLE_TIME: Duration = Duration::from_secs(45);
+/// A connection may take so long to be made, from the look-up of its name to the end of the TLS handshake.
+pub const CONNECT_TIME: Duration = Duration::from_secs(15);
+/// The next address of a name is tried after so long. <https://www.rfc-editor.org/rfc/rfc8305#section-5>
+pub const NEXT_ADDRESS_TIME: Duration = Duration::from_millis(250);
+/// Addresses of one place that are tried, and places of one peer.
+pub const PLACE_ADDRESSES: usize = 6;
+pub const PLACES: usize = 4;
+/// A small answer of others: how many bytes it may have, and how long it may take.
+pub const SMALL_ANSWER_BYTES: u64 = 64 << 10;
+pub const SMALL_ANSWER_TIME: Duration = Duration::from_secs(30);
+/// Between two pieces of any answer's body may be so long.
+pub const ANSWER_IDLE_TIME: Duration = Duration::from_secs(20);
+/// Redirects that are followed one after another.
+pub const REDIRECTS: usize = 5;
+/// How long this server's keys are good, as it publishes them.
+pub const OWN_KEYS_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long others' keys are good at most. <https://spec.matrix.org/v1.19/server-server-api/#publishing-keys>
+pub const SERVER_KEYS_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Keys of one server, old ones included.
+pub const SERVER_KEYS: usize = 64;
+/// A server is asked for its keys at most once in so long, whether it told them or not.
+pub const SERVER_KEYS_PAUSE: Duration = Duration::from_secs(60);
+/// Servers of which is remembered that they were asked.
+pub const SERVER_KEY_FETCHES: usize = 1_024;
+/// Hosts of which is kept to whom they delegate, or that they don't.
+pub const WELL_KNOWN: usize = 1_024;
+/// For how long that is good if it doesn't tell, and at least and at most, whatever it tells.
+/// <https://spec.matrix.org/v1.19/server-server-api/#resolving-server-names>
+pub const WELL_KNOWN_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+pub const WELL_KNOWN_TIME_MIN: Duration = Duration::from_secs(5 * 60);
+pub const WELL_KNOWN_TIME_MAX: Duration = Duration::from_secs(48 * 60 * 60);
+/// A host that told nothing is asked again after so long, and after twice as long each time that follows.
+pub const WELL_KNOWN_RETRY: Duration = Duration::from_secs(2 * 60);
+pub const WELL_KNOWN_RETRY_MAX: Duration = Duration::from_secs(60 * 60);
+/// Names whose addresses are kept, and those whose services are.
+pub const DNS_NAMES: usize = 1_024;
+/// Records of one name.
+pub const DNS_RECORDS: usize = 16;
+/// A look-up may take so long.
+pub const DNS_TIME: Duration = Duration::from_secs(10);
+/// What was found is kept at least so long and at most so long, whatever its records say.
+pub const DNS_TIME_MIN: Duration = Duration::from_secs(60);
+pub const DNS_TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// That there is no such record is kept at most so long.
+pub const DNS_ABSENT_TIME_MAX: Duration = Duration::from_secs(60 * 60);
+/// That nobody could say is kept so long.
+pub const DNS_FAILURE_TIME: Duration = Duration::from_secs(20);
+
 const _: () = {
     assert!(
         READERS + PASSWORD_PERMITS + COMPRESSIONS + MEDIA_THREADS + THUMBNAILS + KEY_CHECKS
@@ -465,6 +520,14 @@ const _: () = {
     );
     assert!(REQUESTS <= PRESENCE_USERS, "there is a place for everybody who syncs");
     assert!(PRESENCE_ACTIVE.as_secs() < PRESENCE_IDLE.as_secs());
+    assert!(OUTGOING_PER_PEER * 4 <= OUTGOING, "a few slow peers don't take all");
+    assert!(
+        OUTGOING * 3 + OUTGOING_IDLE + 128 <= DESCRIPTORS,
+        "each request has a connection, or tries a few addresses, or asks the DNS two things"
+    );
+    assert!(
+        DNS_FAILURE_TIME.as_secs() < DNS_TIME_MIN.as_secs() && DNS_TIME.as_secs() < CONNECT_TIME.as_secs()
+    );
     assert!(JOB_BYTES <= GROUP_BYTES && GROUP_BYTES <= TAIL_BYTES);
     assert!(TAIL_BYTES * 2 <= TAIL_FULL_BYTES);
     assert!(THREAD_EVENTS <= AGGREGATED && AGGREGATED_LEAST <= REFERENCES && TIME_WINDOW <= WALK_STEPS);
