@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::section::section;
 
 section! {
-    /// How this server meets others. It doesn't yet: these keys are read and checked, and change nothing.
+    /// How this server meets others. It doesn't yet but to publish its keys, and to fetch theirs.
     pub struct Federation {
         /// Whether this server speaks to others at all.
         enabled: bool = true,

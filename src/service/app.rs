@@ -12,6 +12,10 @@ use super::{
 use crate::{
     base::{clock::Clock, expiring::Expiring, ids::UserNumber, limits, rng::Rng},
     config::Config,
+    net::{
+        Addresses, Client, Federation, NameServers, NetError, Settings, Transport, cache::Cache,
+        client::Limits,
+    },
     store::{Store, StoreError},
 };
 
@@ -61,10 +65,27 @@ pub struct Shared {
     pub(super) presence: Arc<Presence>,
     pub(super) repository: Repository,
     pub traffic: traffic::Counter,
+    /// The way to other servers.
+    pub federation: Federation,
+    /// How the last fetch of each server's keys went.
+    pub(super) server_key_fetches: Cache<OwnedServerName, Result<(), NetError>>,
 }
 
 impl App {
     pub fn new(parts: Parts) -> Self {
+        let settings = Settings {
+            addresses: Addresses { private: parts.config.federation.allow_private_addresses },
+            name_servers: NameServers::System,
+            authorities: parts.config.federation.trusted_ca_files.clone(),
+            limits: Limits::default(),
+        };
+        let client = Client::new(settings, parts.clock.clone());
+        Self::through(parts, Arc::new(client))
+    }
+
+    /// The same with another way out than the network, for tests and simulation.
+    pub fn through(parts: Parts, transport: Arc<dyn Transport>) -> Self {
+        let (enabled, clock, rng) = (parts.config.federation.enabled, parts.clock.clone(), parts.rng.clone());
         Self(Arc::new(Shared {
             started: parts.clock.monotonic(),
             passwords: Passwords::new(parts.rng.clone()),
@@ -80,6 +101,8 @@ impl App {
             presence: Arc::default(),
             repository: Repository::new(&parts.config.data_dir, &parts.rng),
             traffic: traffic::Counter::default(),
+            server_key_fetches: Cache::new(limits::SERVER_KEY_FETCHES, clock.clone()),
+            federation: Federation::new(transport, enabled, clock, rng),
             parts,
         }))
     }

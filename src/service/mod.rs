@@ -29,6 +29,7 @@ pub mod receipts;
 pub mod registration_tokens;
 pub mod rooms;
 mod rounds;
+pub mod server_keys;
 pub mod sessions;
 mod settings;
 pub mod shared_secret;

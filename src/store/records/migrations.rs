@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0011_directory.sql"),
     include_str!("migrations/0012_keys.sql"),
     include_str!("migrations/0013_relations.sql"),
+    include_str!("migrations/0014_server_keys.sql"),
 ];
 
 /// Brings the database up to date.

@@ -15,6 +15,7 @@ mod media;
 mod profiles;
 mod receipts;
 mod registration_tokens;
+mod server_keys;
 mod server_name;
 mod tasks;
 mod to_device;
@@ -34,6 +35,7 @@ pub use self::{
     media::{ContentHash, Media, MediaPart, MediaUsage, NewMedia, StoredContent},
     receipts::Receipt,
     registration_tokens::RegistrationToken,
+    server_keys::StoredServerKey,
     tasks::Task,
     to_device::ToDeviceMessage,
     tokens::Bearer,

@@ -1,0 +1,57 @@
+//! The keys by which what other servers sign is checked.
+
+use rusqlite::{OptionalExtension, Row};
+
+use crate::{
+    base::clock::Timestamp,
+    store::{StoreError, Transaction, View},
+};
+
+/// A key of another server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredServerKey {
+    /// The public key.
+    pub key: Vec<u8>,
+    /// Until when the server's word for it is good.
+    pub valid_until: Timestamp,
+    /// When the server gave it up; none if it didn't.
+    pub expired_at: Option<Timestamp>,
+}
+
+impl StoredServerKey {
+    /// Whether what it signed at a time is good, by rules that heed how long keys are good.
+    pub fn is_valid_at(&self, time: Timestamp) -> bool {
+        match self.expired_at {
+            Some(expired_at) => time < expired_at,
+            None => time <= self.valid_until,
+        }
+    }
+}
+
+impl View<'_> {
+    /// The key of a server with this id, whether it is good now or not.
+    pub fn server_key(&self, server: &str, id: &str) -> Result<Option<StoredServerKey>, StoreError> {
+        let sql = "SELECT key, valid_until, expired_at FROM server_keys WHERE server = ?1 AND id = ?2";
+        Ok(self.sql().prepare_cached(sql)?.query_row([server, id], read).optional()?)
+    }
+}
+
+impl Transaction<'_> {
+    /// Keeps a key of a server in place of the one with that id.
+    pub fn put_server_key(
+        &mut self,
+        server: &str,
+        id: &str,
+        key: &StoredServerKey,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO server_keys (server, id, key, valid_until, expired_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5)";
+        let StoredServerKey { key, valid_until, expired_at } = key;
+        self.sql().prepare_cached(sql)?.execute((server, id, key, valid_until, expired_at))?;
+        Ok(())
+    }
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<StoredServerKey> {
+    Ok(StoredServerKey { key: row.get(0)?, valid_until: row.get(1)?, expired_at: row.get(2)? })
+}
