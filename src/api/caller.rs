@@ -13,7 +13,7 @@ use ruma::{
     },
 };
 
-use super::Error;
+use super::{Error, Inbound};
 use crate::{
     base::secret::TokenHash,
     service::{
@@ -32,6 +32,11 @@ pub trait Caller<Scheme>: Sized + Send + 'static {
     /// The user whose rate limit counts; none means the address.
     fn user_id(&self) -> Option<&UserId> {
         None
+    }
+
+    /// Refuses a request that is not the caller's, where only the whole of it can tell.
+    fn prove(&self, _app: &App, _request: &Request<Inbound>) -> Result<(), Error> {
+        Ok(())
     }
 }
 

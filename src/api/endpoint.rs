@@ -182,9 +182,11 @@ where
             let handler = self.handler;
             Ok(Admitted {
                 user_id: caller.user_id().map(ToOwned::to_owned),
-                run: Box::new(move |app, request, arguments| match parse::<Q>(request, &arguments) {
-                    Ok(request) => Box::pin(async move { respond(handler(app, caller, request).await?) }),
-                    Err(error) => refuse(error),
+                run: Box::new(move |app, request, arguments| {
+                    match caller.prove(&app, &request).and_then(|()| parse::<Q>(request, &arguments)) {
+                        Ok(request) => Box::pin(async move { respond(handler(app, caller, request).await?) }),
+                        Err(error) => refuse(error),
+                    }
                 }),
             })
         })
@@ -212,6 +214,7 @@ where
                 user_id: caller.user_id().map(ToOwned::to_owned),
                 run: Box::new(move |app, request, arguments| {
                     Box::pin(async move {
+                        caller.prove(&app, &request)?;
                         let (head, body) = request.into_parts();
                         let headers = head.headers.clone();
                         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

@@ -14,8 +14,11 @@ pub mod endpoint;
 pub mod error;
 mod federation;
 mod file;
+mod keys;
 #[cfg(feature = "test-panic")]
 mod panic;
+mod peer;
+mod published;
 mod unstable;
 mod written;
 

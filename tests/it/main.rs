@@ -11,6 +11,7 @@ mod floods;
 mod http;
 mod log;
 mod media;
+mod net;
 mod presence;
 mod process;
 mod rig;

@@ -1,7 +1,7 @@
 //! The rig: whole servers on loopback, each in a folder of its own, and a client that speaks JSON to them. Time stands
 //! still unless a test moves it.
 
-use std::{io, net::SocketAddr, path::Path, time::Duration};
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tayberry::{
@@ -13,6 +13,7 @@ use tayberry::{
     },
     config::{Config, RegistrationMode},
     http::{Bind, Limits, Listener, Server, Settings},
+    net::Transport,
     service::{App, app::Parts, signer::signing_key},
     store::{Options, Store},
     worker,
@@ -77,7 +78,18 @@ impl Rig {
     async fn on(folder: TempDir, clock: Clock, configure: impl FnOnce(&mut Config)) -> Self {
         let mut parts = parts_at(&folder, clock);
         configure(&mut parts.config);
-        let app = App::new(parts);
+        Self::serve(App::new(parts), folder).await
+    }
+
+    /// A server where anybody may register, which reaches others in another way than over the network.
+    pub(crate) async fn through(transport: Arc<dyn Transport>) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut parts = parts(&folder);
+        parts.config.registration.mode = RegistrationMode::Open;
+        Self::serve(App::through(parts, transport), folder).await
+    }
+
+    async fn serve(app: App, folder: TempDir) -> Self {
         let listeners = vec![Listener::plain(Bind::Tcp(([127, 0, 0, 1], 0).into()))];
         let settings = Settings { listeners, rate_limit: false, limits: Limits::default() };
         let server = Server::bind(settings, app.clone(), api::routes()).await.unwrap();
@@ -116,6 +128,17 @@ impl Rig {
     /// Sends a request; `Value::Null` is no body.
     pub(crate) async fn send(&self, method: &str, path: &str, token: Option<&str>, body: Value) -> Reply {
         exchange(self.connect().await, method, path, token, body).await
+    }
+
+    /// Sends a request with a header of its own that tells who sends it.
+    pub(crate) async fn send_with(
+        &self,
+        method: &str,
+        path: &str,
+        authorization: Option<&str>,
+        body: Value,
+    ) -> Reply {
+        try_request(self.connect().await, method, path, authorization, body).await.unwrap()
     }
 
     /// A `GET` without a token.
@@ -207,14 +230,25 @@ pub(crate) async fn exchange(
 
 /// The same with a server that may die meanwhile.
 pub(crate) async fn try_exchange(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     method: &str,
     path: &str,
     token: Option<&str>,
     body: Value,
 ) -> io::Result<Reply> {
+    let authorization = token.map(|token| format!("Bearer {token}"));
+    try_request(stream, method, path, authorization.as_deref(), body).await
+}
+
+async fn try_request(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    method: &str,
+    path: &str,
+    authorization: Option<&str>,
+    body: Value,
+) -> io::Result<Reply> {
     let body = if body.is_null() { String::new() } else { body.to_string() };
-    let authorization = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let authorization = authorization.map(|value| format!("authorization: {value}\r\n")).unwrap_or_default();
     let length = body.len();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{authorization}content-length: {length}\r\n\r\n{body}"

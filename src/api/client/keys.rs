@@ -7,10 +7,10 @@ use ruma::{
     api::client::keys::{claim_keys, get_key_changes, get_keys, upload_keys},
     serde::Raw,
 };
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 
 use crate::{
-    api::{Error, User, caller::EvenSuspended},
+    api::{Error, User, caller::EvenSuspended, keys as told},
     base::limits,
     service::{
         App,
@@ -46,24 +46,12 @@ pub(crate) async fn query(
     EvenSuspended(user): EvenSuspended,
     request: get_keys::v3::Request,
 ) -> Result<get_keys::v3::Response, Error> {
-    let asked = request
-        .device_keys
-        .into_iter()
-        .map(|(user_id, devices)| (user_id, devices.into_iter().map(|device| device.to_string()).collect()));
-    let found = keys::query(&app, &user, asked.collect()).await?;
+    let found = keys::query(&app, Some(user.number), told::asked(request.device_keys)).await?;
     let mut response = get_keys::v3::Response::new();
-    for (user_id, devices) in found.devices {
-        let devices = devices.into_iter().map(|(device, keys)| Ok((device.into(), raw(keys)?)));
-        response.device_keys.insert(user_id, devices.collect::<Result<_, Error>>()?);
-    }
-    for (into, keys) in [
-        (&mut response.master_keys, found.master),
-        (&mut response.self_signing_keys, found.self_signing),
-        (&mut response.user_signing_keys, found.user_signing),
-    ] {
-        *into =
-            keys.into_iter().map(|(user_id, key)| Ok((user_id, raw(key)?))).collect::<Result<_, Error>>()?;
-    }
+    response.device_keys = told::devices(found.devices)?;
+    response.master_keys = told::of_users(found.master)?;
+    response.self_signing_keys = told::of_users(found.self_signing)?;
+    response.user_signing_keys = told::of_users(found.user_signing)?;
     response.failures = failures(found.unreachable);
     Ok(response)
 }
@@ -74,20 +62,8 @@ pub(crate) async fn claim(
     EvenSuspended(_): EvenSuspended,
     request: claim_keys::v3::Request,
 ) -> Result<claim_keys::v3::Response, Error> {
-    let wanted = request.one_time_keys.into_iter().map(|(user_id, devices)| {
-        let devices = devices.into_iter();
-        (user_id, devices.map(|(device, algorithm)| (device.to_string(), algorithm.to_string())).collect())
-    });
-    let (claimed, unreachable) = keys::claim(&app, wanted.collect()).await?;
-    let mut given = BTreeMap::new();
-    for (user_id, devices) in claimed {
-        let devices = devices.into_iter().map(|(device, key)| {
-            let id = format!("{}:{}", key.algorithm, key.id).try_into().map_err(Error::internal)?;
-            Ok((device.into(), BTreeMap::from([(id, raw(key.key)?)])))
-        });
-        given.insert(user_id, devices.collect::<Result<_, Error>>()?);
-    }
-    let mut response = claim_keys::v3::Response::new(given);
+    let (claimed, unreachable) = keys::claim(&app, told::wanted(request.one_time_keys)).await?;
+    let mut response = claim_keys::v3::Response::new(told::given(claimed)?);
     response.failures = failures(unreachable);
     Ok(response)
 }
@@ -117,10 +93,6 @@ fn failures(servers: Vec<OwnedServerName>) -> BTreeMap<String, Value> {
 
 fn text<T>(key: Raw<T>) -> String {
     key.into_json().get().to_owned()
-}
-
-fn raw<T>(text: String) -> Result<Raw<T>, Error> {
-    RawValue::from_string(text).map(Raw::from_json).map_err(Error::internal)
 }
 
 impl From<KeyError> for Error {

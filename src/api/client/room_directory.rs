@@ -1,25 +1,22 @@
 //! The directory of rooms. <https://spec.matrix.org/v1.19/client-server-api/#published-room-directory>
 
-use http::StatusCode;
 use ruma::{
     RoomId, UInt,
-    api::{
-        client::{
-            directory::{
-                get_public_rooms, get_public_rooms_filtered, get_room_visibility, set_room_visibility,
-            },
-            room::Visibility,
-        },
-        error::ErrorKind,
+    api::client::{
+        directory::{get_public_rooms, get_public_rooms_filtered, get_room_visibility, set_room_visibility},
+        room::Visibility,
     },
-    directory::{PublicRoomsChunk, PublicRoomsChunkInit, RoomNetwork},
 };
 
 use crate::{
-    api::{Anyone, Error, User, custom::Unparsed},
+    api::{
+        Anyone, Error, User,
+        custom::Unparsed,
+        published::{chunk, size, wanted},
+    },
     service::{
         App,
-        directory::rooms::{self, DirectoryError, Published, Wanted},
+        directory::rooms::{self, Wanted},
     },
 };
 
@@ -78,64 +75,11 @@ pub(crate) async fn search(
     request: get_public_rooms_filtered::v3::Request,
 ) -> Result<get_public_rooms_filtered::v3::Response, Error> {
     let get_public_rooms_filtered::v3::Request { server, since, limit, filter, room_network, .. } = request;
-    let types = filter.room_types.iter().map(|kind| kind.as_str().map(str::to_owned)).collect();
-    let wanted = Wanted {
-        server,
-        network: match room_network {
-            RoomNetwork::ThirdParty(network) => Some(network),
-            // There are no networks but Matrix.
-            _ => None,
-        },
-        since,
-        limit: limit.map(size),
-        term: filter.generic_search_term,
-        types: Some(types).filter(|types: &Vec<_>| !types.is_empty()),
-    };
+    let wanted = Wanted { server, ..wanted(filter, room_network, since, limit) };
     let page = rooms::page(&app, wanted).await?;
     let mut response = get_public_rooms_filtered::v3::Response::new();
     response.chunk = chunk(page.rooms);
     response.total_room_count_estimate = UInt::new(page.total);
     (response.next_batch, response.prev_batch) = (page.next, page.previous);
     Ok(response)
-}
-
-fn chunk(rooms: Vec<Published>) -> Vec<PublicRoomsChunk> {
-    let told = rooms.into_iter().map(|Published { room_id, joined, listing }| {
-        let mut told = PublicRoomsChunk::from(PublicRoomsChunkInit {
-            num_joined_members: joined.into(),
-            room_id,
-            world_readable: listing.world_readable,
-            guest_can_join: listing.guest_can_join,
-        });
-        told.name = listing.name;
-        told.topic = listing.topic;
-        told.canonical_alias = listing.canonical_alias;
-        told.avatar_url = listing.avatar_url;
-        told.join_rule = listing.join_rule;
-        told.room_type = listing.room_type;
-        told
-    });
-    told.collect()
-}
-
-fn size(limit: UInt) -> usize {
-    usize::try_from(u64::from(limit)).unwrap_or(usize::MAX)
-}
-
-impl From<DirectoryError> for Error {
-    fn from(error: DirectoryError) -> Self {
-        match error {
-            DirectoryError::UnknownRoom => Self::not_found("This server knows no such room"),
-            DirectoryError::Forbidden => Self::forbidden("You may not publish this room"),
-            // What is asked for may well exist: it is the way there that fails.
-            DirectoryError::Remote => Self::new(
-                StatusCode::BAD_GATEWAY,
-                ErrorKind::Unknown,
-                "The rooms of other servers can't be listed from here",
-            ),
-            DirectoryError::UnknownNetwork => Self::not_found("This server knows no such network"),
-            DirectoryError::Token => Self::invalid_param("The token is not one of this server's"),
-            DirectoryError::Store(error) => error.into(),
-        }
-    }
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     base::{ids::UserNumber, limits},
-    service::{App, localpart, sessions::Session},
+    service::{App, localpart},
     store::{OneTimeKey, StoreError, View},
 };
 
@@ -27,13 +27,13 @@ pub struct Found {
     pub unreachable: Vec<OwnedServerName>,
 }
 
-/// Looks up the keys of users: of all their devices, or of those that are named.
+/// Looks up the keys of local users: of all their devices, or of those that are named. Who asks is none for a server.
 pub async fn query(
     app: &App,
-    session: &Session,
+    asking: Option<UserNumber>,
     asked: BTreeMap<OwnedUserId, Vec<String>>,
 ) -> Result<Found, StoreError> {
-    let (asking, server_name) = (session.number, app.server_name.clone());
+    let server_name = app.server_name.clone();
     app.store
         .read(move |view| {
             let mut found = Found::default();
@@ -57,7 +57,7 @@ impl Found {
     fn add(
         &mut self,
         view: &View<'_>,
-        asking: UserNumber,
+        asking: Option<UserNumber>,
         (user, user_id): (UserNumber, &UserId),
         devices: &[String],
     ) -> Result<(), StoreError> {
@@ -85,7 +85,7 @@ impl Found {
                 MASTER => {
                     add_own(&mut signed, &key.id);
                     // Whom a user trusts is nobody else's business.
-                    if asking != user {
+                    if let Some(asking) = asking.filter(|asking| *asking != user) {
                         let asking_id = view.user_id(asking)?;
                         let by = view.key_signatures(user, asking)?;
                         for signature in by.iter().filter(|signature| signature.key == key.id) {
@@ -95,7 +95,7 @@ impl Found {
                     &mut self.master
                 }
                 SELF_SIGNING => &mut self.self_signing,
-                USER_SIGNING if asking == user => &mut self.user_signing,
+                USER_SIGNING if asking == Some(user) => &mut self.user_signing,
                 _ => continue,
             };
             into.insert(user_id.to_owned(), signed.text());

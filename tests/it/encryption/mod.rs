@@ -16,20 +16,20 @@ use vodozemac::Ed25519SecretKey;
 use crate::rig::{Member, Reply, Rig};
 
 /// A device that signs.
-struct Signer {
-    member: Member,
+pub(crate) struct Signer {
+    pub(crate) member: Member,
     key: Ed25519SecretKey,
 }
 
 impl Signer {
     /// Registers a user, and publishes the keys of the device.
-    async fn register(rig: &Rig, name: &str) -> Self {
+    pub(crate) async fn register(rig: &Rig, name: &str) -> Self {
         let signer = Self { member: rig.register(name).await, key: Ed25519SecretKey::new() };
         upload(rig, &signer.member, json!({"device_keys": signer.device_keys()})).await.ok();
         signer
     }
 
-    fn device_keys(&self) -> Value {
+    pub(crate) fn device_keys(&self) -> Value {
         let Member { user_id, device_id, .. } = &self.member;
         let keys = json!({
             "user_id": user_id,
@@ -49,7 +49,7 @@ impl Signer {
     }
 
     /// A key for others to begin a session with; which, the text tells.
-    fn one_time_key(&self, text: &str) -> Value {
+    pub(crate) fn one_time_key(&self, text: &str) -> Value {
         self.sign(json!({"key": text}))
     }
 
@@ -69,7 +69,7 @@ pub(crate) fn signed(mut object: Value, user_id: &str, key_id: &str, key: &Ed255
     object
 }
 
-async fn upload(rig: &Rig, who: &Member, body: Value) -> Reply {
+pub(crate) async fn upload(rig: &Rig, who: &Member, body: Value) -> Reply {
     rig.send_as(who, "POST", "/_matrix/client/v3/keys/upload", body).await
 }
 

@@ -1,0 +1,31 @@
+//! Keys of this server's users, for other servers. <https://spec.matrix.org/v1.19/server-server-api/#end-to-end-encryption>
+
+use ruma::api::federation::keys::{claim_keys, get_keys};
+
+use crate::{
+    api::{Error, keys as told, peer::Peer},
+    service::{App, keys},
+};
+
+/// `POST /_matrix/federation/v1/user/keys/query`
+pub(crate) async fn query(
+    app: App,
+    _peer: Peer,
+    request: get_keys::v1::Request,
+) -> Result<get_keys::v1::Response, Error> {
+    let found = keys::query(&app, None, told::asked(request.device_keys)).await?;
+    let mut response = get_keys::v1::Response::new(told::devices(found.devices)?);
+    response.master_keys = told::of_users(found.master)?;
+    response.self_signing_keys = told::of_users(found.self_signing)?;
+    Ok(response)
+}
+
+/// `POST /_matrix/federation/v1/user/keys/claim`
+pub(crate) async fn claim(
+    app: App,
+    _peer: Peer,
+    request: claim_keys::v1::Request,
+) -> Result<claim_keys::v1::Response, Error> {
+    let (claimed, _) = keys::claim(&app, told::wanted(request.one_time_keys)).await?;
+    Ok(claim_keys::v1::Response::new(told::given(claimed)?))
+}

@@ -1,0 +1,72 @@
+//! Another server as a caller: the head of its request says who it is, and only the whole of it proves that.
+//! <https://spec.matrix.org/v1.19/server-server-api/#request-authentication>
+
+use http::{Request, StatusCode, header::AUTHORIZATION};
+use ruma::api::{error::ErrorKind, federation::authentication::ServerSignatures};
+
+use super::{Error, Inbound, caller::Caller};
+use crate::{
+    net::x_matrix::{Signable, XMatrix},
+    service::{
+        App,
+        server_keys::{self, ServerKeyError},
+    },
+    store::StoredServerKey,
+};
+
+/// Another server, by whose key the request is signed.
+pub(crate) struct Peer {
+    proof: XMatrix,
+    key: StoredServerKey,
+}
+
+impl Caller<ServerSignatures> for Peer {
+    async fn identify(app: &App, head: &Request<()>) -> Result<Self, Error> {
+        if !app.config.federation.enabled {
+            return Err(Error::forbidden("This server doesn't speak to others"));
+        }
+        let header = head.headers().get(AUTHORIZATION);
+        let header = header.ok_or_else(|| unauthorized("A server signs its requests"))?;
+        let proof = XMatrix::parse(header)
+            .map_err(|error| unauthorized("The Authorization header is malformed").caused_by(error))?;
+        // What is not for this server costs no look-up of a key.
+        proof
+            .is_for(&app.server_name)
+            .map_err(|error| unauthorized("It is for another server").caused_by(error))?;
+        if proof.origin == app.server_name {
+            return Err(unauthorized("This server doesn't speak to itself"));
+        }
+        let now = app.clock.now();
+        let key = match server_keys::key(app, &proof.origin, &proof.key, now).await {
+            Ok(key) => key.filter(|key| key.is_valid_at(now)),
+            Err(ServerKeyError::Store(error)) => return Err(error.into()),
+            Err(error) => {
+                return Err(unauthorized("Your keys can't be had from your server").caused_by(error));
+            }
+        };
+        let key = key.ok_or_else(|| unauthorized("Your server has no such key now"))?;
+        Ok(Self { proof, key })
+    }
+
+    fn prove(&self, app: &App, request: &Request<Inbound>) -> Result<(), Error> {
+        let body = match request.body() {
+            Inbound::Whole(body) => &body[..],
+            // No request of a server has a body that comes as a stream.
+            Inbound::Stream(_) => &[],
+        };
+        let content = str::from_utf8(body).map_err(|_| unauthorized("The body is no JSON"))?;
+        let request = Signable {
+            method: request.method().as_str(),
+            uri: request.uri().path_and_query().map_or("/", |uri| uri.as_str()),
+            content: Some(content).filter(|content| !content.is_empty()),
+        };
+        self.proof
+            .verify(request, &app.server_name, &self.key.key)
+            .map_err(|error| unauthorized("The request is not signed by this key").caused_by(error))
+    }
+}
+
+/// 401 `M_UNAUTHORIZED`: nobody knows who asks.
+fn unauthorized(text: &'static str) -> Error {
+    Error::new(StatusCode::UNAUTHORIZED, ErrorKind::Unauthorized, text)
+}

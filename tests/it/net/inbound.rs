@@ -1,0 +1,183 @@
+//! What other servers ask this one: whom it believes, and what it tells.
+//! <https://spec.matrix.org/v1.19/server-server-api/#request-authentication>
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use ruma::ServerName;
+use serde_json::{Value, json};
+use tayberry::net::x_matrix::{Signable, sign};
+
+use super::{HOUR, Memory, document, pair, public};
+use crate::{
+    encryption::{Signer, upload},
+    rig::{Reply, Rig},
+    rooms::create,
+};
+
+/// A server, and another one with a key, which asks it.
+struct Asked {
+    rig: Rig,
+    memory: Memory,
+}
+
+impl Asked {
+    async fn new() -> Self {
+        let memory = Memory::default();
+        let rig = Rig::through(Arc::new(memory.clone())).await;
+        let old = json!({"ed25519:old": {"key": public(3), "expired_ts": 1_000}});
+        let keys = document("a", 1, rig.app.clock.now().plus(HOUR), old);
+        memory.0.lock().unwrap().answer = Some(keys.to_string());
+        Self { rig, memory }
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Value) -> Reply {
+        let header = header(method, path, &body, "example.org", ("a", 1));
+        self.rig.send_with(method, path, Some(&header), body).await
+    }
+}
+
+/// What the other server signs with a key.
+fn header(method: &str, uri: &str, body: &Value, to: &str, (version, seed): (&str, u8)) -> String {
+    let content = body.to_string();
+    let content = Some(content.as_str()).filter(|_| !body.is_null());
+    let [from, to] = ["hs.example:1", to].map(|name| ServerName::parse(name).unwrap());
+    let header: HeaderValue =
+        sign(Signable { method, uri, content }, &from, &to, &pair(version, seed)).unwrap();
+    header.to_str().unwrap().to_owned()
+}
+
+const QUERY: &str = "/_matrix/federation/v1/user/keys/query";
+const PROFILE: &str = "/_matrix/federation/v1/query/profile";
+
+#[tokio::test]
+async fn only_what_is_signed_as_a_whole_by_a_good_key_is_answered() {
+    let asked = Asked::new().await;
+    let body = json!({"device_keys": {"@anna:example.org": []}});
+    let good = header("POST", QUERY, &body, "example.org", ("a", 1));
+    let without = good.replace("destination=\"example.org\",", "");
+    assert_ne!(without, good);
+    for header in [&good, &without] {
+        asked.rig.send_with("POST", QUERY, Some(header), body.clone()).await.ok();
+    }
+    let signed = |method, uri, body, to, key| Some(header(method, uri, &body, to, key));
+    for (what, header) in [
+        ("no header", None),
+        ("another scheme", Some("Bearer abc".to_owned())),
+        ("half a header", Some("X-Matrix origin=hs.example:1".to_owned())),
+        ("method", signed("PUT", QUERY, body.clone(), "example.org", ("a", 1))),
+        ("path", signed("POST", PROFILE, body.clone(), "example.org", ("a", 1))),
+        ("query", signed("POST", &format!("{QUERY}?a=b"), body.clone(), "example.org", ("a", 1))),
+        ("body", signed("POST", QUERY, json!({"device_keys": {}}), "example.org", ("a", 1))),
+        ("no body", signed("POST", QUERY, Value::Null, "example.org", ("a", 1))),
+        ("destination", signed("POST", QUERY, body.clone(), "example.com", ("a", 1))),
+        ("another key by this id", signed("POST", QUERY, body.clone(), "example.org", ("a", 2))),
+        ("a key that was given up", signed("POST", QUERY, body.clone(), "example.org", ("old", 3))),
+        ("an unknown key", signed("POST", QUERY, body.clone(), "example.org", ("b", 1))),
+    ] {
+        let reply = asked.rig.send_with("POST", QUERY, header.as_deref(), body.clone()).await;
+        assert_eq!(reply.error(), (401, "M_UNAUTHORIZED"), "{what}");
+    }
+    // Nor is anybody once the keys are good no more and can't be had anew.
+    asked.rig.advance(HOUR * 2);
+    asked.memory.0.lock().unwrap().answer = None;
+    let reply = asked.rig.send_with("POST", QUERY, Some(&good), body).await;
+    assert_eq!(reply.error(), (401, "M_UNAUTHORIZED"));
+}
+
+#[tokio::test]
+async fn nobody_is_asked_for_keys_for_what_is_not_for_this_server() {
+    let asked = Asked::new().await;
+    let elsewhere = header("GET", PROFILE, &Value::Null, "example.com", ("a", 1));
+    let own = elsewhere.replace("hs.example:1", "example.org").replace("example.com", "example.org");
+    for header in [elsewhere, own] {
+        let reply = asked.rig.send_with("GET", PROFILE, Some(&header), Value::Null).await;
+        assert_eq!(reply.error(), (401, "M_UNAUTHORIZED"));
+    }
+    assert!(asked.memory.0.lock().unwrap().asked.is_empty());
+}
+
+#[tokio::test]
+async fn servers_are_told_of_people_and_aliases() {
+    let asked = Asked::new().await;
+    let anna = asked.rig.register("anna").await;
+    let own = format!("/_matrix/client/v3/profile/{}", anna.user_id);
+    for (field, value) in [("displayname", json!("Anna")), ("org.example.tea", json!("green"))] {
+        let body = json!({field: value});
+        asked.rig.send_as(&anna, "PUT", &format!("{own}/{field}"), body).await.ok();
+    }
+    let profile = async |query: &str| asked.ask("GET", &format!("{PROFILE}?{query}"), Value::Null).await;
+    assert_eq!(
+        profile("user_id=@anna:example.org").await.ok(),
+        json!({"displayname": "Anna", "org.example.tea": "green"})
+    );
+    assert_eq!(
+        profile("user_id=@anna:example.org&field=displayname").await.ok(),
+        json!({"displayname": "Anna"})
+    );
+    for nobody in ["@ben:example.org", "@anna:hs.example:1"] {
+        assert_eq!(profile(&format!("user_id={nobody}")).await.error(), (404, "M_NOT_FOUND"));
+    }
+
+    let room =
+        create(&asked.rig, &anna, json!({"room_alias_name": "tea", "visibility": "public", "name": "Tea"}))
+            .await;
+    let directory = async |alias: &str| {
+        let path = format!("/_matrix/federation/v1/query/directory?room_alias=%23{alias}:example.org");
+        asked.ask("GET", &path, Value::Null).await
+    };
+    assert_eq!(directory("tea").await.ok(), json!({"room_id": room, "servers": ["example.org"]}));
+    assert_eq!(directory("coffee").await.error(), (404, "M_NOT_FOUND"));
+
+    let public_rooms = "/_matrix/federation/v1/publicRooms";
+    for (method, path, body, found) in [
+        ("GET", format!("{public_rooms}?limit=5"), Value::Null, true),
+        ("POST", public_rooms.to_owned(), json!({"filter": {"generic_search_term": "tea"}}), true),
+        ("POST", public_rooms.to_owned(), json!({"filter": {"generic_search_term": "coffee"}}), false),
+    ] {
+        let told = asked.ask(method, &path, body).await.ok();
+        let rooms: Vec<_> =
+            told["chunk"].as_array().unwrap().iter().map(|room| room["room_id"].clone()).collect();
+        assert_eq!(rooms, if found { vec![json!(room)] } else { vec![] }, "{method} {path}");
+        assert_eq!(told["total_room_count_estimate"], 1);
+    }
+}
+
+#[tokio::test]
+async fn servers_are_told_and_given_keys_of_this_servers_users_only() {
+    let asked = Asked::new().await;
+    let anna = Signer::register(&asked.rig, "anna").await;
+    let (user, device) = (&anna.member.user_id, &anna.member.device_id);
+    let keys = json!({
+        "signed_curve25519:AAAAAQ": anna.one_time_key("first"),
+        "signed_curve25519:AAAAAg": anna.one_time_key("second"),
+    });
+    upload(&asked.rig, &anna.member, json!({"one_time_keys": keys})).await.ok();
+    let told = asked.ask("POST", QUERY, json!({"device_keys": {user: [], "@x:hs.example:1": []}})).await.ok();
+    let mut expected = anna.device_keys();
+    let mut found = told["device_keys"][user][device].clone();
+    for object in [&mut expected, &mut found] {
+        object.as_object_mut().unwrap().remove("unsigned");
+    }
+    assert_eq!(found, expected);
+    assert_eq!(told["device_keys"].as_object().unwrap().len(), 1);
+    assert!(told.get("user_signing_keys").is_none());
+
+    let claim = json!({"one_time_keys": {
+        user: {device: "signed_curve25519"},
+        "@x:hs.example:1": {"DEVICE": "signed_curve25519"},
+    }});
+    let mut given = Vec::new();
+    for _ in 0..3 {
+        let reply = asked.ask("POST", "/_matrix/federation/v1/user/keys/claim", claim.clone()).await.ok();
+        let keys = reply["one_time_keys"].as_object().unwrap();
+        assert!(!keys.contains_key("@x:hs.example:1"));
+        given.extend(keys.get(user).map(|devices| devices[device].clone()));
+    }
+    // In the order in which they came, each once.
+    let expected = ["AAAAAQ", "AAAAAg"].map(|id| {
+        let id = format!("signed_curve25519:{id}");
+        json!({&id: keys[&id]})
+    });
+    assert_eq!(given, expected);
+}
