@@ -15,7 +15,9 @@ pub(super) fn connections() -> usize {
         _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum });
     }
     let current = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |current| current as usize);
-    let connections = limits::CONNECTIONS.min(current.saturating_sub(limits::DESCRIPTORS).max(1));
+    // Where that leaves too few, everything else is seldom under way at once.
+    let left = current.saturating_sub(limits::DESCRIPTORS).max(current / 4);
+    let connections = limits::CONNECTIONS.min(left);
     if connections < limits::CONNECTIONS {
         tracing::warn!(
             connections,
