@@ -103,11 +103,14 @@ mod tests {
 
     use super::*;
 
+    /// Priority, weight, port and target.
+    type Srv = (u16, u16, u16, &'static str);
+
     /// Look-ups that answer from tables, and what was looked up.
     #[derive(Default)]
     struct Tables {
         well_known: HashMap<&'static str, &'static str>,
-        services: HashMap<&'static str, Result<Vec<(u16, u16, u16, &'static str)>, DnsError>>,
+        services: HashMap<&'static str, Result<Vec<Srv>, DnsError>>,
         asked: Mutex<Vec<String>>,
     }
 

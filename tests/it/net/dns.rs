@@ -30,10 +30,13 @@ pub(super) struct Zone {
     names: Arc<Mutex<Names>>,
 }
 
+/// For how long they hold, and their data.
+type Records = (u32, Vec<Vec<u8>>);
+
 #[derive(Default)]
 pub(super) struct Names {
     /// By name and type: the lifetime in seconds, and the data.
-    records: HashMap<(String, u16), (u32, Vec<Vec<u8>>)>,
+    records: HashMap<(String, u16), Records>,
     /// Names of which the server can't say anything.
     failing: Vec<String>,
     /// Names whose answers don't fit into a datagram.
