@@ -29,6 +29,7 @@ pub(super) fn wanted(
         limit: limit.map(size),
         term: filter.generic_search_term,
         types: Some(types).filter(|types: &Vec<_>| !types.is_empty()),
+        federated: false,
     }
 }
 

@@ -33,6 +33,9 @@ pub struct Listing {
     pub join_rule: JoinRuleKind,
     pub world_readable: bool,
     pub guest_can_join: bool,
+    /// Whether users of other servers can be in it.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub federated: bool,
 }
 
 impl Listing {
@@ -60,6 +63,7 @@ impl Listing {
             join_rule: rule.join_rule.unwrap_or(JoinRuleKind::Invite),
             world_readable: history.history_visibility == Some(HistoryVisibility::WorldReadable),
             guest_can_join: guests.guest_access == Some(GuestAccess::CanJoin),
+            federated: create.federate.unwrap_or(true),
         })
     }
 
@@ -83,6 +87,10 @@ impl Listing {
     }
 }
 
+fn yes() -> bool {
+    true
+}
+
 fn content<T: Default + DeserializeOwned>(event: Option<Arc<Pdu>>) -> T {
     event.and_then(|event| event.content_as()).unwrap_or_default()
 }
@@ -91,6 +99,8 @@ fn content<T: Default + DeserializeOwned>(event: Option<Arc<Pdu>>) -> T {
 struct Create {
     #[serde(rename = "type")]
     room_type: Option<RoomType>,
+    #[serde(rename = "m.federate")]
+    federate: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]

@@ -47,6 +47,15 @@ pub async fn find(app: &App, alias: OwnedRoomAliasId) -> Result<Option<OwnedRoom
     app.store.read(read).await
 }
 
+/// The same for other servers: none for a room that their users can't be in.
+pub async fn find_federated(app: &App, alias: OwnedRoomAliasId) -> Result<Option<OwnedRoomId>, StoreError> {
+    let read = move |view: &View<'_>| match view.alias(&alias)? {
+        Some((room, _)) if view.listing(room, &view.room(room)?)?.federated => view.room_id(room).map(Some),
+        _ => Ok(None),
+    };
+    app.store.read(read).await
+}
+
 /// Gives a room another name. Its maker is in the room.
 ///
 /// # Errors

@@ -82,10 +82,11 @@ impl Rig {
     }
 
     /// A server where anybody may register, which reaches others in another way than over the network.
-    pub(crate) async fn through(transport: Arc<dyn Transport>) -> Self {
+    pub(crate) async fn through(transport: Arc<dyn Transport>, configure: impl FnOnce(&mut Config)) -> Self {
         let folder = TempDir::new().unwrap();
         let mut parts = parts(&folder);
         parts.config.registration.mode = RegistrationMode::Open;
+        configure(&mut parts.config);
         Self::serve(App::through(parts, transport), folder).await
     }
 

@@ -12,7 +12,10 @@ use crate::{
         peer::Peer,
         published::{chunk, wanted},
     },
-    service::{App, directory::rooms},
+    service::{
+        App,
+        directory::rooms::{self, Wanted},
+    },
 };
 
 /// `GET /_matrix/federation/v1/publicRooms`
@@ -22,7 +25,7 @@ pub(crate) async fn list(
     request: get_public_rooms::v1::Request,
 ) -> Result<get_public_rooms::v1::Response, Error> {
     let get_public_rooms::v1::Request { limit, since, room_network, .. } = request;
-    let page = rooms::page(&app, wanted(Filter::new(), room_network, since, limit)).await?;
+    let page = rooms::page(&app, federated(wanted(Filter::new(), room_network, since, limit))).await?;
     let mut response = get_public_rooms::v1::Response::new();
     response.chunk = chunk(page.rooms);
     response.total_room_count_estimate = UInt::new(page.total);
@@ -37,10 +40,15 @@ pub(crate) async fn search(
     request: get_public_rooms_filtered::v1::Request,
 ) -> Result<get_public_rooms_filtered::v1::Response, Error> {
     let get_public_rooms_filtered::v1::Request { limit, since, filter, room_network, .. } = request;
-    let page = rooms::page(&app, wanted(filter, room_network, since, limit)).await?;
+    let page = rooms::page(&app, federated(wanted(filter, room_network, since, limit))).await?;
     let mut response = get_public_rooms_filtered::v1::Response::new();
     response.chunk = chunk(page.rooms);
     response.total_room_count_estimate = UInt::new(page.total);
     (response.next_batch, response.prev_batch) = (page.next, page.previous);
     Ok(response)
+}
+
+/// Nobody is told of rooms that can't be joined from there.
+fn federated(wanted: Wanted) -> Wanted {
+    Wanted { federated: true, ..wanted }
 }

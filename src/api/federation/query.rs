@@ -27,7 +27,7 @@ pub(crate) async fn directory(
     _peer: Peer,
     request: get_room_information::v1::Request,
 ) -> Result<get_room_information::v1::Response, Error> {
-    let found = aliases::find(&app, request.room_alias).await?;
+    let found = aliases::find_federated(&app, request.room_alias).await?;
     let room_id = found.ok_or_else(|| Error::not_found("No room has this alias"))?;
     Ok(get_room_information::v1::Response::new(room_id, vec![app.server_name.clone()]))
 }

@@ -84,6 +84,8 @@ pub struct Wanted {
     pub term: Option<String>,
     /// The types of room, none among them for rooms without one; no list: all.
     pub types: Option<Vec<Option<String>>>,
+    /// Only rooms that users of other servers can be in.
+    pub federated: bool,
 }
 
 /// A room as the directory tells it.
@@ -102,7 +104,7 @@ pub struct Page {
     pub next: Option<String>,
     /// Where to go on backwards; none if nothing comes before.
     pub previous: Option<String>,
-    /// How many rooms the whole directory has.
+    /// How many rooms the whole directory has for whoever asks.
     pub total: u64,
 }
 
@@ -120,7 +122,11 @@ pub async fn page(app: &App, wanted: Wanted) -> Result<Page, DirectoryError> {
     }
     let since = wanted.since.as_deref().map(str::parse::<Token>).transpose()?;
     let limit = wanted.limit.unwrap_or(limits::PUBLISHED_ROOMS).clamp(1, limits::PUBLISHED_ROOMS);
-    let search = RoomSearch { texts: texts(&wanted.term.unwrap_or_default()), types: wanted.types };
+    let search = RoomSearch {
+        texts: texts(&wanted.term.unwrap_or_default()),
+        types: wanted.types,
+        federated: wanted.federated,
+    };
     app.store.read(move |view| read(view, since, &search, limit)).await
 }
 
@@ -162,7 +168,7 @@ fn read(
         rooms: rooms.collect::<Result<_, StoreError>>()?,
         next: ends.filter(|_| after).map(|(_, last)| Token::After(last).to_string()),
         previous: ends.filter(|_| before).map(|(first, _)| Token::Before(first).to_string()),
-        total: view.count_published()?,
+        total: view.count_published(search.federated)?,
     })
 }
 

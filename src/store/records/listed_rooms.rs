@@ -35,6 +35,8 @@ pub struct RoomSearch {
     pub texts: Vec<String>,
     /// One of these types; none stands for rooms without one.
     pub types: Option<Vec<Option<String>>>,
+    /// Whether users of other servers must be able to join it.
+    pub federated: bool,
 }
 
 /// A part of the directory, in its order.
@@ -69,10 +71,11 @@ impl View<'_> {
         Ok(self.listed(room)?.unwrap_or_default())
     }
 
-    /// How many rooms the directory tells.
-    pub fn count_published(&self) -> Result<u64, StoreError> {
-        let sql = "SELECT count(*) FROM listed_rooms WHERE published AND joined > 0";
-        Ok(self.sql().prepare_cached(sql)?.query_row([], |row| row.get(0).map(|count: i64| count as u64))?)
+    /// How many rooms the directory tells, or tells other servers.
+    pub fn count_published(&self, federated: bool) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM listed_rooms WHERE published AND joined > 0 AND federated >= ?1";
+        let count = |row: &rusqlite::Row<'_>| row.get(0).map(|count: i64| count as u64);
+        Ok(self.sql().prepare_cached(sql)?.query_row([federated], count)?)
     }
 
     /// Published rooms that somebody is in, behind a place in the directory.
@@ -138,6 +141,9 @@ impl View<'_> {
             sql.push_str(" AND coalesce(type, '') IN (SELECT coalesce(value, '') FROM json_each(?))");
             values.push(serde_json::to_string(types).expect("texts have a JSON").into());
         }
+        if search.federated {
+            sql.push_str(" AND federated");
+        }
         sql.push_str(&format!(" ORDER BY joined {order}, room {order}"));
 
         let mut statement = self.sql().prepare_cached(&sql)?;
@@ -165,15 +171,16 @@ impl Transaction<'_> {
         aliases: &[String],
     ) -> Result<(), StoreError> {
         let ListedRoom { room, joined, listing } = listed;
-        let sql = "INSERT INTO listed_rooms (room, published, open, joined, type, text, listing)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        let sql = "INSERT INTO listed_rooms (room, published, open, joined, type, text, listing, federated)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                    ON CONFLICT DO UPDATE SET published = excluded.published, open = excluded.open,
                        joined = excluded.joined, type = excluded.type, text = excluded.text,
-                       listing = excluded.listing";
+                       listing = excluded.listing, federated = excluded.federated";
         let room_type = listing.room_type.as_ref().map(|kind| kind.as_str());
         let json = serde_json::to_string(listing).expect("a listing has a JSON");
         let text = text(listing, aliases);
-        let row: [&dyn ToSql; 7] = [room, &published, &listing.is_open(), joined, &room_type, &text, &json];
+        let (open, federated) = (listing.is_open(), listing.federated);
+        let row: [&dyn ToSql; 8] = [room, &published, &open, joined, &room_type, &text, &json, &federated];
         self.sql().prepare_cached(sql)?.execute(row)?;
         Ok(())
     }

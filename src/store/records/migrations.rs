@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0012_keys.sql"),
     include_str!("migrations/0013_relations.sql"),
     include_str!("migrations/0014_server_keys.sql"),
+    include_str!("migrations/0015_federated_rooms.sql"),
 ];
 
 /// Brings the database up to date.

@@ -262,7 +262,12 @@ async fn an_older_store_is_searched_as_well() {
     let before = tables();
     assert_eq!(before.len(), 2 + 4 + 70 * 3 + 1);
     sql.execute_batch("DROP TABLE user_words; DROP TABLE listed_rooms").unwrap();
-    sql.execute_batch(include_str!("../../../src/store/records/migrations/0011_directory.sql")).unwrap();
+    for migration in [
+        include_str!("../../../src/store/records/migrations/0011_directory.sql"),
+        include_str!("../../../src/store/records/migrations/0015_federated_rooms.sql"),
+    ] {
+        sql.execute_batch(migration).unwrap();
+    }
     assert!(tables().is_empty());
     assert_eq!(found(&rig, &seeker, "oppen").await, "");
     rig.app.fill_directories().await.unwrap();

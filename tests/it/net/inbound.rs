@@ -6,7 +6,10 @@ use std::sync::Arc;
 use http::HeaderValue;
 use ruma::ServerName;
 use serde_json::{Value, json};
-use tayberry::net::x_matrix::{Signable, sign};
+use tayberry::{
+    config::Config,
+    net::x_matrix::{Signable, sign},
+};
 
 use super::{HOUR, Memory, document, pair, public};
 use crate::{
@@ -23,8 +26,12 @@ struct Asked {
 
 impl Asked {
     async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(configure: impl FnOnce(&mut Config)) -> Self {
         let memory = Memory::default();
-        let rig = Rig::through(Arc::new(memory.clone())).await;
+        let rig = Rig::through(Arc::new(memory.clone()), configure).await;
         let old = json!({"ed25519:old": {"key": public(3), "expired_ts": 1_000}});
         let keys = document("a", 1, rig.app.clock.now().plus(HOUR), old);
         memory.0.lock().unwrap().answer = Some(keys.to_string());
@@ -95,6 +102,34 @@ async fn nobody_is_asked_for_keys_for_what_is_not_for_this_server() {
         assert_eq!(reply.error(), (401, "M_UNAUTHORIZED"));
     }
     assert!(asked.memory.0.lock().unwrap().asked.is_empty());
+}
+
+#[tokio::test]
+async fn without_federation_nobody_is_answered_nor_asked() {
+    let asked = Asked::with(|config| config.federation.enabled = false).await;
+    assert_eq!(asked.ask("GET", PROFILE, Value::Null).await.error(), (403, "M_FORBIDDEN"));
+    assert_eq!(asked.ask("GET", "/_matrix/federation/v1/nothing", Value::Null).await.status, 404);
+    assert!(asked.memory.0.lock().unwrap().asked.is_empty());
+}
+
+// RULES R21
+#[tokio::test]
+async fn rooms_that_others_cannot_join_are_not_told_to_them() {
+    let asked = Asked::new().await;
+    let anna = asked.rig.register("anna").await;
+    let room = json!({
+        "room_alias_name": "tea", "visibility": "public", "creation_content": {"m.federate": false},
+    });
+    create(&asked.rig, &anna, room).await;
+    for (method, body) in [("GET", Value::Null), ("POST", json!({}))] {
+        let told = asked.ask(method, "/_matrix/federation/v1/publicRooms", body).await.ok();
+        assert_eq!((&told["chunk"], &told["total_room_count_estimate"]), (&json!([]), &json!(0)));
+    }
+    let path = "/_matrix/federation/v1/query/directory?room_alias=%23tea:example.org";
+    assert_eq!(asked.ask("GET", path, Value::Null).await.error(), (404, "M_NOT_FOUND"));
+    let own = asked.rig.get("/_matrix/client/v3/publicRooms").await.ok();
+    assert_eq!(own["total_room_count_estimate"], 1);
+    asked.rig.get("/_matrix/client/v3/directory/room/%23tea:example.org").await.ok();
 }
 
 #[tokio::test]
