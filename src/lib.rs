@@ -65,6 +65,13 @@
 //! | finds rooms and people | [`directory`](service::directory), [`aliases`](service::aliases) |
 //! | sends files and pictures | [`media`](service::media) |
 //!
+//! | what another server does | use case |
+//! | --- | --- |
+//! | asks who this one is, and proves who asks | [`server_keys`](service::server_keys): this server's keys, and others' as they are fetched and kept; [`api::peer`] is the caller that has proved it |
+//! | asks of people, names and rooms | the same use cases as a client, in [`api::federation`], for what belongs to this server |
+//!
+//! The way out, to other servers and whatever else is asked elsewhere, is [`net`] alone.
+//!
 //! The operator's commands are [`operator`](service::operator), the same on a running server and on a stopped one, and
 //! [`moderation`](service::moderation) is what an administrator may do over HTTP. What a client may take is bounded in
 //! [`http`]: what it holds by `clients`, how much of it and of its user is worked on at once by

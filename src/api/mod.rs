@@ -12,12 +12,12 @@ mod content;
 mod custom;
 pub mod endpoint;
 pub mod error;
-mod federation;
+pub mod federation;
 mod file;
 mod keys;
 #[cfg(feature = "test-panic")]
 mod panic;
-mod peer;
+pub mod peer;
 mod published;
 mod unstable;
 mod written;

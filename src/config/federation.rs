@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::section::section;
 
 section! {
-    /// How this server meets others. It doesn't yet but to publish its keys, and to fetch theirs.
+    /// How this server meets others. It answers what they ask of its keys, its users and its room directory, and finds
+    /// them and their keys. That rooms are shared with them doesn't work yet.
     pub struct Federation {
         /// Whether this server speaks to others at all.
         enabled: bool = true,

@@ -24,7 +24,7 @@ pub enum ServerKeyError {
     Store(#[from] StoreError),
 }
 
-/// This server's keys, signed.
+/// This server's keys, signed. There are no old ones: the signing key is made once and stays.
 ///
 /// # Errors
 /// They can't be signed.
