@@ -3,6 +3,7 @@
 //! It asks a [`graph::Graph`] for what it needs to know and answers with decisions; it never fetches and never
 //! writes. <https://spec.matrix.org/v1.19/rooms/>
 
+pub mod acl;
 pub mod advance;
 pub mod auth;
 pub mod build;
