@@ -31,6 +31,8 @@ number! {
     RoomNumber(u32);
     /// A user, local or remote, who sent or is the state key of an event.
     UserNumber(u32);
+    /// A server whose users are or were anything to a room.
+    ServerNumber(u32);
     /// A stay of a device: one that is deleted and logs in again under the same id has another number.
     DeviceNumber(u64);
     /// A row of the content repository. What is deleted leaves its number unused.

@@ -14,7 +14,7 @@ pub enum Table {
     Timeline = 3,
     /// room -> version, extremities, state, counters.
     Rooms = 4,
-    /// Rooms and users, interned both ways; aliases, both ways.
+    /// Rooms, users and servers, interned both ways; aliases, both ways.
     Names = 5,
     /// A room's pairs of type and state key, interned both ways; redactions that wait for their target.
     Keys = 6,
@@ -28,11 +28,13 @@ pub enum Table {
     Relations = 10,
     /// (room, anchor, sub) -> number of an event in a thread, and hash of the thread's root.
     Threads = 11,
+    /// (room, server, membership, user), for what concerns the users of one server.
+    Servers = 12,
 }
 
 impl Table {
     /// Every table, in the order of the discriminants.
-    pub(in crate::store) const ALL: [Self; 12] = [
+    pub(in crate::store) const ALL: [Self; 13] = [
         Self::Meta,
         Self::Events,
         Self::Ids,
@@ -45,6 +47,7 @@ impl Table {
         Self::Members,
         Self::Relations,
         Self::Threads,
+        Self::Servers,
     ];
 
     /// Its name in LMDB and in messages.
@@ -62,6 +65,7 @@ impl Table {
             Self::Members => "members",
             Self::Relations => "relations",
             Self::Threads => "threads",
+            Self::Servers => "servers",
         }
     }
 

@@ -22,11 +22,12 @@ use super::{
     names::KEY_BY_NUMBER,
     part,
     relation::INDEX_RELATIONS,
+    servers::INDEX_SERVERS,
     timeline,
     trie::{Node, Nodes},
 };
 use crate::{
-    base::ids::{EventNumber, KeyNumber, Position, RoomNumber, StateRoot, UserNumber},
+    base::ids::{EventNumber, KeyNumber, Position, RoomNumber, ServerNumber, StateRoot, UserNumber},
     store::{StoreError, Table, View},
 };
 
@@ -81,7 +82,7 @@ impl View<'_> {
 /// How an entry is checked.
 type CheckEntry = fn(&mut Check<'_, '_>, At<'_>, &[u8]) -> Result<(), StoreError>;
 
-const CHECKS: [(Table, CheckEntry); 10] = [
+const CHECKS: [(Table, CheckEntry); 11] = [
     (Table::Events, |check, at, value| check.logged(at, value)),
     (Table::Timeline, |check, at, value| check.timeline(at, value)),
     (Table::Rooms, |check, at, value| check.room(at, value)),
@@ -92,6 +93,7 @@ const CHECKS: [(Table, CheckEntry); 10] = [
     (Table::States, |check, at, value| check.node(at, value)),
     (Table::Relations, |check, at, value| check.relation(at, value)),
     (Table::Threads, |check, at, value| check.relation(at, value)),
+    (Table::Servers, |check, at, value| check.member_of_server(at, value)),
 ];
 
 struct Check<'v, 'r> {
@@ -274,6 +276,9 @@ impl Check<'_, '_> {
         let Some(stay) = view.stay(user, room)? else { return Ok(()) };
         let listed = view.is_member(room, stay.membership, user)?;
         self.expect(at, listed, "the room's members do not have it");
+        let listed = view.is_member_of_server(room, stay.membership, user)?;
+        let unfinished = !listed && view.first_task(INDEX_SERVERS)?.is_some();
+        self.expect(at, listed || unfinished, "the members of its server do not have it");
         let id = view.user_id(user)?;
         let set = view.state_event(room, view.room(room)?.state, "m.room.member", id.as_str())?;
         let left = set.is_none() && stay.membership == Membership::Leave;
@@ -287,6 +292,19 @@ impl Check<'_, '_> {
         let stay = self.view.stay(UserNumber::from_be_bytes(number(at, 5)?), room)?;
         let code_of_stay = stay.map(|stay| stay.membership.code());
         self.expect(at, code_of_stay == Some(code), "the user's stays do not have it");
+        Ok(())
+    }
+
+    fn member_of_server(&mut self, at: At<'_>, value: &[u8]) -> Result<(), StoreError> {
+        sound(at, open_v1(value, |_| Ok(())))?;
+        let (room, [code]) = (RoomNumber::from_be_bytes(number(at, 0)?), number(at, 8)?);
+        let server = self.view.name_of_server(ServerNumber::from_be_bytes(number(at, 4)?))?;
+        let user = UserNumber::from_be_bytes(number(at, 9)?);
+        let is_of = self.view.user_id(user)?.server_name() == server;
+        let membership = Membership::from_code(code);
+        let is_member =
+            membership.map_or(Ok(false), |membership| self.view.is_member(room, membership, user));
+        self.expect(at, is_of && is_member?, "the room's members do not have it, or it is of another server");
         Ok(())
     }
 
@@ -388,7 +406,7 @@ mod tests {
         rig
     }
 
-    const TABLES: [Table; 10] = [
+    const TABLES: [Table; 11] = [
         Table::Events,
         Table::Timeline,
         Table::Rooms,
@@ -399,6 +417,7 @@ mod tests {
         Table::Members,
         Table::Relations,
         Table::Threads,
+        Table::Servers,
     ];
 
     #[test]

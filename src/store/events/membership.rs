@@ -197,6 +197,7 @@ impl Transaction<'_> {
         if let Some(count) = record.count(membership) {
             *count += 1;
         }
+        self.put_member_of_server(room, user, before, membership)?;
         self.touch(Topic::User(user));
         Ok(())
     }

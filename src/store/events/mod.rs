@@ -18,6 +18,7 @@ mod membership;
 mod names;
 mod relation;
 mod room;
+mod servers;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub use membership::{Membership, Stay};
 pub use names::KeyName;
 pub use relation::{Child, INDEX_RELATIONS, Parent, Relation, RelationKind};
 pub use room::RoomRecord;
+pub use servers::INDEX_SERVERS;
 pub use timeline::{Item, Place};
 
 use std::ops::Bound;

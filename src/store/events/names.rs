@@ -1,9 +1,9 @@
-//! Names and the short numbers that stand for them: rooms and users everywhere, keys of state within a room.
+//! Names and the short numbers that stand for them: rooms, users and servers everywhere, keys of state within a room.
 //!
 //! A number is the next one after the highest given; a user's and a key's name never go, and of a purged room a
 //! number without a name stays behind, so none is given twice.
 
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
 
 use super::{
     codec::{Damaged, Reader, seal},
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     base::{
-        ids::{KeyNumber, RoomNumber, UserNumber},
+        ids::{KeyNumber, RoomNumber, ServerNumber, UserNumber},
         limits,
     },
     store::{StoreError, Table, Transaction, View},
@@ -30,6 +30,8 @@ pub struct KeyName {
 const ROOM: (u8, u8) = (b'r', b'R');
 /// Before the name of a user, and before its number.
 const USER: (u8, u8) = (b'u', b'U');
+/// Before the name of a server, and before its number.
+const SERVER: (u8, u8) = (b's', b'S');
 
 impl View<'_> {
     /// The number of a room that this server knows.
@@ -52,6 +54,16 @@ impl View<'_> {
         self.name(USER.1, user.0, |name| OwnedUserId::try_from(name).map_err(|_| Damaged))
     }
 
+    /// The number of a server whose users ever were anything in a room.
+    pub fn server_number(&self, name: &ServerName) -> Result<Option<ServerNumber>, StoreError> {
+        Ok(self.number(SERVER.0, name.as_str())?.map(ServerNumber))
+    }
+
+    /// The name of a server.
+    pub fn name_of_server(&self, server: ServerNumber) -> Result<OwnedServerName, StoreError> {
+        self.name(SERVER.1, server.0, |name| OwnedServerName::try_from(name).map_err(|_| Damaged))
+    }
+
     /// The number of a type and state key in a room; none if no event of the room had them.
     pub fn key_number(
         &self,
@@ -72,7 +84,7 @@ impl View<'_> {
     /// Whether an entry of the table of names has its counterpart: a name its number, a number its name.
     pub(super) fn name_is_paired(&self, key: &[u8]) -> Result<bool, StoreError> {
         let Some((prefix, rest)) = key.split_first() else { return Ok(false) };
-        for (names, numbers) in [ROOM, USER] {
+        for (names, numbers) in [ROOM, USER, SERVER] {
             if *prefix == names {
                 let Ok(name) = str::from_utf8(rest) else { return Ok(false) };
                 let Some(number) = self.number(names, name)? else { return Ok(false) };
@@ -122,6 +134,14 @@ impl Transaction<'_> {
         match self.user_number(id)? {
             Some(number) => Ok(number),
             None => self.give_number(USER, id.as_str()).map(UserNumber),
+        }
+    }
+
+    /// The number of a server, given now if it has none.
+    pub(super) fn intern_server(&mut self, name: &ServerName) -> Result<ServerNumber, StoreError> {
+        match self.server_number(name)? {
+            Some(number) => Ok(number),
+            None => self.give_number(SERVER, name.as_str()).map(ServerNumber),
         }
     }
 

@@ -141,6 +141,12 @@ impl View<'_> {
         Ok(statement.query_map([since], |row| row.get(0))?.collect::<Result<_, _>>()?)
     }
 
+    /// When something changed last of a user's keys that everybody may see; none if they never had any.
+    pub fn keys_changed_at(&self, user: UserNumber) -> Result<Option<Position>, StoreError> {
+        let sql = "SELECT position FROM key_changes WHERE user = ?1";
+        Ok(self.sql().prepare_cached(sql)?.query_row([user], |row| row.get(0)).optional()?)
+    }
+
     /// The users of whom `signer` signed keys after `since`.
     pub fn signed_since(&self, signer: UserNumber, since: Position) -> Result<Vec<UserNumber>, StoreError> {
         let sql = "SELECT DISTINCT user FROM key_signatures WHERE signer = ?1 AND position > ?2";

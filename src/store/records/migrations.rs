@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0013_relations.sql"),
     include_str!("migrations/0014_server_keys.sql"),
     include_str!("migrations/0015_federated_rooms.sql"),
+    include_str!("migrations/0016_servers.sql"),
 ];
 
 /// Brings the database up to date.
