@@ -246,7 +246,7 @@ mod tests {
             let hash = ruma::signatures::reference_hash(&theirs, world.version.rules()).unwrap();
             prop_assert_eq!(reference_hash(&ours, world.version).unwrap(), hash);
             prop_assert_eq!(verify_event(&world.keys, &theirs, world.version.rules()).unwrap(), Verified::All);
-            prop_assert!(sign::check(&ours, &world.keys, world.version).is_ok());
+            prop_assert!(sign::check(&ours, &world.keys, world.version, None).is_ok());
         }
 
         #[test]

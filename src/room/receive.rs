@@ -6,7 +6,7 @@
 //! <https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu>
 
 use ruma::{
-    OwnedEventId,
+    OwnedEventId, ServerName,
     events::{StateEventType, TimelineEventType},
     serde::{Base64, base64::Standard},
     signatures::{PublicKeyMap, VerificationError},
@@ -80,6 +80,21 @@ pub fn verify(object: impl Into<Object>, keys: &PublicKeyMap, version: Version) 
     Ok(pdu)
 }
 
+/// The same for an event that a server is asked to sign, whose own signature it doesn't need yet.
+///
+/// # Errors
+/// The event is to be dropped.
+pub fn verify_to_sign(
+    object: impl Into<Object>,
+    keys: &PublicKeyMap,
+    version: Version,
+    server: &ServerName,
+) -> Result<Pdu, Dropped> {
+    let pdu = verify_but(object.into(), keys, version, Some(server))?;
+    pdu.check_counts()?;
+    Ok(pdu)
+}
+
 /// The same for what answers a request for history: there an event may name more others than it could today, since it
 /// was accepted once. Such an event is stored and shown, and never judged.
 /// <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1backfillroomid>
@@ -91,12 +106,20 @@ pub fn verify_backfilled(
     keys: &PublicKeyMap,
     version: Version,
 ) -> Result<Pdu, Dropped> {
-    let mut object = object.into();
+    verify_but(object.into(), keys, version, None)
+}
+
+fn verify_but(
+    mut object: Object,
+    keys: &PublicKeyMap,
+    version: Version,
+    but: Option<&ServerName>,
+) -> Result<Pdu, Dropped> {
     object.edit(|fields| fields.remove("unsigned"));
     let pdu = Pdu::parse(&object, version)?;
     let claimed = object.get("hashes").and_then(|hashes| hashes.as_object()?.get("sha256")?.as_str());
     let claimed = claimed.ok_or(FormatError::Field("hashes"))?.to_owned();
-    sign::check(&object, keys, version)?;
+    sign::check(&object, keys, version, but)?;
     let hash = hash::content_hash(&object)?;
     if Base64::<Standard>::parse(claimed).is_ok_and(|claimed| claimed.as_bytes() == hash) {
         return Ok(pdu);

@@ -125,15 +125,20 @@ pub fn signers(
     Ok(servers)
 }
 
-/// Checks that each of those servers signed the event. Keys that are unknown are skipped; of those that are known,
-/// every signature must be right.
+/// Checks that each of those servers but one that has yet to do so signed the event. Keys that are unknown are skipped;
+/// of those that are known, every signature must be right.
 ///
 /// # Errors
 /// One did not; the event is dropped.
-pub(super) fn check(object: &Object, keys: &PublicKeyMap, version: Version) -> Result<(), Dropped> {
+pub(super) fn check(
+    object: &Object,
+    keys: &PublicKeyMap,
+    version: Version,
+    but: Option<&ServerName>,
+) -> Result<(), Dropped> {
     let text = signed_text(object, version)?;
     let signatures = object.get("signatures").and_then(CanonicalJsonValue::as_object);
-    for server in signers(object, version)? {
+    for server in signers(object, version)?.into_iter().filter(|server| but != Some(server)) {
         let server = server.as_str();
         let of_server = signatures
             .and_then(|signatures| signatures.get(server)?.as_object())

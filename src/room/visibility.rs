@@ -139,6 +139,73 @@ impl<'g, G: Graph> Eyes<'g, G> {
     }
 }
 
+/// Judges what one server may see of a room that users of it are in: what any of them may have seen.
+///
+/// Who asks as a server is not told what those saw who are in the room no more, but for what all members may see.
+pub struct ServerEyes<'g, G> {
+    graph: &'g G,
+    /// Those of its users who are or were anything to the room, as far as they are looked at.
+    users: Vec<OwnedUserId>,
+    seen: RefCell<HashMap<StateRoot, bool>>,
+}
+
+impl<'g, G: Graph> ServerEyes<'g, G> {
+    /// The eyes of a server with these users on a room.
+    pub fn new(graph: &'g G, users: Vec<OwnedUserId>) -> Self {
+        Self { graph, users, seen: RefCell::default() }
+    }
+
+    /// Whether the server may see all of an event, and not just what a redaction would leave.
+    ///
+    /// # Errors
+    /// A look-up failed.
+    pub fn sees(&self, number: EventNumber) -> Result<bool, G::Error> {
+        let Some(root) = self.graph.state_before(number)? else { return Ok(false) };
+        let before = State::stored(root);
+        let known = self.seen.borrow().get(&root).copied();
+        let seen = match known {
+            Some(seen) => seen,
+            None => self.allowed(&visibility(&before, self.graph)?, &before)?,
+        };
+        self.seen.borrow_mut().insert(root, seen);
+        if seen {
+            return Ok(true);
+        }
+        // What changes who may see is seen on either side of the change.
+        let pdu = self.graph.event(number)?;
+        let Some(key) = pdu.key() else { return Ok(false) };
+        let changes = match &key.0 {
+            StateEventType::RoomHistoryVisibility => key.1.is_empty(),
+            StateEventType::RoomMember => self.users.iter().any(|user| user.as_str() == key.1),
+            _ => false,
+        };
+        if !changes {
+            return Ok(false);
+        }
+        let mut after = before;
+        after.set(key, number);
+        self.allowed(&visibility(&after, self.graph)?, &after)
+    }
+
+    fn allowed(&self, visibility: &HistoryVisibility, state: &State) -> Result<bool, G::Error> {
+        let suffices = |membership: &MembershipState| match visibility {
+            HistoryVisibility::Invited => {
+                matches!(membership, MembershipState::Join | MembershipState::Invite)
+            }
+            _ => *membership == MembershipState::Join,
+        };
+        if matches!(visibility, HistoryVisibility::WorldReadable | HistoryVisibility::Shared) {
+            return Ok(true);
+        }
+        for user in &self.users {
+            if suffices(&membership(user, state, self.graph)?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
 /// Whether a state lets everybody read it.
 pub fn is_world_readable<G: Graph>(state: &State, graph: &G) -> Result<bool, G::Error> {
     Ok(visibility(state, graph)? == HistoryVisibility::WorldReadable)
@@ -225,6 +292,36 @@ mod tests {
         let user = <&UserId>::try_from(user).unwrap();
         let number = world.number(id).unwrap().unwrap();
         Eyes::new(world, user).event(number, Tie::Member { joined_later }).unwrap().is_some()
+    }
+
+    // RULES R31
+    #[test]
+    fn a_server_sees_what_any_of_its_users_could_see_then() {
+        let sees = |world: &World, id: &OwnedEventId, users: &[&str]| {
+            let users = users.iter().map(|user| OwnedUserId::try_from(*user).unwrap()).collect();
+            let number = world.number(id).unwrap().unwrap();
+            ServerEyes::new(world, users).sees(number).unwrap()
+        };
+        for (visibility, memberships) in [
+            (Some("world_readable"), &["join", "left", "invite", "ban", "none"][..]),
+            (Some("shared"), &["join", "left", "invite", "ban", "none"]),
+            (Some("invited"), &["join", "invite"]),
+            (Some("joined"), &["join"]),
+            (None, &["join", "left", "invite", "ban", "none"]),
+        ] {
+            for membership in ["join", "left", "invite", "ban", "none"] {
+                let (world, message) = scene(visibility, membership);
+                let expected = memberships.contains(&membership);
+                let users = ["@nobody:one.example", DAVE];
+                assert_eq!(sees(&world, &message, &users), expected, "{visibility:?} {membership}");
+            }
+        }
+        let (mut world, last) = scene(Some("joined"), "none");
+        let join = world.accept(DAVE, &[&last], "m.room.member", Some(DAVE), json!({ "membership": "join" }));
+        assert!(sees(&world, &join, &[DAVE]) && !sees(&world, &join, &["@nobody:one.example"]));
+        let outlier = world.make(ALICE, &[&join], "m.room.message", None, json!({}));
+        world.outlier(&outlier);
+        assert!(!sees(&world, &world.id_of(&outlier), &[DAVE]));
     }
 
     #[test]
