@@ -68,7 +68,8 @@
 //! | what another server does | use case |
 //! | --- | --- |
 //! | asks who this one is, and proves who asks | [`server_keys`](service::server_keys): this server's keys, and others' as they are fetched and kept; [`api::peer`] is the caller that has proved it |
-//! | asks of people, names and rooms | the same use cases as a client, in [`api::federation`], for what belongs to this server |
+//! | brings its users into rooms, asks what a room is and was | [`federation`](service::federation), of what [`ingest`](service::write::ingest) takes |
+//! | asks of people, names and the directory | the same use cases as a client, in [`api::federation`], for what belongs to this server |
 //!
 //! The way out, to other servers and whatever else is asked elsewhere, is [`net`] alone.
 //!

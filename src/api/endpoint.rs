@@ -105,6 +105,18 @@ impl Routes {
         endpoint
     }
 
+    /// The same for a handler of a whole request.
+    pub fn add_written_whole<F, Fut, C, Q>(&mut self, handler: F) -> &mut Endpoint
+    where
+        F: Fn(App, C, Q) -> Fut + Copy + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response<Body>, Error>> + Send + 'static,
+        C: Caller<Q::Authentication>,
+        Q: IncomingRequest + Send + 'static,
+    {
+        let handler = Whole { handler, types: PhantomData::<fn(C, Q)> };
+        self.push::<Q>(Reading::Whole(limits::BODY_BYTES), Box::new(handler))
+    }
+
     /// Adds a handler of streams: what it sees of the request is parsed without the body, what it answers is sent as it
     /// comes.
     pub fn add_streamed<F, Fut, C, Q>(&mut self, handler: F) -> &mut Endpoint
@@ -185,6 +197,36 @@ where
                 run: Box::new(move |app, request, arguments| {
                     match caller.prove(&app, &request).and_then(|()| parse::<Q>(request, &arguments)) {
                         Ok(request) => Box::pin(async move { respond(handler(app, caller, request).await?) }),
+                        Err(error) => refuse(error),
+                    }
+                }),
+            })
+        })
+    }
+}
+
+/// A handler of a whole JSON request that writes its answer itself.
+struct Whole<F, C, Q> {
+    handler: F,
+    types: PhantomData<fn(C, Q)>,
+}
+
+impl<F, Fut, C, Q> Handler for Whole<F, C, Q>
+where
+    F: Fn(App, C, Q) -> Fut + Copy + Send + Sync + 'static,
+    Fut: Future<Output = Result<Response<Body>, Error>> + Send + 'static,
+    C: Caller<Q::Authentication>,
+    Q: IncomingRequest + Send + 'static,
+{
+    fn admit<'a>(&'a self, app: &'a App, head: &'a Request<()>) -> Boxed<'a, Result<Admitted, Error>> {
+        Box::pin(async move {
+            let caller = C::identify(app, head).await?;
+            let handler = self.handler;
+            Ok(Admitted {
+                user_id: caller.user_id().map(ToOwned::to_owned),
+                run: Box::new(move |app, request, arguments| {
+                    match caller.prove(&app, &request).and_then(|()| parse::<Q>(request, &arguments)) {
+                        Ok(request) => Box::pin(handler(app, caller, request)),
                         Err(error) => refuse(error),
                     }
                 }),

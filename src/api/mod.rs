@@ -17,6 +17,7 @@ mod file;
 mod keys;
 #[cfg(feature = "test-panic")]
 mod panic;
+mod pdus;
 pub mod peer;
 mod published;
 mod unstable;

@@ -2,7 +2,10 @@
 //! <https://spec.matrix.org/v1.19/server-server-api/#request-authentication>
 
 use http::{Request, StatusCode, header::AUTHORIZATION};
-use ruma::api::{error::ErrorKind, federation::authentication::ServerSignatures};
+use ruma::{
+    OwnedServerName,
+    api::{error::ErrorKind, federation::authentication::ServerSignatures},
+};
 
 use super::{Error, Inbound, caller::Caller};
 use crate::{
@@ -18,6 +21,13 @@ use crate::{
 pub(crate) struct Peer {
     proof: XMatrix,
     key: StoredServerKey,
+}
+
+impl Peer {
+    /// The name of the server.
+    pub(crate) fn server(&self) -> OwnedServerName {
+        self.proof.origin.clone()
+    }
 }
 
 impl Caller<ServerSignatures> for Peer {

@@ -462,6 +462,20 @@ pub const SERVER_KEYS_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60)
 pub const SERVER_KEYS: usize = 64;
 /// A server is asked for its keys at most once in so long, whether it told them or not.
 pub const SERVER_KEYS_PAUSE: Duration = Duration::from_secs(60);
+/// Events whose permissions one step of gathering an auth chain follows.
+pub const CHAIN_STEP: usize = 10_000;
+/// Events of an auth chain that another server is told, which are gathered one chain at a time: each takes some 16 bytes.
+pub const AUTH_CHAIN: usize = 1 << 20;
+/// Servers that are told to be in a room.
+pub const SERVERS_TOLD: usize = 10_000;
+/// Users of one server who are looked at to find out what it may see of a room.
+pub const SERVER_USERS: usize = 1_000;
+/// Past events that another server gets at once, whatever it asks for: of those that it asks back from, and of those that
+/// it misses between some.
+pub const BACKFILLED: usize = 100;
+pub const MISSING_EVENTS: usize = 20;
+/// Signatures of one server on an event that are looked at.
+pub const SIGNATURES: usize = 8;
 /// Servers of which is remembered that they were asked.
 pub const SERVER_KEY_FETCHES: usize = 1_024;
 /// Hosts of which is kept to whom they delegate, or that they don't.

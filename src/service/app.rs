@@ -59,6 +59,8 @@ pub struct Shared {
     /// Whom each OpenID token stands for.
     pub(super) openid_tokens: Expiring<UserNumber>,
     pub(super) lanes: Lanes,
+    /// A permit to gather an auth chain.
+    pub(super) chains: Semaphore,
     pub(super) rounds: Notify,
     pub(super) heard: Count,
     pub(super) typing: Typing,
@@ -95,6 +97,7 @@ impl App {
             log_in_tokens: Expiring::new(limits::LOG_IN_TOKENS, limits::LOG_IN_TOKEN_LIFETIME),
             openid_tokens: Expiring::new(limits::OPENID_TOKENS, limits::OPENID_TOKEN_LIFETIME),
             lanes: Lanes::default(),
+            chains: Semaphore::new(1),
             rounds: Notify::new(),
             heard: Count::new(parts.clock.now()),
             typing: Typing::default(),

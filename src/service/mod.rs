@@ -6,6 +6,7 @@ pub mod aliases;
 pub mod app;
 pub mod devices;
 pub mod directory;
+pub mod federation;
 pub mod filters;
 pub mod heard;
 pub mod ignored;

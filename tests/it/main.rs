@@ -7,6 +7,7 @@ mod coverage;
 mod crash;
 mod directory;
 mod encryption;
+mod federation;
 mod floods;
 mod http;
 mod log;

@@ -1,10 +1,13 @@
 //! The server-server API: one file an endpoint or tight group, one line each in [`routes`].
 //! <https://spec.matrix.org/v1.19/server-server-api/>
 
+mod history;
 mod keys;
+mod membership;
 mod openid;
 mod public_rooms;
 mod query;
+mod state;
 mod user_keys;
 mod version;
 
@@ -12,13 +15,27 @@ use super::Routes;
 
 /// Adds the endpoints of the server-server API.
 pub(crate) fn routes(routes: &mut Routes) {
+    routes.add(history::event);
+    routes.add(history::event_at);
+    routes.add(history::backfill);
+    routes.add(history::missing);
     routes.add(keys::server);
+    routes.add(membership::make_join);
+    routes.add(membership::make_knock);
+    routes.add(membership::make_leave);
+    routes.add_written_whole(membership::send_join);
+    routes.add(membership::send_knock);
+    routes.add(membership::send_leave);
     routes.add(openid::user_info);
     routes.add(public_rooms::list);
     routes.add(public_rooms::search);
     routes.add(query::directory);
     routes.add(query::profile);
+    routes.add_written(state::state);
+    routes.add_written(state::state_ids);
+    routes.add_written(state::event_auth);
     routes.add(user_keys::claim);
+    routes.add(user_keys::devices);
     routes.add(user_keys::query);
     routes.add(version::version);
 }

@@ -14,7 +14,7 @@ pub use self::{
         SignatureFailure, SignedKeys, SigningKeys, Upload, Verified, check_own, keep, prepare, sign, store,
         verify,
     },
-    query::{Claims, Found, claim, query},
+    query::{Claims, Found, claim, of_user, query},
     upload::{Counts, Uploaded, counts, unused_fallback_keys, upload},
 };
 use crate::store::StoreError;

@@ -9,7 +9,10 @@ use super::{
     signed::Signed,
 };
 use crate::{
-    base::{ids::UserNumber, limits},
+    base::{
+        ids::{Position, UserNumber},
+        limits,
+    },
     service::{App, localpart},
     store::{OneTimeKey, StoreError, View},
 };
@@ -51,6 +54,22 @@ pub async fn query(
             Ok(found)
         })
         .await
+}
+
+/// The keys of a local user as everybody is told them, and when they changed last; none if there is no such user.
+pub async fn of_user(app: &App, user_id: &UserId) -> Result<Option<(Position, Found)>, StoreError> {
+    let Some(localpart) = localpart::of_local_user(user_id, &app.server_name).map(str::to_owned) else {
+        return Ok(None);
+    };
+    let user_id = user_id.to_owned();
+    let read = move |view: &View<'_>| {
+        let Some(account) = view.account(&localpart)? else { return Ok(None) };
+        let mut found = Found::default();
+        found.add(view, None, (account.number, &user_id), &[])?;
+        let changed_at = view.keys_changed_at(account.number)?.unwrap_or_default();
+        Ok(Some((changed_at, found)))
+    };
+    app.store.read(read).await
 }
 
 impl Found {

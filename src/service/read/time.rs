@@ -18,13 +18,13 @@ use super::{
 use crate::{
     base::{
         clock::Timestamp,
-        ids::{EventNumber, Position},
+        ids::{EventNumber, Position, RoomNumber},
         limits,
     },
     room::visibility::VisibleEvent,
     service::App,
     store::{
-        StoreError,
+        StoreError, View,
         events::{Item, Place},
     },
 };
@@ -51,6 +51,40 @@ pub async fn event_at(
     .await
 }
 
+/// The event of a room that is nearest to a time in that sense, of those that `sees` lets pass: for another server.
+///
+/// # Errors
+/// The store failed.
+pub(in crate::service) fn nearest_seen(
+    view: &View<'_>,
+    (room, until): (RoomNumber, Position),
+    (time, direction): (Timestamp, Direction),
+    sees: impl Fn(EventNumber) -> Result<bool, StoreError>,
+) -> Result<Option<EventNumber>, StoreError> {
+    let times = Seen { view, room, until, sees };
+    Search { times: &times, time, direction }.nearest(until, None)
+}
+
+/// A timeline up to a position, as somebody sees it who is no user.
+struct Seen<'v, F> {
+    view: &'v View<'v>,
+    room: RoomNumber,
+    until: Position,
+    sees: F,
+}
+
+impl<F: Fn(EventNumber) -> Result<bool, StoreError>> Times for Seen<'_, F> {
+    type Event = EventNumber;
+
+    fn events(&self, place: Place, direction: Direction) -> impl Iterator<Item = Result<Timed, StoreError>> {
+        timed(self.view, (self.room, self.until), place, direction)
+    }
+
+    fn visible(&self, number: EventNumber) -> Result<Option<EventNumber>, StoreError> {
+        Ok((self.sees)(number)?.then_some(number))
+    }
+}
+
 /// A timeline by the times of its events.
 trait Times {
     type Event;
@@ -74,25 +108,35 @@ impl Times for Look<'_> {
     type Event = VisibleEvent;
 
     fn events(&self, place: Place, direction: Direction) -> impl Iterator<Item = Result<Timed, StoreError>> {
-        let (view, room, until) = (self.view, self.room(), Place::live(self.access.until()));
-        let items: Box<dyn Iterator<Item = _>> = match direction {
-            Direction::Forward if place > until => Box::new(iter::empty()),
-            Direction::Forward => Box::new(view.timeline(room, place..=until)),
-            Direction::Backward => Box::new(view.timeline(room, ..place).rev()),
-        };
-        items.filter_map(move |item| match item {
-            Ok((place, Item::Event(number))) => {
-                let header = view.header(room, number);
-                Some(header.map(|header| Timed { time: header.origin_server_ts, place, number }))
-            }
-            Ok((_, Item::Gap(_))) => None,
-            Err(error) => Some(Err(error)),
-        })
+        timed(self.view, (self.room(), self.access.until()), place, direction)
     }
 
     fn visible(&self, number: EventNumber) -> Result<Option<VisibleEvent>, StoreError> {
         self.reader.visible(number)
     }
+}
+
+/// The events of a timeline up to a position, from a place on or back from it.
+fn timed<'v>(
+    view: &'v View<'v>,
+    (room, until): (RoomNumber, Position),
+    place: Place,
+    direction: Direction,
+) -> impl Iterator<Item = Result<Timed, StoreError>> {
+    let until = Place::live(until);
+    let items: Box<dyn Iterator<Item = _>> = match direction {
+        Direction::Forward if place > until => Box::new(iter::empty()),
+        Direction::Forward => Box::new(view.timeline(room, place..=until)),
+        Direction::Backward => Box::new(view.timeline(room, ..place).rev()),
+    };
+    items.filter_map(move |item| match item {
+        Ok((place, Item::Event(number))) => {
+            let header = view.header(room, number);
+            Some(header.map(|header| Timed { time: header.origin_server_ts, place, number }))
+        }
+        Ok((_, Item::Gap(_))) => None,
+        Err(error) => Some(Err(error)),
+    })
 }
 
 struct Search<'t, T> {

@@ -129,18 +129,7 @@ pub fn append(
     draft: Draft,
     request: Option<TransactionIdentity>,
 ) -> Result<Appended, WriteError> {
-    let record = transaction.room(room)?;
-    let mut prev_events = Vec::with_capacity(record.extremities.len());
-    for number in &record.extremities {
-        let event = transaction.event(room, *number)?;
-        prev_events.push((event.pdu.event_id().to_owned(), event.pdu.depth()));
-    }
-    let tip = Tip {
-        room_id: Some(transaction.room_id(room)?),
-        version: record.version,
-        prev_events,
-        state: State::stored(record.state),
-    };
+    let tip = tip(transaction, room)?;
     let redacted = match &draft.redacts {
         Some(target) => Some(transaction.event_number(room, target)?.ok_or(WriteError::UnknownEvent)?),
         None => None,
@@ -160,6 +149,18 @@ pub fn append(
         transaction.set_redacted(room, target, appended.number)?;
     }
     Ok(appended)
+}
+
+/// The end of a room, as it is now.
+pub(in crate::service) fn tip(view: &View<'_>, room: RoomNumber) -> Result<Tip, StoreError> {
+    let record = view.room(room)?;
+    let mut prev_events = Vec::with_capacity(record.extremities.len());
+    for number in &record.extremities {
+        let event = view.event(room, *number)?;
+        prev_events.push((event.pdu.event_id().to_owned(), event.pdu.depth()));
+    }
+    let (room_id, state) = (Some(view.room_id(room)?), State::stored(record.state));
+    Ok(Tip { room_id, version: record.version, prev_events, state })
 }
 
 /// Appends the first event of a room, which makes the room; gives the room's number too.

@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use ruma::{OwnedRoomId, signatures::PublicKeyMap};
 
-use super::{lane::Lanes, redactions};
+use super::{
+    lane::{Ingesting, Lanes},
+    redactions,
+};
 use crate::{
     base::{
         ids::{EventNumber, RoomNumber, StateRoot},
@@ -18,11 +21,15 @@ use crate::{
     },
     room::{
         advance::{Advanced, advance},
+        auth::Denied,
         graph::State,
         pdu::{FormatError, Pdu},
         receive::{self, Dropped, Judgement, Missing, soft_failure},
         resolve::ResolveError,
+        sign::{CheckedEvent, sign},
+        version::Version,
     },
+    service::{App, signer::Signer},
     store::{
         Store, StoreError, Transaction, View,
         events::{Admission, NewEvent, Standing},
@@ -38,6 +45,8 @@ pub enum Ingested {
     Needs(Missing),
     /// It is as if it had never come.
     Dropped(Dropped),
+    /// The same, since the room's rules forbid it, where its sender asked whether it may be.
+    Refused(Denied),
 }
 
 /// Why an event could not be judged; its sender is not to blame.
@@ -67,13 +76,46 @@ pub async fn ingest(
         let room = view.room_number(&room_id)?.ok_or(IngestError::UnknownRoom)?;
         judge(view, room, object, &keys)
     });
-    let mut judged = match judged.await? {
-        Step::Done(ingested) => return Ok(ingested),
-        Step::Judged(judged) => Arc::new(*judged),
-    };
+    match judged.await? {
+        Step::Done(ingested) => Ok(ingested),
+        Step::Judged(judged) => finish(store, turn, *judged, false).await,
+    }
+}
+
+/// Takes an event by which a user of another server comes or goes through this one, which vouches for it by its own
+/// signature: only if it moves the room on.
+pub async fn countersign(
+    app: &App,
+    room_id: OwnedRoomId,
+    object: Object,
+    keys: PublicKeyMap,
+) -> Result<Ingested, IngestError> {
+    let turn = app.lanes.enter(&room_id).await;
+    let shared = app.clone();
+    let judged = app.store.read(move |view| {
+        let room = view.room_number(&room_id)?.ok_or(IngestError::UnknownRoom)?;
+        judge_to_sign(view, room, object, &keys, shared.signer())
+    });
+    match judged.await? {
+        Step::Done(ingested) => Ok(ingested),
+        Step::Judged(judged) => finish(&app.store, turn, *judged, true).await,
+    }
+}
+
+/// Appends what was judged, and works out anew how it meets the room as often as that moves on meanwhile.
+async fn finish(
+    store: &Store,
+    turn: Ingesting,
+    judged: Judged,
+    only_live: bool,
+) -> Result<Ingested, IngestError> {
+    let mut judged = Arc::new(judged);
     let mut gate = None;
     let mut tries = 0;
     loop {
+        if only_live && let Meeting::SoftFailed(denied) = &judged.meeting {
+            return Ok(Ingested::Refused(denied.clone()));
+        }
         let job = judged.clone();
         if let Some(standing) = store.write(move |transaction| append(transaction, &job)).await? {
             return Ok(Ingested::As(standing));
@@ -119,7 +161,7 @@ enum Meeting {
     /// The past condemned it, whatever the present.
     Rejected,
     /// The present does.
-    SoftFailed,
+    SoftFailed(Denied),
     /// It moves the room on.
     Live(Advanced),
 }
@@ -136,20 +178,69 @@ pub fn judge(
         Ok(pdu) => pdu,
         Err(dropped) => return Ok(Step::Done(Ingested::Dropped(dropped))),
     };
+    let judgement = match weigh(view, room, version, pdu)? {
+        Ok(judgement) => judgement,
+        Err(ingested) => return Ok(Step::Done(ingested)),
+    };
+    let (pdu, before) = match judgement {
+        Judgement::Needs(missing) => return Ok(Step::Done(Ingested::Needs(missing))),
+        Judgement::Rejected { pdu, before, .. } | Judgement::Accepted { pdu, before } => (pdu, before),
+    };
+    judged(view, room, pdu, before)
+}
+
+/// The same for an event that lacks only this server's signature, and gets it if nothing of its past forbids it.
+fn judge_to_sign(
+    view: &View<'_>,
+    room: RoomNumber,
+    object: Object,
+    keys: &PublicKeyMap,
+    signer: Signer<'_>,
+) -> Result<Step, IngestError> {
+    let version = view.room(room)?.version;
+    let pdu = match receive::verify_to_sign(object, keys, version, signer.server_name) {
+        Ok(pdu) => pdu,
+        Err(dropped) => return Ok(Step::Done(Ingested::Dropped(dropped))),
+    };
+    let judgement = match weigh(view, room, version, pdu)? {
+        Ok(judgement) => judgement,
+        Err(ingested) => return Ok(Step::Done(ingested)),
+    };
+    let (pdu, before) = match judgement {
+        Judgement::Needs(missing) => return Ok(Step::Done(Ingested::Needs(missing))),
+        Judgement::Rejected { denied, .. } => return Ok(Step::Done(Ingested::Refused(denied))),
+        Judgement::Accepted { pdu, before } => (pdu, before),
+    };
+    let checked = match CheckedEvent::check(pdu, &before, &view.graph(room), version)? {
+        Ok(checked) => checked,
+        Err(denied) => return Ok(Step::Done(Ingested::Refused(denied))),
+    };
+    match sign(checked, signer.server_name, signer.key) {
+        Ok(pdu) => judged(view, room, pdu, before),
+        Err(error) => Ok(Step::Done(Ingested::Dropped(error.into()))),
+    }
+}
+
+/// Judges a verified event by its past, unless it is another room's or known.
+fn weigh(
+    view: &View<'_>,
+    room: RoomNumber,
+    version: Version,
+    pdu: Pdu,
+) -> Result<Result<Judgement, Ingested>, IngestError> {
     if pdu.room_id() != view.room_id(room)? {
-        let dropped = FormatError::Field("room_id").into();
-        return Ok(Step::Done(Ingested::Dropped(dropped)));
+        return Ok(Err(Ingested::Dropped(FormatError::Field("room_id").into())));
     }
     if let Some(number) = view.event_number(room, pdu.event_id())? {
         let standing = view.header(room, number)?.standing;
         if standing != Standing::Outlier {
-            return Ok(Step::Done(Ingested::As(standing)));
+            return Ok(Err(Ingested::As(standing)));
         }
     }
-    let (pdu, before) = match receive::judge(pdu, &view.graph(room), version)? {
-        Judgement::Needs(missing) => return Ok(Step::Done(Ingested::Needs(missing))),
-        Judgement::Rejected { pdu, before, .. } | Judgement::Accepted { pdu, before } => (pdu, before),
-    };
+    Ok(Ok(receive::judge(pdu, &view.graph(room), version)?))
+}
+
+fn judged(view: &View<'_>, room: RoomNumber, pdu: Pdu, before: State) -> Result<Step, IngestError> {
     let present = Present { extremities: Vec::new(), state: StateRoot::EMPTY };
     let judged = Judged { room, pdu: Arc::new(pdu), before, present, meeting: Meeting::Rejected };
     Ok(Step::Judged(Box::new(meet(view, judged)?)))
@@ -164,7 +255,7 @@ pub fn meet(view: &View<'_>, judged: Judged) -> Result<Judged, IngestError> {
     let graph = view.graph(judged.room);
     let current = State::stored(record.state);
     let meeting = match soft_failure(&judged.pdu, &current, &graph, record.version)? {
-        Some(_) => Meeting::SoftFailed,
+        Some(denied) => Meeting::SoftFailed(denied),
         None => {
             let Judged { pdu, before, .. } = &judged;
             Meeting::Live(advance(pdu, before, &record.extremities, &graph, record.version)?)
@@ -182,7 +273,7 @@ pub fn append(transaction: &mut Transaction<'_>, judged: &Judged) -> Result<Opti
     let (admission, standing) = match meeting {
         Meeting::Rejected => (Admission::Rejected { before: Some(before) }, Standing::Rejected),
         _ if moved => return Ok(None),
-        Meeting::SoftFailed => (Admission::SoftFailed { before }, Standing::SoftFailed),
+        Meeting::SoftFailed(_) => (Admission::SoftFailed { before }, Standing::SoftFailed),
         Meeting::Live(advanced) => (Admission::Live { before, advanced }, Standing::Live),
     };
     let number = transaction.append_event(*room, &NewEvent { pdu, transaction: None, admission })?;

@@ -13,7 +13,7 @@ pub mod plan;
 mod redactions;
 pub mod rehearsal;
 mod relations;
-mod restricted;
+pub(super) mod restricted;
 pub mod send;
 pub mod upgrade;
 

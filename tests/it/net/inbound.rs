@@ -19,13 +19,13 @@ use crate::{
 };
 
 /// A server, and another one with a key, which asks it.
-struct Asked {
-    rig: Rig,
+pub(crate) struct Asked {
+    pub(crate) rig: Rig,
     memory: Memory,
 }
 
 impl Asked {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
@@ -38,7 +38,7 @@ impl Asked {
         Self { rig, memory }
     }
 
-    async fn ask(&self, method: &str, path: &str, body: Value) -> Reply {
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: Value) -> Reply {
         let header = header(method, path, &body, "example.org", ("a", 1));
         self.rig.send_with(method, path, Some(&header), body).await
     }
@@ -197,6 +197,18 @@ async fn servers_are_told_and_given_keys_of_this_servers_users_only() {
     assert_eq!(found, expected);
     assert_eq!(told["device_keys"].as_object().unwrap().len(), 1);
     assert!(told.get("user_signing_keys").is_none());
+
+    let devices = async |user: &str| {
+        asked.ask("GET", &format!("/_matrix/federation/v1/user/devices/{user}"), Value::Null).await
+    };
+    let listed = devices(user).await.ok();
+    assert_eq!((&listed["user_id"], &listed["devices"][0]["device_id"]), (&json!(user), &json!(device)));
+    assert_eq!(listed["devices"][0]["keys"]["keys"], expected["keys"]);
+    assert_eq!(listed["devices"].as_array().unwrap().len(), 1);
+    for nobody in ["@ben:example.org", "@x:hs.example:1"] {
+        assert_eq!(devices(nobody).await.error(), (404, "M_NOT_FOUND"));
+    }
+    assert!(listed["stream_id"].as_u64().unwrap() > 0);
 
     let claim = json!({"one_time_keys": {
         user: {device: "signed_curve25519"},

@@ -3,7 +3,7 @@
 mod client;
 mod discovery;
 mod dns;
-mod inbound;
+pub(crate) mod inbound;
 mod keys;
 
 use std::{
@@ -240,7 +240,7 @@ impl Transport for Memory {
     }
 }
 
-fn pair(version: &str, seed: u8) -> Ed25519KeyPair {
+pub(crate) fn pair(version: &str, seed: u8) -> Ed25519KeyPair {
     signing_key(version, &Secret::new([seed; 32])).unwrap()
 }
 

@@ -1,0 +1,135 @@
+//! Answers to servers with lists of events in them, which may be too large for memory and are written while they are sent.
+
+use std::collections::VecDeque;
+
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use ruma::api::error::{ErrorKind, IncompatibleRoomVersionErrorData};
+
+use super::{
+    Body, Error,
+    body::{Failed, Stream},
+};
+use crate::{
+    base::limits,
+    service::{
+        App,
+        federation::{access::PeerError, handshake::HandshakeError, pdus::Pdus},
+    },
+    store::StoreError,
+};
+
+/// An object of JSON, part by part.
+pub(super) struct Answer(VecDeque<Part>);
+
+enum Part {
+    Text(String),
+    List(Box<Pdus>),
+}
+
+impl Answer {
+    /// An object with these arrays as its fields.
+    pub(super) fn of(lists: impl IntoIterator<Item = (&'static str, Pdus)>) -> Self {
+        let (mut parts, mut before) = (VecDeque::new(), "{");
+        for (name, list) in lists {
+            parts.push_back(Part::Text(format!("{before}\"{name}\":[")));
+            parts.push_back(Part::List(Box::new(list)));
+            before = "],";
+        }
+        parts.push_back(Part::Text("]".to_owned()));
+        Self(parts)
+    }
+
+    /// A further field, whose value is this text of JSON.
+    pub(super) fn with(mut self, name: &str, json: &str) -> Self {
+        self.0.push_back(Part::Text(format!(",\"{name}\":{json}")));
+        self
+    }
+
+    /// Sends it: what is small in one piece. Of the rest an error can only cut the connection, as status and head are sent.
+    pub(super) async fn send(mut self, app: App) -> Result<Response<Body>, Error> {
+        self.0.push_back(Part::Text("}".to_owned()));
+        let mut begun = Vec::new();
+        while begun.len() < limits::ANSWER_PIECE_BYTES
+            && let Some(piece) = self.next(&app).await?
+        {
+            begun.extend_from_slice(&piece);
+        }
+        let body = match self.0.is_empty() {
+            true => Body::Whole(begun.into()),
+            false => Body::Stream(self.stream(app, begun)),
+        };
+        let mut response = Response::new(body);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(response)
+    }
+
+    fn stream(mut self, app: App, begun: Vec<u8>) -> Stream {
+        Stream::unmeasured(async move |sender| {
+            let mut piece = Some(begun);
+            while let Some(bytes) = piece {
+                if !bytes.is_empty() && sender.send(Ok(bytes.into())).await.is_err() {
+                    break;
+                }
+                piece = self.next(&app).await.map_err(|error| {
+                    tracing::error!(%error, "the rest of an answer can't be read");
+                    Failed
+                })?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn next(&mut self, app: &App) -> Result<Option<Vec<u8>>, StoreError> {
+        while let Some(part) = self.0.front_mut() {
+            let piece = match part {
+                Part::Text(text) => Some(std::mem::take(text).into_bytes()).filter(|text| !text.is_empty()),
+                Part::List(list) => list.next(app).await?,
+            };
+            match piece {
+                Some(piece) => return Ok(Some(piece)),
+                None => _ = self.0.pop_front(),
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl From<PeerError> for Error {
+    fn from(error: PeerError) -> Self {
+        match error {
+            PeerError::UnknownRoom => Self::not_found("This server is in no such room"),
+            PeerError::Stranger => Self::forbidden("Your server is not in this room"),
+            PeerError::Barred => Self::forbidden("The room keeps your server out"),
+            PeerError::UnknownEvent => Self::not_found("There is no such event, or its state is not known"),
+            PeerError::TooLarge => Self::too_large("The room's history of permissions is too large"),
+            PeerError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<HandshakeError> for Error {
+    fn from(error: HandshakeError) -> Self {
+        match error {
+            HandshakeError::Peer(error) => error.into(),
+            HandshakeError::Foreign => Self::forbidden("Only its own server speaks for a user"),
+            HandshakeError::Version(version) => Self::bad_request(
+                ErrorKind::IncompatibleRoomVersion(IncompatibleRoomVersionErrorData::new(version)),
+                "Your server does not support the version of this room",
+            ),
+            HandshakeError::Unknown => Self::bad_request(
+                ErrorKind::UnableToAuthorizeJoin,
+                "This server can't tell whether you meet a condition of the room",
+            ),
+            HandshakeError::Unvouched => {
+                Self::bad_request(ErrorKind::UnableToGrantJoin, "Nobody on this server can vouch for you")
+            }
+            HandshakeError::Denied(reason) => Self::forbidden(reason),
+            HandshakeError::Invalid(what) => Self::invalid_param(what),
+            HandshakeError::Dropped(error) => Self::invalid_param(error.to_string()),
+            HandshakeError::Internal(reason) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::Unknown, "The room can't be told")
+                    .caused_by(reason)
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What other servers ask of rooms, and what they bring into them.
+//!
+//! Who asks has proved to be that server. It is told of rooms that users of it are in, and what these could see of them; of
+//! whatever else it hears nothing, not even whether it is there.
+
+pub mod access;
+pub mod chain;
+pub mod handshake;
+pub mod history;
+pub mod pdus;
+mod receive;
+pub mod state;

@@ -1,0 +1,215 @@
+//! What a server asks of a room's graph. <https://spec.matrix.org/v1.19/server-server-api/#retrieving-events>
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{CAROL, FEDERATION, public, signed};
+use crate::{
+    net::inbound::Asked,
+    rig::Reply,
+    rooms::{create, redact, say, set},
+};
+
+impl Asked {
+    async fn read(&self, path: &str) -> Reply {
+        self.ask("GET", &format!("{FEDERATION}/v1/{path}"), Value::Null).await
+    }
+
+    async fn missing(&self, room: &str, earliest: &[&str], latest: &[&str], limit: usize) -> Reply {
+        let body = json!({"earliest_events": earliest, "latest_events": latest, "limit": limit});
+        self.ask("POST", &format!("{FEDERATION}/v1/get_missing_events/{room}"), body).await
+    }
+}
+
+fn bodies(events: &Value) -> Vec<Option<&str>> {
+    let messages = events.as_array().unwrap().iter().filter(|event| event["type"] == "m.room.message");
+    messages.map(|event| event["content"]["body"].as_str()).collect()
+}
+
+// RULES R31
+#[tokio::test]
+async fn servers_that_are_not_in_a_room_or_kept_out_learn_nothing_of_it() {
+    let asked = Asked::new().await;
+    let anna = asked.rig.register("anna").await;
+    let room = public(&asked, &anna, "11").await;
+    let said = say(&asked.rig, &anna, &room, "tea", "1").await;
+    let paths = [
+        format!("state/{room}?event_id={said}"),
+        format!("state_ids/{room}?event_id={said}"),
+        format!("event_auth/{room}/{said}"),
+        format!("backfill/{room}?v={said}&limit=5"),
+    ];
+    let refused = async || {
+        for path in &paths {
+            assert_eq!(asked.read(path).await.error(), (403, "M_FORBIDDEN"), "{path}");
+        }
+        assert_eq!(asked.missing(&room, &[], &[&said], 5).await.error(), (403, "M_FORBIDDEN"));
+    };
+    refused().await;
+    let event = format!("event/{said}");
+    assert_eq!(asked.read(&event).await.error(), (404, "M_NOT_FOUND"));
+    let nowhere = paths[0].replace(&room, "!nowhere:example.org");
+    assert_eq!(asked.read(&nowhere).await.error(), (403, "M_FORBIDDEN"));
+
+    asked.act("join", &room, CAROL, "11").await;
+    for path in paths.iter().chain([&event]) {
+        asked.read(path).await.ok();
+    }
+    for path in [format!("state/{room}?event_id=$x"), format!("event_auth/{room}/$x"), "event/$x".to_owned()]
+    {
+        assert_eq!(asked.read(&path).await.error(), (404, "M_NOT_FOUND"), "{path}");
+    }
+
+    // RULES R29
+    // Of two memberships in a fork the later one holds.
+    asked.rig.advance(Duration::from_secs(1));
+    let template = asked.make("leave", &room, CAROL, "11").await.ok()["event"].clone();
+    let (id, leave) = signed("11", template);
+    set(&asked.rig, &anna, &room, "m.room.server_acl", json!({"allow": ["*"], "deny": ["HS.example"]})).await;
+    refused().await;
+    for wish in ["join", "leave", "knock"] {
+        assert_eq!(asked.make(wish, &room, CAROL, "11").await.error(), (403, "M_FORBIDDEN"), "{wish}");
+        assert_eq!(asked.send(wish, &room, &id, &leave).await.error(), (403, "M_FORBIDDEN"), "{wish}");
+    }
+    set(&asked.rig, &anna, &room, "m.room.server_acl", json!({"allow": ["*"]})).await;
+    asked.send("leave", &room, &id, &leave).await.ok();
+    refused().await;
+}
+
+// RULES R31
+#[tokio::test]
+async fn what_nobody_of_a_server_saw_it_gets_redacted() {
+    let asked = Asked::new().await;
+    let anna = asked.rig.register("anna").await;
+    for (visibility, seen) in
+        [("shared", true), ("world_readable", true), ("invited", false), ("joined", false)]
+    {
+        let state = json!([{
+            "type": "m.room.history_visibility", "state_key": "", "content": {"history_visibility": visibility},
+        }]);
+        let body = json!({"preset": "public_chat", "room_version": "11", "initial_state": state});
+        let room = create(&asked.rig, &anna, body).await;
+        let before = say(&asked.rig, &anna, &room, "before", "1").await;
+        asked.act("join", &room, CAROL, "11").await;
+        let gone = say(&asked.rig, &anna, &room, "gone", "2").await;
+        redact(&asked.rig, &anna, &room, &gone).await;
+        let after = say(&asked.rig, &anna, &room, "after", "3").await;
+        let body = async |id: &str| {
+            let told = asked.read(&format!("event/{id}")).await.ok();
+            assert_eq!((&told["origin"], told["pdus"].as_array().unwrap().len()), (&json!("example.org"), 1));
+            told["pdus"][0]["content"]["body"].as_str().map(str::to_owned)
+        };
+        assert_eq!(body(&before).await.is_some(), seen, "{visibility}");
+        assert_eq!((body(&gone).await, body(&after).await), (None, Some("after".to_owned())));
+        let expected = [Some("after"), None, seen.then_some("before")];
+        let told = asked.read(&format!("backfill/{room}?v={after}&limit=100")).await.ok();
+        assert_eq!(bodies(&told["pdus"]), expected, "{visibility}");
+        let told = asked.missing(&room, &[], &[&after], 20).await.ok();
+        assert_eq!(bodies(&told["events"]), [expected[2], expected[1]], "{visibility}");
+    }
+}
+
+// RULES R31
+#[tokio::test]
+async fn a_time_leads_to_an_event_that_a_server_may_see() {
+    let asked = Asked::new().await;
+    let anna = asked.rig.register("anna").await;
+    let joined = json!([{
+        "type": "m.room.history_visibility", "state_key": "", "content": {"history_visibility": "joined"},
+    }]);
+    let body = json!({"preset": "public_chat", "room_version": "11", "initial_state": joined});
+    let room = create(&asked.rig, &anna, body).await;
+    let at = async |time: u64, direction: &str| {
+        asked.read(&format!("timestamp_to_event/{room}?ts={time}&dir={direction}")).await
+    };
+    let begin = asked.rig.app.clock.now().0;
+    assert_eq!(at(begin, "f").await.error(), (403, "M_FORBIDDEN"));
+    asked.rig.advance(Duration::from_secs(1));
+    say(&asked.rig, &anna, &room, "before", "1").await;
+    asked.rig.advance(Duration::from_secs(1));
+    asked.act("join", &room, CAROL, "11").await;
+    asked.rig.advance(Duration::from_secs(1));
+    let after = say(&asked.rig, &anna, &room, "after", "2").await;
+    let found = at(begin + 2_500, "f").await.ok();
+    assert_eq!(found, json!({"event_id": after, "origin_server_ts": begin + 3_000}));
+    assert_eq!(
+        at(begin + 500, "f").await.ok()["origin_server_ts"],
+        begin + 2_000,
+        "what was before it saw not"
+    );
+    assert_eq!(at(begin + 3_500, "f").await.error(), (404, "M_NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn past_events_come_within_bounds_and_in_order() {
+    let asked = Asked::new().await;
+    let anna = asked.rig.register("anna").await;
+    let room = public(&asked, &anna, "11").await;
+    asked.act("join", &room, CAROL, "11").await;
+    let mut said = Vec::new();
+    for number in 0..120 {
+        said.push(say(&asked.rig, &anna, &room, &number.to_string(), &number.to_string()).await);
+    }
+    for (limit, count) in [(0, 0), (1, 1), (7, 7), (1_000, 100)] {
+        let told =
+            asked.read(&format!("backfill/{room}?v={}&v=$unknown&limit={limit}", said[119])).await.ok();
+        let expected: Vec<_> = (0..120).rev().take(count).map(|number| number.to_string()).collect();
+        let expected: Vec<_> = expected.iter().map(|text| Some(text.as_str())).collect();
+        assert_eq!(bodies(&told["pdus"]), expected);
+    }
+    for (earliest, limit, expected) in [(110, 20, 111..119), (110, 3, 116..119), (0, 1_000, 99..119)] {
+        let told = asked.missing(&room, &[&said[earliest]], &[&said[119]], limit).await.ok();
+        let expected: Vec<_> = expected.map(|number| number.to_string()).collect();
+        let expected: Vec<_> = expected.iter().map(|text| Some(text.as_str())).collect();
+        assert_eq!(bodies(&told["events"]), expected);
+    }
+    let told = asked.missing(&room, &[], &[&said[119], &said[118]], 1).await.ok();
+    assert_eq!(bodies(&told["events"]), [Some("117")], "what it has is not told");
+}
+
+#[tokio::test]
+async fn a_state_is_that_before_the_event_with_all_that_permits_it() {
+    let asked = Asked::new().await;
+    let anna = asked.rig.register("anna").await;
+    let room = public(&asked, &anna, "11").await;
+    asked.act("join", &room, CAROL, "11").await;
+    let topic = set(&asked.rig, &anna, &room, "m.room.topic", json!({"topic": "Tea"})).await;
+    // More than goes out in one piece.
+    let mut last = String::new();
+    for number in 0..40 {
+        let path = format!("/_matrix/client/v3/rooms/{room}/state/org.example.leaf/{number}");
+        let leaf = json!({"leaf": "x".repeat(4_000)});
+        last =
+            asked.rig.send_as(&anna, "PUT", &path, leaf).await.ok()["event_id"].as_str().unwrap().to_owned();
+    }
+    let kinds = |events: &Value, kind: &str| {
+        events.as_array().unwrap().iter().filter(|event| event["type"] == kind).count()
+    };
+    for (at, topics, leaves) in [(&topic, 0, 0), (&last, 1, 39)] {
+        let told = asked.read(&format!("state/{room}?event_id={at}")).await.ok();
+        assert_eq!(kinds(&told["pdus"], "m.room.topic"), topics);
+        assert_eq!(kinds(&told["pdus"], "org.example.leaf"), leaves);
+        assert_eq!(kinds(&told["pdus"], "m.room.member"), 2);
+        assert_eq!(kinds(&told["auth_chain"], "m.room.create"), 1);
+        let ids = asked.read(&format!("state_ids/{room}?event_id={at}")).await.ok();
+        let set = |value: &Value| -> BTreeSet<String> {
+            value.as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
+        };
+        let of = |events: &Value| -> BTreeSet<String> {
+            let named = events.as_array().unwrap().iter().map(|event| {
+                let rules = ruma::RoomVersionId::V11.rules().unwrap();
+                let object = serde_json::from_value(event.clone()).unwrap();
+                format!("${}", ruma::signatures::reference_hash(&object, &rules).unwrap())
+            });
+            named.collect()
+        };
+        assert_eq!(set(&ids["pdu_ids"]), of(&told["pdus"]));
+        assert_eq!(set(&ids["auth_chain_ids"]), of(&told["auth_chain"]));
+    }
+    let chain = asked.read(&format!("event_auth/{room}/{last}")).await.ok();
+    let mut chain: Vec<_> =
+        chain["auth_chain"].as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap()).collect();
+    chain.sort_unstable();
+    assert_eq!(chain, ["m.room.create", "m.room.member", "m.room.power_levels"]);
+}
