@@ -437,6 +437,10 @@ pub const SYNC_WAIT: Duration = Duration::from_secs(120);
 pub const OUTGOING: usize = 64;
 /// Those to one peer, and so the connections to it.
 pub const OUTGOING_PER_PEER: usize = 8;
+/// A request that has so long no place among these is given up.
+pub const OUTGOING_WAIT: Duration = Duration::from_secs(10);
+/// Servers that are looked for at once: to whom they delegate, and where that is.
+pub const SEARCHES: usize = 32;
 /// Connections to others that are kept without a request, and for how long.
 pub const OUTGOING_IDLE: usize = 32;
 pub const OUTGOING_IDLE_TIME: Duration = Duration::from_secs(45);
@@ -458,25 +462,33 @@ pub const REDIRECTS: usize = 5;
 pub const OWN_KEYS_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long others' keys are good at most. <https://spec.matrix.org/v1.19/server-server-api/#publishing-keys>
 pub const SERVER_KEYS_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// Keys of one server, old ones included.
+/// Keys of one server that it may publish, and that are kept; old ones included.
 pub const SERVER_KEYS: usize = 64;
+/// Those of them that are kept in memory, which are all of a server that is nothing to any room.
+pub const SERVER_KEYS_IN_MEMORY: usize = 4;
+/// Servers that are asked for their keys at once because of requests that nothing proves yet.
+pub const STRANGERS: usize = 16;
 /// A server is asked for its keys at most once in so long, whether it told them or not.
 pub const SERVER_KEYS_PAUSE: Duration = Duration::from_secs(60);
 /// Events whose permissions one step of gathering an auth chain follows.
 pub const CHAIN_STEP: usize = 10_000;
 /// Events of an auth chain that another server is told, which are gathered one chain at a time: each takes some 16 bytes.
 pub const AUTH_CHAIN: usize = 1 << 20;
-/// Servers that are told to be in a room.
+/// The last of them is kept if it has at most so many.
+pub const AUTH_CHAIN_KEPT: usize = 1 << 16;
+/// Servers that are told to be in a room, and those that are looked at in one step.
 pub const SERVERS_TOLD: usize = 10_000;
-/// Users of one server who are looked at to find out what it may see of a room.
-pub const SERVER_USERS: usize = 1_000;
+pub const SERVERS_STEP: usize = 1_000;
+/// Users of one server who are looked at to find out what it may see of a room, and how often somebody is for one request.
+pub const SERVER_USERS: usize = 50;
+pub const SERVER_LOOKS: usize = 4_000;
 /// Past events that another server gets at once, whatever it asks for: of those that it asks back from, and of those that
 /// it misses between some.
 pub const BACKFILLED: usize = 100;
 pub const MISSING_EVENTS: usize = 20;
 /// Signatures of one server on an event that are looked at.
 pub const SIGNATURES: usize = 8;
-/// Servers of which is remembered that they were asked.
+/// Servers of which is remembered that they were asked, and what they said.
 pub const SERVER_KEY_FETCHES: usize = 1_024;
 /// Hosts of which is kept to whom they delegate, or that they don't.
 pub const WELL_KNOWN: usize = 1_024;
@@ -536,9 +548,10 @@ const _: () = {
     assert!(PRESENCE_ACTIVE.as_secs() < PRESENCE_IDLE.as_secs());
     assert!(OUTGOING_PER_PEER * 4 <= OUTGOING, "a few slow peers don't take all");
     assert!(
-        OUTGOING * 3 + OUTGOING_IDLE + 128 <= DESCRIPTORS,
-        "each request has a connection, or tries a few addresses, or asks the DNS two things"
+        OUTGOING * 3 + SEARCHES + OUTGOING_IDLE + 128 <= DESCRIPTORS,
+        "each request has a connection, or tries a few addresses, or asks the DNS two things; each search asks it one"
     );
+    assert!(STRANGERS * 2 <= SEARCHES && STRANGERS * 4 <= OUTGOING, "strangers leave most to others");
     assert!(
         DNS_FAILURE_TIME.as_secs() < DNS_TIME_MIN.as_secs() && DNS_TIME.as_secs() < CONNECT_TIME.as_secs()
     );

@@ -3,11 +3,14 @@
 
 use std::{
     collections::HashMap,
-    future::Future,
+    future::{Future, pending},
     hash::Hash,
+    panic::resume_unwind,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+
+use tracing::Instrument;
 
 use crate::base::clock::Clock;
 
@@ -47,6 +50,45 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
         let (value, lifetime) = look_up(last).await;
         *entry = Some(Entry { value: value.clone(), ends_at: self.clock.monotonic() + lifetime });
         value
+    }
+
+    /// The same for a look-up that goes on even if nobody waits for it any more, so that giving up and asking again gains
+    /// nothing. Who gives up before it has what it needs to begin leaves it to the next.
+    pub async fn get_begun<P, F>(
+        &self,
+        key: &K,
+        begin: impl Future<Output = P>,
+        look_up: impl FnOnce(P) -> F,
+    ) -> V
+    where
+        F: Future<Output = (V, Duration)> + Send + 'static,
+        V: Send + 'static,
+    {
+        let mut entry = self.slot(key).lock_owned().await;
+        if let Some(entry) = entry.as_ref().filter(|entry| self.clock.monotonic() < entry.ends_at) {
+            return entry.value.clone();
+        }
+        let (looking, clock) = (look_up(begin.await), self.clock.clone());
+        let task = async move {
+            let (value, lifetime) = looking.await;
+            *entry = Some(Entry { value: value.clone(), ends_at: clock.monotonic() + lifetime });
+            value
+        };
+        match tokio::spawn(task.in_current_span()).await {
+            Ok(value) => value,
+            Err(error) => match error.try_into_panic() {
+                Ok(payload) => resume_unwind(payload),
+                // Everything ends.
+                Err(_) => pending().await,
+            },
+        }
+    }
+
+    /// What was found last, good or not; none while it is looked up.
+    pub fn last(&self, key: &K) -> Option<V> {
+        let slot = self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(key)?.clone();
+        let entry = slot.try_lock().ok()?;
+        entry.as_ref().map(|entry| entry.value.clone())
     }
 
     fn slot(&self, key: &K) -> Slot<V> {
@@ -129,6 +171,23 @@ mod tests {
         let never = rig.cache.get(&"a", async |_| std::future::pending().await);
         assert!(tokio::time::timeout(Duration::from_millis(1), never).await.is_err());
         assert_eq!(rig.get("a", MINUTE).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_look_up_that_has_begun_goes_on_without_who_asked() {
+        let rig = Rig::new(8);
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let waits = rig.cache.get_begun(&"a", pending::<()>(), async |()| (1, MINUTE));
+        assert!(tokio::time::timeout(Duration::from_millis(1), waits).await.is_err());
+        let looks = rig.cache.get_begun(&"a", async {}, |()| async move {
+            begun.await.unwrap();
+            (2, MINUTE)
+        });
+        assert!(tokio::time::timeout(Duration::from_millis(1), looks).await.is_err());
+        assert_eq!(rig.cache.last(&"a"), None);
+        begin.send(()).unwrap();
+        assert_eq!(rig.cache.get_begun(&"a", async {}, async |()| (3, MINUTE)).await, 2);
+        assert_eq!(rig.cache.last(&"a"), Some(2));
     }
 
     #[tokio::test]

@@ -15,7 +15,13 @@ use crate::base::rng::Rng;
 /// What discovery has to ask others for.
 pub trait Lookups: Sync {
     /// To whom a host delegates in its `/.well-known/matrix/server`; none if there is nothing valid.
-    fn well_known(&self, host: &str) -> impl Future<Output = Option<OwnedServerName>> + Send;
+    ///
+    /// # Errors
+    /// It could not be asked for.
+    fn well_known(
+        &self,
+        host: &str,
+    ) -> impl Future<Output = Result<Option<OwnedServerName>, NetError>> + Send;
 
     /// The services under a name of the DNS.
     fn services(&self, name: &str) -> impl Future<Output = Result<Vec<Service>, DnsError>> + Send;
@@ -31,7 +37,7 @@ pub async fn discover(server: &ServerName, lookups: &impl Lookups, rng: &Rng) ->
         return Ok(target);
     }
     // Step 3. What follows is the same for the name that is delegated to and, in steps 4 to 6, for the server's own.
-    let delegated = lookups.well_known(server.host()).await;
+    let delegated = lookups.well_known(server.host()).await?;
     let server = delegated.as_deref().unwrap_or(server);
     if let Some(target) = told(server) {
         return Ok(target);
@@ -47,8 +53,16 @@ pub async fn discover(server: &ServerName, lookups: &impl Lookups, rng: &Rng) ->
     Ok(to(vec![Place { host: Host::name(host), port: PORT }]))
 }
 
+/// What all spellings of a server's name have in common: hosts have no case, and numbers may begin with zeros. To other
+/// servers these are different names.
+pub fn unspelled(server: &ServerName) -> (Host, Option<u16>) {
+    let host = server.host();
+    let host = address(host).map_or_else(|| Host::name(host.trim_end_matches('.')), Host::Address);
+    (host, server.port())
+}
+
 /// Where a server is whose name tells all.
-fn told(server: &ServerName) -> Option<Target> {
+pub(super) fn told(server: &ServerName) -> Option<Target> {
     let host = server.host();
     let host = match address(host) {
         Some(address) => Host::Address(address),
@@ -115,9 +129,9 @@ mod tests {
     }
 
     impl Lookups for Tables {
-        async fn well_known(&self, host: &str) -> Option<OwnedServerName> {
+        async fn well_known(&self, host: &str) -> Result<Option<OwnedServerName>, NetError> {
             self.asked.lock().unwrap().push(host.to_owned());
-            Some(ServerName::parse(self.well_known.get(host)?).unwrap())
+            Ok(self.well_known.get(host).map(|server| ServerName::parse(server).unwrap()))
         }
 
         async fn services(&self, name: &str) -> Result<Vec<Service>, DnsError> {
@@ -256,6 +270,23 @@ mod tests {
             let tables = tables();
             found(&tables, server).await;
             assert_eq!(*tables.asked.lock().unwrap(), expected, "{server}");
+        }
+    }
+
+    #[test]
+    fn spellings_of_a_name_are_one() {
+        let unspelled = |name: &str| unspelled(&ServerName::parse(name).unwrap());
+        for (name, others) in [
+            ("a.org", &["A.ORG", "a.org."][..]),
+            ("a.org:8448", &["A.org:08448", "a.org:+8448"]),
+            ("[::1]:1", &["[0:0::0001]:1", "[::1]:0001"]),
+        ] {
+            for other in others {
+                assert_eq!(unspelled(name), unspelled(other), "{other}");
+            }
+        }
+        for (one, other) in [("a.org", "a.org:8448"), ("a.org", "b.org"), ("[::1]", "[::2]")] {
+            assert_ne!(unspelled(one), unspelled(other), "{other}");
         }
     }
 

@@ -8,21 +8,24 @@ use http::{
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
 };
 use ruma::{OwnedServerName, ServerName, signatures::Ed25519KeyPair};
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     NetError,
-    discovery::{Lookups, discover},
+    discovery::{Lookups, discover, told},
     dns::{DnsError, Service},
     transport::{Body, Bounds, Target, Transport},
     well_known::WellKnown,
     x_matrix::{self, Signable},
 };
-use crate::base::{clock::Clock, rng::Rng};
+use crate::base::{clock::Clock, limits, rng::Rng};
 
 /// The way to other servers.
 pub struct Federation {
     transport: Arc<dyn Transport>,
     well_known: WellKnown,
+    /// A permit for each server that is being looked for.
+    searches: Semaphore,
     enabled: bool,
     rng: Rng,
 }
@@ -47,17 +50,23 @@ pub struct Origin<'a> {
 impl Federation {
     /// The way through a transport; none at all where it is not `enabled`.
     pub fn new(transport: Arc<dyn Transport>, enabled: bool, clock: Clock, rng: Rng) -> Self {
-        Self { transport, well_known: WellKnown::new(clock), enabled, rng }
+        let searches = Semaphore::new(limits::SEARCHES);
+        Self { transport, well_known: WellKnown::new(clock), searches, enabled, rng }
     }
 
     /// Where a server is.
     ///
     /// # Errors
-    /// It says that it is nowhere, or this server is not to speak to others.
+    /// It says that it is nowhere, or this server is not to speak to others or too busy.
     pub async fn target(&self, server: &ServerName) -> Result<Target, NetError> {
         if !self.enabled {
             return Err(NetError::Disabled);
         }
+        if let Some(target) = told(server) {
+            return Ok(target);
+        }
+        let place = timeout(limits::OUTGOING_WAIT, self.searches.acquire()).await;
+        let _place = place.ok().and_then(Result::ok).ok_or(NetError::Busy)?;
         discover(server, self, &self.rng).await
     }
 
@@ -117,7 +126,7 @@ impl Federation {
 }
 
 impl Lookups for Federation {
-    async fn well_known(&self, host: &str) -> Option<OwnedServerName> {
+    async fn well_known(&self, host: &str) -> Result<Option<OwnedServerName>, NetError> {
         self.well_known.delegated(&*self.transport, host).await
     }
 

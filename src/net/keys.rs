@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 
 use http::{Method, StatusCode};
 use ruma::{
-    CanonicalJsonObject, CanonicalJsonValue, OwnedServerSigningKeyId, ServerName, SigningKeyAlgorithm,
-    serde::Base64, signatures::verify_canonical_json_bytes,
+    CanonicalJsonObject, CanonicalJsonValue, OwnedServerName, OwnedServerSigningKeyId, ServerName,
+    SigningKeyAlgorithm, serde::Base64, signatures::verify_canonical_json_bytes,
 };
 
-use super::{Bounds, Federation, NetError, federation::Call};
+use super::{Bounds, Federation, NetError, discovery::unspelled, federation::Call};
 use crate::base::{clock::Timestamp, json::canonical_object, limits};
 
 /// What a server publishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerKeys {
+    /// The server's name as it spells it.
+    pub server: OwnedServerName,
     pub keys: Vec<ServerKey>,
     /// Until when those that were not given up are good: never further away than [`limits::SERVER_KEYS_LIFETIME`], so that
     /// who stole a name or a key has it for so long at most.
@@ -49,15 +51,17 @@ pub async fn fetch(
     read(text, server, now)
 }
 
-/// Reads what a server published, and checks that it is about that server and signed by a key in it.
+/// Reads what a server published, and checks that it is about that server, however its name is spelled, and signed by a
+/// key in it.
 ///
 /// # Errors
 /// It is not, or not of the form of keys.
 pub fn read(text: &str, server: &ServerName, now: Timestamp) -> Result<ServerKeys, NetError> {
     let mut object = canonical_object(text).map_err(|_| NetError::Content("keys in no canonical JSON"))?;
-    if object.get("server_name").and_then(CanonicalJsonValue::as_str) != Some(server.as_str()) {
-        return Err(NetError::Content("keys of another server"));
-    }
+    let named = object.get("server_name").and_then(CanonicalJsonValue::as_str);
+    let named = named.and_then(|name| OwnedServerName::try_from(name).ok());
+    let named = named.filter(|named| unspelled(named) == unspelled(server));
+    let server = named.ok_or(NetError::Content("keys of another server"))?;
     let valid_until = time(&object, "valid_until_ts").ok_or(NetError::Content("keys of no lifetime"))?;
     let (signatures, _) = (object.remove("signatures"), object.remove("unsigned"));
     let current = keys(&object, "verify_keys");
@@ -71,7 +75,9 @@ pub fn read(text: &str, server: &ServerName, now: Timestamp) -> Result<ServerKey
     let mut found: BTreeMap<_, _> = keys(&object, "old_verify_keys")
         .into_iter()
         .filter_map(|(id, (entry, key))| {
-            Some((id.clone(), ServerKey { id, key, expired_at: Some(time(entry, "expired_ts")?) }))
+            // A server can't give a key up later than now: until then it would be good whatever `valid_until_ts` says.
+            let expired_at = time(entry, "expired_ts")?.min(now);
+            Some((id.clone(), ServerKey { id, key, expired_at: Some(expired_at) }))
         })
         .collect();
     found.extend(
@@ -81,7 +87,7 @@ pub fn read(text: &str, server: &ServerName, now: Timestamp) -> Result<ServerKey
         return Err(NetError::Content("too many keys"));
     }
     let valid_until = valid_until.min(now.plus(limits::SERVER_KEYS_LIFETIME));
-    Ok(ServerKeys { keys: found.into_values().collect(), valid_until })
+    Ok(ServerKeys { server, keys: found.into_values().collect(), valid_until })
 }
 
 /// The keys of a field that can be used, each with its entry; others are nobody's business here.
@@ -174,6 +180,7 @@ mod tests {
             },
             "old_verify_keys": {
                 "ed25519:old": {"key": public(4), "expired_ts": 1},
+                "ed25519:soon": {"key": public(4), "expired_ts": NOW.plus(HOUR).0},
                 "ed25519:timeless": {"key": public(5)},
                 "ed25519:a": {"key": public(6), "expired_ts": 1},
             },
@@ -201,6 +208,7 @@ mod tests {
             ("ed25519:a", public(1), None),
             ("ed25519:b", public(2), None),
             ("ed25519:old", public(4), Some(Timestamp(1))),
+            ("ed25519:soon", public(4), Some(NOW)),
         ];
         assert_eq!(shown, expected);
         assert_eq!(keys.valid_until, NOW.plus(HOUR));

@@ -11,13 +11,15 @@ use super::{
 };
 use crate::base::limits;
 
-/// The answer that a URL leads to, which is no redirect that can be followed. All hops together have the time of one.
+/// The answer that a URL leads to, which is no redirect that can be followed. All hops together have the time of one, and
+/// may wait for their places as long as one.
 ///
 /// # Errors
 /// One of the exchanges failed, or the redirects lead around, to many places, or from TLS to none.
 pub async fn get(transport: &dyn Transport, url: Url, bounds: Bounds) -> Result<Response<Body>, NetError> {
     let late = NetError::Late { what: "the whole answer", time: bounds.total };
-    timeout(bounds.total, follow(transport, url, bounds)).await.unwrap_or(Err(late))
+    let time = bounds.total + limits::OUTGOING_WAIT;
+    timeout(time, follow(transport, url, bounds)).await.unwrap_or(Err(late))
 }
 
 async fn follow(transport: &dyn Transport, mut url: Url, bounds: Bounds) -> Result<Response<Body>, NetError> {

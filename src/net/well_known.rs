@@ -12,6 +12,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{
+    NetError,
     cache::Cache,
     redirects,
     transport::{Bounds, Transport},
@@ -24,7 +25,7 @@ pub(super) struct WellKnown(Cache<String, Answer>);
 /// What a host said the last time.
 #[derive(Clone)]
 struct Answer {
-    delegated: Option<OwnedServerName>,
+    delegated: Result<Option<OwnedServerName>, NetError>,
     /// How many times in a row there was nothing valid.
     failures: u32,
 }
@@ -35,19 +36,30 @@ impl WellKnown {
     }
 
     /// To whom a host delegates; none if it says nothing valid.
-    pub(super) async fn delegated(&self, transport: &dyn Transport, host: &str) -> Option<OwnedServerName> {
+    ///
+    /// # Errors
+    /// This server is too busy to ask, of which the host knows nothing.
+    pub(super) async fn delegated(
+        &self,
+        transport: &dyn Transport,
+        host: &str,
+    ) -> Result<Option<OwnedServerName>, NetError> {
         let host = host.to_ascii_lowercase();
         let ask = async |last: Option<Answer>| match ask(transport, &host).await {
-            Some((delegated, fresh)) => {
+            Err(error) => {
+                let failures = last.map_or(0, |last| last.failures);
+                (Answer { delegated: Err(error), failures }, Duration::ZERO)
+            }
+            Ok(Some((delegated, fresh))) => {
                 let time = fresh.unwrap_or(limits::WELL_KNOWN_TIME);
                 let time = time.clamp(limits::WELL_KNOWN_TIME_MIN, limits::WELL_KNOWN_TIME_MAX);
-                (Answer { delegated: Some(delegated), failures: 0 }, time)
+                (Answer { delegated: Ok(Some(delegated)), failures: 0 }, time)
             }
-            None => {
+            Ok(None) => {
                 let failures = last.map_or(0, |last| last.failures);
                 let doubled = 2_u32.saturating_pow(failures);
                 let time = limits::WELL_KNOWN_RETRY.saturating_mul(doubled).min(limits::WELL_KNOWN_RETRY_MAX);
-                (Answer { delegated: None, failures: failures.saturating_add(1) }, time)
+                (Answer { delegated: Ok(None), failures: failures.saturating_add(1) }, time)
             }
         };
         self.0.get(&host, ask).await.delegated
@@ -55,31 +67,35 @@ impl WellKnown {
 }
 
 /// What a host says now, and for how long, if it tells.
-async fn ask(transport: &dyn Transport, host: &str) -> Option<(OwnedServerName, Option<Duration>)> {
+async fn ask(
+    transport: &dyn Transport,
+    host: &str,
+) -> Result<Option<(OwnedServerName, Option<Duration>)>, NetError> {
     #[derive(Deserialize)]
     struct Document {
         #[serde(rename = "m.server")]
         server: OwnedServerName,
     }
-    let url = Url::parse(&format!("https://{host}/.well-known/matrix/server")).ok()?;
+    let Ok(url) = Url::parse(&format!("https://{host}/.well-known/matrix/server")) else { return Ok(None) };
     let document = async {
         let response = redirects::get(transport, url, Bounds::SMALL).await?;
         let (head, body) = response.into_parts();
-        Ok::<_, super::NetError>((head, body.collect().await?))
+        Ok::<_, NetError>((head, body.collect().await?))
     };
     let (head, body) = match document.await {
         Ok(document) => document,
+        Err(NetError::Busy) => return Err(NetError::Busy),
         Err(error) => {
             tracing::debug!(host, %error, "no delegation");
-            return None;
+            return Ok(None);
         }
     };
     if head.status != StatusCode::OK {
-        return None;
+        return Ok(None);
     }
     // The media type doesn't matter, says the specification.
-    let Document { server } = serde_json::from_slice(&body).ok()?;
-    Some((server, freshness(&head.headers)))
+    let document = serde_json::from_slice(&body).ok();
+    Ok(document.map(|Document { server }| (server, freshness(&head.headers))))
 }
 
 /// For how long an answer says that it is good. <https://www.rfc-editor.org/rfc/rfc9111#section-4.2>

@@ -114,9 +114,12 @@ impl Shared {
         bounds: Bounds,
     ) -> Result<Response<Body>, NetError> {
         request.headers_mut().insert(USER_AGENT, AGENT);
+        let wait = bounds.total.min(limits::OUTGOING_WAIT);
+        let places = timeout(wait, self.enter(target)).await.ok().flatten().ok_or(NetError::Busy)?;
+        // What was waited for until here is nobody's fault but this server's.
         let mut late = Box::pin(sleep(bounds.total));
         let (head, incoming, lease) = tokio::select! {
-            answer = self.answer(target, request, bounds) => answer?,
+            answer = self.answer(target, places, request, bounds) => answer?,
             () = late.as_mut() => return Err(NetError::Late { what: "the whole answer", time: bounds.total }),
         };
         if incoming.size_hint().lower() > bounds.body_bytes {
@@ -129,29 +132,35 @@ impl Shared {
         Ok(Response::from_parts(head, Body::arriving(answer, bounds, late)))
     }
 
+    /// What a request needs to begin.
+    async fn enter(&self, target: &Target) -> Option<Places> {
+        // The peer's turn first: who waits for a slow peer takes no place from others.
+        let user = self.pool.enter(target);
+        let turn = user.turns.clone().acquire_owned().await.ok()?;
+        let place = self.requests.clone().acquire_owned().await.ok()?;
+        Some(Places { user, _turn: turn, _place: place })
+    }
+
     /// The head of the answer to a request.
     async fn answer(
         &self,
         target: &Target,
+        places: Places,
         request: Request<Bytes>,
         bounds: Bounds,
     ) -> Result<(http::response::Parts, Incoming, Lease), NetError> {
-        // The peer's turn first: who waits for a slow peer takes no place from others.
-        let user = self.pool.enter(target);
-        let turn = user.turns.clone().acquire_owned().await.map_err(|_| NetError::Busy)?;
-        let place = self.requests.clone().acquire_owned().await.map_err(|_| NetError::Busy)?;
+        let user = &places.user;
         let mut kept = user.take();
         loop {
             let (mut connection, was_kept) = match kept.take() {
                 Some(connection) => (connection, true),
-                None => self.connection(target, &user).await?,
+                None => self.connection(target, user).await?,
             };
             let answer = timeout(bounds.head, connection.send(target, request.clone())).await;
             match answer.map_err(|_| NetError::Late { what: "the head of the answer", time: bounds.head })? {
                 Ok(response) => {
                     let (head, incoming) = response.into_parts();
-                    let lease = Lease { connection, user, _turn: turn, _place: place };
-                    return Ok((head, incoming, lease));
+                    return Ok((head, incoming, Lease { connection, places }));
                 }
                 // A kept connection may have ended in the moment that it was taken.
                 Err(failed) if was_kept && (failed.unsent || request.method().is_idempotent()) => {
@@ -178,6 +187,10 @@ impl Shared {
 /// What a request holds until its answer was read.
 struct Lease {
     connection: Connection,
+    places: Places,
+}
+
+struct Places {
     user: Use,
     _turn: OwnedSemaphorePermit,
     _place: OwnedSemaphorePermit,
@@ -192,8 +205,8 @@ struct Answer {
 
 impl Answer {
     fn end(&mut self) {
-        if let Some(Lease { connection, user, .. }) = self.lease.take() {
-            user.leave(connection);
+        if let Some(Lease { connection, places }) = self.lease.take() {
+            places.user.leave(connection);
         }
     }
 }

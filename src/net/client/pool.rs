@@ -12,7 +12,10 @@ use hyper::client::conn::{http1, http2};
 use tokio::{runtime::Handle, sync::Semaphore, time::sleep};
 
 use super::{Limits, connection::Connection};
-use crate::{base::clock::Clock, net::transport::Target};
+use crate::{
+    base::clock::Clock,
+    net::transport::{Host, Place, Target},
+};
 
 /// The peers that somebody uses or has a connection to.
 pub(super) struct Pool {
@@ -23,7 +26,7 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct State {
-    peers: HashMap<Target, Peer>,
+    peers: HashMap<Key, Peer>,
     /// Whether a task gives up what is not used.
     is_reaped: bool,
 }
@@ -38,10 +41,13 @@ struct Peer {
     shared: Option<(Duration, http2::SendRequest<Full<Bytes>>)>,
 }
 
+/// What one peer is known by: not by what the `Host` header says, since one peer has many names.
+type Key = (Option<Host>, Vec<Place>);
+
 /// A request's use of a peer.
 pub(super) struct Use {
     pool: Arc<Pool>,
-    target: Target,
+    key: Key,
     /// A permit for each request.
     pub(super) turns: Arc<Semaphore>,
     /// Locked by whoever connects: of those who come first, one finds out whether its connection serves all.
@@ -55,11 +61,11 @@ impl Pool {
 
     /// Begins to use a peer.
     pub(super) fn enter(self: &Arc<Self>, target: &Target) -> Use {
-        let mut target = target.clone();
+        let mut key = (target.certificate.clone(), target.places.clone());
         // In which order chance puts equal places is no matter here.
-        target.places.sort_unstable();
+        key.1.sort_unstable();
         let mut state = self.lock();
-        let peer = state.peers.entry(target.clone()).or_insert_with(|| Peer {
+        let peer = state.peers.entry(key.clone()).or_insert_with(|| Peer {
             users: 0,
             turns: Arc::new(Semaphore::new(self.limits.requests_per_peer)),
             connecting: Arc::default(),
@@ -68,7 +74,7 @@ impl Pool {
         });
         peer.users += 1;
         let (turns, connecting) = (peer.turns.clone(), peer.connecting.clone());
-        Use { pool: self.clone(), target, turns, connecting }
+        Use { pool: self.clone(), key, turns, connecting }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -146,7 +152,7 @@ impl Use {
     pub(super) fn take(&self) -> Option<Connection> {
         let now = self.pool.clock.monotonic();
         let mut state = self.pool.lock();
-        let peer = state.peers.get_mut(&self.target)?;
+        let peer = state.peers.get_mut(&self.key)?;
         while let Some((used, sender)) = peer.idle.pop() {
             if !sender.is_closed() && now.saturating_sub(used) < self.pool.limits.idle_time {
                 return Some(Connection::One(sender));
@@ -157,22 +163,20 @@ impl Use {
 
     /// A connection that serves several at once.
     pub(super) fn shared(&self) -> Option<Connection> {
-        self.pool.lock().peers.get_mut(&self.target)?.shared()
+        self.pool.lock().peers.get_mut(&self.key)?.shared()
     }
 
     /// Keeps a new connection at once if it serves several.
     pub(super) fn add(&self, connection: &Connection) {
         let Connection::Shared(sender) = connection else { return };
-        if let Some(peer) = self.pool.lock().peers.get_mut(&self.target) {
+        if let Some(peer) = self.pool.lock().peers.get_mut(&self.key) {
             peer.shared = Some((self.pool.clock.monotonic(), sender.clone()));
         }
     }
 
     /// Gives up a connection that failed.
     pub(super) fn forget(&self, connection: &Connection) {
-        if let (Connection::Shared(_), Some(peer)) =
-            (connection, self.pool.lock().peers.get_mut(&self.target))
-        {
+        if let (Connection::Shared(_), Some(peer)) = (connection, self.pool.lock().peers.get_mut(&self.key)) {
             peer.shared = None;
         }
     }
@@ -181,7 +185,7 @@ impl Use {
     pub(super) fn leave(self, connection: Connection) {
         let mut state = self.pool.lock();
         let now = self.pool.clock.monotonic();
-        let Some(peer) = state.peers.get_mut(&self.target) else { return };
+        let Some(peer) = state.peers.get_mut(&self.key) else { return };
         match connection {
             Connection::One(sender) if !sender.is_closed() => peer.idle.push((now, sender)),
             Connection::One(_) => {}
@@ -197,7 +201,7 @@ impl Use {
 impl Drop for Use {
     fn drop(&mut self) {
         let mut state = self.pool.lock();
-        if let Some(peer) = state.peers.get_mut(&self.target) {
+        if let Some(peer) = state.peers.get_mut(&self.key) {
             peer.users -= 1;
         }
         if self.pool.trim(&mut state) && !state.is_reaped {
