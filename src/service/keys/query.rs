@@ -93,7 +93,8 @@ impl Found {
             }
             let mut keys = stored(&device.keys)?;
             add_own(&mut keys, &device.device_id);
-            if let Some(name) = device.display_name {
+            // Not for other servers, for which nobody named it.
+            if let Some(name) = device.display_name.filter(|_| asking.is_some()) {
                 keys.set_unsigned("device_display_name", name);
             }
             of_devices.insert(device.device_id, keys.text());
