@@ -6,6 +6,7 @@ use ruma::{
     state_res::events::RoomPowerLevelsIntField as Level,
 };
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::append::WriteError;
 use crate::{
@@ -59,7 +60,7 @@ pub(in crate::service) fn restriction(
     if !matches!(rules.join_rule, Some(JoinRuleKind::Restricted | JoinRuleKind::KnockRestricted)) {
         return Ok(Restriction::None);
     }
-    if let Some(unmet) = unmet(view, user, server, &rules.allow)? {
+    if let Some(unmet) = unmet(view, user, server, &rules.conditions())? {
         return Ok(unmet);
     }
     let graph = view.graph(room);
@@ -106,7 +107,15 @@ fn unmet(
 struct JoinRules {
     join_rule: Option<JoinRuleKind>,
     #[serde(default)]
-    allow: Vec<Condition>,
+    allow: Value,
+}
+
+impl JoinRules {
+    /// What is no condition that can be read is none that anybody meets.
+    fn conditions(&self) -> Vec<Condition> {
+        let entries = self.allow.as_array().into_iter().flatten();
+        entries.filter_map(|entry| Condition::deserialize(entry).ok()).collect()
+    }
 }
 
 #[derive(Deserialize)]
