@@ -97,35 +97,50 @@ pub fn signers(
     object: &CanonicalJsonObject,
     version: Version,
 ) -> Result<BTreeSet<OwnedServerName>, FormatError> {
-    let rules = &version.rules().signatures;
-    let text = |field: &'static str| object.get(field).and_then(CanonicalJsonValue::as_str);
-    let server_of_user = |id: &str| <&UserId>::try_from(id).ok().map(|user| user.server_name().to_owned());
-    let mut servers = BTreeSet::new();
+    let mut servers = authors(object, version)?;
+    servers.extend(voucher(object, version)?);
+    Ok(servers)
+}
 
-    // To an event that is no membership, its fields mean nothing.
-    let membership = object.get("content").and_then(CanonicalJsonValue::as_object);
-    let membership = membership.filter(|_| text("type") == Some("m.room.member"));
-    let invited_by_third_party = membership.is_some_and(|content| {
+/// The server of the user by whose authority somebody joins.
+fn voucher(object: &CanonicalJsonObject, version: Version) -> Result<Option<OwnedServerName>, FormatError> {
+    let user = membership(object).and_then(|content| content.get("join_authorised_via_users_server"));
+    match user.filter(|_| version.rules().signatures.check_join_authorised_via_users_server) {
+        Some(user) => user.as_str().and_then(server_of_user).map(Some).ok_or(FormatError::Field("content")),
+        None => Ok(None),
+    }
+}
+
+/// Those of them that made the event.
+fn authors(object: &CanonicalJsonObject, version: Version) -> Result<BTreeSet<OwnedServerName>, FormatError> {
+    let text = |field: &'static str| object.get(field).and_then(CanonicalJsonValue::as_str);
+    let mut servers = BTreeSet::new();
+    let invited_by_third_party = membership(object).is_some_and(|content| {
         content.get("membership").and_then(CanonicalJsonValue::as_str) == Some("invite")
             && content.get("third_party_invite").is_some_and(CanonicalJsonValue::is_object)
     });
     if !invited_by_third_party {
         servers.insert(text("sender").and_then(server_of_user).ok_or(FormatError::Field("sender"))?);
     }
-    if rules.check_event_id_server {
+    if version.rules().signatures.check_event_id_server {
         let id = text("event_id").and_then(|id| <&EventId>::try_from(id).ok());
         let server = id.and_then(EventId::server_name).ok_or(FormatError::Field("event_id"))?;
         servers.insert(server.to_owned());
     }
-    if rules.check_join_authorised_via_users_server
-        && let Some(user) = membership.and_then(|content| content.get("join_authorised_via_users_server"))
-    {
-        servers.insert(user.as_str().and_then(server_of_user).ok_or(FormatError::Field("content"))?);
-    }
     Ok(servers)
 }
 
-/// Checks that each of those servers but one that has yet to do so signed the event. Keys that are unknown are skipped;
+/// The content of a membership; to an event that is none, its fields mean nothing.
+fn membership(object: &CanonicalJsonObject) -> Option<&CanonicalJsonObject> {
+    let kind = object.get("type").and_then(CanonicalJsonValue::as_str);
+    object.get("content").and_then(CanonicalJsonValue::as_object).filter(|_| kind == Some("m.room.member"))
+}
+
+fn server_of_user(id: &str) -> Option<OwnedServerName> {
+    <&UserId>::try_from(id).ok().map(|user| user.server_name().to_owned())
+}
+
+/// Checks that each of those servers signed the event, but for one that is to vouch by its signature and has yet to do so. Keys that are unknown are skipped;
 /// of those that are known, every signature must be right.
 ///
 /// # Errors
@@ -138,7 +153,9 @@ pub(super) fn check(
 ) -> Result<(), Dropped> {
     let text = signed_text(object, version)?;
     let signatures = object.get("signatures").and_then(CanonicalJsonValue::as_object);
-    for server in signers(object, version)?.into_iter().filter(|server| but != Some(server)) {
+    let mut servers = authors(object, version)?;
+    servers.extend(voucher(object, version)?.filter(|server| but != Some(server)));
+    for server in servers {
         let server = server.as_str();
         let of_server = signatures
             .and_then(|signatures| signatures.get(server)?.as_object())
