@@ -1,6 +1,8 @@
 //! Another server as a caller: the head of its request says who it is, and only the whole of it proves that.
 //! <https://spec.matrix.org/v1.19/server-server-api/#request-authentication>
 
+use std::{sync::Arc, time::Duration};
+
 use http::{Request, StatusCode, header::AUTHORIZATION};
 use ruma::{
     OwnedServerName,
@@ -9,13 +11,22 @@ use ruma::{
 
 use super::{Error, Inbound, caller::Caller};
 use crate::{
-    net::x_matrix::{Signable, XMatrix},
+    base::limits,
+    net::{
+        NetError,
+        x_matrix::{Signable, XMatrix},
+    },
     service::{
         App,
-        server_keys::{self, ServerKeyError},
+        server_keys::{self, Asker, ServerKeyError},
+        turn::Turn,
     },
     store::StoredServerKey,
 };
+
+/// Takes from the rate of whoever sent a request, or says how long to wait for that. It is part of the head.
+#[derive(Clone)]
+pub struct Toll(pub Arc<dyn Fn() -> Result<(), Duration> + Send + Sync>);
 
 /// Another server, by whose key the request is signed.
 pub(crate) struct Peer {
@@ -47,13 +58,11 @@ impl Caller<ServerSignatures> for Peer {
             return Err(unauthorized("This server doesn't speak to itself"));
         }
         let now = app.clock.now();
-        let key = match server_keys::key(app, &proof.origin, &proof.key, now).await {
-            Ok(key) => key.filter(|key| key.is_valid_at(now)),
-            Err(ServerKeyError::Store(error)) => return Err(error.into()),
-            Err(error) => {
-                return Err(unauthorized("Your keys can't be had from your server").caused_by(error));
-            }
+        let key = match server_keys::known(app, &proof.origin, &proof.key, now).await? {
+            Some(key) => Some(key),
+            None => fetched(app, head, &proof).await?,
         };
+        let key = key.filter(|key| key.signs_requests_at(now));
         let key = key.ok_or_else(|| unauthorized("Your server has no such key now"))?;
         Ok(Self { proof, key })
     }
@@ -74,6 +83,22 @@ impl Caller<ServerSignatures> for Peer {
             .verify(request, &app.server_name, &self.key.key)
             .map_err(|error| unauthorized("The request is not signed by this key").caused_by(error))
     }
+}
+
+/// The key of a server that has proved nothing yet: anybody can name any server, and have it asked.
+async fn fetched(app: &App, head: &Request<()>, proof: &XMatrix) -> Result<Option<StoredServerKey>, Error> {
+    if let Some(Toll(take)) = head.extensions().get() {
+        take().map_err(Error::limit_exceeded)?;
+    }
+    let turn = head.extensions().get::<Turn>().expect("the router gives every request a turn");
+    let key = server_keys::key(app, &proof.origin, &proof.key, app.clock.now(), Asker::Stranger);
+    turn.pause(key).await.map_err(|error| match error {
+        ServerKeyError::Store(error) => error.into(),
+        ServerKeyError::Net(NetError::Busy) => {
+            Error::unavailable("The server asks too many others", limits::BUSY_TIME)
+        }
+        error => unauthorized("Your keys can't be had from your server").caused_by(error),
+    })
 }
 
 /// 401 `M_UNAUTHORIZED`: nobody knows who asks.

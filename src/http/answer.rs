@@ -21,7 +21,7 @@ use super::{
     server::Shared,
 };
 use crate::{
-    api::{Body, Error, Inbound, Reading, endpoint::Answer},
+    api::{Body, Error, Inbound, Reading, endpoint::Answer, peer::Toll},
     base::limits,
     service::sessions::Sender,
 };
@@ -93,6 +93,15 @@ async fn handle(
     // A Unix socket tells no address.
     if !sender.is_unspecified() {
         head.extensions_mut().insert(Sender(sender));
+    }
+    if shared.rates.is_some() {
+        let shared = shared.clone();
+        let take = move || {
+            let now = shared.app.clock.monotonic();
+            let rates = shared.rates.as_ref();
+            rates.map_or(Ok(()), |rates| rates.take(None, subscriber(sender), now))
+        };
+        head.extensions_mut().insert(Toll(Arc::new(take)));
     }
     let admitted = route.endpoint.admit(&shared.app, &head).await?;
     if let Some(rates) = shared.rates.as_ref().filter(|_| route.endpoint.rate_limited) {

@@ -7,15 +7,12 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::{
     accounts::LogInToken, heard::Count, media::Repository, passwords::Passwords, presence::Presence,
-    shared_secret::Nonces, signer::Signer, traffic, typing::Typing, uia, write::lane::Lanes,
+    server_keys, shared_secret::Nonces, signer::Signer, traffic, typing::Typing, uia, write::lane::Lanes,
 };
 use crate::{
     base::{clock::Clock, expiring::Expiring, ids::UserNumber, limits, rng::Rng},
     config::Config,
-    net::{
-        Addresses, Client, Federation, NameServers, NetError, Settings, Transport, cache::Cache,
-        client::Limits,
-    },
+    net::{Addresses, Client, Federation, NameServers, Settings, Transport, client::Limits},
     store::{Store, StoreError},
 };
 
@@ -69,8 +66,7 @@ pub struct Shared {
     pub traffic: traffic::Counter,
     /// The way to other servers.
     pub federation: Federation,
-    /// How the last fetch of each server's keys went.
-    pub(super) server_key_fetches: Cache<OwnedServerName, Result<(), NetError>>,
+    pub(super) server_keys: server_keys::Fetches,
 }
 
 impl App {
@@ -104,7 +100,7 @@ impl App {
             presence: Arc::default(),
             repository: Repository::new(&parts.config.data_dir, &parts.rng),
             traffic: traffic::Counter::default(),
-            server_key_fetches: Cache::new(limits::SERVER_KEY_FETCHES, clock.clone()),
+            server_keys: server_keys::Fetches::new(clock.clone()),
             federation: Federation::new(transport, enabled, clock, rng),
             parts,
         }))

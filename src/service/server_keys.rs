@@ -1,19 +1,49 @@
 //! The keys of servers: this one's, as it publishes them, and others', as they were fetched and kept.
 //! <https://spec.matrix.org/v1.19/server-server-api/#retrieving-server-keys>
 
+use std::{sync::Arc, time::Duration};
+
 use ruma::{
-    CanonicalJsonObject, CanonicalJsonValue, OwnedServerName, ServerName, ServerSigningKeyId,
+    CanonicalJsonObject, CanonicalJsonValue, OwnedServerName, OwnedServerSigningKeyId, ServerName,
+    ServerSigningKeyId,
     serde::{Base64, base64::Standard},
     signatures::sign_json,
 };
 use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::Semaphore;
 
 use super::App;
 use crate::{
-    base::{clock::Timestamp, limits},
-    net::{NetError, keys},
+    base::{
+        clock::{Clock, Timestamp},
+        limits,
+    },
+    net::{Host, NetError, cache::Cache, discovery::unspelled, keys},
     store::{StoreError, StoredServerKey, Transaction},
 };
+
+/// How the last fetch of each server's keys went, and what it told: the names of one server that differ in spelling alone
+/// are one.
+pub(super) struct Fetches {
+    servers: Cache<(Host, Option<u16>), Result<Arc<Fetched>, NetError>>,
+    /// A permit for each that nothing but an unproven request asks for.
+    strangers: Arc<Semaphore>,
+}
+
+/// Some of the keys that a server told.
+struct Fetched {
+    server: OwnedServerName,
+    keys: Vec<(OwnedServerSigningKeyId, StoredServerKey)>,
+}
+
+/// For whose sake a server is asked for its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// Anybody's, who says to be it.
+    Stranger,
+    /// A server's that proved its request.
+    Peer,
+}
 
 /// Why it can't be said what a server's key is.
 #[derive(Debug, thiserror::Error)]
@@ -46,24 +76,46 @@ pub fn own(app: &App) -> Result<Box<RawValue>, ruma::signatures::JsonError> {
     Ok(to_raw_value(&keys).expect("canonical JSON has a text"))
 }
 
-/// Another server's key, which is good at a time if there is one that is: the kept one, or else what the server says now.
-/// Whether it is good enough is up to the caller. None: the server has no such key.
+/// Another server's key that is good at a time, if one is known: nobody is asked.
 ///
 /// # Errors
-/// The server has to be asked and doesn't tell, or was asked a moment ago and didn't.
+/// The store failed.
+pub async fn known(
+    app: &App,
+    server: &ServerName,
+    id: &ServerSigningKeyId,
+    at: Timestamp,
+) -> Result<Option<StoredServerKey>, StoreError> {
+    Ok(kept(app, server, id).await?.filter(|key| key.is_valid_at(at)))
+}
+
+/// Another server's key, which is good at a time if there is one that is: the known one, or else what the server says now.
+/// Whether it is good enough is up to the caller, above all where the server can't be asked. None: it has no such key.
+///
+/// # Errors
+/// Nothing is known, and the server has to be asked and doesn't tell, or was asked a moment ago and didn't.
 pub async fn key(
     app: &App,
     server: &ServerName,
     id: &ServerSigningKeyId,
     at: Timestamp,
+    asker: Asker,
 ) -> Result<Option<StoredServerKey>, ServerKeyError> {
     let kept = kept(app, server, id).await?;
-    // One that was given up never gets better.
-    if kept.as_ref().is_some_and(|key| key.expired_at.is_some() || key.is_valid_at(at)) {
+    if kept.as_ref().is_some_and(|key| key.is_valid_at(at)) {
         return Ok(kept);
     }
-    refresh(app, server).await?;
-    Ok(self::kept(app, server, id).await?)
+    match refresh(app, server, id, asker).await {
+        Ok(fetched) => match fetched.key(server, id) {
+            Some(key) => Ok(Some(key)),
+            None => Ok(self::kept(app, server, id).await?),
+        },
+        Err(error) if kept.is_some() => {
+            tracing::debug!(%server, %error, "a server tells no keys, and what it told before is kept");
+            Ok(kept)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn kept(
@@ -71,39 +123,89 @@ async fn kept(
     server: &ServerName,
     id: &ServerSigningKeyId,
 ) -> Result<Option<StoredServerKey>, StoreError> {
+    if let Some(Ok(fetched)) = app.server_keys.servers.last(&unspelled(server))
+        && let Some(key) = fetched.key(server, id)
+    {
+        return Ok(Some(key));
+    }
     let (server, id) = (server.to_owned(), id.to_owned());
     app.store.read(move |view| view.server_key(server.as_str(), id.as_str())).await
 }
 
 /// Fetches a server's keys and keeps them, unless that was done or tried a moment ago.
-async fn refresh(app: &App, server: &ServerName) -> Result<(), ServerKeyError> {
-    let mut unkept = None;
-    let fetch = async |_| {
-        let fetched = keys::fetch(&app.federation, server, app.clock.now()).await;
-        let outcome = match fetched {
-            Ok(keys) => {
-                unkept = keep(app, server.to_owned(), keys).await.err();
-                Ok(())
-            }
-            Err(error) => Err(error),
-        };
-        let pause = if unkept.is_some() { std::time::Duration::ZERO } else { limits::SERVER_KEYS_PAUSE };
-        (outcome, pause)
+async fn refresh(
+    app: &App,
+    server: &ServerName,
+    id: &ServerSigningKeyId,
+    asker: Asker,
+) -> Result<Arc<Fetched>, NetError> {
+    let places = app.server_keys.strangers.clone();
+    let begin = async {
+        match asker {
+            Asker::Stranger => Some(places.acquire_owned().await.expect("it is never closed")),
+            Asker::Peer => None,
+        }
     };
-    let outcome = app.server_key_fetches.get(&server.to_owned(), fetch).await;
-    unkept.map_or(Ok(()), Err)?;
-    Ok(outcome?)
+    let (shared, name, id) = (app.clone(), server.to_owned(), id.to_owned());
+    let fetch = |place| async move {
+        let fetched = fetch(&shared, &name, &id).await;
+        drop(place);
+        // Of what this server couldn't do another one is not to blame.
+        let pause = match fetched {
+            Err(NetError::Busy) => Duration::ZERO,
+            _ => limits::SERVER_KEYS_PAUSE,
+        };
+        (fetched, pause)
+    };
+    app.server_keys.servers.get_begun(&unspelled(server), begin, fetch).await
 }
 
-async fn keep(app: &App, server: OwnedServerName, keys: keys::ServerKeys) -> Result<(), StoreError> {
-    let valid_until = keys.valid_until;
+async fn fetch(app: &App, server: &ServerName, asked: &ServerSigningKeyId) -> Result<Arc<Fetched>, NetError> {
+    let keys::ServerKeys { server, keys, valid_until } =
+        keys::fetch(&app.federation, server, app.clock.now()).await?;
+    let stored = |key: keys::ServerKey| {
+        let (id, expired_at) = (key.id, key.expired_at);
+        (id, StoredServerKey { key: key.key.as_bytes().to_vec(), valid_until, expired_at })
+    };
+    let mut keys: Vec<_> = keys.into_iter().map(stored).collect();
+    if let Err(error) = keep(app, server.clone(), keys.clone()).await {
+        tracing::error!(%server, %error, "a server's keys can't be kept");
+    }
+    keys.sort_by_key(|(id, key)| (*id != *asked, key.expired_at.is_some()));
+    keys.truncate(limits::SERVER_KEYS_IN_MEMORY);
+    keys.shrink_to_fit();
+    Ok(Arc::new(Fetched { server, keys }))
+}
+
+/// Writes a server's keys down, if it is or was anything to a room: anybody can make up others, as many as they like.
+async fn keep(
+    app: &App,
+    server: OwnedServerName,
+    keys: Vec<(OwnedServerSigningKeyId, StoredServerKey)>,
+) -> Result<(), StoreError> {
+    let name = server.clone();
+    if app.store.read(move |view| view.server_number(&name)).await?.is_none() {
+        return Ok(());
+    }
     let job = move |transaction: &mut Transaction<'_>| {
-        for key in &keys.keys {
-            let expired_at = key.expired_at;
-            let stored = StoredServerKey { key: key.key.as_bytes().to_vec(), valid_until, expired_at };
-            transaction.put_server_key(server.as_str(), key.id.as_str(), &stored)?;
+        for (id, key) in &keys {
+            transaction.put_server_key(server.as_str(), id.as_str(), key)?;
         }
-        Ok(())
+        transaction.trim_server_keys(server.as_str(), limits::SERVER_KEYS)
     };
     app.store.write(job).await
+}
+
+impl Fetches {
+    pub(super) fn new(clock: Clock) -> Self {
+        let servers = Cache::new(limits::SERVER_KEY_FETCHES, clock);
+        Self { servers, strangers: Arc::new(Semaphore::new(limits::STRANGERS)) }
+    }
+}
+
+impl Fetched {
+    fn key(&self, server: &ServerName, id: &ServerSigningKeyId) -> Option<StoredServerKey> {
+        let key = self.keys.iter().find(|(kept, _)| *kept == *id)?;
+        (self.server == *server).then(|| key.1.clone())
+    }
 }

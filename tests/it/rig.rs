@@ -241,7 +241,7 @@ pub(crate) async fn try_exchange(
     try_request(stream, method, path, authorization.as_deref(), body).await
 }
 
-async fn try_request(
+pub(crate) async fn try_request(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     method: &str,
     path: &str,

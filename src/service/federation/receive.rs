@@ -8,7 +8,7 @@ use crate::{
     room::{sign::signers, version::Version},
     service::{
         App,
-        server_keys::{self, ServerKeyError},
+        server_keys::{self, Asker, ServerKeyError},
     },
     store::StoreError,
 };
@@ -32,7 +32,7 @@ pub(super) async fn keys(app: &App, event: &Object, version: Version) -> Result<
                 let own = app.signer().key;
                 (id.as_str() == format!("ed25519:{}", own.version())).then(|| own.public_key().to_vec())
             } else {
-                match server_keys::key(app, &server, id, sent).await {
+                match server_keys::key(app, &server, id, sent, Asker::Peer).await {
                     Ok(key) => key
                         .filter(|key| !version.rules().enforce_key_validity || key.is_valid_at(sent))
                         .map(|key| key.key),

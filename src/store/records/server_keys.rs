@@ -19,6 +19,11 @@ pub struct StoredServerKey {
 }
 
 impl StoredServerKey {
+    /// Whether it signs requests now, which no key does that was given up.
+    pub fn signs_requests_at(&self, now: Timestamp) -> bool {
+        self.expired_at.is_none() && now <= self.valid_until
+    }
+
     /// Whether what it signed at a time is good, by rules that heed how long keys are good.
     pub fn is_valid_at(&self, time: Timestamp) -> bool {
         match self.expired_at {
@@ -48,6 +53,14 @@ impl Transaction<'_> {
                    VALUES (?1, ?2, ?3, ?4, ?5)";
         let StoredServerKey { key, valid_until, expired_at } = key;
         self.sql().prepare_cached(sql)?.execute((server, id, key, valid_until, expired_at))?;
+        Ok(())
+    }
+
+    /// Forgets the keys of a server that are more than so many: those that it listed longest ago.
+    pub fn trim_server_keys(&mut self, server: &str, limit: usize) -> Result<(), StoreError> {
+        let sql = "DELETE FROM server_keys WHERE server = ?1 AND id NOT IN
+                   (SELECT id FROM server_keys WHERE server = ?1 ORDER BY valid_until DESC LIMIT ?2)";
+        self.sql().prepare_cached(sql)?.execute((server, limit as u64))?;
         Ok(())
     }
 }

@@ -1,20 +1,24 @@
 //! What other servers ask this one: whom it believes, and what it tells.
 //! <https://spec.matrix.org/v1.19/server-server-api/#request-authentication>
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 
 use http::HeaderValue;
 use ruma::ServerName;
 use serde_json::{Value, json};
 use tayberry::{
+    api,
+    base::limits,
     config::Config,
+    http::{Bind, Limits, Listener, Server, Settings},
     net::x_matrix::{Signable, sign},
 };
+use tokio::net::TcpStream;
 
 use super::{HOUR, Memory, document, pair, public};
 use crate::{
     encryption::{Signer, upload},
-    rig::{Reply, Rig},
+    rig::{Reply, Rig, try_request},
     rooms::create,
 };
 
@@ -32,10 +36,19 @@ impl Asked {
     async fn with(configure: impl FnOnce(&mut Config)) -> Self {
         let memory = Memory::default();
         let rig = Rig::through(Arc::new(memory.clone()), configure).await;
-        let old = json!({"ed25519:old": {"key": public(3), "expired_ts": 1_000}});
-        let keys = document("a", 1, rig.app.clock.now().plus(HOUR), old);
-        memory.0.lock().unwrap().answer = Some(keys.to_string());
-        Self { rig, memory }
+        let asked = Self { rig, memory };
+        asked.publish();
+        asked
+    }
+
+    /// Lets the other server tell keys that are good for an hour from now.
+    pub(crate) fn publish(&self) {
+        let soon = self.rig.app.clock.now().plus(HOUR);
+        let old = json!({
+            "ed25519:old": {"key": public(3), "expired_ts": 1_000},
+            "ed25519:soon": {"key": public(4), "expired_ts": soon.0},
+        });
+        self.memory.0.lock().unwrap().answer = Some(document("a", 1, soon, old).to_string());
     }
 
     pub(crate) async fn ask(&self, method: &str, path: &str, body: Value) -> Reply {
@@ -80,6 +93,7 @@ async fn only_what_is_signed_as_a_whole_by_a_good_key_is_answered() {
         ("destination", signed("POST", QUERY, body.clone(), "example.com", ("a", 1))),
         ("another key by this id", signed("POST", QUERY, body.clone(), "example.org", ("a", 2))),
         ("a key that was given up", signed("POST", QUERY, body.clone(), "example.org", ("old", 3))),
+        ("a key that is to be given up", signed("POST", QUERY, body.clone(), "example.org", ("soon", 4))),
         ("an unknown key", signed("POST", QUERY, body.clone(), "example.org", ("b", 1))),
     ] {
         let reply = asked.rig.send_with("POST", QUERY, header.as_deref(), body.clone()).await;
@@ -102,6 +116,33 @@ async fn nobody_is_asked_for_keys_for_what_is_not_for_this_server() {
         assert_eq!(reply.error(), (401, "M_UNAUTHORIZED"));
     }
     assert!(asked.memory.0.lock().unwrap().asked.is_empty());
+}
+
+#[tokio::test]
+async fn who_has_many_servers_asked_has_a_limit() {
+    let asked = Asked::new().await;
+    let listeners = vec![Listener::plain(Bind::Tcp(([127, 0, 0, 1], 0).into()))];
+    let settings = Settings { listeners, rate_limit: true, limits: Limits::default() };
+    let server = Server::bind(settings, asked.rig.app.clone(), api::routes()).await.unwrap();
+    let address = server.addresses()[0];
+    let task = tokio::spawn(server.run(pending()));
+    let path = "/_matrix/federation/v1/publicRooms";
+    let good = header("GET", path, &Value::Null, "example.org", ("a", 1));
+    let send = async |header: &str| {
+        let stream = TcpStream::connect(address).await.unwrap();
+        try_request(stream, "GET", path, Some(header), Value::Null).await.unwrap()
+    };
+    send(&good).await.ok();
+    let mut answers = Vec::new();
+    for number in 0..limits::ADDRESS_BURST * 2 {
+        answers.push(send(&good.replace("hs.example:1", &format!("{number}.example:1"))).await.status);
+    }
+    let asked_for = asked.memory.0.lock().unwrap().asked.len();
+    assert!(asked_for <= limits::ADDRESS_BURST as usize && asked_for > 10, "{asked_for}");
+    assert_eq!((answers[0], answers.last()), (401, Some(&429)));
+    // Whose key is known is not concerned.
+    send(&good).await.ok();
+    task.abort();
 }
 
 #[tokio::test]
@@ -195,6 +236,18 @@ async fn servers_are_told_and_given_keys_of_this_servers_users_only() {
         object.as_object_mut().unwrap().remove("unsigned");
     }
     assert_eq!(found, expected);
+    // How somebody calls a device is for those who know them.
+    let path = format!("/_matrix/client/v3/devices/{device}");
+    asked.rig.send_as(&anna.member, "PUT", &path, json!({"display_name": "Phone"})).await.ok();
+    let own = asked.rig.send_as(
+        &anna.member,
+        "POST",
+        "/_matrix/client/v3/keys/query",
+        json!({"device_keys": {user: []}}),
+    );
+    assert_eq!(own.await.ok()["device_keys"][user][device]["unsigned"]["device_display_name"], "Phone");
+    let told = asked.ask("POST", QUERY, json!({"device_keys": {user: []}})).await.ok();
+    assert!(!told.to_string().contains("Phone"));
     assert_eq!(told["device_keys"].as_object().unwrap().len(), 1);
     assert!(told.get("user_signing_keys").is_none());
 
@@ -205,6 +258,7 @@ async fn servers_are_told_and_given_keys_of_this_servers_users_only() {
     assert_eq!((&listed["user_id"], &listed["devices"][0]["device_id"]), (&json!(user), &json!(device)));
     assert_eq!(listed["devices"][0]["keys"]["keys"], expected["keys"]);
     assert_eq!(listed["devices"].as_array().unwrap().len(), 1);
+    assert!(!listed.to_string().contains("Phone"));
     for nobody in ["@ben:example.org", "@x:hs.example:1"] {
         assert_eq!(devices(nobody).await.error(), (404, "M_NOT_FOUND"));
     }

@@ -13,7 +13,7 @@ use tayberry::{
     net::{Blame, NetError, keys},
     service::{
         App,
-        server_keys::{self, ServerKeyError},
+        server_keys::{self, Asker, ServerKeyError},
     },
 };
 use tempfile::TempDir;
@@ -48,7 +48,7 @@ impl Asking {
     async fn key(&self, version: &str, at: Timestamp) -> Result<Option<String>, ServerKeyError> {
         let id: OwnedServerSigningKeyId = format!("ed25519:{version}").try_into().unwrap();
         let server = ServerName::parse("hs.example:1").unwrap();
-        let key = server_keys::key(&self.app, &server, &id, at).await?;
+        let key = server_keys::key(&self.app, &server, &id, at, Asker::Stranger).await?;
         Ok(key.map(|key| Base64::<Standard, _>::new(key.key).encode()))
     }
 
@@ -113,13 +113,33 @@ async fn a_key_that_was_given_up_is_told_with_its_end() {
     asking.answer(Some(document("a", 1, asking.now().plus(HOUR), old)));
     let id: &ServerSigningKeyId = "ed25519:old".try_into().unwrap();
     let server = ServerName::parse("hs.example:1").unwrap();
-    let key = server_keys::key(&asking.app, &server, id, asking.now()).await.unwrap().unwrap();
-    assert!(key.is_valid_at(Timestamp(999)) && !key.is_valid_at(Timestamp(1_000)));
-    // It is known, and never gets better.
-    asking.asked();
+    let key = async |at| server_keys::key(&asking.app, &server, id, at, Asker::Peer).await.unwrap().unwrap();
+    let old = key(asking.now()).await;
+    assert!(old.is_valid_at(Timestamp(999)) && !old.is_valid_at(Timestamp(1_000)));
+    assert_eq!(asking.asked(), 1);
+    // The server may take it up again, and is asked; without it what it said last holds.
     asking.app.clock.advance(HOUR * 10);
-    server_keys::key(&asking.app, &server, id, asking.now()).await.unwrap().unwrap();
+    key(Timestamp(999)).await;
     assert_eq!(asking.asked(), 0);
+    asking.answer(None);
+    assert_eq!(key(asking.now()).await, old);
+    assert_eq!(asking.asked(), 1);
+    asking.app.clock.advance(HOUR);
+    asking.answer(Some(document("old", 3, asking.now().plus(HOUR), json!({}))));
+    assert!(key(asking.now()).await.signs_requests_at(asking.now()));
+}
+
+#[tokio::test]
+async fn spellings_of_a_name_are_asked_as_one_and_answered_as_what_the_server_is() {
+    let asking = Asking::new();
+    asking.answer(Some(document("a", 1, asking.now().plus(HOUR), json!({}))));
+    let id: &ServerSigningKeyId = "ed25519:a".try_into().unwrap();
+    for name in ["HS.example:1", "hs.example:01", "hs.example:1", "hs.eXample:00001"] {
+        let server = ServerName::parse(name).unwrap();
+        let key = server_keys::key(&asking.app, &server, id, asking.now(), Asker::Stranger).await.unwrap();
+        assert_eq!(key.is_some(), name == "hs.example:1", "{name}");
+    }
+    assert_eq!(asking.memory.0.lock().unwrap().asked.len(), 1);
 }
 
 #[tokio::test]

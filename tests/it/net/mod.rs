@@ -261,4 +261,4 @@ fn document(version: &str, seed: u8, valid_until: Timestamp, old: Value) -> Valu
     serde_json::to_value(&object).unwrap()
 }
 
-const HOUR: Duration = Duration::from_secs(60 * 60);
+pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);

@@ -1,4 +1,4 @@
--- The keys of other servers. What one does not list any more stays: old events are checked by it.
+-- The keys of other servers that are or were anything to a room, so many of each. What one does not list any more stays: old events are checked by it.
 CREATE TABLE server_keys (
     server      TEXT    NOT NULL,
     id          TEXT    NOT NULL,              -- algorithm and version
