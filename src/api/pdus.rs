@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use ruma::api::error::{ErrorKind, IncompatibleRoomVersionErrorData};
 
 use super::{
     Body, Error,
-    body::{Failed, Stream},
+    body::{Failed, Writing},
+    endpoint::Boxed,
 };
 use crate::{
     base::limits,
@@ -56,27 +58,11 @@ impl Answer {
         }
         let body = match self.0.is_empty() {
             true => Body::Whole(begun.into()),
-            false => Body::Stream(self.stream(app, begun)),
+            false => Body::Written(Box::new(Rest { app, begun, answer: self })),
         };
         let mut response = Response::new(body);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(response)
-    }
-
-    fn stream(mut self, app: App, begun: Vec<u8>) -> Stream {
-        Stream::unmeasured(async move |sender| {
-            let mut piece = Some(begun);
-            while let Some(bytes) = piece {
-                if !bytes.is_empty() && sender.send(Ok(bytes.into())).await.is_err() {
-                    break;
-                }
-                piece = self.next(&app).await.map_err(|error| {
-                    tracing::error!(%error, "the rest of an answer can't be read");
-                    Failed
-                })?;
-            }
-            Ok(())
-        })
     }
 
     async fn next(&mut self, app: &App) -> Result<Option<Vec<u8>>, StoreError> {
@@ -94,6 +80,36 @@ impl Answer {
     }
 }
 
+/// What is still to be sent of an answer.
+struct Rest {
+    app: App,
+    begun: Vec<u8>,
+    answer: Answer,
+}
+
+impl Writing for Rest {
+    fn held(&self) -> usize {
+        let held = |part: &Part| match part {
+            Part::Text(text) => text.len(),
+            Part::List(list) => list.held(),
+        };
+        self.begun.len() + self.answer.0.iter().map(held).sum::<usize>()
+    }
+
+    fn next(&mut self) -> Boxed<'_, Result<Option<Bytes>, Failed>> {
+        Box::pin(async {
+            if !self.begun.is_empty() {
+                return Ok(Some(std::mem::take(&mut self.begun).into()));
+            }
+            let piece = self.answer.next(&self.app).await.map_err(|error| {
+                tracing::error!(%error, "the rest of an answer can't be read");
+                Failed
+            })?;
+            Ok(piece.map(Bytes::from))
+        })
+    }
+}
+
 impl From<PeerError> for Error {
     fn from(error: PeerError) -> Self {
         match error {
@@ -101,6 +117,7 @@ impl From<PeerError> for Error {
             PeerError::Stranger => Self::forbidden("Your server is not in this room"),
             PeerError::Barred => Self::forbidden("The room keeps your server out"),
             PeerError::UnknownEvent => Self::not_found("There is no such event, or its state is not known"),
+            PeerError::Busy => Self::limit_exceeded(limits::BUSY_TIME),
             PeerError::TooLarge => Self::too_large("The room's history of permissions is too large"),
             PeerError::Store(error) => error.into(),
         }

@@ -6,8 +6,9 @@ use ruma::{OwnedServerName, signatures::Ed25519KeyPair};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{
-    accounts::LogInToken, heard::Count, media::Repository, passwords::Passwords, presence::Presence,
-    server_keys, shared_secret::Nonces, signer::Signer, traffic, typing::Typing, uia, write::lane::Lanes,
+    accounts::LogInToken, federation::chain::Chains, heard::Count, media::Repository, passwords::Passwords,
+    presence::Presence, server_keys, shared_secret::Nonces, signer::Signer, traffic, typing::Typing, uia,
+    write::lane::Lanes,
 };
 use crate::{
     base::{clock::Clock, expiring::Expiring, ids::UserNumber, limits, rng::Rng},
@@ -56,8 +57,7 @@ pub struct Shared {
     /// Whom each OpenID token stands for.
     pub(super) openid_tokens: Expiring<UserNumber>,
     pub(super) lanes: Lanes,
-    /// A permit to gather an auth chain.
-    pub(super) chains: Semaphore,
+    pub(super) chains: Chains,
     pub(super) rounds: Notify,
     pub(super) heard: Count,
     pub(super) typing: Typing,
@@ -93,7 +93,7 @@ impl App {
             log_in_tokens: Expiring::new(limits::LOG_IN_TOKENS, limits::LOG_IN_TOKEN_LIFETIME),
             openid_tokens: Expiring::new(limits::OPENID_TOKENS, limits::OPENID_TOKEN_LIFETIME),
             lanes: Lanes::default(),
-            chains: Semaphore::new(1),
+            chains: Chains::default(),
             rounds: Notify::new(),
             heard: Count::new(parts.clock.now()),
             typing: Typing::default(),

@@ -24,7 +24,6 @@ use crate::{
         federation::{
             handshake::{self, Template, Wish},
             pdus::raw,
-            state,
         },
     },
 };
@@ -78,8 +77,7 @@ pub(crate) async fn send_join(
 ) -> Result<Response<Body>, Error> {
     let create_join_event::v2::Request { room_id, event_id, pdu, omit_members, .. } = request;
     let names = (room_id, event_id);
-    let taken = handshake::take(&app, peer.server(), Wish::Join, names, object(&pdu)?).await?;
-    let joined = state::joined(&app, &taken, omit_members).await?;
+    let (taken, joined) = handshake::join(&app, peer.server(), names, object(&pdu)?, omit_members).await?;
     let mut answer = Answer::of([("auth_chain", joined.told.auth_chain), ("state", joined.told.state)])
         .with("event", &taken.event)
         .with("origin", &json(&app.server_name)?);

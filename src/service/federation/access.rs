@@ -23,6 +23,8 @@ pub enum PeerError {
     UnknownEvent,
     #[error("the answer would be too large")]
     TooLarge,
+    #[error("the server waits for something large already")]
+    Busy,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -59,7 +61,15 @@ pub(super) fn reach(
     Ok((room, admitted(view, room, server)?))
 }
 
-fn admitted(view: &View<'_>, room: RoomNumber, server: &ServerName) -> Result<RoomRecord, PeerError> {
+/// A room, for a server that it doesn't keep out.
+///
+/// # Errors
+/// It does.
+pub(super) fn admitted(
+    view: &View<'_>,
+    room: RoomNumber,
+    server: &ServerName,
+) -> Result<RoomRecord, PeerError> {
     let record = view.room(room)?;
     let allowed = acl::allows(server, &State::stored(record.state), &view.graph(room))?;
     allowed.then_some(record).ok_or(PeerError::Barred)

@@ -14,10 +14,11 @@ use serde::Deserialize;
 use super::{
     access::{PeerError, reach},
     receive,
+    state::{self, Joined, Past},
 };
 use crate::{
     base::{
-        ids::{EventNumber, RoomNumber},
+        ids::{EventNumber, RoomNumber, StateRoot},
         json::Object,
     },
     room::{
@@ -38,7 +39,10 @@ use crate::{
             restricted::{Restriction, restriction},
         },
     },
-    store::{StoreError, View, events::Standing},
+    store::{
+        StoreError, View,
+        events::{Membership, Standing},
+    },
 };
 
 /// What a user of another server wants.
@@ -143,28 +147,94 @@ pub async fn take(
     app: &App,
     server: OwnedServerName,
     wish: Wish,
-    (room_id, event_id): (OwnedRoomId, OwnedEventId),
+    names: (OwnedRoomId, OwnedEventId),
     object: Object,
 ) -> Result<Taken, HandshakeError> {
-    let shared = app.clone();
-    let (asked, id) = (room_id.clone(), event_id.clone());
+    let offer = offered(app, &server, wish, names, object).await?;
+    accept(app, wish, offer).await
+}
+
+/// Takes an event by which a user of a server joins, and tells what that one needs to take part; without members if it can
+/// do without. That is gathered before, so that nobody is in a room whose server can't be.
+///
+/// # Errors
+/// The event is not what it should be, or may not be, or too much would have to be told.
+pub async fn join(
+    app: &App,
+    server: OwnedServerName,
+    names: (OwnedRoomId, OwnedEventId),
+    object: Object,
+    without_members: bool,
+) -> Result<(Taken, Joined), HandshakeError> {
+    let offer = offered(app, &server, Wish::Join, names, object).await?;
+    let (room, joining) = (offer.room, offer.user.clone());
+    let mut past =
+        Past { room, version: offer.version, root: offer.state, permissions: offer.permissions.clone() };
+    let mut joined = state::joined(app, &server, &past, &joining, without_members).await?;
+    let taken = accept(app, Wish::Join, offer).await?;
+    let number = taken.number;
+    let read = move |view: &View<'_>| view.header(room, number);
+    let header = app.store.read(read).await?;
+    // It may follow others than the newest.
+    let root = header.state_before.ok_or(PeerError::UnknownEvent)?;
+    if (root, &header.auth_events) != (past.root, &past.permissions) {
+        (past.root, past.permissions) = (root, header.auth_events);
+        joined = state::joined(app, &server, &past, &joining, without_members).await?;
+    }
+    Ok((taken, joined))
+}
+
+/// An event that is what it says it is to be, as far as it tells itself.
+struct Offer {
+    names: (OwnedRoomId, OwnedEventId),
+    object: Object,
+    user: OwnedUserId,
+    /// Whether it says that somebody of this server vouches for the user.
+    is_vouched: bool,
+    version: Version,
+    room: RoomNumber,
+    /// The room's state now.
+    state: StateRoot,
+    /// Those of its `auth_events` that are known.
+    permissions: Vec<EventNumber>,
+}
+
+async fn offered(
+    app: &App,
+    server: &ServerName,
+    wish: Wish,
+    names: (OwnedRoomId, OwnedEventId),
+    object: Object,
+) -> Result<Offer, HandshakeError> {
+    let (shared, server) = (app.clone(), server.to_owned());
     let read = move |view: &View<'_>| {
         let own = &*shared.server_name;
-        let (room, record) = reach(view, &asked, (own, &server))?;
+        let (room_id, event_id) = &names;
+        let (room, record) = reach(view, room_id, (own, &server))?;
         let pdu = Pdu::parse(&object, record.version).map_err(Dropped::from)?;
-        if pdu.room_id() != asked {
+        if pdu.room_id() != *room_id {
             return Err(HandshakeError::Invalid("It is of another room"));
         }
-        check(&pdu, &server, wish, &id)?;
-        // What stands in the event is vouched for by this server's signature.
-        if claims_voucher_of(&pdu, own) {
-            vouched(view, room, (pdu.sender(), wish), own)?;
-        }
-        Ok((record.version, object))
+        check(&pdu, &server, wish, event_id)?;
+        let known = pdu.auth_events().iter().filter_map(|id| view.event_number(room, id).transpose());
+        let permissions = known.collect::<Result<_, StoreError>>()?;
+        let (user, is_vouched) = (pdu.sender().to_owned(), claims_voucher_of(&pdu, own));
+        let (version, state) = (record.version, record.state);
+        Ok(Offer { names, object, user, is_vouched, version, room, state, permissions })
     };
-    let (version, object) = app.store.read(read).await?;
+    app.store.read(read).await
+}
+
+async fn accept(app: &App, wish: Wish, offer: Offer) -> Result<Taken, HandshakeError> {
+    let Offer { names: (room_id, event_id), object, user, is_vouched, version, .. } = offer;
     let keys = receive::keys(app, &object, version).await?;
-    match countersign(app, room_id.clone(), object, keys).await? {
+    let (own, joining) = (app.server_name.clone(), user.clone());
+    let vouch = move |view: &View<'_>, room| match is_vouched {
+        // What stands in the event is vouched for by this server's signature.
+        true => vouched(view, room, (&*joining, wish), &own).map(|_| ()),
+        false => Ok(()),
+    };
+    match countersign(app, room_id.clone(), object, keys, vouch).await? {
         Ingested::As(Standing::Live) => {}
         Ingested::As(_) => return Err(HandshakeError::Denied("The event was refused before".to_owned())),
         Ingested::Refused(denied) => return Err(HandshakeError::Denied(denied.reason)),
@@ -176,6 +246,11 @@ pub async fn take(
     let read = move |view: &View<'_>| {
         let room = view.room_number(&room_id)?.ok_or(PeerError::UnknownRoom)?;
         let number = view.event_number(room, &event_id)?.ok_or(PeerError::UnknownEvent)?;
+        // Who sends an event again is told of the room what the user may know now, not then.
+        let stay = view.user_number(&user)?.map(|user| view.stay(user, room)).transpose()?.flatten();
+        if stay.is_none_or(|stay| (stay.event, stay.membership) != (number, wish.stored())) {
+            return Err(HandshakeError::Denied("What the user is to the room says another event".to_owned()));
+        }
         let event = view.event(room, number)?.pdu.json().to_owned();
         Ok(Taken { room, number, event })
     };
@@ -207,6 +282,14 @@ impl Wish {
             Self::Join => MembershipState::Join,
             Self::Knock => MembershipState::Knock,
             Self::Leave => MembershipState::Leave,
+        }
+    }
+
+    fn stored(self) -> Membership {
+        match self {
+            Self::Join => Membership::Join,
+            Self::Knock => Membership::Knock,
+            Self::Leave => Membership::Leave,
         }
     }
 }
@@ -245,8 +328,11 @@ fn claims_voucher_of(pdu: &Pdu, server: &ServerName) -> bool {
 }
 
 fn check(pdu: &Pdu, server: &ServerName, wish: Wish, event_id: &EventId) -> Result<(), HandshakeError> {
+    // An id that is a hash names no server.
+    let is_named_by_it = event_id.server_name().is_none_or(|named| named == server);
     let right = [
         (pdu.event_id() == event_id, "It has another id"),
+        (is_named_by_it, "Another server would have to name it"),
         (*pdu.kind() == TimelineEventType::RoomMember, "It is no membership"),
         (membership_set(pdu) == Some(wish.membership()), "It is another membership"),
         (pdu.sender().server_name() == server, "It is not of your user"),

@@ -1,6 +1,6 @@
 //! Lists of events as servers are told them, written page by page: each of a view of its own, and all of one moment.
 
-use std::vec;
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
@@ -30,12 +30,10 @@ struct Rest {
 /// What a list is made of.
 #[derive(Debug)]
 pub(super) enum Source {
-    Events(vec::IntoIter<EventNumber>),
+    /// Events behind so many.
+    Events(Arc<[EventNumber]>, usize),
     /// A state behind a key.
-    State {
-        root: StateRoot,
-        after: Option<KeyNumber>,
-    },
+    State { root: StateRoot, after: Option<KeyNumber> },
 }
 
 /// How events are told.
@@ -50,6 +48,14 @@ pub enum Form {
 impl Pdus {
     pub(super) fn new((room, version): (RoomNumber, Version), source: Source, form: Form) -> Self {
         Self(Some(Rest { room, version, source, form, is_begun: false }))
+    }
+
+    /// How many bytes it holds to go on by.
+    pub fn held(&self) -> usize {
+        match &self.0 {
+            Some(Rest { source: Source::Events(numbers, _), .. }) => size_of_val(&numbers[..]),
+            _ => 0,
+        }
     }
 
     /// The next part of the list; none at its end.
@@ -85,9 +91,10 @@ impl Rest {
             Ok::<_, StoreError>(json.len() >= limits::ANSWER_PIECE_BYTES)
         };
         match source {
-            Source::Events(numbers) => {
-                for number in numbers {
-                    if write(number)? {
+            Source::Events(numbers, done) => {
+                while let Some(number) = numbers.get(*done) {
+                    *done += 1;
+                    if write(*number)? {
                         return Ok(false);
                     }
                 }

@@ -83,22 +83,27 @@ pub async fn ingest(
 }
 
 /// Takes an event by which a user of another server comes or goes through this one, which vouches for it by its own
-/// signature: only if it moves the room on.
-pub async fn countersign(
+/// signature: only if it moves the room on, and if `vouch` finds nothing against it in the room that it is judged by.
+pub async fn countersign<E>(
     app: &App,
     room_id: OwnedRoomId,
     object: Object,
     keys: PublicKeyMap,
-) -> Result<Ingested, IngestError> {
+    vouch: impl FnOnce(&View<'_>, RoomNumber) -> Result<(), E> + Send + 'static,
+) -> Result<Ingested, E>
+where
+    E: From<IngestError> + From<StoreError> + Send + 'static,
+{
     let turn = app.lanes.enter(&room_id).await;
     let shared = app.clone();
     let judged = app.store.read(move |view| {
         let room = view.room_number(&room_id)?.ok_or(IngestError::UnknownRoom)?;
-        judge_to_sign(view, room, object, &keys, shared.signer())
+        vouch(view, room)?;
+        Ok::<_, E>(judge_to_sign(view, room, object, &keys, shared.signer())?)
     });
     match judged.await? {
         Step::Done(ingested) => Ok(ingested),
-        Step::Judged(judged) => finish(&app.store, turn, *judged, true).await,
+        Step::Judged(judged) => Ok(finish(&app.store, turn, *judged, true).await?),
     }
 }
 

@@ -40,22 +40,30 @@ impl View<'_> {
         Ok(self.members_of_server(room, server, Membership::Join).next().transpose()?.is_some())
     }
 
-    /// The servers whose users are in a room, at most so many.
-    pub fn servers_joined(&self, room: RoomNumber, limit: usize) -> Result<Vec<OwnedServerName>, StoreError> {
-        let mut servers = Vec::new();
-        let mut after = prefix(room, ServerNumber::default());
+    /// The servers whose users are in a room, of so many with a number from `from` on whose users ever were anything to it;
+    /// and where to go on, if there may be more.
+    pub fn servers_joined(
+        &self,
+        room: RoomNumber,
+        from: ServerNumber,
+        limit: usize,
+    ) -> Result<(Vec<OwnedServerName>, Option<ServerNumber>), StoreError> {
+        let (mut servers, mut from) = (Vec::new(), from);
         let end = prefix(RoomNumber(room.0.saturating_add(1)), ServerNumber::default());
-        while servers.len() < limit {
-            let bounds = (Bound::Included(&after[..]), Bound::Excluded(&end[..]));
-            let Some((key, _)) = self.range(Table::Servers, bounds).next().transpose()? else { break };
+        for _ in 0..limit {
+            let begin = prefix(room, from);
+            let bounds = (Bound::Included(&begin[..]), Bound::Excluded(&end[..]));
+            let Some((key, _)) = self.range(Table::Servers, bounds).next().transpose()? else {
+                return Ok((servers, None));
+            };
             let server = part(&key, 4).map(ServerNumber::from_be_bytes);
             let server = server.map_err(|_| damaged(Table::Servers, &key))?;
             if self.members_of_server(room, server, Membership::Join).next().transpose()?.is_some() {
                 servers.push(self.name_of_server(server)?);
             }
-            after = prefix(room, ServerNumber(server.0.saturating_add(1)));
+            from = ServerNumber(server.0.saturating_add(1));
         }
-        Ok(servers)
+        Ok((servers, Some(from)))
     }
 
     /// Whether a member of a room is noted under the server that the user is of.
@@ -167,7 +175,12 @@ mod tests {
         let room = rig.room;
         let joined = || {
             rig.read(move |view| {
-                let servers = view.servers_joined(room, 10)?;
+                let (mut servers, mut from) = (Vec::new(), Some(ServerNumber::default()));
+                while let Some(begin) = from {
+                    let page = view.servers_joined(room, begin, 1)?;
+                    servers.extend(page.0);
+                    from = page.1;
+                }
                 for server in [server_name!("one.example"), server_name!("two.example")] {
                     let is_listed = servers.iter().any(|listed| listed == server);
                     assert_eq!(view.is_server_joined(room, server)?, is_listed);

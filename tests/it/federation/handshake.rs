@@ -1,11 +1,13 @@
 //! People of another server come and go. <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use super::{CAROL, public, signed};
+use super::{CAROL, public, signed, signed_as};
 use crate::{
-    net::inbound::Asked,
-    rooms::{act, create, set},
+    net::{HOUR, inbound::Asked},
+    rooms::{act, create, say, set},
 };
 
 fn kinds(events: &Value) -> Vec<&str> {
@@ -130,6 +132,57 @@ async fn nothing_is_taken_or_signed_but_what_was_asked_for() {
     assert_eq!(asked.members(&anna, &room).await, [anna.user_id.as_str()]);
 }
 
+#[tokio::test]
+async fn in_rooms_whose_events_servers_name_each_names_its_own() {
+    let asked = Asked::new().await;
+    let anna = asked.rig.register("anna").await;
+    let room = public(&asked, &anna, "1").await;
+    let told = say(&asked.rig, &anna, &room, "tea", "1").await;
+    let template = asked.make("join", &room, CAROL, "1").await.ok()["event"].clone();
+    for named in [told.as_str(), "$new:example.org", "$new:elsewhere.example"] {
+        let (_, event) = signed_as("1", template.clone(), named);
+        assert_eq!(
+            asked.send("join", &room, named, &event).await.error(),
+            (400, "M_INVALID_PARAM"),
+            "{named}"
+        );
+    }
+    assert_eq!(asked.members(&anna, &room).await, [anna.user_id.as_str()]);
+}
+
+#[tokio::test]
+async fn only_of_servers_that_are_something_to_a_room_keys_are_written_down() {
+    let asked = Asked::new().await;
+    let anna = asked.rig.register("anna").await;
+    let room = public(&asked, &anna, "11").await;
+    let written = async || {
+        let key = asked.rig.app.store.read(|view| view.server_key("hs.example:1", "ed25519:a")).await;
+        key.unwrap().is_some()
+    };
+    asked.act("join", &room, CAROL, "11").await;
+    assert!(!written().await);
+    asked.rig.advance(HOUR * 2);
+    asked.publish();
+    asked.ask("GET", "/_matrix/federation/v1/publicRooms", Value::Null).await.ok();
+    assert!(written().await);
+}
+
+#[tokio::test]
+async fn an_event_that_another_one_followed_brings_nobody_back() {
+    let asked = Asked::new().await;
+    let anna = asked.rig.register("anna").await;
+    let room = public(&asked, &anna, "11").await;
+    let (id, join) = signed("11", asked.make("join", &room, CAROL, "11").await.ok()["event"].clone());
+    asked.send("join", &room, &id, &join).await.ok();
+    asked.rig.advance(Duration::from_secs(1));
+    let (left, leave) = signed("11", asked.make("leave", &room, CAROL, "11").await.ok()["event"].clone());
+    for _ in 0..2 {
+        asked.send("leave", &room, &left, &leave).await.ok();
+    }
+    assert_eq!(asked.send("join", &room, &id, &join).await.error(), (403, "M_FORBIDDEN"));
+    assert_eq!(asked.members(&anna, &room).await, [anna.user_id.as_str()]);
+}
+
 // RULES R12
 #[tokio::test]
 async fn a_restricted_room_is_joined_with_the_word_of_a_member_and_the_servers_signature() {
@@ -138,7 +191,10 @@ async fn a_restricted_room_is_joined_with_the_word_of_a_member_and_the_servers_s
     let club = public(&asked, &anna, "10").await;
     let restricted = async |allowed: &[&str], level: u32| {
         let allow = allowed.iter().map(|room| json!({"type": "m.room_membership", "room_id": room}));
-        let rules = json!({"join_rule": "restricted", "allow": allow.collect::<Vec<_>>()});
+        // What can't be read is no condition, and hides none.
+        let broken = [json!("tea"), json!({"type": 1}), json!({"type": "m.room_membership", "room_id": "x"})];
+        let rules =
+            json!({"join_rule": "restricted", "allow": broken.into_iter().chain(allow).collect::<Vec<_>>()});
         let state = json!([{"type": "m.room.join_rules", "state_key": "", "content": rules}]);
         let body = json!({
             "room_version": "10", "initial_state": state, "power_level_content_override": {"invite": level},

@@ -49,10 +49,15 @@ impl Asked {
 
 /// An event with hash and signature of the other server, and its id.
 fn signed(version: &str, event: Value) -> (String, Value) {
+    signed_as(version, event, "$carol:hs.example:1")
+}
+
+/// The same by this id, where servers name events.
+fn signed_as(version: &str, event: Value, named: &str) -> (String, Value) {
     let rules = RoomVersionId::try_from(version).unwrap().rules().unwrap();
     let mut object: CanonicalJsonObject = serde_json::from_value(event).unwrap();
     if version == "1" {
-        object.insert("event_id".to_owned(), "$carol:hs.example:1".into());
+        object.insert("event_id".to_owned(), named.into());
     }
     hash_and_sign_event("hs.example:1", &pair("a", 1), &mut object, &rules.redaction).unwrap();
     let id = match object.get("event_id") {
