@@ -4,7 +4,11 @@
 //! [`VisibleEvent`], and only this module makes one.
 //! <https://spec.matrix.org/v1.19/client-server-api/#server-behaviour-5>
 
-use std::{cell::RefCell, collections::HashMap, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    sync::Arc,
+};
 
 use ruma::{
     OwnedUserId, UserId,
@@ -147,12 +151,14 @@ pub struct ServerEyes<'g, G> {
     /// Those of its users who are or were anything to the room, as far as they are looked at.
     users: Vec<OwnedUserId>,
     seen: RefCell<HashMap<StateRoot, bool>>,
+    /// How often a user may still be looked at; who can't be counts as one who saw nothing.
+    looks: Cell<usize>,
 }
 
 impl<'g, G: Graph> ServerEyes<'g, G> {
-    /// The eyes of a server with these users on a room.
-    pub fn new(graph: &'g G, users: Vec<OwnedUserId>) -> Self {
-        Self { graph, users, seen: RefCell::default() }
+    /// The eyes of a server with these users on a room, which look at so many.
+    pub fn new(graph: &'g G, users: Vec<OwnedUserId>, looks: usize) -> Self {
+        Self { graph, users, seen: RefCell::default(), looks: Cell::new(looks) }
     }
 
     /// Whether the server may see all of an event, and not just what a redaction would leave.
@@ -198,6 +204,8 @@ impl<'g, G: Graph> ServerEyes<'g, G> {
             return Ok(true);
         }
         for user in &self.users {
+            let Some(left) = self.looks.get().checked_sub(1) else { break };
+            self.looks.set(left);
             if suffices(&membership(user, state, self.graph)?) {
                 return Ok(true);
             }
@@ -300,7 +308,7 @@ mod tests {
         let sees = |world: &World, id: &OwnedEventId, users: &[&str]| {
             let users = users.iter().map(|user| OwnedUserId::try_from(*user).unwrap()).collect();
             let number = world.number(id).unwrap().unwrap();
-            ServerEyes::new(world, users).sees(number).unwrap()
+            ServerEyes::new(world, users, 10).sees(number).unwrap()
         };
         for (visibility, memberships) in [
             (Some("world_readable"), &["join", "left", "invite", "ban", "none"][..]),
@@ -319,6 +327,11 @@ mod tests {
         let (mut world, last) = scene(Some("joined"), "none");
         let join = world.accept(DAVE, &[&last], "m.room.member", Some(DAVE), json!({ "membership": "join" }));
         assert!(sees(&world, &join, &[DAVE]) && !sees(&world, &join, &["@nobody:one.example"]));
+        let users = vec!["@nobody:one.example".try_into().unwrap(), DAVE.try_into().unwrap()];
+        for (looks, seen) in [(3, false), (4, true)] {
+            let eyes = ServerEyes::new(&world, users.clone(), looks);
+            assert_eq!(eyes.sees(world.number(&join).unwrap().unwrap()).unwrap(), seen, "{looks}");
+        }
         let outlier = world.make(ALICE, &[&join], "m.room.message", None, json!({}));
         world.outlier(&outlier);
         assert!(!sees(&world, &world.id_of(&outlier), &[DAVE]));

@@ -8,7 +8,7 @@ use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedServerName, ServerName, api:
 use serde_json::value::RawValue;
 
 use super::{
-    access::{PeerError, enter},
+    access::{PeerError, admitted, enter},
     pdus::raw,
 };
 use crate::{
@@ -35,18 +35,39 @@ pub async fn event(
     event_id: OwnedEventId,
 ) -> Result<Box<RawValue>, PeerError> {
     let read = move |view: &View<'_>| {
-        for room in view.rooms_after(RoomNumber::default()) {
-            let (room, record) = room?;
-            let Some(number) = view.event_number(room, &event_id)? else { continue };
-            if view.is_server_joined(room, &server)? {
-                let graph = view.graph(room);
-                let showing = Showing::new(view, (room, record.version), &graph, &server)?;
-                return showing.event(number)?.ok_or(PeerError::UnknownEvent);
-            }
-        }
-        Err(PeerError::UnknownEvent)
+        let found = find(view, &server, &event_id)?;
+        let (room, number) = found.ok_or(PeerError::UnknownEvent)?;
+        let record = admitted(view, room, &server)?;
+        let graph = view.graph(room);
+        let showing = Showing::new(view, (room, record.version), &graph, &server)?;
+        showing.event(number)?.ok_or(PeerError::UnknownEvent)
     };
     app.store.read(read).await
+}
+
+/// The event with an id in a room that the server is in. An id that a server made up may be several rooms'.
+fn find(
+    view: &View<'_>,
+    server: &ServerName,
+    id: &EventId,
+) -> Result<Option<(RoomNumber, EventNumber)>, StoreError> {
+    if id.server_name().is_none() {
+        let found = view.event_of_any_room(id)?;
+        return Ok(match found {
+            Some((room, _)) if !view.is_server_joined(room, server)? => None,
+            found => found,
+        });
+    }
+    for room in view.rooms_after(RoomNumber::default()) {
+        let (room, record) = room?;
+        if record.version.rules().signatures.check_event_id_server
+            && view.is_server_joined(room, server)?
+            && let Some(number) = view.event_number(room, id)?
+        {
+            return Ok(Some((room, number)));
+        }
+    }
+    Ok(None)
 }
 
 /// Events and what came before them, the latest first.
@@ -83,8 +104,12 @@ pub async fn backfill(
                 told.push(event);
             }
             for before in view.header(room, number)?.prev_events {
-                if seen.insert(before) {
-                    walk.push((view.header(room, before)?.depth, before));
+                if !seen.insert(before) {
+                    continue;
+                }
+                let header = view.header(room, before)?;
+                if header.standing != Standing::Outlier {
+                    walk.push((header.depth, before));
                 }
             }
         }
@@ -136,7 +161,7 @@ pub async fn missing(
                     continue;
                 }
                 let header = view.header(room, before)?;
-                if header.depth < gap.min_depth {
+                if header.depth < gap.min_depth || header.standing == Standing::Outlier {
                     continue;
                 }
                 if told.len() >= limit || bytes >= limits::PAGE_BYTES || seen.len() >= limits::WALK_STEPS {
@@ -201,7 +226,8 @@ impl<'v> Showing<'v> {
                 }
             }
         }
-        Ok(Self { view, room, version, eyes: ServerEyes::new(graph, users) })
+        let eyes = ServerEyes::new(graph, users, limits::SERVER_LOOKS);
+        Ok(Self { view, room, version, eyes })
     }
 
     /// An event that stands in the room's graph.
@@ -211,13 +237,19 @@ impl<'v> Showing<'v> {
         Ok(Some((number, header)).filter(|(_, header)| header.standing != Standing::Outlier))
     }
 
-    /// An event as the server may see it; none if it was rejected, which nobody is told.
+    /// An event as the server may see it; none if it was rejected, which nobody is told. One that stands outside of the
+    /// graph is told if it can be part of a state, and then as that is.
     fn event(&self, number: EventNumber) -> Result<Option<Box<RawValue>>, StoreError> {
         let stored = self.view.event(self.room, number)?;
         if stored.pdu.rejected() {
             return Ok(None);
         }
-        let whole = stored.header.redacted_by.is_none() && self.eyes.sees(number)?;
+        let whole = match stored.header.standing {
+            Standing::Outlier if !stored.header.is_state => return Ok(None),
+            _ if stored.header.redacted_by.is_some() => false,
+            Standing::Outlier => true,
+            _ => self.eyes.sees(number)?,
+        };
         let json = match whole {
             true => stored.pdu.json().to_owned(),
             false => redacted(&stored.pdu, self.version).json().to_owned(),

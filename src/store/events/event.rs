@@ -49,6 +49,18 @@ impl View<'_> {
         self.find(room, self.hash_in_room(room, id), |event| Ok(event.event_id()? == id.as_str()))
     }
 
+    /// The room of an event and its number by an id that is a hash, and so no other room's.
+    pub fn event_of_any_room(&self, id: &EventId) -> Result<Option<(RoomNumber, EventNumber)>, StoreError> {
+        let number = if id.server_name().is_none() { self.id(self.hash_of_event(id))? } else { None };
+        let Some(number) = number.map(EventNumber) else { return Ok(None) };
+        // One that was purged is absent.
+        if self.get(Table::Events, &number.to_be_bytes())?.is_none() {
+            return Ok(None);
+        }
+        let room = self.room_of(number)?;
+        Ok(self.event_number(room, id)?.map(|number| (room, number)))
+    }
+
     /// The event that this request of a device sent before, if it did.
     pub fn event_of_transaction(
         &self,

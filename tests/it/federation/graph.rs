@@ -2,7 +2,16 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use ruma::RoomId;
 use serde_json::{Value, json};
+use tayberry::{
+    base::json::canonical_object,
+    room::pdu::Pdu,
+    store::{
+        Transaction,
+        events::{Admission, NewEvent},
+    },
+};
 
 use super::{CAROL, FEDERATION, public, signed};
 use crate::{
@@ -68,6 +77,7 @@ async fn servers_that_are_not_in_a_room_or_kept_out_learn_nothing_of_it() {
     let (id, leave) = signed("11", template);
     set(&asked.rig, &anna, &room, "m.room.server_acl", json!({"allow": ["*"], "deny": ["HS.example"]})).await;
     refused().await;
+    assert_eq!(asked.read(&event).await.error(), (403, "M_FORBIDDEN"));
     for wish in ["join", "leave", "knock"] {
         assert_eq!(asked.make(wish, &room, CAROL, "11").await.error(), (403, "M_FORBIDDEN"), "{wish}");
         assert_eq!(asked.send(wish, &room, &id, &leave).await.error(), (403, "M_FORBIDDEN"), "{wish}");
@@ -108,6 +118,56 @@ async fn what_nobody_of_a_server_saw_it_gets_redacted() {
         let told = asked.missing(&room, &[], &[&after], 20).await.ok();
         assert_eq!(bodies(&told["events"]), [expected[2], expected[1]], "{visibility}");
     }
+}
+
+#[tokio::test]
+async fn an_event_is_found_in_whatever_room_by_whoever_named_it() {
+    let asked = Asked::new().await;
+    let anna = asked.rig.register("anna").await;
+    for version in ["1", "3", "11"] {
+        let (room, other) = (public(&asked, &anna, version).await, public(&asked, &anna, version).await);
+        let [here, there] = [&room, &other].map(|room| say(&asked.rig, &anna, room, "tea", room));
+        let (here, there) = (here.await, there.await);
+        asked.act("join", &room, CAROL, version).await;
+        let path = |id: &str| format!("event/{}", id.replace('/', "%2F"));
+        let told = asked.read(&path(&here)).await.ok();
+        assert_eq!(bodies(&told["pdus"]), [Some("tea")], "version {version}");
+        assert_eq!(asked.read(&path(&there)).await.error(), (404, "M_NOT_FOUND"), "version {version}");
+        asked.rig.advance(Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
+async fn what_stands_outside_of_the_graph_is_told_as_a_part_of_a_state_only() {
+    let asked = Asked::new().await;
+    let anna = asked.rig.register("anna").await;
+    let room = public(&asked, &anna, "11").await;
+    let template = asked.make("join", &room, CAROL, "11").await.ok()["event"].clone();
+    asked.act("join", &room, CAROL, "11").await;
+    let [state, message] = [Some(""), None].map(|state_key| {
+        let mut event = template.clone();
+        (event["type"], event["content"]) = (json!("org.example.tea"), json!({"tea": "green"}));
+        let fields = event.as_object_mut().unwrap();
+        match state_key {
+            Some(key) => _ = fields.insert("state_key".to_owned(), json!(key)),
+            None => _ = fields.remove("state_key"),
+        }
+        signed("11", event)
+    });
+    for (_, event) in [&state, &message] {
+        let (object, room_id) = (event.to_string(), room.clone());
+        let job = move |transaction: &mut Transaction<'_>| {
+            let room = transaction.room_number(<&RoomId>::try_from(&room_id[..]).unwrap())?.unwrap();
+            let version = transaction.room(room)?.version;
+            let pdu = Pdu::parse(&canonical_object(&object).unwrap().into(), version).unwrap();
+            let event = NewEvent { pdu: &pdu, transaction: None, admission: Admission::Outlier };
+            transaction.append_event(room, &event)
+        };
+        asked.rig.app.store.write(job).await.unwrap();
+    }
+    let told = asked.read(&format!("event/{}", state.0)).await.ok();
+    assert_eq!(told["pdus"][0]["content"], json!({"tea": "green"}));
+    assert_eq!(asked.read(&format!("event/{}", message.0)).await.error(), (404, "M_NOT_FOUND"));
 }
 
 // RULES R31

@@ -29,6 +29,8 @@ impl Asked {
     /// Sends such an event.
     async fn send(&self, wish: &str, room: &str, id: &str, event: &Value) -> Reply {
         let api = if wish == "knock" { "v1" } else { "v2" };
+        // In rooms of version 3 an id may have slashes.
+        let id = id.replace('/', "%2F");
         self.ask("PUT", &format!("{FEDERATION}/{api}/send_{wish}/{room}/{id}"), event.clone()).await
     }
 
