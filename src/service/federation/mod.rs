@@ -4,6 +4,7 @@
 //! whatever else it hears nothing, not even whether it is there.
 
 pub mod access;
+pub mod ask;
 pub mod chain;
 pub mod handshake;
 pub mod history;
