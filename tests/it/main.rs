@@ -13,6 +13,7 @@ mod http;
 mod log;
 mod media;
 mod net;
+mod network;
 mod presence;
 mod process;
 mod rig;

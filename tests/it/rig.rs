@@ -64,15 +64,20 @@ impl Rig {
 
     /// Stops, and starts again with this configuration.
     pub(crate) async fn again(self, configure: impl FnOnce(&mut Config)) -> Self {
+        let clock = self.app.clock.clone();
+        Self::on(self.end().await, clock, configure).await
+    }
+
+    /// Stops, and leaves the data folder.
+    pub(crate) async fn end(self) -> TempDir {
         let Self { app, mut workers, _stop: stop, _task: task, folder, .. } = self;
         drop(stop);
         task.await.unwrap();
         workers.shutdown().await;
-        let clock = app.clock.clone();
         app.store.close();
         // Its last clone holds the lock.
         drop(app);
-        Self::on(folder, clock, configure).await
+        folder
     }
 
     async fn on(folder: TempDir, clock: Clock, configure: impl FnOnce(&mut Config)) -> Self {
@@ -90,7 +95,7 @@ impl Rig {
         Self::serve(App::through(parts, transport), folder).await
     }
 
-    async fn serve(app: App, folder: TempDir) -> Self {
+    pub(crate) async fn serve(app: App, folder: TempDir) -> Self {
         let listeners = vec![Listener::plain(Bind::Tcp(([127, 0, 0, 1], 0).into()))];
         let settings = Settings { listeners, rate_limit: false, limits: Limits::default() };
         let server = Server::bind(settings, app.clone(), api::routes()).await.unwrap();
@@ -114,6 +119,11 @@ impl Rig {
     /// Moves the server's time on.
     pub(crate) fn advance(&self, by: Duration) {
         self.app.clock.advance(by);
+    }
+
+    /// Where the server listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// A connection to the server.
@@ -203,7 +213,7 @@ pub(crate) fn parts(folder: &TempDir) -> Parts {
     parts_at(folder, Clock::manual(Timestamp(1_800_000_000_000)))
 }
 
-fn parts_at(folder: &TempDir, clock: Clock) -> Parts {
+pub(crate) fn parts_at(folder: &TempDir, clock: Clock) -> Parts {
     let rng = Rng::system();
     let options = Options { dir: folder.path().to_owned(), clock: clock.clone(), rng: rng.clone() };
     let mut config = Config::of_defaults(ruma::server_name!("example.org"), folder.path());

@@ -4,8 +4,10 @@ use http::{Response, StatusCode};
 use ruma::{
     ServerName,
     api::{
-        IncomingResponse, OutgoingBody, OutgoingRequest, error::StandardErrorBody,
-        federation::authentication::ServerSignatures, path_builder::{PathBuilder, SinglePath},
+        IncomingResponse, OutgoingBody, OutgoingRequest,
+        error::StandardErrorBody,
+        federation::authentication::ServerSignatures,
+        path_builder::{PathBuilder, SinglePath},
     },
 };
 
