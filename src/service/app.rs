@@ -77,7 +77,7 @@ impl App {
             authorities: parts.config.federation.trusted_ca_files.clone(),
             limits: Limits::default(),
         };
-        let client = Client::new(settings, parts.clock.clone());
+        let client = Client::new(settings, parts.clock.clone(), parts.rng.clone());
         Self::through(parts, Arc::new(client))
     }
 

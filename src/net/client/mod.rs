@@ -30,7 +30,7 @@ use super::{
     dns::{DnsError, Resolver, Service},
     transport::{Arriving, Body, Bounds, Boxed, Target, Transport},
 };
-use crate::base::{clock::Clock, limits};
+use crate::base::{clock::Clock, limits, rng::Rng};
 
 /// What an operator decides of it.
 #[derive(Clone, Debug)]
@@ -75,12 +75,12 @@ struct Shared {
 }
 
 impl Client {
-    pub fn new(settings: Settings, clock: Clock) -> Self {
+    pub fn new(settings: Settings, clock: Clock, rng: Rng) -> Self {
         let Settings { addresses, name_servers, authorities, limits } = settings;
         Self(Arc::new(Shared {
             connector: Connector {
                 addresses,
-                resolver: Resolver::new(name_servers, clock.clone()),
+                resolver: Resolver::new(name_servers, clock.clone(), rng),
                 authorities,
                 tls: tokio::sync::OnceCell::new(),
                 time: limits.connect_time,

@@ -39,6 +39,7 @@ use serde_json::{Value, json};
 use tayberry::{
     base::{
         clock::{Clock, Timestamp},
+        rng::Rng,
         secret::Secret,
     },
     net::{
@@ -100,7 +101,7 @@ impl Authority {
 }
 
 fn client(settings: Settings) -> Client {
-    Client::new(settings, Clock::system())
+    Client::new(settings, Clock::system(), Rng::system())
 }
 
 /// Another server: it answers by a function, and remembers what it was asked.
