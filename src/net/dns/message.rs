@@ -181,8 +181,7 @@ mod tests {
     #[test]
     fn records_are_found_through_aliases_for_the_shortest_time() {
         let question = question(Rtype::A);
-        let plain =
-            [record(OWN, Rtype::A, 300, &[1, 2, 3, 4]), record(OWN, Rtype::A, 200, &[5, 6, 7, 8])];
+        let plain = [record(OWN, Rtype::A, 300, &[1, 2, 3, 4]), record(OWN, Rtype::A, 200, &[5, 6, 7, 8])];
         let message = answer(&question, 0, &[&plain[0], &plain[1]], &[]);
         assert_eq!(question.reply(&message), Some(Reply::Found(addresses(&["1.2.3.4", "5.6.7.8"]), 200)));
 
@@ -208,10 +207,7 @@ mod tests {
         let Some(Reply::Found(found, _)) = question.reply(&answer(&question, 0, &[&none], &[])) else {
             panic!("a service that is not there is said")
         };
-        assert!(
-            matches!(&found[0], Data::Service(Service { target, .. }) if target.is_empty()),
-            "{found:?}"
-        );
+        assert!(matches!(&found[0], Data::Service(Service { target, .. }) if target.is_empty()), "{found:?}");
     }
 
     #[test]
