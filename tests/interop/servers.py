@@ -1,8 +1,11 @@
-"""The two homeservers under test, each a process on loopback with a data folder of its own.
+"""The two homeservers under test, each a process on loopback with a data folder of its own; those that meet others have
+a certificate of an authority that all of them trust.
 
 A server keeps its port and folder for life, so that it can stop, be killed and come back as the same server.
 """
 
+import datetime
+import ipaddress
 import os
 import signal
 import socket
@@ -12,6 +15,10 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 # Long enough for a machine that does something else, too.
 START_TIMEOUT_S = 120
@@ -80,12 +87,73 @@ class Server:
         return self.log.read_text(errors="replace")[-4000:]
 
 
+class Authority:
+    """Signs certificates for servers on loopback."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.file = folder / "ca.pem"
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "authority of the tests")])
+        certificate = self.sign(self.name, self.key, x509.BasicConstraints(ca=True, path_length=None))
+        self.file.write_bytes(certificate)
+
+    def sign(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *extensions: x509.ExtensionType) -> bytes:
+        now = datetime.datetime.now(datetime.UTC)
+        builder = x509.CertificateBuilder(self.name, subject, key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now - datetime.timedelta(days=1))
+        builder = builder.not_valid_after(now + datetime.timedelta(days=1))
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    def certify(self, folder: Path) -> tuple[Path, Path]:
+        """Certificate and key for a server at 127.0.0.1, as files."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        certificate, private = folder / "cert.pem", folder / "key.pem"
+        certificate.write_bytes(self.sign(x509.Name([]), key, names))
+        form = serialization.PrivateFormat.PKCS8
+        pem = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+        private.write_bytes(pem)
+        return certificate, private
+
+
+class Meeting:
+    """A server that meets others: over TLS at the port in its name, while its clients come over plain HTTP."""
+
+    def __init__(self, folder: Path, authority: Authority):
+        self.authority = authority
+        self.federation_port = free_port()
+        self.certificate, self.key = authority.certify(folder)
+        super().__init__(folder)
+
+
 class Tayberry(Server):
     kind = "tayberry"
 
     def command(self) -> list[str]:
         binary = str(Path(os.environ["TAYBERRY_BINARY"]).resolve())
         return [binary, "localserve", "--port", str(self.port), "--data-dir", str(self.folder / "data")]
+
+
+class MeetingTayberry(Meeting, Tayberry):
+    def prepare(self) -> None:
+        self.name = f"127.0.0.1:{self.federation_port}"
+        (self.folder / "tayberry.toml").write_text(
+            TAYBERRY_CONFIG.format(
+                name=self.name,
+                port=self.port,
+                federation_port=self.federation_port,
+                certificate=self.certificate,
+                key=self.key,
+                authority=self.authority.file,
+            )
+        )
+
+    def command(self) -> list[str]:
+        binary = str(Path(os.environ["TAYBERRY_BINARY"]).resolve())
+        return [binary, "serve", "--config", str(self.folder / "tayberry.toml")]
 
 
 class Synapse(Server):
@@ -107,6 +175,24 @@ class Synapse(Server):
     @staticmethod
     def program() -> list[str]:
         return [sys.executable, "-m", "synapse.app.homeserver"]
+
+
+class MeetingSynapse(Meeting, Synapse):
+    def prepare(self) -> None:
+        self.name = f"127.0.0.1:{self.federation_port}"
+        super().prepare()
+        (self.folder / "meeting.yaml").write_text(
+            SYNAPSE_MEETING_CONFIG.format(
+                port=self.port,
+                federation_port=self.federation_port,
+                certificate=self.certificate,
+                key=self.key,
+                authority=self.authority.file,
+            )
+        )
+
+    def command(self) -> list[str]:
+        return [*super().command(), "--config-path", "meeting.yaml"]
 
 
 def free_port() -> int:
@@ -140,4 +226,43 @@ rc_room_creation: *unlimited
 rc_presence: {{per_user: *unlimited}}
 """
 
+# What a Synapse needs to meet servers on loopback, and not to wait for long where one was away.
+SYNAPSE_MEETING_CONFIG = """\
+listeners:
+  - port: {port}
+    type: http
+    bind_addresses: ["127.0.0.1"]
+    resources: [{{names: [client]}}]
+  - port: {federation_port}
+    type: http
+    tls: true
+    bind_addresses: ["127.0.0.1"]
+    resources: [{{names: [federation, media]}}]
+tls_certificate_path: "{certificate}"
+tls_private_key_path: "{key}"
+federation_custom_ca_list: ["{authority}"]
+ip_range_blacklist: []
+suppress_key_server_warning: true
+allow_public_rooms_over_federation: true
+federation: {{destination_min_retry_interval: 1s, destination_max_retry_interval: 1s, destination_retry_multiplier: 1}}
+rc_federation: {{window_size: 1000, sleep_limit: 100000, reject_limit: 100000, concurrent: 100}}
+"""
+
+TAYBERRY_CONFIG = """\
+server_name = "{name}"
+data_dir = "data"
+registration.mode = "open"
+rate_limit.enabled = false
+federation.allow_private_addresses = true
+federation.trusted_ca_files = ["{authority}"]
+
+[[listener]]
+bind = "127.0.0.1:{port}"
+
+[[listener]]
+bind = "127.0.0.1:{federation_port}"
+tls = {{ certificate = "{certificate}", key = "{key}" }}
+"""
+
 SERVERS = {server.kind: server for server in (Synapse, Tayberry)}
+MEETING = {server.kind: server for server in (MeetingSynapse, MeetingTayberry)}
