@@ -49,9 +49,9 @@ pub(super) fn answer(file: Download, headers: &HeaderMap, cache: Cache) -> Resul
         headers.insert(name, value);
         Ok::<_, Error>(())
     };
-    let content_type = file.content_type.as_deref().unwrap_or(UNKNOWN_TYPE);
-    set(CONTENT_TYPE, content_type)?;
-    set(CONTENT_DISPOSITION, &disposition(content_type, file.file_name.clone()).to_string())?;
+    let (content_type, disposition) = described(&file);
+    set(CONTENT_TYPE, &content_type)?;
+    set(CONTENT_DISPOSITION, &disposition)?;
     set(ETAG, &tag)?;
     // Who keeps that a part is not there could take it for the whole.
     if status != StatusCode::RANGE_NOT_SATISFIABLE {
@@ -69,23 +69,47 @@ pub(super) fn answer(file: Download, headers: &HeaderMap, cache: Cache) -> Resul
         _ => {}
     }
     if !range.is_empty() {
-        *response.body_mut() = Body::Stream(stream(file, range));
+        *response.body_mut() = Body::Stream(stream(file, range, Bytes::new(), Bytes::new()));
     }
     Ok(response)
 }
 
+/// Content type and disposition of a file.
+pub(super) fn described(file: &Download) -> (String, String) {
+    let content_type = file.content_type.as_deref().unwrap_or(UNKNOWN_TYPE);
+    (content_type.to_owned(), disposition(content_type, file.file_name.clone()).to_string())
+}
+
+/// Sends a whole file between a head and a foot.
+pub(super) fn framed(file: Download, head: Bytes, foot: Bytes) -> Stream {
+    let size = file.size;
+    stream(file, 0..size, head, foot)
+}
+
 /// Sends a range of a file for as long as somebody takes it.
-fn stream(file: Download, range: Range<u64>) -> Stream {
-    let (sender, stream) = Stream::new(range.end - range.start);
+fn stream(file: Download, range: Range<u64>, head: Bytes, foot: Bytes) -> Stream {
+    let length = (range.end - range.start) + (head.len() + foot.len()) as u64;
+    let (sender, stream) = Stream::new(length);
     let mut pieces = file.pieces(range);
+    // Whoever takes nothing for so long takes a place that another one waits for.
+    let send = async move |piece| {
+        matches!(timeout(limits::DOWNLOAD_PIECE_TIME, sender.send(piece)).await, Ok(Ok(())))
+    };
     tokio::spawn(async move {
+        if !head.is_empty() && !send(Ok(head)).await {
+            return;
+        }
         while let Some(piece) = pieces.next().await {
             let piece = piece.map_err(|error| {
                 tracing::error!(%error, "a file of the content repository can't be read");
                 Failed
             });
-            // Whoever takes nothing for so long takes a place that another one waits for.
-            let Ok(Ok(())) = timeout(limits::DOWNLOAD_PIECE_TIME, sender.send(piece)).await else { break };
+            if !send(piece).await {
+                return;
+            }
+        }
+        if !foot.is_empty() {
+            send(Ok(foot)).await;
         }
     });
     stream

@@ -15,6 +15,7 @@ pub mod error;
 pub mod federation;
 mod file;
 mod keys;
+mod media;
 #[cfg(feature = "test-panic")]
 mod panic;
 mod pdus;

@@ -297,6 +297,14 @@ pub const THUMBNAIL_BYTES: u64 = 80 << 20;
 pub const PNG_METADATA_BYTES: u64 = 4 << 20;
 /// An animated picture of so many bytes at most is its own animated thumbnail.
 pub const ANIMATION_BYTES: u64 = 2 << 20;
+/// Media of other servers that are fetched at once; others wait.
+pub const REMOTE_MEDIA: usize = 16;
+/// Those of which is known that they are fetched, or that they couldn't be.
+pub const REMOTE_MEDIA_FETCHES: usize = 256;
+/// How long one may take.
+pub const REMOTE_MEDIA_TIME: Duration = Duration::from_secs(15 * 60);
+/// How long nobody tries again what couldn't be fetched.
+pub const REMOTE_MEDIA_PAUSE: Duration = Duration::from_secs(60);
 /// Media that are deleted, or files that are looked at, in one step.
 pub const MEDIA_STEP: usize = 256;
 

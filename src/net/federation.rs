@@ -9,11 +9,13 @@ use http::{
 };
 use ruma::{OwnedServerName, ServerName, signatures::Ed25519KeyPair};
 use tokio::{sync::Semaphore, time::timeout};
+use url::Url;
 
 use super::{
     NetError,
     discovery::{Lookups, discover, told},
     dns::{DnsError, Service},
+    redirects,
     transport::{Body, Bounds, Target, Transport},
     well_known::WellKnown,
     x_matrix::{self, Signable},
@@ -100,6 +102,17 @@ impl Federation {
         let header = x_matrix::sign(signable, origin.server, server, origin.key)
             .map_err(|_| NetError::Request("a body that is no JSON"))?;
         self.deliver(server, call, Some(header), bounds).await
+    }
+
+    /// Gets what is at a URL, redirects followed.
+    ///
+    /// # Errors
+    /// As [`Federation::send`].
+    pub async fn get(&self, url: Url, bounds: Bounds) -> Result<Response<Body>, NetError> {
+        if !self.enabled {
+            return Err(NetError::Disabled);
+        }
+        redirects::get(&*self.transport, url, bounds).await
     }
 
     async fn deliver(

@@ -98,7 +98,7 @@ impl App {
             heard: Count::new(parts.clock.now()),
             typing: Typing::default(),
             presence: Arc::default(),
-            repository: Repository::new(&parts.config.data_dir, &parts.rng),
+            repository: Repository::new(&parts.config.data_dir, clock.clone(), &parts.rng),
             traffic: traffic::Counter::default(),
             server_keys: server_keys::Fetches::new(clock.clone()),
             federation: Federation::new(transport, enabled, clock, rng),

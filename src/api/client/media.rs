@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Response, StatusCode};
 use ruma::{
-    ServerName, UInt,
+    UInt,
     api::{
         client::{
             authenticated_media::{
@@ -20,7 +20,6 @@ use ruma::{
         },
         error::ErrorKind,
     },
-    media::Method,
 };
 use serde_json::Map;
 
@@ -30,13 +29,14 @@ use crate::{
         custom::JsonAnswer,
         endpoint::respond,
         file::{self, Cache},
+        media,
     },
     service::{
         App,
         media::{
             MediaId,
-            download::{self, DownloadError, Reader},
-            thumbnail::{self, ThumbnailError, Wanted},
+            download::{self, Reader},
+            thumbnail,
             upload::{self, Description, Upload, UploadError},
         },
     },
@@ -71,7 +71,7 @@ pub(crate) async fn upload_to(
     user: User,
     Streamed { request, body, .. }: Streamed<create_content_async::v3::Request>,
 ) -> Result<Response<Body>, Error> {
-    let id = named(&request.server_name, &request.media_id)?;
+    let id = media::named(&request.server_name, &request.media_id)?;
     let create_content_async::v3::Request { filename: file_name, content_type, .. } = request;
     receive(app, user, Some(id), description(content_type, file_name), body).await?;
     respond(JsonAnswer(Map::new()))
@@ -102,8 +102,8 @@ pub(crate) async fn content(
     user: User,
     Streamed { request, headers, .. }: Streamed<get_content::v1::Request>,
 ) -> Result<Response<Body>, Error> {
-    let id = named(&request.server_name, &request.media_id)?;
-    send(&app, Reader::User(user.number), id, None, request.timeout_ms, &headers).await
+    let id = media::named(&request.server_name, &request.media_id)?;
+    send(&app, &Reader::User(user.number), id, None, request.timeout_ms, &headers).await
 }
 
 /// `GET /_matrix/client/v1/media/download/{serverName}/{mediaId}/{fileName}`
@@ -112,9 +112,9 @@ pub(crate) async fn content_as(
     user: User,
     Streamed { request, headers, .. }: Streamed<get_content_as_filename::v1::Request>,
 ) -> Result<Response<Body>, Error> {
-    let id = named(&request.server_name, &request.media_id)?;
+    let id = media::named(&request.server_name, &request.media_id)?;
     let file_name = Some(request.filename);
-    send(&app, Reader::User(user.number), id, file_name, request.timeout_ms, &headers).await
+    send(&app, &Reader::User(user.number), id, file_name, request.timeout_ms, &headers).await
 }
 
 /// `GET /_matrix/media/v3/download/{serverName}/{mediaId}`
@@ -124,8 +124,8 @@ pub(crate) async fn old_content(
     _anyone: Anyone,
     Streamed { request, headers, .. }: Streamed<old_content::v3::Request>,
 ) -> Result<Response<Body>, Error> {
-    let id = named(&request.server_name, &request.media_id)?;
-    send(&app, Reader::Anyone, id, None, request.timeout_ms, &headers).await
+    let id = media::named(&request.server_name, &request.media_id)?;
+    send(&app, &Reader::Anyone, id, None, request.timeout_ms, &headers).await
 }
 
 /// `GET /_matrix/media/v3/download/{serverName}/{mediaId}/{fileName}`
@@ -135,8 +135,8 @@ pub(crate) async fn old_content_as(
     _anyone: Anyone,
     Streamed { request, headers, .. }: Streamed<old_content_as_filename::v3::Request>,
 ) -> Result<Response<Body>, Error> {
-    let id = named(&request.server_name, &request.media_id)?;
-    send(&app, Reader::Anyone, id, Some(request.filename), request.timeout_ms, &headers).await
+    let id = media::named(&request.server_name, &request.media_id)?;
+    send(&app, &Reader::Anyone, id, Some(request.filename), request.timeout_ms, &headers).await
 }
 
 /// `GET /_matrix/client/v1/media/thumbnail/{serverName}/{mediaId}`
@@ -145,10 +145,10 @@ pub(crate) async fn thumbnail(
     user: User,
     Streamed { request, headers, .. }: Streamed<get_content_thumbnail::v1::Request>,
 ) -> Result<Response<Body>, Error> {
-    let id = named(&request.server_name, &request.media_id)?;
+    let id = media::named(&request.server_name, &request.media_id)?;
     let get_content_thumbnail::v1::Request { width, height, method, animated, .. } = request;
-    let wanted = wanted(width, height, method, animated)?;
-    let thumbnail = thumbnail::open(&app, Reader::User(user.number), id, wanted, request.timeout_ms).await?;
+    let wanted = media::wanted(width, height, method, animated)?;
+    let thumbnail = thumbnail::open(&app, &Reader::User(user.number), id, wanted, request.timeout_ms).await?;
     file::answer(thumbnail, &headers, Cache::Client)
 }
 
@@ -159,10 +159,10 @@ pub(crate) async fn old_thumbnail(
     _anyone: Anyone,
     Streamed { request, headers, .. }: Streamed<old_content_thumbnail::v3::Request>,
 ) -> Result<Response<Body>, Error> {
-    let id = named(&request.server_name, &request.media_id)?;
+    let id = media::named(&request.server_name, &request.media_id)?;
     let old_content_thumbnail::v3::Request { width, height, method, animated, .. } = request;
-    let wanted = wanted(width, height, method, animated)?;
-    let thumbnail = thumbnail::open(&app, Reader::Anyone, id, wanted, request.timeout_ms).await?;
+    let wanted = media::wanted(width, height, method, animated)?;
+    let thumbnail = thumbnail::open(&app, &Reader::Anyone, id, wanted, request.timeout_ms).await?;
     file::answer(thumbnail, &headers, Cache::Anybody)
 }
 
@@ -192,7 +192,7 @@ fn description(content_type: Option<String>, file_name: Option<String>) -> Descr
 
 async fn send(
     app: &App,
-    reader: Reader,
+    reader: &Reader,
     id: MediaId,
     file_name: Option<String>,
     patience: Duration,
@@ -200,31 +200,8 @@ async fn send(
 ) -> Result<Response<Body>, Error> {
     let mut file = download::open(app, reader, id, patience).await?;
     file.file_name = file_name.or(file.file_name);
-    let cache = match reader {
-        Reader::User(_) => Cache::Client,
-        Reader::Anyone => Cache::Anybody,
-    };
+    let cache = if *reader == Reader::Anyone { Cache::Anybody } else { Cache::Client };
     file::answer(file, headers, cache)
-}
-
-fn named(server_name: &ServerName, id: &str) -> Result<MediaId, Error> {
-    let text = "A media id has letters, digits, underscores and hyphens only";
-    MediaId::new(server_name, id).ok_or_else(|| Error::invalid_param(text))
-}
-
-fn wanted(
-    width: UInt,
-    height: UInt,
-    method: Option<Method>,
-    animated: Option<bool>,
-) -> Result<Wanted, Error> {
-    let crop = match method {
-        None | Some(Method::Scale) => false,
-        Some(Method::Crop) => true,
-        Some(_) => return Err(Error::bad_request(ErrorKind::Unknown, "A method is crop or scale")),
-    };
-    let (width, height) = (width.into(), height.into());
-    Ok(Wanted { width, height, crop, animated: animated.unwrap_or(false) })
 }
 
 impl From<UploadError> for Error {
@@ -241,31 +218,6 @@ impl From<UploadError> for Error {
                 Self::new(StatusCode::CONFLICT, ErrorKind::CannotOverwriteMedia, text)
             }
             UploadError::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<DownloadError> for Error {
-    fn from(error: DownloadError) -> Self {
-        match error {
-            DownloadError::NotFound => Self::not_found("There is no such media"),
-            DownloadError::NotYetUploaded => {
-                let text = "Nothing was uploaded here yet";
-                Self::new(StatusCode::GATEWAY_TIMEOUT, ErrorKind::NotYetUploaded, text)
-            }
-            DownloadError::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<ThumbnailError> for Error {
-    fn from(error: ThumbnailError) -> Self {
-        match error {
-            ThumbnailError::NotAPicture => {
-                Self::bad_request(ErrorKind::Unknown, "There are thumbnails of pictures only")
-            }
-            ThumbnailError::TooLarge => Self::too_large("The picture is too large for a thumbnail"),
-            ThumbnailError::Download(error) => error.into(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod history;
 mod keys;
+mod media;
 mod membership;
 mod openid;
 mod public_rooms;
@@ -20,6 +21,8 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(history::backfill);
     routes.add(history::missing);
     routes.add(keys::server);
+    routes.add_streamed(media::content);
+    routes.add_streamed(media::thumbnail);
     routes.add(membership::make_join);
     routes.add(membership::make_knock);
     routes.add(membership::make_leave);

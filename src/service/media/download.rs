@@ -4,9 +4,10 @@
 use std::{fs::File, io, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use ruma::OwnedServerName;
 use tokio::time::timeout;
 
-use super::{MediaId, places::Place};
+use super::{MediaId, places::Place, remote};
 use crate::{
     base::{ids::UserNumber, limits},
     service::App,
@@ -14,20 +15,13 @@ use crate::{
 };
 
 /// Who downloads.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reader {
     User(UserNumber),
     /// Whoever uses the endpoints that need no access token: they know only what was uploaded when all did.
     Anyone,
-}
-
-impl Reader {
-    pub(super) fn user(self) -> Option<UserNumber> {
-        match self {
-            Self::User(user) => Some(user),
-            Self::Anyone => None,
-        }
-    }
+    /// Another server, for somebody there: it gets what was uploaded here.
+    Peer(OwnedServerName),
 }
 
 /// A file to be sent.
@@ -58,6 +52,11 @@ pub enum DownloadError {
     NotFound,
     #[error("nothing was uploaded yet")]
     NotYetUploaded,
+    /// Its server, or this one, has no time for it.
+    #[error("the media can't be had from its server")]
+    Unreachable,
+    #[error("the media is larger than what is kept here")]
+    TooLarge,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -65,7 +64,7 @@ pub enum DownloadError {
 /// Opens what a URI names, and waits up to `patience` for an upload that was announced.
 pub async fn open(
     app: &App,
-    reader: Reader,
+    reader: &Reader,
     id: MediaId,
     patience: Duration,
 ) -> Result<Download, DownloadError> {
@@ -95,14 +94,21 @@ pub(super) fn is_missing(error: &StoreError) -> bool {
     matches!(error, StoreError::Io(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
-/// What a URI leads to, once it does.
+/// What a URI leads to, once it does: what is another server's is fetched for a user.
 pub(super) async fn find(
     app: &App,
-    reader: Reader,
+    reader: &Reader,
     id: MediaId,
     patience: Duration,
 ) -> Result<StoredContent, DownloadError> {
-    let media = look_up(app, reader, &id).await?;
+    let media = match look_up(app, reader, &id).await {
+        Err(DownloadError::NotFound) if matches!(reader, Reader::User(_)) && id.origin != app.server_name => {
+            let fetched = remote::fetch(app, &id, patience.min(limits::UPLOAD_WAIT)).await;
+            // Somebody else may have fetched it just before.
+            look_up(app, reader, &id).await.or_else(|error| Err(fetched.err().unwrap_or(error)))?
+        }
+        media => media?,
+    };
     if let Some(content) = media.content {
         return Ok(content);
     }
@@ -118,16 +124,19 @@ pub(super) async fn find(
     timeout(patience.min(limits::UPLOAD_WAIT), uploaded).await.unwrap_or(Err(DownloadError::NotYetUploaded))
 }
 
-async fn look_up(app: &App, reader: Reader, id: &MediaId) -> Result<Media, DownloadError> {
+async fn look_up(app: &App, reader: &Reader, id: &MediaId) -> Result<Media, DownloadError> {
     let (id, now) = (id.clone(), app.clock.now());
-    let media = app.store.read(move |view| view.media(&id.origin, &id.id)).await?;
+    if matches!(reader, Reader::Peer(_)) && id.origin != app.server_name {
+        return Err(DownloadError::NotFound);
+    }
+    let media = app.store.read(move |view| view.media(id.origin.as_str(), &id.id)).await?;
     let unguarded = |content: &Option<StoredContent>| match content {
         Some(content) => content.unguarded,
         None => app.media.unauthenticated_downloads,
     };
     media
         .filter(|media| media.expires_at.is_none_or(|at| now < at))
-        .filter(|media| matches!(reader, Reader::User(_)) || unguarded(&media.content))
+        .filter(|media| !matches!(reader, Reader::Anyone) || unguarded(&media.content))
         .ok_or(DownloadError::NotFound)
 }
 
@@ -142,9 +151,9 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    pub(super) async fn download(self, app: &App, reader: Reader) -> Result<Download, StoreError> {
+    pub(super) async fn download(self, app: &App, reader: &Reader) -> Result<Download, StoreError> {
         let Self { path, size, content_type, file_name, tag } = self;
-        let place = app.repository.downloads.take(reader.user()).await;
+        let place = app.repository.downloads.take(reader).await;
         let open = move || {
             let file = File::open(path)?;
             let length = file.metadata()?.len();

@@ -9,17 +9,20 @@ pub mod download;
 mod files;
 mod head;
 pub mod keep;
+mod multipart;
 mod picture;
 mod places;
+mod receiving;
+mod remote;
 pub mod thumbnail;
 pub mod upload;
 
 use std::path::Path;
 
-use ruma::{MxcUri, OwnedMxcUri, ServerName};
+use ruma::{MxcUri, OwnedMxcUri, OwnedServerName, ServerName};
 
-use self::{files::Files, places::Places};
-use crate::base::{limits, rng::Rng};
+use self::{files::Files, places::Places, remote::Fetches};
+use crate::base::{clock::Clock, limits, rng::Rng};
 
 /// What the content repository keeps in memory.
 pub(super) struct Repository {
@@ -28,16 +31,18 @@ pub(super) struct Repository {
     downloads: Places,
     /// For the making of thumbnails.
     thumbnails: Places,
+    fetches: Fetches,
 }
 
 impl Repository {
     /// The repository of a data folder, where nothing is touched yet.
-    pub(super) fn new(data_dir: &Path, rng: &Rng) -> Self {
+    pub(super) fn new(data_dir: &Path, clock: Clock, rng: &Rng) -> Self {
         Self {
             files: Files::new(&data_dir.join("media"), rng),
             uploads: Places::new(limits::UPLOADS, limits::UPLOADS_PER_USER),
             downloads: Places::new(limits::DOWNLOADS, limits::DOWNLOADS_PER_USER),
             thumbnails: Places::new(limits::THUMBNAILS, limits::THUMBNAILS_PER_USER),
+            fetches: Fetches::new(clock),
         }
     }
 
@@ -60,9 +65,9 @@ pub(super) struct Transfers {
 }
 
 /// The name of something in the content repository, as a request gives it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MediaId {
-    origin: String,
+    origin: OwnedServerName,
     id: String,
 }
 
@@ -72,11 +77,11 @@ impl MediaId {
     pub fn new(origin: &ServerName, id: &str) -> Option<Self> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
         let valid = (1..=limits::MEDIA_ID_BYTES).contains(&id.len()) && id.bytes().all(allowed);
-        valid.then(|| Self { origin: origin.to_string(), id: id.to_owned() })
+        valid.then(|| Self { origin: origin.to_owned(), id: id.to_owned() })
     }
 
     fn random(origin: &ServerName, rng: &Rng) -> Self {
-        Self { origin: origin.to_string(), id: rng.text(ID_CHARACTERS, ALPHABET) }
+        Self { origin: origin.to_owned(), id: rng.text(ID_CHARACTERS, ALPHABET) }
     }
 
     /// The URI.

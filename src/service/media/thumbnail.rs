@@ -46,7 +46,7 @@ pub enum ThumbnailError {
 /// Opens a thumbnail that is at least as large as wanted, or the picture itself if that is no larger.
 pub async fn open(
     app: &App,
-    reader: Reader,
+    reader: &Reader,
     id: MediaId,
     wanted: Wanted,
     patience: Duration,
@@ -88,7 +88,7 @@ enum Found {
 
 impl Task {
     /// Finds what there is to answer with, or makes it.
-    async fn found(self: &Arc<Self>, app: &App, reader: Reader) -> Result<Found, ThumbnailError> {
+    async fn found(self: &Arc<Self>, app: &App, reader: &Reader) -> Result<Found, ThumbnailError> {
         let look = || {
             let task = self.clone();
             app.repository.files.run(move || Ok(task.look()))
@@ -97,7 +97,7 @@ impl Task {
         if !matches!(found, Found::Nothing) {
             return Ok(found);
         }
-        let place = app.repository.thumbnails.take(reader.user()).await;
+        let place = app.repository.thumbnails.take(reader).await;
         // Somebody who waited for the same may have made it.
         let found = look().await??;
         if !matches!(found, Found::Nothing) {

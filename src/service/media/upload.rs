@@ -1,14 +1,11 @@
 //! Uploads, whose URI is made before or with them.
 //! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixmediav3upload>
 
-use std::mem;
-
-use tokio::task::JoinHandle;
-
 use super::{
     MediaId,
-    files::{Incoming, run_with},
+    download::Reader,
     places::Place,
+    receiving::{ReceiveError, Receiving},
 };
 use crate::{
     base::{
@@ -25,15 +22,9 @@ pub struct Upload {
     app: App,
     user: UserNumber,
     target: Target,
-    size: u64,
-    writing: Writing,
-    /// What is not written yet, up to [`limits::UPLOAD_CHUNK_BYTES`].
-    buffer: Vec<u8>,
+    receiving: Receiving,
     _place: Place,
 }
-
-/// A piece that is being written: it comes to the file, and a buffer for the piece after the next.
-type Writing = JoinHandle<Result<(Incoming, Vec<u8>), StoreError>>;
 
 /// Where the content goes.
 enum Target {
@@ -82,11 +73,20 @@ pub async fn reserve(app: &App, user: UserNumber) -> Result<(MediaId, Timestamp)
             }
             check_quota(transaction, user, 0, quota)?;
             let expires_at = now.plus(limits::PENDING_LIFETIME);
-            let new = NewMedia { origin: &id.origin, id: &id.id, uploader: user };
+            let new = NewMedia { origin: id.origin.as_str(), id: &id.id, uploader: Some(user) };
             transaction.reserve_media(new, expires_at)?;
             Ok((id.clone(), expires_at))
         })
         .await
+}
+
+impl Description {
+    /// Whether it is as short as what is kept may be.
+    pub(super) fn is_short(&self) -> bool {
+        let within = |text: &Option<String>, limit| text.as_ref().is_none_or(|text| text.len() <= limit);
+        within(&self.content_type, limits::CONTENT_TYPE_BYTES)
+            && within(&self.file_name, limits::FILE_NAME_BYTES)
+    }
 }
 
 impl Upload {
@@ -116,91 +116,31 @@ impl Upload {
             check_quota(view, user, size, quota)
         };
         app.store.read(check).await?;
-        let place = app.repository.uploads.take(Some(user)).await;
-        let folders = app.repository.files.folders().await?;
-        let begin = move || Ok((folders.begin()?, Vec::with_capacity(limits::UPLOAD_CHUNK_BYTES)));
-        let writing = tokio::spawn(run_with(app.repository.files.permit().await, begin));
-        Ok(Self {
-            app,
-            user,
-            target,
-            size: 0,
-            writing,
-            buffer: Vec::with_capacity(limits::UPLOAD_CHUNK_BYTES),
-            _place: place,
-        })
+        let place = app.repository.uploads.take(&Reader::User(user)).await;
+        let receiving = Receiving::begin(app.clone(), limit).await?;
+        Ok(Self { app, user, target, receiving, _place: place })
     }
 
     /// Takes the next bytes. They are written while more arrive.
-    pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), UploadError> {
-        self.size += bytes.len() as u64;
-        let limit = self.app.media.upload_limit();
-        if self.size > limit {
-            return Err(UploadError::TooLarge(limit));
-        }
-        while !bytes.is_empty() {
-            let (now, later) =
-                bytes.split_at(bytes.len().min(limits::UPLOAD_CHUNK_BYTES - self.buffer.len()));
-            self.buffer.extend_from_slice(now);
-            bytes = later;
-            if self.buffer.len() == limits::UPLOAD_CHUNK_BYTES {
-                self.flush().await?;
-            }
-        }
-        Ok(())
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), UploadError> {
+        Ok(self.receiving.write(bytes).await?)
     }
 
     /// Ends the upload: when this returns, the content is on the device and the URI leads there.
-    pub async fn finish(mut self, description: Description) -> Result<MediaId, UploadError> {
-        let too_long = |text: &Option<String>, limit| text.as_ref().is_some_and(|text| text.len() > limit);
-        if too_long(&description.content_type, limits::CONTENT_TYPE_BYTES)
-            || too_long(&description.file_name, limits::FILE_NAME_BYTES)
-        {
+    pub async fn finish(self, description: Description) -> Result<MediaId, UploadError> {
+        if !description.is_short() {
             return Err(UploadError::Description);
         }
-        self.flush().await?;
-        let (file, _) = self.written().await?;
-        let Self { app, user, target, size, .. } = self;
-        let files = &app.repository.files;
-        let (file, hash) = files
-            .run(move || {
-                let hash = file.sync()?;
-                Ok((file, hash))
-            })
-            .await?;
+        let Self { app, user, target, receiving, .. } = self;
+        let received = receiving.finish().await?;
         let content = StoredContent {
-            hash,
-            size,
+            hash: received.hash,
+            size: received.size,
             content_type: description.content_type,
             file_name: description.file_name,
             unguarded: app.media.unauthenticated_downloads,
         };
-        let folders = files.folders().await?;
-        let names = files.keep_names().await;
-        files.run(move || file.keep(&folders.content, &hash.to_string())).await?;
-        let row = app.store.write(target.row(user, content, app.media.quota())).await;
-        drop(names);
-        if row.is_err() {
-            app.remove_unused(vec![hash]).await?;
-        }
-        row
-    }
-
-    /// Has the buffer written, after what was before it.
-    async fn flush(&mut self) -> Result<(), StoreError> {
-        let (mut file, empty) = self.written().await?;
-        let mut full = mem::replace(&mut self.buffer, empty);
-        let permit = self.app.repository.files.permit().await;
-        self.writing = tokio::spawn(run_with(permit, move || {
-            file.write(&full)?;
-            full.clear();
-            Ok((file, full))
-        }));
-        Ok(())
-    }
-
-    async fn written(&mut self) -> Result<(Incoming, Vec<u8>), StoreError> {
-        (&mut self.writing).await.unwrap_or(Err(StoreError::Closed))
+        received.keep(target.row(user, content, app.media.quota())).await
     }
 }
 
@@ -223,7 +163,7 @@ impl Target {
             check_quota(transaction, user, content.size, quota)?;
             match &self {
                 Self::New(id) => {
-                    let new = NewMedia { origin: &id.origin, id: &id.id, uploader: user };
+                    let new = NewMedia { origin: id.origin.as_str(), id: &id.id, uploader: Some(user) };
                     transaction.add_media(new, &content)?;
                     Ok(id.clone())
                 }
@@ -245,7 +185,7 @@ fn reserved_number(
     id: &MediaId,
     now: Timestamp,
 ) -> Result<MediaNumber, UploadError> {
-    let media = view.media(&id.origin, &id.id)?.ok_or(UploadError::NotFound)?;
+    let media = view.media(id.origin.as_str(), &id.id)?.ok_or(UploadError::NotFound)?;
     if media.expires_at.is_some_and(|at| at <= now) {
         return Err(UploadError::NotFound);
     }
@@ -260,4 +200,13 @@ fn check_quota(view: &View<'_>, user: UserNumber, size: u64, quota: u64) -> Resu
     let MediaUsage { count, bytes } = view.media_usage(user)?;
     let full = count >= limits::MEDIA_PER_USER || bytes.saturating_add(size) > quota;
     if full { Err(UploadError::Quota) } else { Ok(()) }
+}
+
+impl From<ReceiveError> for UploadError {
+    fn from(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::TooLarge(limit) => Self::TooLarge(limit),
+            ReceiveError::Store(error) => error.into(),
+        }
+    }
 }

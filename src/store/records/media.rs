@@ -47,7 +47,8 @@ pub struct StoredContent {
 pub struct NewMedia<'a> {
     pub origin: &'a str,
     pub id: &'a str,
-    pub uploader: UserNumber,
+    /// None: a user of another server.
+    pub uploader: Option<UserNumber>,
 }
 
 /// What a user, or everybody, has uploaded.
@@ -199,6 +200,28 @@ impl Transaction<'_> {
             hashes.push(hash);
         }
         Ok((deleted, hashes))
+    }
+
+    /// Forgets the oldest media of other servers, `limit` at most, as long as all of them have more than so many bytes;
+    /// returns what their content was.
+    pub fn trim_remote_media(&mut self, bytes: u64, limit: usize) -> Result<Vec<ContentHash>, StoreError> {
+        let sql = "SELECT sum(size) FROM media WHERE uploader IS NULL AND expires_at IS NULL";
+        let kept: Option<u64> = self.sql().prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+        let mut surplus = kept.unwrap_or_default().saturating_sub(bytes);
+        let mut gone = Vec::new();
+        while surplus > 0 && gone.len() < limit {
+            let sql =
+                "DELETE FROM media WHERE number = (SELECT min(number) FROM media WHERE uploader IS NULL)
+                       RETURNING hash, size";
+            let row = self
+                .sql()
+                .prepare_cached(sql)?
+                .query_row([], |row| Ok((ContentHash(row.get(0)?), integer(row, 1)?)));
+            let Some((hash, size)) = row.optional()? else { break };
+            surplus = surplus.saturating_sub(size);
+            gone.push(hash);
+        }
+        Ok(gone)
     }
 
     fn insert_media(

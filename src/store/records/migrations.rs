@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0014_server_keys.sql"),
     include_str!("migrations/0015_federated_rooms.sql"),
     include_str!("migrations/0016_servers.sql"),
+    include_str!("migrations/0017_remote_media.sql"),
 ];
 
 /// Brings the database up to date.

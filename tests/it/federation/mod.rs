@@ -2,6 +2,7 @@
 
 mod graph;
 mod handshake;
+mod media;
 
 use ruma::{
     CanonicalJsonObject, RoomVersionId,

@@ -52,18 +52,18 @@ impl Answer {
     }
 
     /// Status and error code.
-    fn error(&self) -> (u16, String) {
+    pub(crate) fn error(&self) -> (u16, String) {
         (self.status, self.json()["errcode"].as_str().unwrap_or_default().to_owned())
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 
     /// Checks that a browser is told to run nothing of the file, and to let other sites show it.
     /// <https://spec.matrix.org/v1.19/client-server-api/#serving-inline-content>
     #[track_caller]
-    fn harmless(self) -> Self {
+    pub(crate) fn harmless(self) -> Self {
         let told = self.ok();
         assert_eq!(
             told.header("content-security-policy"),
@@ -85,7 +85,7 @@ impl Answer {
 
 impl Rig {
     /// Sends bytes and gets bytes.
-    async fn transfer(
+    pub(crate) async fn transfer(
         &self,
         method: &str,
         path: &str,
@@ -117,7 +117,7 @@ impl Rig {
     }
 
     /// Uploads a file without a name; gives its media id.
-    async fn upload(&self, who: &Member, content_type: &str, body: &[u8]) -> String {
+    pub(crate) async fn upload(&self, who: &Member, content_type: &str, body: &[u8]) -> String {
         let headers = [("content-type", content_type)];
         self.transfer("POST", "/_matrix/media/v3/upload", Some(who), &headers, body).await.media_id()
     }
@@ -134,14 +134,14 @@ impl Rig {
     }
 
     /// The names in one of the content repository's folders.
-    fn files(&self, folder: &str) -> Vec<String> {
+    pub(crate) fn files(&self, folder: &str) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.folder().join("media").join(folder)) else { return Vec::new() };
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 }
 
 /// Bytes of no known format.
-fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; length];
     tayberry::base::rng::Rng::seeded(seed).fill(&mut bytes);
     bytes
