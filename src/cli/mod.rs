@@ -14,6 +14,7 @@ macro_rules! say {
 
 mod config;
 mod descriptors;
+mod doctor;
 mod duration;
 mod heap;
 mod init;
@@ -60,6 +61,7 @@ const COMMANDS: &[Command] = &[
     media::COMMAND,
     status::COMMAND,
     verify::COMMAND,
+    doctor::COMMAND,
     routes::COMMAND,
 ];
 

@@ -108,7 +108,7 @@ fn ordered(mut services: Vec<Service>, rng: &Rng) -> Vec<Place> {
 }
 
 /// The second is deprecated.
-const SERVICES: [&str; 2] = ["_matrix-fed._tcp", "_matrix._tcp"];
+pub(super) const SERVICES: [&str; 2] = ["_matrix-fed._tcp", "_matrix._tcp"];
 const PORT: u16 = 8448;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod cache;
 pub mod client;
 pub mod discovery;
 pub mod dns;
+pub mod doctor;
 pub mod error;
 pub mod federation;
 pub mod keys;

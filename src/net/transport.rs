@@ -3,7 +3,7 @@
 //! [`Client`](super::Client) is the real one. A test may put another in its place, which loses, delays or answers by
 //! itself.
 
-use std::{future::Future, net::IpAddr, pin::Pin, time::Duration};
+use std::{fmt, future::Future, net::IpAddr, pin::Pin, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
@@ -123,6 +123,15 @@ impl Host {
     /// A machine by its name, which has no case.
     pub fn name(name: &str) -> Self {
         Self::Name(name.to_ascii_lowercase())
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(formatter),
+            Self::Name(name) => formatter.write_str(name),
+        }
     }
 }
 

@@ -105,7 +105,7 @@ pub(super) async fn find(
         Err(DownloadError::NotFound) if matches!(reader, Reader::User(_)) && id.origin != app.server_name => {
             let fetched = remote::fetch(app, &id, patience.min(limits::UPLOAD_WAIT)).await;
             // Somebody else may have fetched it just before.
-            look_up(app, reader, &id).await.or_else(|error| Err(fetched.err().unwrap_or(error)))?
+            look_up(app, reader, &id).await.map_err(|error| fetched.err().unwrap_or(error))?
         }
         media => media?,
     };

@@ -75,7 +75,9 @@ pub(super) async fn fetch(app: &App, id: &MediaId, patience: Duration) -> Result
         {
             DownloadError::NotYetUploaded
         }
-        FetchError::Ask(AskError::Refused { status: StatusCode::NOT_FOUND, .. }) => DownloadError::NotFound,
+        FetchError::Ask(
+            AskError::Refused { status: StatusCode::NOT_FOUND, .. } | AskError::Net(NetError::Disabled),
+        ) => DownloadError::NotFound,
         FetchError::Ask(AskError::Net(NetError::TooLarge(_)))
         | FetchError::Receive(ReceiveError::TooLarge(_)) => DownloadError::TooLarge,
         _ => DownloadError::Unreachable,
@@ -234,7 +236,7 @@ async fn keep(
             let new = NewMedia { origin: id.origin.as_str(), id: &id.id, uploader: None };
             transaction.add_media(new, &content)?;
         }
-        Ok::<_, StoreError>(transaction.trim_remote_media(room, limits::MEDIA_STEP)?)
+        transaction.trim_remote_media(room, limits::MEDIA_STEP)
     };
     let gone = received.keep(row).await.map_err(ReceiveError::from)?;
     app.remove_unused(gone).await.map_err(ReceiveError::from)?;

@@ -1,6 +1,8 @@
 //! Downloads: their headers, parts of files, and what is not there.
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediadownloadservernamemediaid>
 
+use tayberry::config::RegistrationMode;
+
 use super::noise;
 use crate::rig::Rig;
 
@@ -107,7 +109,11 @@ async fn files_are_not_compressed() {
 /// R38. <https://spec.matrix.org/v1.19/client-server-api/#content-repo-security-considerations>
 #[tokio::test]
 async fn what_is_not_there_is_not_found_and_what_can_not_be_is_refused() {
-    let rig = Rig::start().await;
+    let rig = Rig::with(|config| {
+        config.registration.mode = RegistrationMode::Open;
+        config.federation.enabled = false;
+    })
+    .await;
     let alice = rig.register("alice").await;
     let id = rig.upload(&alice, "text/plain", b"hello").await;
     for (path, error) in [

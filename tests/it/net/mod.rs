@@ -3,6 +3,7 @@
 mod client;
 mod discovery;
 mod dns;
+mod doctor;
 pub(crate) mod inbound;
 mod keys;
 
