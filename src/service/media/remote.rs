@@ -28,7 +28,7 @@ use crate::{
         App,
         federation::ask::{AskError, ask_streamed},
     },
-    store::{NewMedia, StoreError, StoredContent},
+    store::{NewMedia, StoredContent},
 };
 
 /// What is being fetched, and what couldn't be just before.
