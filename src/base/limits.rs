@@ -2,7 +2,11 @@
 //!
 //! A bound that an operator may want to move is an option instead (`config`).
 
+mod remote;
+
 use std::time::Duration;
+
+pub use self::remote::*;
 
 /// A whole event as canonical JSON, signatures included, in bytes.
 /// <https://spec.matrix.org/v1.19/client-server-api/#size-limits>
@@ -562,6 +566,14 @@ const _: () = {
     assert!(STRANGERS * 2 <= SEARCHES && STRANGERS * 4 <= OUTGOING, "strangers leave most to others");
     assert!(
         DNS_FAILURE_TIME.as_secs() < DNS_TIME_MIN.as_secs() && DNS_TIME.as_secs() < CONNECT_TIME.as_secs()
+    );
+    assert!(
+        REQUESTS + PRESENCE_REMOTE <= PRESENCE_USERS,
+        "others' users leave a place for everybody who syncs"
+    );
+    assert!(
+        RESYNCS + KEY_ASKS + LOOKUPS < OUTGOING,
+        "asking for people and keys leaves a way out for events"
     );
     assert!(JOB_BYTES <= GROUP_BYTES && GROUP_BYTES <= TAIL_BYTES);
     assert!(TAIL_BYTES * 2 <= TAIL_FULL_BYTES);

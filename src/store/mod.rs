@@ -55,7 +55,7 @@ pub use self::{
         Account, AccountData, BackedUpKey, BackupScope, BackupState, Bearer, ContentHash, Counts,
         CountsByThread, CrossSigningKey, Device, DeviceKeys, KeyBackup, KeySignature, ListedRoom, Media,
         MediaPart, MediaUsage, NewMedia, OneTimeKey, Rank, Receipt, RecordFinding, RegistrationToken,
-        RoomPage, RoomSearch, StoredContent, StoredServerKey, Task, ToDeviceMessage, Unread,
+        RemoteUser, RoomPage, RoomSearch, StoredContent, StoredServerKey, Task, ToDeviceMessage, Unread,
     },
     tables::Table,
     transaction::Transaction,

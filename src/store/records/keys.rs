@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A device that published its keys.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceKeys {
     pub device_id: String,
     pub display_name: Option<String>,

@@ -15,6 +15,7 @@ mod media;
 mod profiles;
 mod receipts;
 mod registration_tokens;
+mod remote_keys;
 mod server_keys;
 mod server_name;
 mod tasks;
@@ -35,6 +36,7 @@ pub use self::{
     media::{ContentHash, Media, MediaPart, MediaUsage, NewMedia, StoredContent},
     receipts::Receipt,
     registration_tokens::RegistrationToken,
+    remote_keys::RemoteUser,
     server_keys::StoredServerKey,
     tasks::Task,
     to_device::ToDeviceMessage,

@@ -72,6 +72,21 @@ impl View<'_> {
 }
 
 impl Transaction<'_> {
+    /// Notes that a server sent a message of this id, and forgets the oldest such notes; returns whether it is the first
+    /// time.
+    pub fn add_received_to_device(&mut self, origin: &str, id: &str) -> Result<bool, StoreError> {
+        let position = self.next_position();
+        let sql = "INSERT OR IGNORE INTO received_to_device (origin, id, position) VALUES (?1, ?2, ?3)";
+        if self.sql().prepare_cached(sql)?.execute((origin, id, position))? == 0 {
+            return Ok(false);
+        }
+        let sql = "DELETE FROM received_to_device WHERE origin = ?1 AND position <=
+                   (SELECT position FROM received_to_device WHERE origin = ?1
+                    ORDER BY position DESC LIMIT 1 OFFSET ?2)";
+        self.sql().prepare_cached(sql)?.execute((origin, limits::TO_DEVICE_RECEIVED as i64))?;
+        Ok(true)
+    }
+
     /// Adds a message to a device's queue, at a position of its own. If the queue is too long then, older ones go.
     pub fn add_to_device(
         &mut self,
