@@ -6,9 +6,9 @@ use ruma::{OwnedServerName, signatures::Ed25519KeyPair};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{
-    accounts::LogInToken, federation::chain::Chains, heard::Count, media::Repository, passwords::Passwords,
-    presence::Presence, server_keys, shared_secret::Nonces, signer::Signer, traffic, typing::Typing, uia,
-    write::lane::Lanes,
+    accounts::LogInToken, federation::chain::Chains, heard::Count, keys::Resyncs, media::Repository,
+    passwords::Passwords, presence::Presence, server_keys, shared_secret::Nonces, signer::Signer, traffic,
+    typing::Typing, uia, write::lane::Lanes,
 };
 use crate::{
     base::{clock::Clock, expiring::Expiring, ids::UserNumber, limits, rng::Rng},
@@ -67,6 +67,9 @@ pub struct Shared {
     /// The way to other servers.
     pub federation: Federation,
     pub(super) server_keys: server_keys::Fetches,
+    /// A permit for each server that is asked for keys of its users.
+    pub(super) key_asks: Arc<Semaphore>,
+    pub(super) resyncs: Resyncs,
 }
 
 impl App {
@@ -101,6 +104,8 @@ impl App {
             repository: Repository::new(&parts.config.data_dir, clock.clone(), &parts.rng),
             traffic: traffic::Counter::default(),
             server_keys: server_keys::Fetches::new(clock.clone()),
+            key_asks: Arc::new(Semaphore::new(limits::KEY_ASKS)),
+            resyncs: Resyncs::default(),
             federation: Federation::new(transport, enabled, clock, rng),
             parts,
         }))

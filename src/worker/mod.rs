@@ -3,6 +3,7 @@
 //!
 //! A worker is a loop that ends with the server. It holds nothing that would be lost with it.
 
+mod device_lists;
 mod directory;
 mod media;
 mod presence;
@@ -21,5 +22,6 @@ pub fn start(app: &App) -> JoinSet<()> {
     workers.spawn(presence::run(app.clone()));
     workers.spawn(directory::run(app.clone()));
     workers.spawn(relations::run(app.clone()));
+    workers.spawn(device_lists::run(app.clone()));
     workers
 }

@@ -1,6 +1,6 @@
 //! Keys for end-to-end encryption. <https://spec.matrix.org/v1.19/client-server-api/#end-to-end-encryption>
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use ruma::{
     OwnedOneTimeKeyId, OwnedServerName, UInt,
@@ -46,7 +46,8 @@ pub(crate) async fn query(
     EvenSuspended(user): EvenSuspended,
     request: get_keys::v3::Request,
 ) -> Result<get_keys::v3::Response, Error> {
-    let found = keys::query(&app, Some(user.number), told::asked(request.device_keys)).await?;
+    let found =
+        keys::query(&app, Some(user.number), told::asked(request.device_keys), time(request.timeout)).await?;
     let mut response = get_keys::v3::Response::new();
     response.device_keys = told::devices(found.devices)?;
     response.master_keys = told::of_users(found.master)?;
@@ -62,7 +63,8 @@ pub(crate) async fn claim(
     EvenSuspended(_): EvenSuspended,
     request: claim_keys::v3::Request,
 ) -> Result<claim_keys::v3::Response, Error> {
-    let (claimed, unreachable) = keys::claim(&app, told::wanted(request.one_time_keys)).await?;
+    let (claimed, unreachable) =
+        keys::claim(&app, told::wanted(request.one_time_keys), Some(time(request.timeout))).await?;
     let mut response = claim_keys::v3::Response::new(told::given(claimed)?);
     response.failures = failures(unreachable);
     Ok(response)
@@ -85,9 +87,14 @@ pub(crate) async fn changes(
     ))
 }
 
-/// The failures of servers that this one can't ask: servers don't talk to each other yet.
+/// For how long other servers are asked.
+fn time(wanted: Option<Duration>) -> Duration {
+    wanted.unwrap_or(limits::KEYS_TIME).min(limits::KEYS_TIME_MAX)
+}
+
+/// The failures of servers that didn't answer.
 fn failures(servers: Vec<OwnedServerName>) -> BTreeMap<String, Value> {
-    let failure = json!({"errcode": "M_UNKNOWN", "error": "This server can't be reached from here"});
+    let failure = json!({"errcode": "M_UNKNOWN", "error": "This server doesn't answer"});
     servers.into_iter().map(|server| (server.to_string(), failure.clone())).collect()
 }
 

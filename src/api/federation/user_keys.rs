@@ -1,5 +1,7 @@
 //! Keys of this server's users, for other servers. <https://spec.matrix.org/v1.19/server-server-api/#end-to-end-encryption>
 
+use std::time::Duration;
+
 use ruma::{
     UInt,
     api::federation::{
@@ -19,7 +21,7 @@ pub(crate) async fn query(
     _peer: Peer,
     request: get_keys::v1::Request,
 ) -> Result<get_keys::v1::Response, Error> {
-    let found = keys::query(&app, None, told::asked(request.device_keys)).await?;
+    let found = keys::query(&app, None, told::asked(request.device_keys), Duration::ZERO).await?;
     let mut response = get_keys::v1::Response::new(told::devices(found.devices)?);
     response.master_keys = told::of_users(found.master)?;
     response.self_signing_keys = told::of_users(found.self_signing)?;
@@ -32,7 +34,7 @@ pub(crate) async fn claim(
     _peer: Peer,
     request: claim_keys::v1::Request,
 ) -> Result<claim_keys::v1::Response, Error> {
-    let (claimed, _) = keys::claim(&app, told::wanted(request.one_time_keys)).await?;
+    let (claimed, _) = keys::claim(&app, told::wanted(request.one_time_keys), None).await?;
     Ok(claim_keys::v1::Response::new(told::given(claimed)?))
 }
 

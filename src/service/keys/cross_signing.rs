@@ -118,7 +118,7 @@ fn check(
 }
 
 /// The one public key of a cross-signing key object, and the object.
-fn public_key(text: &str, user_id: &UserId, usage: &str) -> Result<(String, Signed), KeyError> {
+pub(super) fn public_key(text: &str, user_id: &UserId, usage: &str) -> Result<(String, Signed), KeyError> {
     let key = Signed::read(text)?;
     if key.field("user_id") != Some(user_id.as_str()) {
         return Err(KeyError::Foreign);
@@ -341,13 +341,10 @@ impl Signable {
             let signers = signer(SELF_SIGNING).into_iter().collect();
             return Ok(read(&keys).map(|key| Self { key, signers }));
         }
-        let masters = view.cross_signing_keys(of)?;
-        let Some(master) = masters.iter().find(|key| key.usage == MASTER && key.id == id) else {
-            return Ok(None);
-        };
+        let Some(master) = master_key(view, of, id)? else { return Ok(None) };
         let signers =
             if of == user { device_keys(view, user)? } else { signer(USER_SIGNING).into_iter().collect() };
-        Ok(read(&master.key).map(|key| Self { key, signers }))
+        Ok(read(&master).map(|key| Self { key, signers }))
     }
 
     /// The valid signatures among those that the user shows. Only who made them stays among the signers.
@@ -374,6 +371,17 @@ impl Signable {
         self.key.signed_text() == signed.key.signed_text()
             && signed.signers.iter().all(|(id, key)| self.signers.get(id) == Some(key))
     }
+}
+
+/// A user's master key if it has this id, of whatever server they are.
+fn master_key(view: &View<'_>, user: UserNumber, id: &str) -> Result<Option<String>, StoreError> {
+    let own = view.cross_signing_keys(user)?;
+    if let Some(key) = own.into_iter().find(|key| key.usage == MASTER && key.id == id) {
+        return Ok(Some(key.key));
+    }
+    let Some(master) = view.remote_user(user)?.and_then(|kept| kept.master) else { return Ok(None) };
+    let is_this = public_key(&master, &view.user_id(user)?, MASTER).is_ok_and(|(known, _)| known == id);
+    Ok(Some(master).filter(|_| is_this))
 }
 
 /// The Ed25519 keys of a user's devices.

@@ -6,6 +6,7 @@
 
 mod cross_signing;
 mod query;
+mod remote;
 mod signed;
 mod upload;
 
@@ -15,6 +16,10 @@ pub use self::{
         verify,
     },
     query::{Claims, Found, claim, of_user, query},
+    remote::{
+        DeviceUpdate, Resyncs, SigningUpdate, apply_devices, apply_signing_keys, forget_strangers, is_met,
+        told_device, told_master, told_self_signing,
+    },
     upload::{Counts, Uploaded, counts, unused_fallback_keys, upload},
 };
 use crate::store::StoreError;

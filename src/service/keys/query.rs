@@ -1,11 +1,15 @@
 //! Looking keys up, and taking one-time keys.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use ruma::{OwnedServerName, OwnedUserId, UserId};
+use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
 
 use super::{
     cross_signing::{MASTER, SELF_SIGNING, USER_SIGNING},
+    remote::{
+        self, Known, Told,
+        ask::{self, Wanted},
+    },
     signed::Signed,
 };
 use crate::{
@@ -14,7 +18,7 @@ use crate::{
         limits,
     },
     service::{App, localpart},
-    store::{OneTimeKey, StoreError, View},
+    store::{DeviceKeys, KeySignature, OneTimeKey, StoreError, View},
 };
 
 /// What was found of users: keys as JSON.
@@ -26,34 +30,49 @@ pub struct Found {
     pub self_signing: BTreeMap<OwnedUserId, String>,
     /// Only the asking user's own.
     pub user_signing: BTreeMap<OwnedUserId, String>,
-    /// The servers of users of whom nothing can be known.
+    /// The servers that didn't tell of their users.
     pub unreachable: Vec<OwnedServerName>,
+    /// Who asks.
+    asking: Option<OwnedUserId>,
 }
 
-/// Looks up the keys of local users: of all their devices, or of those that are named. Who asks is none for a server.
+/// Looks up the keys of users: of all their devices, or of those that are named. Those of other servers are asked of these,
+/// for so long, unless they are kept. Who asks is none for a server, which is told of users of this one only.
 pub async fn query(
     app: &App,
     asking: Option<UserNumber>,
     asked: BTreeMap<OwnedUserId, Vec<String>>,
+    time: Duration,
 ) -> Result<Found, StoreError> {
     let server_name = app.server_name.clone();
-    app.store
-        .read(move |view| {
-            let mut found = Found::default();
-            for (user_id, devices) in asked {
-                let Some(localpart) = localpart::of_local_user(&user_id, &server_name) else {
-                    found.unreachable.push(user_id.server_name().to_owned());
-                    continue;
-                };
-                found.devices.insert(user_id.clone(), BTreeMap::new());
-                if let Some(account) = view.account(localpart)? {
-                    found.add(view, asking, (account.number, &user_id), &devices)?;
+    let here = app.store.read(move |view| {
+        let asking_id = asking.map(|asking| view.user_id(asking)).transpose()?;
+        let mut found = Found { asking: asking_id, ..Found::default() };
+        let mut wanted: BTreeMap<OwnedServerName, Vec<Wanted>> = BTreeMap::new();
+        for (user_id, devices) in asked {
+            let Some(localpart) = localpart::of_local_user(&user_id, &server_name) else {
+                let Some(asking) = asking else { continue };
+                if let Some(user) = found.add_kept(view, &server_name, asking, (user_id, devices))? {
+                    wanted.entry(user.user_id.server_name().to_owned()).or_default().push(user);
                 }
+                continue;
+            };
+            found.devices.insert(user_id.clone(), BTreeMap::new());
+            if let Some(account) = view.account(localpart)? {
+                found.add(view, asking, (account.number, &user_id), &devices)?;
             }
-            found.unreachable.dedup();
-            Ok(found)
-        })
-        .await
+        }
+        Ok::<_, StoreError>((found, wanted))
+    });
+    let (mut found, wanted) = here.await?;
+    if !wanted.is_empty() {
+        let (told, failed) = ask::query(app, wanted, time).await?;
+        for (wanted, told) in told {
+            found.add_told((&wanted.user_id, &wanted.devices), told, &wanted.signed)?;
+        }
+        found.unreachable = failed;
+    }
+    Ok(found)
 }
 
 /// The keys of a local user as everybody is told them, and when they changed last; none if there is no such user.
@@ -73,6 +92,62 @@ pub async fn of_user(app: &App, user_id: &UserId) -> Result<Option<(Position, Fo
 }
 
 impl Found {
+    /// Adds what is kept of a user of another server; gives what is to be asked of it if nothing is.
+    fn add_kept(
+        &mut self,
+        view: &View<'_>,
+        own: &ServerName,
+        asking: UserNumber,
+        (user_id, devices): (OwnedUserId, Vec<String>),
+    ) -> Result<Option<Wanted>, StoreError> {
+        let Some(user) = view.user_number(&user_id)? else {
+            return Ok(Some(Wanted { user_id, devices, as_known: None, signed: Vec::new() }));
+        };
+        let signed = view.key_signatures(user, asking)?;
+        if let Some(kept) = remote::kept(view, own, user)? {
+            let (master, self_signing) = (kept.master, kept.self_signing);
+            let told = Told { devices: view.remote_devices(user)?, master, self_signing };
+            self.add_told((&user_id, &devices), told, &signed)?;
+            return Ok(None);
+        }
+        let kept_at = view.remote_user(user)?.map(|kept| kept.position);
+        let known = Known { asked_at: view.position(), kept_at };
+        let as_known = remote::is_met(view, own, user)?.then_some((user, known));
+        Ok(Some(Wanted { user_id, devices, as_known, signed }))
+    }
+
+    /// Adds what their server told of a user, with what the asking user signed of it.
+    fn add_told(
+        &mut self,
+        (user_id, devices): (&UserId, &[String]),
+        told: Told,
+        signed: &[KeySignature],
+    ) -> Result<(), StoreError> {
+        let of_devices = self.devices.entry(user_id.to_owned()).or_default();
+        for DeviceKeys { device_id, display_name, keys } in told.devices {
+            if !devices.is_empty() && !devices.contains(&device_id) {
+                continue;
+            }
+            let mut keys = stored(&keys)?;
+            if let Some(name) = display_name {
+                keys.set_unsigned("device_display_name", name);
+            }
+            of_devices.insert(device_id, keys.text());
+        }
+        if let Some(master) = told.master {
+            let mut master = stored(&master)?;
+            let id = master.keys().and_then(|keys| keys.first().map(|(_, id)| (*id).to_owned()));
+            let signed = signed.iter().filter(|signature| Some(&signature.key) == id.as_ref());
+            for (KeySignature { signing_id, signature, .. }, signer) in signed.zip(self.asking.iter().cycle())
+            {
+                master.add_signature(signer, signing_id, signature);
+            }
+            self.master.insert(user_id.to_owned(), master.text());
+        }
+        self.self_signing.extend(told.self_signing.map(|key| (user_id.to_owned(), key)));
+        Ok(())
+    }
+
     fn add(
         &mut self,
         view: &View<'_>,
@@ -131,13 +206,14 @@ fn stored(text: &str) -> Result<Signed, StoreError> {
 /// One-time keys by user and device: the algorithms that are wanted, or the keys that were given.
 pub type Claims<T> = BTreeMap<OwnedUserId, BTreeMap<String, T>>;
 
-/// Takes one one-time key of each device; a device that has none of the algorithm is left out. Also the servers of users
-/// of whom nothing can be known.
+/// Takes one one-time key of each device; a device that has none of the algorithm is left out. Those of other servers' users
+/// are asked of these for so long, unless there is no time: then they are left out. Also the servers that didn't answer.
 pub async fn claim(
     app: &App,
     wanted: Claims<String>,
+    time: Option<Duration>,
 ) -> Result<(Claims<OneTimeKey>, Vec<OwnedServerName>), StoreError> {
-    let mut unreachable = Vec::new();
+    let mut elsewhere: BTreeMap<OwnedServerName, Claims<String>> = BTreeMap::new();
     let mut local = Vec::new();
     for (user_id, devices) in wanted {
         match localpart::of_local_user(&user_id, &app.server_name) {
@@ -149,10 +225,12 @@ pub async fn claim(
                         .map(|(device, algorithm)| (user_id.clone(), localpart.clone(), device, algorithm)),
                 );
             }
-            None => unreachable.push(user_id.server_name().to_owned()),
+            None => {
+                let of_server = elsewhere.entry(user_id.server_name().to_owned()).or_default();
+                of_server.insert(user_id, devices);
+            }
         }
     }
-    unreachable.dedup();
     let mut claimed: Claims<OneTimeKey> = Claims::new();
     // In slices, so that a claim of thousands doesn't hold everybody's writes up.
     for slice in local.chunks(limits::CLAIMS) {
@@ -171,5 +249,10 @@ pub async fn claim(
             claimed.entry(user_id).or_default().insert(device, key);
         }
     }
+    let (given, unreachable) = match time {
+        Some(time) if !elsewhere.is_empty() => ask::claim(app, elsewhere, time).await,
+        _ => Default::default(),
+    };
+    claimed.extend(given.into_iter().flatten());
     Ok((claimed, unreachable))
 }
