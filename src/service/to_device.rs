@@ -82,7 +82,7 @@ pub async fn acknowledge(app: &App, device: DeviceNumber, until: Position) {
 }
 
 /// Which device of a user gets what. A message to all devices goes to those that get none of their own.
-fn addressed<'a>(
+pub(super) fn addressed<'a>(
     view: &View<'_>,
     localpart: &str,
     messages: &'a BTreeMap<DeviceIdOrAllDevices, String>,

@@ -115,7 +115,13 @@ pub async fn set(
     if typing.is_some() {
         presence::act(app, user);
     }
-    let Some(said) = app.typing.set(&app.heard, room, user, typing.is_some()) else { return Ok(Ok(())) };
+    show(app, room, user, typing);
+    Ok(Ok(()))
+}
+
+/// Shows that somebody who is in a room is typing, for as long as is said, or no more.
+pub(super) fn show(app: &App, room: RoomNumber, user: UserNumber, typing: Option<Duration>) {
+    let Some(said) = app.typing.set(&app.heard, room, user, typing.is_some()) else { return };
     app.store.wake(&[Topic::Room(room)]);
     if let Some(time) = typing {
         let app = app.weak();
@@ -128,5 +134,4 @@ pub async fn set(
             }
         });
     }
-    Ok(Ok(()))
 }

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod ask;
 pub mod chain;
+pub mod edus;
 pub mod handshake;
 pub mod history;
 pub mod pdus;

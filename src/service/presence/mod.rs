@@ -19,7 +19,7 @@ use ruma::UserId;
 use tokio::sync::Notify;
 
 use self::people::People;
-pub use self::people::{Change, Seen, Shown, State};
+pub use self::people::{Change, Elsewhere, Seen, Shown, State};
 use super::{App, heard::Span, localpart, sessions::Session};
 use crate::{
     base::{
@@ -79,18 +79,29 @@ pub fn say(app: &App, session: &Session, state: State, status: Option<&str>) {
     }
 }
 
+/// Shows a user of another server as that has it, for as long as that holds.
+pub(super) fn hear(app: &App, user: UserNumber, elsewhere: Elsewhere) {
+    app.change(|people, now| people.hear(user, elsewhere, now));
+}
+
 /// Notes that a user does something.
 pub fn act(app: &App, user: UserNumber) {
     app.change(|people, now| people.act(user, now));
 }
 
-/// What a user sees of somebody of this server, if they share a room.
+/// What a user sees of somebody, if they share a room. Of users of other servers it is what these told.
 pub async fn status(app: &App, onlooker: UserNumber, user_id: &UserId) -> Result<Seen, PresenceError> {
     let localpart = localpart::of_local_user(user_id, &app.server_name).map(str::to_owned);
+    let user_id = user_id.to_owned();
     let found = app.store.read(move |view| {
-        let account = localpart.map(|localpart| view.account(&localpart)).transpose()?.flatten();
-        let account = account.filter(|account| account.deactivated_at.is_none());
-        let user = account.ok_or(PresenceError::NoSuchUser)?.number;
+        let user = match localpart {
+            Some(localpart) => {
+                let account = view.account(&localpart)?;
+                account.filter(|account| account.deactivated_at.is_none()).map(|account| account.number)
+            }
+            None => view.user_number(&user_id)?,
+        };
+        let user = user.ok_or(PresenceError::NoSuchUser)?;
         if user == onlooker || share_a_room(view, user, onlooker)? {
             Ok(user)
         } else {

@@ -64,6 +64,16 @@ pub struct Seen {
     pub idle: Option<Duration>,
 }
 
+/// What another server says of its user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    pub state: State,
+    pub active: bool,
+    pub status: Option<Arc<str>>,
+    /// For how long they did nothing, if they ever did something.
+    pub idle: Option<Duration>,
+}
+
 /// A change of what is shown of somebody.
 #[derive(Clone, Debug)]
 pub struct Change {
@@ -92,6 +102,8 @@ pub(super) struct People {
 #[derive(Default)]
 struct Person {
     devices: Vec<Device>,
+    /// How another server has it, and until when, if it is that one's user.
+    elsewhere: Option<(State, bool, Duration)>,
     status: Option<Arc<str>>,
     /// When they did something, or said whether they are there.
     active_at: Option<Duration>,
@@ -161,6 +173,22 @@ impl People {
                 person.act(now);
             }
         }
+        self.look(user, now);
+    }
+
+    /// Another server says how its user is there. It is heard of so many users only, so that there is a place for the others.
+    pub(super) fn hear(&mut self, user: UserNumber, told: Elsewhere, now: Duration) {
+        if !self.people.contains_key(&user) {
+            let known = self.people.values().filter(|person| person.elsewhere.is_some()).count();
+            if told.state == State::Offline || (known >= limits::PRESENCE_REMOTE && !self.forget_gone(true)) {
+                return;
+            }
+        }
+        let Some(person) = self.person(user) else { return };
+        let Elsewhere { state, active, status, idle } = told;
+        person.elsewhere = Some((state, active, now + limits::PRESENCE_REMOTE_TIME));
+        person.status = status;
+        person.active_at = idle.map(|idle| now.saturating_sub(idle));
         self.look(user, now);
     }
 
@@ -273,16 +301,25 @@ impl People {
     /// A user's place; none if all are taken by users who are there.
     fn person(&mut self, user: UserNumber) -> Option<&mut Person> {
         if self.people.len() >= limits::PRESENCE_USERS && !self.people.contains_key(&user) {
-            // That those who went longest ago did was told long ago, as a rule.
-            let gone = self.people.iter().filter(|(user, person)| {
-                person.devices.is_empty() && person.due.is_none() && !self.unshown.contains(user)
-            });
-            let gone = *gone.min_by_key(|(_, person)| person.changed)?.0;
-            let person = self.people.remove(&gone)?;
-            self.changes.remove(&person.changed);
+            self.forget_gone(false).then_some(())?;
         }
         let new = || Person { shown: Some(Shown::default()), ..Person::default() };
         Some(self.people.entry(user).or_insert_with(new))
+    }
+
+    /// Forgets whoever went longest ago, of all or of other servers' users; returns whether somebody did. That they went
+    /// was told long ago, as a rule.
+    fn forget_gone(&mut self, elsewhere: bool) -> bool {
+        let gone = self.people.iter().filter(|(user, person)| {
+            person.devices.is_empty()
+                && person.due.is_none()
+                && !self.unshown.contains(user)
+                && (person.elsewhere.is_some() || !elsewhere)
+        });
+        let gone = gone.min_by_key(|(_, person)| person.changed).map(|(user, _)| *user);
+        let Some(person) = gone.and_then(|gone| self.people.remove(&gone)) else { return false };
+        self.changes.remove(&person.changed);
+        true
     }
 }
 
@@ -315,6 +352,9 @@ impl Person {
 
     /// The most present of the devices, unless nothing was done for long.
     fn state(&self, now: Duration) -> State {
+        if let Some((state, _, until)) = self.elsewhere {
+            return if now < until { state } else { State::Offline };
+        }
         let there = self.devices.iter().filter(|device| device.is_there(now));
         match there.map(|device| device.said.unwrap_or(device.syncs_as)).max().unwrap_or_default() {
             State::Online if !self.acted_within(limits::PRESENCE_IDLE, now) => State::Unavailable,
@@ -324,7 +364,11 @@ impl Person {
 
     fn shown(&self, now: Duration) -> Shown {
         let state = self.state(now);
-        let active = state == State::Online && self.acted_within(limits::PRESENCE_ACTIVE, now);
+        let is_active = match self.elsewhere {
+            Some((_, active, _)) => active,
+            None => self.acted_within(limits::PRESENCE_ACTIVE, now),
+        };
+        let active = state == State::Online && is_active;
         Shown { state, active, status: self.status.clone() }
     }
 
@@ -342,7 +386,8 @@ impl Person {
         let ends = self.devices.iter().filter(|device| device.syncs == 0).map(|device| device.until);
         let awake_at = self.awake_at.filter(|_| !self.devices.is_empty());
         let idles = awake_at.map(|at| [at + limits::PRESENCE_ACTIVE, at + limits::PRESENCE_IDLE]);
-        ends.chain(idles.into_iter().flatten()).filter(|time| now < *time).min()
+        let told = self.elsewhere.filter(|(state, ..)| *state != State::Offline).map(|(.., until)| until);
+        ends.chain(told).chain(idles.into_iter().flatten()).filter(|time| now < *time).min()
     }
 }
 

@@ -12,15 +12,15 @@ use crate::{
 };
 
 /// A user's own keys.
-pub(super) struct Identity {
+pub(crate) struct Identity {
     user_id: String,
-    pub(super) master: Ed25519SecretKey,
+    pub(crate) master: Ed25519SecretKey,
     self_signing: Ed25519SecretKey,
-    user_signing: Ed25519SecretKey,
+    pub(crate) user_signing: Ed25519SecretKey,
 }
 
 impl Identity {
-    pub(super) fn of(member: &Member) -> Self {
+    pub(crate) fn of(member: &Member) -> Self {
         Self {
             user_id: member.user_id.clone(),
             master: Ed25519SecretKey::new(),
@@ -42,7 +42,7 @@ impl Identity {
         self.key("master", &self.master)
     }
 
-    pub(super) fn upload(&self) -> Value {
+    pub(crate) fn upload(&self) -> Value {
         json!({
             "master_key": self.master_key(),
             "self_signing_key": self.by_master(self.key("self_signing", &self.self_signing)),
@@ -52,11 +52,11 @@ impl Identity {
 }
 
 /// The public key, which is a key's id.
-fn id(key: &Ed25519SecretKey) -> String {
+pub(crate) fn id(key: &Ed25519SecretKey) -> String {
     key.public_key().to_base64()
 }
 
-pub(super) async fn publish(rig: &Rig, who: &Member, keys: Value) -> Reply {
+pub(crate) async fn publish(rig: &Rig, who: &Member, keys: Value) -> Reply {
     rig.send_as(who, "POST", "/_matrix/client/v3/keys/device_signing/upload", keys).await
 }
 
@@ -65,7 +65,7 @@ async fn deactivate(rig: &Rig, who: &Member, name: &str) {
     rig.send_as(who, "POST", "/_matrix/client/v3/account/deactivate", body).await.ok();
 }
 
-async fn sign(rig: &Rig, who: &Member, keys: Value) -> Value {
+pub(crate) async fn sign(rig: &Rig, who: &Member, keys: Value) -> Value {
     rig.send_as(who, "POST", "/_matrix/client/v3/keys/signatures/upload", keys).await.ok()
 }
 

@@ -1,6 +1,6 @@
 //! What end-to-end encryption needs of a server, over HTTP.
 
-mod cross_signing;
+pub(crate) mod cross_signing;
 mod device_lists;
 mod key_backup;
 mod keys;
@@ -18,7 +18,7 @@ use crate::rig::{Member, Reply, Rig};
 /// A device that signs.
 pub(crate) struct Signer {
     pub(crate) member: Member,
-    key: Ed25519SecretKey,
+    pub(crate) key: Ed25519SecretKey,
 }
 
 impl Signer {

@@ -1,7 +1,11 @@
 //! Rooms of a server with people of another one in them, which is played by the test: it asks, and signs.
 
+mod across;
+mod devices;
+mod edus;
 mod graph;
 mod handshake;
+mod keys;
 mod media;
 
 use ruma::{

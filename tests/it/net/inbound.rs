@@ -33,7 +33,7 @@ impl Asked {
         Self::with(|_| {}).await
     }
 
-    async fn with(configure: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn with(configure: impl FnOnce(&mut Config)) -> Self {
         let memory = Memory::default();
         let rig = Rig::through(Arc::new(memory.clone()), configure).await;
         let asked = Self { rig, memory };

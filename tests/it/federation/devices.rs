@@ -1,0 +1,225 @@
+//! Lists of devices of other servers' users: asked for once, followed by what their server tells, had anew where something
+//! was missed. <https://spec.matrix.org/v1.19/server-server-api/#device-management>
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tayberry::{base::limits, service::keys::forget_strangers};
+use vodozemac::Ed25519SecretKey;
+
+use super::across::{Across, TWO, update};
+use crate::{
+    encryption::{Signer, upload},
+    rooms::{create, next, sync},
+};
+
+const QUERY: &str = "/user/keys/query";
+const DEVICES: &str = "/user/devices/";
+
+impl Across {
+    /// Whose devices changed since the last time that Anna asked.
+    async fn changed(&self, since: &mut String) -> Vec<Value> {
+        let answer = sync(&self.one, &self.anna.member, &format!("since={since}")).await;
+        *since = next(&answer);
+        answer["device_lists"]["changed"].as_array().cloned().unwrap_or_default()
+    }
+
+    async fn since(&self) -> String {
+        next(&sync(&self.one, &self.anna.member, "").await)
+    }
+
+    /// The number of Bob's devices, and whether they are told.
+    async fn devices(&self) -> (usize, bool) {
+        let found = self.query(&self.bob.member.user_id).await;
+        let devices = found["device_keys"][&self.bob.member.user_id].as_object().map(|devices| devices.len());
+        (devices.unwrap_or_default(), found["failures"].get(TWO).is_none())
+    }
+
+    async fn another_device(&self) -> Signer {
+        let signer = Signer { member: self.two.log_in("bob").await, key: Ed25519SecretKey::new() };
+        upload(&self.two, &signer.member, json!({"device_keys": signer.device_keys()})).await.ok();
+        signer
+    }
+
+    /// The number that the second server gives Bob's list.
+    async fn stream(&self) -> u64 {
+        let bob = ruma::UserId::parse(&self.bob.member.user_id).unwrap();
+        let listed = tayberry::service::keys::of_user(&self.two.app, &bob);
+        listed.await.unwrap().unwrap().0.0
+    }
+}
+
+// RULES R35
+#[tokio::test]
+async fn a_list_is_asked_for_once_and_kept_while_a_room_is_shared() {
+    let across = Across::new().await;
+    let bob = across.bob.member.user_id.clone();
+    let found = across.query(&bob).await;
+    let mut told = found["device_keys"][&bob][&across.bob.member.device_id].clone();
+    told.as_object_mut().unwrap().remove("unsigned");
+    assert_eq!(told, across.bob.device_keys());
+    across.query(&bob).await;
+    across.network.cut(TWO);
+    assert_eq!(across.devices().await, (1, true), "nobody needs to be asked");
+    across.network.mend(TWO);
+    assert_eq!(across.asked(QUERY), 1);
+
+    // Whom nobody meets is asked for each time.
+    let dan = Signer::register(&across.two, "dan").await.member.user_id;
+    for _ in 0..2 {
+        assert!(across.query(&dan).await["device_keys"][&dan].as_object().unwrap().len() == 1);
+    }
+    assert_eq!(across.asked(QUERY), 3);
+
+    // Bob was away, and nobody told of what he did.
+    across.leave(&bob, &across.room).await;
+    across.enter(&bob, &across.room).await;
+    across.another_device().await;
+    assert_eq!(across.devices().await, (2, true));
+    assert_eq!(across.asked(QUERY), 4);
+    across.leave(&bob, &across.room).await;
+    forget_strangers(&across.one.app).await.unwrap();
+    let kept = across.one.app.store.read(|view| view.remote_users(Default::default(), false, 10));
+    assert_eq!(kept.await.unwrap(), []);
+}
+
+// RULES R35
+#[tokio::test]
+async fn what_follows_is_taken_and_what_was_missed_is_had_anew() {
+    let across = Across::new().await;
+    let bob = &across.bob;
+    let mut since = across.since().await;
+    assert!(across.changed(&mut since).await.is_empty());
+    across.tell("m.device_list_update", update(bob, (None, 1), json!({}))).await;
+    assert_eq!(across.changed(&mut since).await, [json!(bob.member.user_id)]);
+    across.one.app.resync_device_lists().await.unwrap();
+    assert_eq!(across.asked(DEVICES), 1, "the first of a sequence tells nothing of what was before");
+    let stream = across.stream().await;
+    assert_eq!((across.devices().await, across.asked(QUERY)), ((1, true), 0));
+    since = across.since().await;
+
+    // The next one is taken as it is, once.
+    let tablet = across.another_device().await;
+    let next = update(&tablet, (Some(stream), stream + 5), json!({"device_display_name": "Tablet"}));
+    across.tell("m.device_list_update", next.clone()).await;
+    across.one.app.resync_device_lists().await.unwrap();
+    let found = across.query(&bob.member.user_id).await;
+    let told = &found["device_keys"][&bob.member.user_id][&tablet.member.device_id];
+    assert_eq!(told["unsigned"]["device_display_name"], "Tablet");
+    assert_eq!(across.changed(&mut since).await, [json!(bob.member.user_id)]);
+    across.tell("m.device_list_update", next).await;
+    assert!(across.changed(&mut since).await.is_empty());
+    let gone = update(&tablet, (Some(stream + 5), stream + 6), json!({"deleted": true}));
+    across.tell("m.device_list_update", gone).await;
+    assert_eq!(across.devices().await, (1, true));
+    assert_eq!(across.changed(&mut since).await, [json!(bob.member.user_id)]);
+    assert_eq!((across.asked(DEVICES), across.asked(QUERY)), (1, 0));
+
+    // This one tells of something that was never heard.
+    let late = update(bob, (Some(stream + 9), stream + 10), json!({}));
+    across.tell("m.device_list_update", late).await;
+    assert_eq!(across.changed(&mut since).await, [json!(bob.member.user_id)]);
+    across.one.app.resync_device_lists().await.unwrap();
+    assert_eq!((across.devices().await, across.asked(DEVICES)), ((2, true), 2));
+    assert_eq!(
+        across.changed(&mut since).await,
+        [json!(bob.member.user_id)],
+        "it is another one than before"
+    );
+    across.one.app.resync_device_lists().await.unwrap();
+    assert_eq!((across.asked(DEVICES), across.asked(QUERY)), (2, 0));
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_asked_is_asked_again() {
+    let across = Across::new().await;
+    across.network.cut(TWO);
+    let late = update(&across.bob, (Some(7), 8), json!({}));
+    across.tell("m.device_list_update", late.clone()).await;
+    for _ in 0..3 {
+        across.one.app.resync_device_lists().await.unwrap();
+    }
+    assert_eq!(across.asked(DEVICES), 1, "not again at once");
+    assert_eq!(across.devices().await, (0, false));
+    across.network.mend(TWO);
+    across.one.advance(limits::RESYNC_RETRY - Duration::from_secs(1));
+    across.one.app.resync_device_lists().await.unwrap();
+    assert_eq!(across.asked(DEVICES), 1);
+    across.one.advance(Duration::from_secs(1));
+    across.one.app.resync_device_lists().await.unwrap();
+    assert_eq!((across.asked(DEVICES), across.devices().await), (2, (1, true)));
+
+    // One that is heard of is there again.
+    across.network.cut(TWO);
+    across.tell("m.device_list_update", late).await;
+    across.one.app.resync_device_lists().await.unwrap();
+    across.network.mend(TWO);
+    across.tell("m.typing", json!({})).await;
+    across.one.app.resync_device_lists().await.unwrap();
+    assert_eq!(across.asked(DEVICES), 4);
+}
+
+#[tokio::test]
+async fn what_comes_while_a_list_is_asked_for_is_newer_than_the_answer() {
+    let mut across = Across::new().await;
+    across.tell("m.device_list_update", update(&across.bob, (Some(7), 8), json!({}))).await;
+    // The worker does it by itself, and nothing of it is lost at an end.
+    across.one = across.network.again(across.one).await;
+    let mut since = across.since().await;
+    while across.asked(DEVICES) == 0 || across.stale().await {
+        let query = format!("since={since}&timeout=1000");
+        since = next(&sync(&across.one, &across.anna.member, &query).await);
+    }
+    assert_eq!(across.devices().await, (1, true));
+    assert_eq!(across.asked(QUERY), 0);
+}
+
+impl Across {
+    async fn stale(&self) -> bool {
+        let stale = self.one.app.store.read(|view| view.remote_users(Default::default(), true, 10));
+        !stale.await.unwrap().is_empty()
+    }
+}
+
+#[tokio::test]
+async fn new_cross_signing_keys_are_taken() {
+    let across = Across::new().await;
+    let bob = across.bob.member.user_id.clone();
+    across.query(&bob).await;
+    let key = |usage: &str| {
+        let public = Ed25519SecretKey::new().public_key().to_base64();
+        json!({"user_id": bob, "usage": [usage], "keys": {format!("ed25519:{public}"): public}})
+    };
+    let (master, self_signing) = (key("master"), key("self_signing"));
+    let content = json!({"user_id": bob, "master_key": master, "self_signing_key": self_signing});
+    let mut since = across.since().await;
+    for (kind, content, changed) in [
+        ("m.signing_key_update", json!({"user_id": bob, "master_key": self_signing}), false),
+        ("m.signing_key_update", json!({"user_id": "@dan:two.example:1", "master_key": master}), false),
+        ("org.matrix.signing_key_update", content.clone(), true),
+        ("m.signing_key_update", content, false),
+    ] {
+        across.tell(kind, content.clone()).await;
+        assert_eq!(!across.changed(&mut since).await.is_empty(), changed, "{kind} {content}");
+    }
+    let found = across.query(&bob).await;
+    assert_eq!(found["master_keys"][&bob], master);
+    assert_eq!(found["self_signing_keys"][&bob], self_signing);
+    assert_eq!(across.asked(QUERY), 1);
+}
+
+#[tokio::test]
+async fn nobody_is_followed_whom_nobody_meets() {
+    let across = Across::new().await;
+    let dan = Signer::register(&across.two, "dan").await;
+    across.tell("m.device_list_update", update(&dan, (None, 1), json!({}))).await;
+    across.enter(&dan.member.user_id, &across.room).await;
+    across.leave(&dan.member.user_id, &across.room).await;
+    across.tell("m.device_list_update", update(&dan, (None, 2), json!({}))).await;
+    across.one.app.resync_device_lists().await.unwrap();
+    assert_eq!(across.asked(DEVICES), 0);
+    let alone = create(&across.two, &across.bob.member, json!({})).await;
+    assert!(!alone.is_empty());
+    let kept = across.one.app.store.read(|view| view.remote_users(Default::default(), false, 10));
+    assert_eq!(kept.await.unwrap(), []);
+}
