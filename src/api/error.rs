@@ -19,7 +19,9 @@ use ruma::api::{
 
 use crate::{
     base::unambiguous::Fault,
-    service::{read::access::ReadError, uia::UiaError, write::append::WriteError},
+    service::{
+        federation::queries::QueryError, read::access::ReadError, uia::UiaError, write::append::WriteError,
+    },
     store::StoreError,
 };
 
@@ -255,6 +257,21 @@ impl From<ReadError> for Error {
             ReadError::NotFound => Self::not_found("There is no such thing, or you may not see it"),
             ReadError::Token => Self::invalid_param("The token is not one of this server's"),
             ReadError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<QueryError> for Error {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Unknown => Self::not_found("The server knows nothing of it"),
+            QueryError::Forbidden => Self::forbidden("The server doesn't tell"),
+            QueryError::Invalid => Self::invalid_param("The server doesn't understand what is asked"),
+            // What is asked for may well exist: it is the way there that fails.
+            QueryError::Failed(error) => {
+                let text = "The server doesn't answer, or not as it should";
+                Self::new(StatusCode::BAD_GATEWAY, ErrorKind::Unknown, text).caused_by(error)
+            }
         }
     }
 }

@@ -1,9 +1,7 @@
 //! The directory of rooms as both clients and servers are told it.
 
-use http::StatusCode;
 use ruma::{
     UInt,
-    api::error::ErrorKind,
     directory::{Filter, PublicRoomsChunk, PublicRoomsChunkInit, RoomNetwork},
 };
 
@@ -19,7 +17,6 @@ pub(super) fn wanted(
 ) -> Wanted {
     let types = filter.room_types.iter().map(|kind| kind.as_str().map(str::to_owned)).collect();
     Wanted {
-        server: None,
         network: match network {
             RoomNetwork::ThirdParty(network) => Some(network),
             // There are no networks but Matrix.
@@ -62,12 +59,6 @@ impl From<DirectoryError> for Error {
         match error {
             DirectoryError::UnknownRoom => Self::not_found("This server knows no such room"),
             DirectoryError::Forbidden => Self::forbidden("You may not publish this room"),
-            // What is asked for may well exist: it is the way there that fails.
-            DirectoryError::Remote => Self::new(
-                StatusCode::BAD_GATEWAY,
-                ErrorKind::Unknown,
-                "The rooms of other servers can't be listed from here",
-            ),
             DirectoryError::UnknownNetwork => Self::not_found("This server knows no such network"),
             DirectoryError::Token => Self::invalid_param("The token is not one of this server's"),
             DirectoryError::Store(error) => error.into(),

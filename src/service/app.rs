@@ -69,6 +69,8 @@ pub struct Shared {
     pub(super) server_keys: server_keys::Fetches,
     /// A permit for each server that is asked for keys of its users.
     pub(super) key_asks: Arc<Semaphore>,
+    /// A permit for each that is asked for people and names.
+    pub(super) lookups: Semaphore,
     pub(super) resyncs: Resyncs,
 }
 
@@ -105,6 +107,7 @@ impl App {
             traffic: traffic::Counter::default(),
             server_keys: server_keys::Fetches::new(clock.clone()),
             key_asks: Arc::new(Semaphore::new(limits::KEY_ASKS)),
+            lookups: Semaphore::new(limits::LOOKUPS),
             resyncs: Resyncs::default(),
             federation: Federation::new(transport, enabled, clock, rng),
             parts,

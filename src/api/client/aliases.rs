@@ -14,6 +14,7 @@ use crate::{
     service::{
         App,
         aliases::{self as names, AliasError},
+        federation::queries,
         read::{access::ReadError, look},
     },
 };
@@ -24,6 +25,10 @@ pub(crate) async fn get(
     _: Anyone,
     request: get_alias::v3::Request,
 ) -> Result<get_alias::v3::Response, Error> {
+    if request.room_alias.server_name() != app.server_name {
+        let (room_id, servers) = queries::alias(&app, request.room_alias).await?;
+        return Ok(get_alias::v3::Response::new(room_id, servers));
+    }
     let found = names::find(&app, request.room_alias).await?;
     let room_id = found.ok_or_else(|| Error::not_found("No room has this alias"))?;
     Ok(get_alias::v3::Response::new(room_id, vec![app.server_name.clone()]))

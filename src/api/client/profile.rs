@@ -13,6 +13,7 @@ use crate::{
     api::{Anyone, Error, User, custom::Unparsed},
     service::{
         App,
+        federation::queries,
         profile::{self, ProfileError},
     },
 };
@@ -23,6 +24,9 @@ pub(crate) async fn get(
     _caller: Anyone,
     request: get_profile::v3::Request,
 ) -> Result<get_profile::v3::Response, Error> {
+    if request.user_id.server_name() != app.server_name {
+        return Ok(queries::profile(&app, request.user_id, None).await?.into_iter().collect());
+    }
     let fields = profile::profile(&app, &request.user_id).await?;
     let fields = fields.ok_or_else(|| Error::not_found("There is no such user here"))?;
     Ok(fields.into_iter().collect())
@@ -34,7 +38,12 @@ pub(crate) async fn get_field(
     _caller: Anyone,
     request: get_profile_field::v3::Request,
 ) -> Result<get_profile_field::v3::Response, Error> {
-    let value = profile::field(&app, &request.user_id, request.field.as_str()).await?;
+    let field = request.field.as_str();
+    let value = if request.user_id.server_name() == app.server_name {
+        profile::field(&app, &request.user_id, field).await?
+    } else {
+        queries::profile(&app, request.user_id, Some(field)).await?.remove(field)
+    };
     let value = value.ok_or_else(|| Error::not_found("There is no such user here, or no such field"))?;
     let field = ProfileFieldValue::new(request.field.as_str(), value).map_err(Error::internal)?;
     Ok(get_profile_field::v3::Response::new(field))

@@ -17,6 +17,7 @@ use crate::{
     service::{
         App,
         directory::rooms::{self, Wanted},
+        federation::queries::{self, WantedRooms},
     },
 };
 
@@ -60,7 +61,16 @@ pub(crate) async fn list(
     request: get_public_rooms::v3::Request,
 ) -> Result<get_public_rooms::v3::Response, Error> {
     let get_public_rooms::v3::Request { server, since, limit, .. } = request;
-    let wanted = Wanted { server, since, limit: limit.map(size), ..Wanted::default() };
+    let limit = limit.map(size);
+    if let Some(server) = server.filter(|server| *server != app.server_name) {
+        let wanted = WantedRooms { since, limit, ..WantedRooms::default() };
+        let told = queries::public_rooms(&app, &server, wanted).await?;
+        let mut response = get_public_rooms::v3::Response::new(told.rooms);
+        response.total_room_count_estimate = told.total.and_then(UInt::new);
+        (response.next_batch, response.prev_batch) = (told.next, told.previous);
+        return Ok(response);
+    }
+    let wanted = Wanted { since, limit, ..Wanted::default() };
     let page = rooms::page(&app, wanted).await?;
     let mut response = get_public_rooms::v3::Response::new(chunk(page.rooms));
     response.total_room_count_estimate = UInt::new(page.total);
@@ -75,8 +85,16 @@ pub(crate) async fn search(
     request: get_public_rooms_filtered::v3::Request,
 ) -> Result<get_public_rooms_filtered::v3::Response, Error> {
     let get_public_rooms_filtered::v3::Request { server, since, limit, filter, room_network, .. } = request;
-    let wanted = Wanted { server, ..wanted(filter, room_network, since, limit) };
-    let page = rooms::page(&app, wanted).await?;
+    if let Some(server) = server.filter(|server| *server != app.server_name) {
+        let wanted = WantedRooms { filter, network: room_network, since, limit: limit.map(size) };
+        let told = queries::public_rooms(&app, &server, wanted).await?;
+        let mut response = get_public_rooms_filtered::v3::Response::new();
+        response.chunk = told.rooms;
+        response.total_room_count_estimate = told.total.and_then(UInt::new);
+        (response.next_batch, response.prev_batch) = (told.next, told.previous);
+        return Ok(response);
+    }
+    let page = rooms::page(&app, wanted(filter, room_network, since, limit)).await?;
     let mut response = get_public_rooms_filtered::v3::Response::new();
     response.chunk = chunk(page.rooms);
     response.total_room_count_estimate = UInt::new(page.total);

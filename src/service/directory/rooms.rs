@@ -3,7 +3,7 @@
 
 use std::{fmt, str::FromStr};
 
-use ruma::{OwnedRoomId, OwnedServerName};
+use ruma::OwnedRoomId;
 
 use crate::{
     base::{
@@ -23,8 +23,6 @@ pub enum DirectoryError {
     UnknownRoom,
     #[error("the user may not publish this room")]
     Forbidden,
-    #[error("other servers can't be reached")]
-    Remote,
     #[error("this server knows no such network")]
     UnknownNetwork,
     #[error("the token is malformed")]
@@ -74,8 +72,6 @@ pub async fn set_published(
 /// Which part of the directory to tell.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// Whose directory; none: this server's.
-    pub server: Option<OwnedServerName>,
     /// A network of a bridge; none: Matrix.
     pub network: Option<String>,
     pub since: Option<String>,
@@ -112,11 +108,8 @@ pub struct Page {
 /// one page to the next.
 ///
 /// # Errors
-/// The directory of another server or network is asked for, or the token is none of ours.
+/// The directory of another network is asked for, or the token is none of ours.
 pub async fn page(app: &App, wanted: Wanted) -> Result<Page, DirectoryError> {
-    if wanted.server.as_ref().is_some_and(|server| *server != app.server_name) {
-        return Err(DirectoryError::Remote);
-    }
     if wanted.network.is_some() {
         return Err(DirectoryError::UnknownNetwork);
     }

@@ -10,5 +10,6 @@ pub mod edus;
 pub mod handshake;
 pub mod history;
 pub mod pdus;
+pub mod queries;
 mod receive;
 pub mod state;

@@ -51,10 +51,8 @@ async fn only_the_owner_changes_a_profile() {
     let path = format!("{ALICE}/displayname");
     assert_eq!(rig.send_as(&bob, "DELETE", &path, Value::Null).await.error(), (403, "M_FORBIDDEN"));
     assert_eq!(rig.send("PUT", &path, None, body).await.error(), (401, "M_MISSING_TOKEN"));
-    for nobody in ["@carol:example.org", "@alice:elsewhere.org"] {
-        let path = format!("/_matrix/client/v3/profile/{nobody}");
-        assert_eq!(rig.get(&path).await.error(), (404, "M_NOT_FOUND"));
-    }
+    let nobody = "/_matrix/client/v3/profile/@carol:example.org";
+    assert_eq!(rig.get(nobody).await.error(), (404, "M_NOT_FOUND"));
 }
 
 // RULES R51

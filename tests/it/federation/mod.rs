@@ -7,6 +7,7 @@ mod graph;
 mod handshake;
 mod keys;
 mod media;
+mod queries;
 
 use ruma::{
     CanonicalJsonObject, RoomVersionId,
