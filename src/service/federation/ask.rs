@@ -4,10 +4,8 @@ use http::{Response, StatusCode};
 use ruma::{
     ServerName,
     api::{
-        IncomingResponse, OutgoingBody, OutgoingRequest,
-        error::StandardErrorBody,
-        federation::authentication::ServerSignatures,
-        path_builder::{PathBuilder, SinglePath},
+        IncomingResponse, OutgoingBody, OutgoingRequest, error::StandardErrorBody,
+        federation::authentication::ServerSignatures, path_builder::SinglePath,
     },
 };
 
@@ -81,8 +79,7 @@ where
 
 fn call<R: OutgoingRequest<PathBuilder = SinglePath>>(request: R) -> Result<Call, NetError> {
     const UNMADE: NetError = NetError::Request("a request without a form");
-    let input = <<R::PathBuilder as PathBuilder>::Input<'_> as Default>::default();
-    let (head, body) = request.try_into_http_request_inner("", input).map_err(|_| UNMADE)?.into_parts();
+    let (head, body) = request.try_into_http_request_inner("", ()).map_err(|_| UNMADE)?.into_parts();
     let body: Vec<u8> = body.try_into_buf().map_err(|_| UNMADE)?;
     let content = String::from_utf8(body).map_err(|_| UNMADE)?;
     let content = Some(content).filter(|content| !content.is_empty());
