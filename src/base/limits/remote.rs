@@ -10,8 +10,8 @@ pub const EDUS: usize = 100;
 pub const EDU_ENTRIES: usize = 1_000;
 /// The id that a server gives a message to devices, in bytes: it may have 32 characters.
 pub const MESSAGE_ID_BYTES: usize = 128;
-/// Messages to devices that are remembered for each server that sent them: many times what it may send again.
-pub const TO_DEVICE_RECEIVED: usize = 10 * EDUS;
+/// Messages to devices that are remembered for each server that sent them: several times what it may send again.
+pub const TO_DEVICE_RECEIVED: usize = 4 * EDUS;
 /// Users of other servers whose presence is known, so that there is a place for this server's users.
 pub const PRESENCE_REMOTE: usize = PRESENCE_USERS / 2;
 /// What another server says of somebody's presence holds for so long.

@@ -2,7 +2,11 @@
 //! named, and what the others say is told.
 //! <https://spec.matrix.org/v1.19/server-server-api/#end-to-end-encryption>
 
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    time::Duration,
+};
 
 use ruma::{
     OwnedServerName, OwnedUserId,
@@ -11,7 +15,7 @@ use ruma::{
         get_keys::v1::{Request, Response},
     },
 };
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{task::JoinSet, time::sleep};
 
 use super::{Known, Told, put_down, told};
 use crate::{
@@ -152,43 +156,123 @@ fn given(wanted: &Claims<String>, mut answer: OneTimeKeys) -> Claims<OneTimeKey>
     given
 }
 
-/// Does what is asked of each server, all at once as far as there is room, and names those that it fails with.
+/// Does what is asked of each server, some at once, and names those that it fails with, as it does with all that are late.
 async fn all<T: Send + 'static>(
     app: &App,
     asked: impl Iterator<Item = (OwnedServerName, impl Future<Output = Result<T, AskError>> + Send + 'static)>,
     time: Duration,
 ) -> (Vec<T>, Vec<OwnedServerName>) {
-    let (mut answers, mut failed, mut tasks) = (Vec::new(), Vec::new(), JoinSet::new());
     let now = app.clock.monotonic();
     let mut asked: Vec<_> = asked.collect();
     // Nobody waits for a place because of servers that will hardly answer.
     asked.sort_by_key(|(server, _)| app.resyncs.is_absent(server, now));
-    for (server, asked) in asked {
-        let permits = app.key_asks.clone();
-        tasks.spawn(async move {
-            let answer = timeout(time, async {
+    let mut failed: BTreeSet<_> = asked.iter().map(|(server, _)| server.clone()).collect();
+    let (mut answers, mut tasks, mut asked) = (Vec::new(), JoinSet::new(), asked.into_iter());
+    let mut running = BTreeSet::new();
+    let late = sleep(time);
+    tokio::pin!(late);
+    loop {
+        while tasks.len() < limits::KEY_ASKS
+            && let Some((server, asked)) = asked.next()
+        {
+            running.insert(server.clone());
+            let permits = app.key_asks.clone();
+            tasks.spawn(async move {
                 let _permit = permits.acquire_owned().await;
-                asked.await
+                (server, asked.await)
             });
-            (server, answer.await)
-        });
-    }
-    while let Some(done) = tasks.join_next().await {
-        match done {
-            Ok((_, Ok(Ok(answer)))) => answers.push(answer),
-            Ok((server, Ok(Err(error)))) => {
-                tracing::debug!(%server, %error, "a server doesn't tell or give keys");
-                failed.push(server);
+        }
+        let done = tokio::select! {
+            done = tasks.join_next() => done,
+            () = &mut late => {
+                running.iter().for_each(|server| app.resyncs.missed(server, now));
+                None
             }
-            Ok((server, Err(_))) => failed.push(server),
+        };
+        if let Some(Ok((server, _))) = &done {
+            running.remove(server);
+        }
+        match done {
+            None => break,
+            Some(Ok((server, Ok(answer)))) => {
+                app.resyncs.came_back(&server);
+                failed.remove(&server);
+                answers.push(answer);
+            }
+            Some(Ok((server, Err(error)))) => {
+                tracing::debug!(%server, %error, "a server doesn't tell or give keys");
+                app.resyncs.missed(&server, now);
+            }
             // It panicked, which the log tells.
-            Err(_) => {}
+            Some(Err(_)) => {}
         }
     }
-    failed.sort();
-    (answers, failed)
+    (answers, failed.into_iter().collect())
 }
 
 fn bounds(time: Duration) -> Bounds {
     Bounds { total: time, head: time, idle: time, body_bytes: limits::KEYS_ANSWER_BYTES }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::user_id;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn device(user: &str, id: &str) -> Value {
+        json!({"user_id": user, "device_id": id, "algorithms": [], "keys": {}})
+    }
+
+    #[test]
+    fn a_server_is_believed_of_those_only_whom_it_was_asked_for() {
+        let (carol, dan) =
+            (user_id!("@carol:two.example").to_owned(), user_id!("@dan:two.example").to_owned());
+        let mut response = Response::new(BTreeMap::new());
+        response.device_keys = serde_json::from_value(json!({
+            &carol: {
+                "PHONE": device(carol.as_str(), "PHONE"),
+                "DESK": device(dan.as_str(), "DESK"),
+                "OTHER": device(carol.as_str(), "ANOTHER"),
+                "NOTHING": 1,
+            },
+            "@anna:one.example": {"PHONE": device("@anna:one.example", "PHONE")},
+        }))
+        .unwrap();
+        let id = "lEuiRJBit0IG6nUf5pUzWTUEsRVVe/HJkoKuEww9ULI";
+        let key = |user: &str, usage: &str| json!({"user_id": user, "usage": [usage], "keys": {format!("ed25519:{id}"): id}});
+        let master = json!({&carol: key(carol.as_str(), "master"), &dan: key(dan.as_str(), "master")});
+        response.master_keys = serde_json::from_value(master).unwrap();
+        response.self_signing_keys =
+            serde_json::from_value(json!({&carol: key(dan.as_str(), "self_signing")})).unwrap();
+        assert!(take(&dan, &mut response).is_none());
+        let told = take(&carol, &mut response).unwrap();
+        let ids: Vec<_> = told.devices.iter().map(|device| &*device.device_id).collect();
+        assert_eq!((ids, told.self_signing), (vec!["PHONE"], None));
+        assert!(told.master.is_some());
+    }
+
+    #[test]
+    fn keys_are_taken_that_were_wanted() {
+        let carol = user_id!("@carol:two.example").to_owned();
+        let devices = ["A", "B", "C", "D", "E"].map(|id| (id.to_owned(), "signed_curve25519".to_owned()));
+        let wanted = Claims::from([(carol.clone(), devices.into())]);
+        let key = json!({"key": "abc", "signatures": {}});
+        let large = "x".repeat(limits::PUBLISHED_KEY_BYTES);
+        let answer = json!({
+            &carol: {
+                "A": {"signed_curve25519:AAAA": key},
+                "B": {"curve25519:AAAA": "abc"},
+                "C": {"signed_curve25519:AAAA": {"signatures": {}}},
+                "D": {"signed_curve25519:AAAA": {"key": large}},
+                "E": {format!("signed_curve25519:{}", "a".repeat(limits::KEY_ID_BYTES)): key},
+                "F": {"signed_curve25519:AAAA": key},
+            },
+            "@anna:one.example": {"A": {"signed_curve25519:AAAA": key}},
+        });
+        let given = given(&wanted, serde_json::from_value(answer).unwrap());
+        let ids: Vec<_> = given.values().flat_map(BTreeMap::keys).map(String::as_str).collect();
+        assert_eq!((given.len(), ids), (1, vec!["A"]));
+    }
 }

@@ -64,6 +64,14 @@ impl Resyncs {
         self.lock().get(server).is_some_and(|absence| now < absence.until)
     }
 
+    /// Notes that a server didn't answer a client's question.
+    pub fn missed(&self, server: &ServerName, now: Duration) {
+        // However often clients ask: that makes nothing worse.
+        if !self.is_absent(server, now) {
+            self.failed(server.to_owned(), now);
+        }
+    }
+
     fn failed(&self, server: OwnedServerName, now: Duration) {
         let mut absent = self.lock();
         let tries = absent.get(&server).map_or(0, |absence| absence.tries);

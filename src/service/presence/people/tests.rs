@@ -56,6 +56,30 @@ impl Story {
 }
 
 #[test]
+fn users_of_other_servers_leave_a_place_for_ours() {
+    let mut story = Story::new();
+    let told = |state| Elsewhere { state, active: false, status: None, idle: None };
+    let user = |number: usize| UserNumber(1_000 + number as u32);
+    for number in 0..=limits::PRESENCE_REMOTE {
+        story.people.hear(user(number), told(Online), story.now);
+    }
+    let known = |story: &Story, number| story.people.people.contains_key(&user(number));
+    assert!(known(&story, 0) && !known(&story, limits::PRESENCE_REMOTE));
+    story.begin(PHONE, Online);
+    assert_eq!(story.state(), Online);
+    // Whoever went gives way, once that is shown; nobody is remembered only to be gone.
+    story.people.hear(user(0), told(Offline), story.now);
+    story.wait(60);
+    story.people.settle(&story.count, story.now);
+    story.people.hear(user(limits::PRESENCE_REMOTE), told(Offline), story.now);
+    assert!(!known(&story, limits::PRESENCE_REMOTE));
+    story.people.hear(user(limits::PRESENCE_REMOTE), told(Unavailable), story.now);
+    assert!(known(&story, limits::PRESENCE_REMOTE) && !known(&story, 0));
+    story.wait(limits::PRESENCE_REMOTE_TIME.as_secs());
+    assert_eq!(story.people.seen(user(1), story.now).shown.state, Offline);
+}
+
+#[test]
 fn one_is_there_while_one_syncs_and_a_moment_longer() {
     let mut story = Story::new();
     story.begin(PHONE, Online);
