@@ -12,14 +12,22 @@ use crate::base::glob::{Wildcards, matches};
 /// # Errors
 /// A look-up failed.
 pub fn allows<G: Graph>(server: &ServerName, state: &State, graph: &G) -> Result<bool, G::Error> {
-    Ok(match state.entry(graph, &StateEventType::RoomServerAcl, "")? {
-        Some(number) => list_allows(&graph.event(number)?.content_as().unwrap_or_default(), server),
-        None => true,
-    })
+    Ok(list(state, graph)?.is_none_or(|list| list_allows(&list, server)))
 }
 
-/// What is no list counts as an empty one, and what in it is no text as nothing.
-fn list_allows(list: &Map<String, Value>, server: &ServerName) -> bool {
+/// The list by which a state of a room tells servers apart, if it has one.
+///
+/// # Errors
+/// A look-up failed.
+pub fn list<G: Graph>(state: &State, graph: &G) -> Result<Option<Map<String, Value>>, G::Error> {
+    let event = state.entry(graph, &StateEventType::RoomServerAcl, "")?;
+    let event = event.map(|number| graph.event(number)).transpose()?;
+    Ok(event.map(|event| event.content_as().unwrap_or_default()))
+}
+
+/// Whether such a list lets a server take part. What is no list counts as an empty one, and what in it is no text as
+/// nothing.
+pub fn list_allows(list: &Map<String, Value>, server: &ServerName) -> bool {
     // Case and port don't tell servers apart here.
     let host = server.host().to_lowercase();
     if server.is_ip_literal() && list.get("allow_ip_literals") == Some(&Value::Bool(false)) {

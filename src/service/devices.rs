@@ -44,7 +44,7 @@ pub async fn rename(
         .write(move |transaction| {
             let device = transaction.device(user, id.as_str())?.ok_or(RenameError::NotFound)?;
             if let Some(display_name) = &display_name {
-                transaction.rename_device(user, device.number, display_name)?;
+                transaction.rename_device(user, &device, display_name)?;
             }
             Ok(())
         })

@@ -53,9 +53,10 @@ pub use self::{
     notify::{Topic, Watch},
     records::{
         Account, AccountData, BackedUpKey, BackupScope, BackupState, Bearer, ContentHash, Counts,
-        CountsByThread, CrossSigningKey, Device, DeviceKeys, KeyBackup, KeySignature, ListedRoom, Media,
-        MediaPart, MediaUsage, NewMedia, OneTimeKey, Rank, Receipt, RecordFinding, RegistrationToken,
-        RemoteUser, RoomPage, RoomSearch, StoredContent, StoredServerKey, Task, ToDeviceMessage, Unread,
+        CountsByThread, CrossSigningKey, Destination, Device, DeviceChange, DeviceKeys, KeyBackup,
+        KeySignature, ListedRoom, Media, MediaPart, MediaUsage, NewMedia, OneTimeKey, OutgoingMessage, Rank,
+        Receipt, RecordFinding, RegistrationToken, RemoteUser, RoomPage, RoomSearch, StoredContent,
+        StoredServerKey, Task, ToDeviceMessage, Unread,
     },
     tables::Table,
     transaction::Transaction,

@@ -20,6 +20,8 @@ pub enum Topic {
     Presence(RoomNumber),
     /// Something of the content repository was uploaded.
     Media(MediaNumber),
+    /// The log got something that other servers may have to hear of.
+    Federation,
 }
 
 /// Who waits for which topic.

@@ -72,7 +72,7 @@ pub async fn store(app: &App, session: &Session, upload: Upload) -> Result<(), K
                     transaction.add_key_signature(user, user, signature)?;
                 }
             }
-            Ok(transaction.change_keys(user)?)
+            Ok(transaction.change_signing_keys(user)?)
         })
         .await
 }
@@ -258,7 +258,6 @@ pub async fn keep(
         .write(move |transaction| {
             let Verified { valid, mut failures } = verified.clone();
             let signers = transaction.cross_signing_keys(user)?;
-            let mut own = false;
             for Valid { of, of_id, id, signable, signatures } in valid {
                 // What was signed, or the key that signed it, may have gone meanwhile.
                 let found = Signable::find(transaction, (user, &signers), of, &id)?;
@@ -266,16 +265,19 @@ pub async fn keep(
                     failures.entry(of_id).or_default().insert(id, SignatureFailure::OtherKey);
                     continue;
                 }
+                let mut own = false;
                 for (signing_id, signature) in signatures {
                     let signature = KeySignature { key: id.clone(), signing_id, signature };
                     own |= transaction.add_key_signature(of, user, &signature)? && of == user;
                 }
+                if own && transaction.device(user, &id)?.is_some() {
+                    transaction.change_device(user, &id)?;
+                } else if own {
+                    transaction.change_signing_keys(user)?;
+                }
             }
             // What one user signed of another only that one sees.
             transaction.touch(Topic::User(user));
-            if own {
-                transaction.change_keys(user)?;
-            }
             Ok(failures)
         })
         .await

@@ -15,7 +15,7 @@ pub use self::{
         SignatureFailure, SignedKeys, SigningKeys, Upload, Verified, check_own, keep, prepare, sign, store,
         verify,
     },
-    query::{Claims, Found, claim, of_user, query},
+    query::{Claims, Found, claim, of_user, query, told},
     remote::{
         DeviceUpdate, Resyncs, SigningUpdate, apply_devices, apply_signing_keys, forget_strangers, is_met,
         told_device, told_master, told_self_signing,

@@ -75,7 +75,7 @@ pub async fn query(
     Ok(found)
 }
 
-/// The keys of a local user as everybody is told them, and when they changed last; none if there is no such user.
+/// The keys of a local user as everybody is told them, and the last change of their devices; none if there is no such user.
 pub async fn of_user(app: &App, user_id: &UserId) -> Result<Option<(Position, Found)>, StoreError> {
     let Some(localpart) = localpart::of_local_user(user_id, &app.server_name).map(str::to_owned) else {
         return Ok(None);
@@ -83,12 +83,18 @@ pub async fn of_user(app: &App, user_id: &UserId) -> Result<Option<(Position, Fo
     let user_id = user_id.to_owned();
     let read = move |view: &View<'_>| {
         let Some(account) = view.account(&localpart)? else { return Ok(None) };
-        let mut found = Found::default();
-        found.add(view, None, (account.number, &user_id), &[])?;
-        let changed_at = view.keys_changed_at(account.number)?.unwrap_or_default();
+        let found = told(view, (account.number, &user_id), &[])?;
+        let changed_at = view.last_device_change(account.number)?.unwrap_or_default();
         Ok(Some((changed_at, found)))
     };
     app.store.read(read).await
+}
+
+/// The keys of a local user as other servers are told them: of all devices, or of those that are named.
+pub fn told(view: &View<'_>, user: (UserNumber, &UserId), devices: &[String]) -> Result<Found, StoreError> {
+    let mut found = Found::default();
+    found.add(view, None, user, devices)?;
+    Ok(found)
 }
 
 impl Found {

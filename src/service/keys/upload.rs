@@ -69,7 +69,7 @@ pub async fn upload(app: &App, session: &Session, uploaded: Uploaded) -> Result<
                     transaction.remove_signed_by_device(user, device, id)?;
                 }
                 transaction.set_device_keys(user, device, id, keys)?;
-                transaction.change_keys(user)?;
+                transaction.change_device(user, id)?;
             }
             for key in &one_time_keys {
                 match transaction.one_time_key(device, &key.algorithm, &key.id)? {

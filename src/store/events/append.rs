@@ -114,6 +114,7 @@ impl Transaction<'_> {
             self.set_current_state(room, &mut record, root, position)?;
             self.put_room(room, &record);
             self.touch(Topic::Room(room));
+            self.touch(Topic::Federation);
         }
         Ok(number)
     }

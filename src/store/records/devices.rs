@@ -90,13 +90,13 @@ impl Transaction<'_> {
     pub fn rename_device(
         &mut self,
         user: UserNumber,
-        number: DeviceNumber,
+        device: &Device,
         display_name: &str,
     ) -> Result<(), StoreError> {
         let sql = "UPDATE devices SET display_name = ?2 WHERE number = ?1";
-        self.sql().prepare_cached(sql)?.execute((number, display_name))?;
-        if self.keys_of_device(number)?.is_some() {
-            self.change_keys(user)?;
+        self.sql().prepare_cached(sql)?.execute((device.number, display_name))?;
+        if self.keys_of_device(device.number)?.is_some() {
+            self.change_device(user, &device.id)?;
         }
         Ok(())
     }
@@ -131,14 +131,16 @@ impl Transaction<'_> {
         user: UserNumber,
         devices: impl IntoIterator<Item = Device>,
     ) -> Result<(), StoreError> {
-        let mut had_keys = false;
         // Who waits for news on such a device waits no longer.
         self.touch(Topic::User(user));
         for device in devices {
-            had_keys |= self.remove_device_keys(user, device.number, &device.id)?;
+            let had_keys = self.remove_device_keys(user, device.number, &device.id)?;
             self.sql().prepare_cached("DELETE FROM devices WHERE number = ?1")?.execute([device.number])?;
+            if had_keys {
+                self.change_device(user, &device.id)?;
+            }
         }
-        if had_keys { self.change_keys(user) } else { Ok(()) }
+        Ok(())
     }
 }
 

@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0016_servers.sql"),
     include_str!("migrations/0017_remote_media.sql"),
     include_str!("migrations/0018_remote_devices.sql"),
+    include_str!("migrations/0019_sending.sql"),
 ];
 
 /// Brings the database up to date.

@@ -16,6 +16,7 @@ mod profiles;
 mod receipts;
 mod registration_tokens;
 mod remote_keys;
+mod sending;
 mod server_keys;
 mod server_name;
 mod tasks;
@@ -37,6 +38,7 @@ pub use self::{
     receipts::Receipt,
     registration_tokens::RegistrationToken,
     remote_keys::RemoteUser,
+    sending::{Destination, DeviceChange, OutgoingMessage},
     server_keys::StoredServerKey,
     tasks::Task,
     to_device::ToDeviceMessage,

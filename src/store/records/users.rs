@@ -110,7 +110,7 @@ impl Transaction<'_> {
             self.remove_cross_signing_key(number, &key.usage)?;
         }
         if !keys.is_empty() {
-            self.change_keys(number)?;
+            self.change_signing_keys(number)?;
         }
         self.remove_devices(number)?;
         self.list_user(number)?;

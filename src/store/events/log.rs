@@ -1,0 +1,48 @@
+//! The log of rooms, as its readers walk it.
+
+use std::ops::Bound;
+
+use super::{
+    Header, Place, Standing,
+    codec::{Damaged, event::Entry},
+    damaged, part,
+};
+use crate::{
+    base::ids::{EventNumber, Position},
+    store::{StoreError, Table, View},
+};
+
+/// A live event, where it stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    pub position: Position,
+    pub number: EventNumber,
+    pub header: Header,
+}
+
+impl View<'_> {
+    /// The live events behind a position, of at most so many entries of the log; and how far that goes.
+    pub fn live_after(&self, after: Position, limit: usize) -> Result<(Vec<Logged>, Position), StoreError> {
+        let (mut logged, mut read) = (Vec::new(), 0);
+        let start = after.to_be_bytes();
+        for entry in self.range(Table::Events, (Bound::Excluded(&start[..]), Bound::Unbounded)) {
+            let (key, value) = entry?;
+            let position = part(&key, 0).map(Position::from_be_bytes);
+            let position = position.map_err(|Damaged| damaged(Table::Events, &key))?;
+            let (number, header) = match Entry::decode(&value) {
+                Ok(Entry::Event(stored)) => (EventNumber(position.0), stored.header),
+                Ok(Entry::Promoted(number)) => (number, self.header(self.room_of(number)?, number)?),
+                Err(Damaged) => return Err(damaged(Table::Events, &key)),
+            };
+            // One that became live later is met once more, there.
+            if header.standing == Standing::Live && header.place == Some(Place::live(position)) {
+                logged.push(Logged { position, number, header });
+            }
+            read += 1;
+            if read == limit {
+                return Ok((logged, position));
+            }
+        }
+        Ok((logged, self.position().max(after)))
+    }
+}
