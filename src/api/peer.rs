@@ -81,7 +81,9 @@ impl Caller<ServerSignatures> for Peer {
         };
         self.proof
             .verify(request, &app.server_name, &self.key.key)
-            .map_err(|error| unauthorized("The request is not signed by this key").caused_by(error))
+            .map_err(|error| unauthorized("The request is not signed by this key").caused_by(error))?;
+        app.peer_spoke(&self.proof.origin);
+        Ok(())
     }
 }
 

@@ -68,6 +68,7 @@ async fn serve(settings: Settings, socket: PathBuf, app: App, ready: impl FnOnce
     };
     tokio::join!(server.run(stop), operated.run(stop_operated));
     drop(workers);
+    app.end_sending().await;
     Ok(())
 }
 

@@ -42,7 +42,7 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
 
 fn lines(status: &Status) -> Vec<(&'static str, String)> {
     let Status { server_name, version, uptime_s, accounts, rooms, position, checkpointed, .. } = status;
-    let (traffic, waiting, disk) = (&status.traffic, &status.waiting, &status.disk);
+    let (traffic, waiting, servers, disk) = (&status.traffic, &status.waiting, &status.servers, &status.disk);
     let mut lines = vec![
         ("server", format!("{server_name}, tayberry {version}, for {}", duration(*uptime_s))),
         ("keeps", format!("{accounts} accounts, {rooms} rooms")),
@@ -57,6 +57,13 @@ fn lines(status: &Status) -> Vec<(&'static str, String)> {
                 waiting.tasks,
                 waiting.passwords,
                 size(waiting.tail_bytes as u64)
+            ),
+        ),
+        (
+            "servers",
+            format!(
+                "{} wait for something, {} are behind, {} are tried again later",
+                servers.waiting, servers.behind, servers.resting
             ),
         ),
         (

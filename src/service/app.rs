@@ -6,9 +6,20 @@ use ruma::{OwnedServerName, signatures::Ed25519KeyPair};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{
-    accounts::LogInToken, federation::chain::Chains, heard::Count, keys::Resyncs, media::Repository,
-    passwords::Passwords, presence::Presence, server_keys, shared_secret::Nonces, signer::Signer, traffic,
-    typing::Typing, uia, write::lane::Lanes,
+    accounts::LogInToken,
+    federation::{chain::Chains, sending::Sending},
+    heard::Count,
+    keys::Resyncs,
+    media::Repository,
+    passwords::Passwords,
+    presence::Presence,
+    server_keys,
+    shared_secret::Nonces,
+    signer::Signer,
+    traffic,
+    typing::Typing,
+    uia,
+    write::lane::Lanes,
 };
 use crate::{
     base::{clock::Clock, expiring::Expiring, ids::UserNumber, limits, rng::Rng},
@@ -72,6 +83,7 @@ pub struct Shared {
     /// A permit for each that is asked for people and names.
     pub(super) lookups: Semaphore,
     pub(super) resyncs: Resyncs,
+    pub(super) sending: Sending,
 }
 
 impl App {
@@ -109,6 +121,7 @@ impl App {
             key_asks: Arc::new(Semaphore::new(limits::KEY_ASKS)),
             lookups: Semaphore::new(limits::LOOKUPS),
             resyncs: Resyncs::default(),
+            sending: Sending::new(&rng),
             federation: Federation::new(transport, enabled, clock, rng),
             parts,
         }))

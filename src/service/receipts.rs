@@ -52,13 +52,14 @@ pub async fn mark(
         let (onlooker, room_id) = (onlooker.clone(), room_id.clone());
         let found = app.store.read(move |view| Found::of(view, onlooker, &room_id, mark)).await?;
         let Found { room, onlooker, room_id, set } = found;
-        app.store
+        let told = app
+            .store
             .write(move |transaction| {
                 let user = onlooker.user;
                 match &set {
                     Set::Receipt { receipt, kept, unread } => {
                         if !transaction.set_receipt(receipt)? {
-                            return Ok(());
+                            return Ok(None);
                         }
                         if transaction.unread(user, room)? != *kept {
                             // A sync kept meanwhile what it counted without this receipt.
@@ -70,19 +71,21 @@ pub async fn mark(
                             transaction.touch(Topic::Room(room));
                         }
                         transaction.touch(Topic::User(user));
+                        return Ok(Some(receipt.clone()).filter(|receipt| receipt.kind == READ));
                     }
                     Set::Fully(event_id) => {
                         if !is_ahead(transaction, room, &room_id, user, event_id)? {
-                            return Ok(());
+                            return Ok(None);
                         }
                         let content = json!({"event_id": event_id}).to_string();
                         transaction.set_account_data(user, Some(room_id.as_str()), FULLY_READ, &content)?;
                         transaction.touch(Topic::User(user));
                     }
                 }
-                Ok::<_, StoreError>(())
+                Ok::<_, StoreError>(None)
             })
             .await?;
+        told.into_iter().for_each(|receipt| app.spread_receipt(receipt));
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Messages from device to device. Those for other servers' users go nowhere: servers don't talk to each other yet.
+//! Messages from device to device. Those for other servers' users wait for their server in rows of their own, and are sent
+//! by [`sending`](super::federation::sending).
 //! <https://spec.matrix.org/v1.19/client-server-api/#send-to-device-messaging>
 
 use std::collections::BTreeMap;
@@ -6,7 +7,7 @@ use std::collections::BTreeMap;
 use ruma::{OwnedUserId, to_device::DeviceIdOrAllDevices};
 use tracing::warn;
 
-use super::{App, localpart, sessions::Session};
+use super::{App, federation::sending::to_device::parts, localpart, sessions::Session};
 use crate::{
     base::{
         ids::{DeviceNumber, Position, UserNumber},
@@ -29,8 +30,8 @@ pub enum SendError {
     Store(#[from] StoreError),
 }
 
-/// Queues messages of one type, and wakes the syncs of those who get them. Devices that aren't there get none, and
-/// a request that was answered before sends nothing.
+/// Queues messages of one type, and wakes the syncs of those who get them, or what sends to other servers. Devices that
+/// aren't there get none, and a request that was answered before sends nothing.
 pub async fn send(
     app: &App,
     sender: &Session,
@@ -40,11 +41,19 @@ pub async fn send(
 ) -> Result<(), SendError> {
     let (sender_id, sender) = (sender.user_id.clone(), sender.device);
     let server_name = app.server_name.clone();
+    let is_remote = |user_id: &OwnedUserId| user_id.server_name() != server_name;
+    let remote = messages.iter().filter(|(user_id, _)| is_remote(user_id) && app.config.federation.enabled);
+    let (mut sent, mut sent_bytes) = (0, 0);
+    for content in remote.clone().flat_map(|(_, devices)| devices.values()) {
+        sent += 1;
+        sent_bytes += content.len();
+    }
+    let remote = parts(remote);
     let local = messages.into_iter().filter_map(|(user_id, messages)| {
         Some((localpart::of_local_user(&user_id, &server_name)?.to_owned(), messages))
     });
     let local: Vec<_> = local.collect();
-    if local.len() > limits::TO_DEVICE_SENT {
+    if local.len() + sent > limits::TO_DEVICE_SENT || sent_bytes > limits::TO_DEVICE_SENT_BYTES {
         return Err(SendError::TooMuch);
     }
     app.store
@@ -55,7 +64,7 @@ pub async fn send(
             if transaction.has_sent_to_device(sender, &event_type, &transaction_id)? {
                 return Ok(());
             }
-            let (mut count, mut bytes) = (0, 0);
+            let (mut count, mut bytes) = (sent, sent_bytes);
             for (localpart, messages) in &local {
                 for (user, device, content) in addressed(transaction, localpart, messages)? {
                     count += 1;
@@ -65,6 +74,13 @@ pub async fn send(
                     }
                     transaction.add_to_device(device, sender_id.as_str(), &event_type, content)?;
                     transaction.touch(Topic::User(user));
+                }
+            }
+            for (server, part) in &remote {
+                let names = (sender_id.as_str(), event_type.as_str());
+                if transaction.add_outgoing_to_device(server, names, part)? > limits::OUTGOING_TO_DEVICE_BYTES
+                {
+                    return Err(SendError::TooMuch);
                 }
             }
             Ok(transaction.add_sent_to_device(sender, &event_type, &transaction_id)?)

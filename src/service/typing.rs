@@ -123,6 +123,7 @@ pub async fn set(
 pub(super) fn show(app: &App, room: RoomNumber, user: UserNumber, typing: Option<Duration>) {
     let Some(said) = app.typing.set(&app.heard, room, user, typing.is_some()) else { return };
     app.store.wake(&[Topic::Room(room)]);
+    app.spread_typing(room, user, typing.is_some());
     if let Some(time) = typing {
         let app = app.weak();
         tokio::spawn(async move {
@@ -131,6 +132,7 @@ pub(super) fn show(app: &App, room: RoomNumber, user: UserNumber, typing: Option
                 && app.typing.end(&app.heard, room, user, said)
             {
                 app.store.wake(&[Topic::Room(room)]);
+                app.spread_typing(room, user, false);
             }
         });
     }

@@ -9,6 +9,7 @@ mod media;
 mod presence;
 mod relations;
 mod rounds;
+mod sending;
 
 use tokio::task::JoinSet;
 
@@ -23,5 +24,6 @@ pub fn start(app: &App) -> JoinSet<()> {
     workers.spawn(directory::run(app.clone()));
     workers.spawn(relations::run(app.clone()));
     workers.spawn(device_lists::run(app.clone()));
+    workers.spawn(sending::run(app.clone()));
     workers
 }

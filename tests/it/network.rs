@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use ruma::{OwnedServerName, ServerName};
+use serde_json::Value;
 use tayberry::{
     base::{
         clock::{Clock, Timestamp},
@@ -38,9 +39,13 @@ pub(crate) struct Network(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     addresses: BTreeMap<String, SocketAddr>,
+    played: BTreeMap<String, Arc<Play>>,
     cut: BTreeSet<String>,
     asked: Vec<Asked>,
 }
+
+/// How a server answers that a test plays: status and body.
+type Play = dyn Fn(&Asked) -> (u16, Value) + Send + Sync;
 
 /// A request that one server made of another.
 #[derive(Clone, Debug)]
@@ -101,6 +106,11 @@ impl Network {
         self.0.lock().unwrap().cut.remove(name);
     }
 
+    /// Lets a server of this name answer by a function.
+    pub(crate) fn play(&self, name: &str, answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static) {
+        self.0.lock().unwrap().played.insert(name.to_owned(), Arc::new(answer));
+    }
+
     /// What was asked whose path holds this, in the order in which it was.
     pub(crate) fn asked(&self, path: &str) -> Vec<Asked> {
         self.0.lock().unwrap().asked.iter().filter(|asked| asked.path.contains(path)).cloned().collect()
@@ -114,18 +124,25 @@ impl Network {
         bounds: Bounds,
     ) -> Result<Response<Body>, NetError> {
         let name = &target.authority;
-        let address = {
-            let mut state = self.0.lock().unwrap();
-            state.asked.push(Asked {
-                by: own.to_owned(),
-                of: name.clone(),
-                method: request.method().to_string(),
-                path: request.uri().to_string(),
-                body: request.body().clone(),
-            });
-            let is_cut = state.cut.contains(own) || state.cut.contains(name);
-            state.addresses.get(name).filter(|_| !is_cut).copied()
+        let asked = Asked {
+            by: own.to_owned(),
+            of: name.clone(),
+            method: request.method().to_string(),
+            path: request.uri().to_string(),
+            body: request.body().clone(),
         };
+        let (address, played) = {
+            let mut state = self.0.lock().unwrap();
+            state.asked.push(asked.clone());
+            let is_cut = state.cut.contains(own) || state.cut.contains(name);
+            let played = state.played.get(name).filter(|_| !is_cut).cloned();
+            (state.addresses.get(name).filter(|_| !is_cut).copied(), played)
+        };
+        if let Some(played) = played {
+            let (status, body) = played(&asked);
+            let body = Body::whole(body.to_string().into(), bounds);
+            return Ok(Response::builder().status(status).body(body).unwrap());
+        }
         let address = address.ok_or_else(|| refused(io::ErrorKind::ConnectionRefused.into()))?;
         request.headers_mut().insert(HOST, name.parse().unwrap());
         let stream = TcpStream::connect(address).await.map_err(refused)?;

@@ -74,6 +74,7 @@ impl Rig {
         drop(stop);
         task.await.unwrap();
         workers.shutdown().await;
+        app.end_sending().await;
         app.store.close();
         // Its last clone holds the lock.
         drop(app);

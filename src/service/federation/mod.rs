@@ -12,4 +12,5 @@ pub mod history;
 pub mod pdus;
 pub mod queries;
 mod receive;
+pub mod sending;
 pub mod state;

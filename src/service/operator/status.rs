@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::process::Usage,
-    service::{App, media::Transfers, traffic::Traffic},
+    service::{App, federation::sending::Count, media::Transfers, traffic::Traffic},
     store::{StoreError, View},
 };
 
@@ -22,6 +22,7 @@ pub struct Status {
     pub checkpointed: u64,
     pub traffic: Traffic,
     pub waiting: Waiting,
+    pub servers: Servers,
     pub disk: Disk,
     pub process: Option<Process>,
 }
@@ -40,6 +41,16 @@ pub struct Waiting {
     pub thumbnails: usize,
     /// In memory, until a checkpoint writes it to the event store.
     pub tail_bytes: usize,
+}
+
+/// Other servers to which something is to be sent.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Servers {
+    pub waiting: usize,
+    /// Those of them that are caught up from the log.
+    pub behind: usize,
+    /// Those that can't be reached, and are tried again later.
+    pub resting: usize,
 }
 
 /// What the data folder takes on the disk.
@@ -72,6 +83,7 @@ pub(super) async fn status(app: &App) -> Result<Status, StoreError> {
     let media_bytes = app.store.read(|view| view.media_uploads()).await?.bytes;
     let (load, sizes) = (app.store.load(), app.store.sizes()?);
     let Transfers { uploads, downloads, thumbnails } = app.repository.transfers();
+    let Count { waiting, behind, resting } = app.destinations();
     let process = Usage::now().map(|usage| Process {
         memory_bytes: usage.memory,
         mapped_bytes: usage.mapped,
@@ -98,6 +110,7 @@ pub(super) async fn status(app: &App) -> Result<Status, StoreError> {
             thumbnails,
             tail_bytes: load.tail_bytes,
         },
+        servers: Servers { waiting, behind, resting },
         disk: Disk {
             records_bytes: sizes.records,
             log_bytes: sizes.log,

@@ -130,6 +130,12 @@ impl App {
     /// The store failed; nobody is woken.
     pub async fn tell_presence(&self) -> Result<(), StoreError> {
         let loud = self.change(|people, _| people.take_loud());
+        if self.config.federation.send_presence {
+            let now = self.clock.monotonic();
+            for user in &loud {
+                self.spread_presence(*user, self.presence.lock().seen(*user, now));
+            }
+        }
         for users in loud.chunks(USERS_AT_ONCE) {
             let users = users.to_vec();
             let topics = self.store.read(move |view| topics(view, &users)).await?;

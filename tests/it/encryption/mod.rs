@@ -29,6 +29,11 @@ impl Signer {
         signer
     }
 
+    /// A device that has published nothing yet.
+    pub(crate) fn on(member: Member) -> Self {
+        Self { member, key: Ed25519SecretKey::new() }
+    }
+
     pub(crate) fn device_keys(&self) -> Value {
         let Member { user_id, device_id, .. } = &self.member;
         let keys = json!({

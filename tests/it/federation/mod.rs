@@ -8,6 +8,7 @@ mod handshake;
 mod keys;
 mod media;
 mod queries;
+mod sender;
 
 use ruma::{
     CanonicalJsonObject, RoomVersionId,

@@ -246,7 +246,7 @@ pub(crate) fn pair(version: &str, seed: u8) -> Ed25519KeyPair {
     signing_key(version, &Secret::new([seed; 32])).unwrap()
 }
 
-fn public(seed: u8) -> String {
+pub(crate) fn public(seed: u8) -> String {
     Base64::<Standard, _>::new(pair("x", seed).public_key()).encode()
 }
 

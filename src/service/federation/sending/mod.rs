@@ -1,0 +1,341 @@
+//! What this server sends to others without being asked: its users' events, their messages to devices, who has which
+//! devices, and who types, has read what or is there.
+//!
+//! Everything but the last of these is read from the store when it is sent ([`parcel`]): the log, and rows that wait. What
+//! is new in the log is looked at once, to find whom it concerns ([`news`], [`audience`]), and waits in memory for a server
+//! only as a number, in a short queue ([`peers`]). Of a server that can't be reached a position is noted, and a time; what
+//! it lacks is read again when it is back ([`catch_up`]). Doing anything twice is harmless: events, messages and changes
+//! have names.
+//! <https://spec.matrix.org/v1.19/server-server-api/#transactions>
+
+mod audience;
+mod catch_up;
+mod edus;
+mod news;
+mod parcel;
+mod peers;
+pub(in crate::service) mod to_device;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use ruma::{
+    OwnedServerName, OwnedTransactionId, ServerName,
+    api::federation::transactions::send_transaction_message::v1::Request,
+};
+use tokio::sync::Notify;
+
+pub use self::peers::Count;
+use self::{
+    audience::listeners,
+    news::Rumour,
+    parcel::Parcel,
+    peers::{Done, News, Peers, Work},
+};
+use super::ask::{AskError, ask_streamed};
+use crate::{
+    base::{
+        ids::{RoomNumber, UserNumber},
+        limits,
+        rng::Rng,
+    },
+    net::{Bounds, NetError},
+    service::{App, presence::Seen},
+    store::{Receipt, StoreError, Transaction, View},
+};
+
+/// What waits for other servers.
+pub struct Sending {
+    peers: Mutex<Peers>,
+    /// What isn't in the log, and was not looked at yet.
+    rumours: Mutex<VecDeque<Rumour>>,
+    stirred: Notify,
+    /// What the names of transactions begin with whose contents have none, and how many there were since the start.
+    start: u64,
+    count: AtomicU64,
+}
+
+/// A server's turn to be sent something. Whoever drops it puts that off.
+pub struct Turn {
+    app: App,
+    work: Option<Work>,
+}
+
+impl Sending {
+    pub(in crate::service) fn new(rng: &Rng) -> Self {
+        Self {
+            peers: Mutex::new(Peers::new(rng.clone())),
+            rumours: Mutex::default(),
+            stirred: Notify::new(),
+            start: u64::from_be_bytes(rng.bytes()),
+            count: AtomicU64::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Peers> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, rumour: Rumour) {
+        let mut rumours = self.rumours.lock().unwrap_or_else(PoisonError::into_inner);
+        if rumours.len() == limits::SENDING_NEWS {
+            rumours.pop_front();
+        }
+        rumours.push_back(rumour);
+        drop(rumours);
+        self.stirred.notify_one();
+    }
+
+    fn take_rumours(&self) -> Vec<Rumour> {
+        std::mem::take(&mut *self.rumours.lock().unwrap_or_else(PoisonError::into_inner)).into()
+    }
+}
+
+impl App {
+    /// Begins to send where the last start ended. Servers that couldn't be reached are tried again soon, and if this one
+    /// was away for long, all of them hear that it is back.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn begin_sending(&self) -> Result<(), StoreError> {
+        let read = |view: &View<'_>| Ok::<_, StoreError>((view.sent()?, view.destinations()?));
+        let (sent, destinations) = self.store.read(read).await?;
+        let (sent, noted_at) = sent.unzip();
+        let now = self.clock.now();
+        self.sending.lock().begin(sent.unwrap_or_default(), destinations, now);
+        if noted_at.is_some_and(|noted_at| now.since(noted_at) >= limits::OUTAGE) {
+            let servers = self.acquaintances().await?;
+            self.sending.lock().greet(servers, now);
+        }
+        Ok(())
+    }
+
+    /// The servers that are in rooms of this one, up to a number of them.
+    async fn acquaintances(&self) -> Result<BTreeSet<OwnedServerName>, StoreError> {
+        let (mut servers, mut from) = (BTreeSet::new(), Some(RoomNumber::default()));
+        while let Some(after) = from.filter(|_| servers.len() < limits::GREETED) {
+            let own = self.server_name.clone();
+            let read = move |view: &View<'_>| {
+                let Some((room, _)) = view.rooms_after(after).next().transpose()? else { return Ok(None) };
+                Ok::<_, StoreError>(Some((room, listeners(view, &own, room)?)))
+            };
+            let found = self.store.read(read).await?;
+            from = found.map(|(room, found)| {
+                servers.extend(found);
+                room
+            });
+        }
+        Ok(servers)
+    }
+
+    /// Finds out whom everything concerns that is new.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn distribute(&self) -> Result<(), StoreError> {
+        let mut rumours = self.sending.take_rumours();
+        loop {
+            let (own, after) = (self.server_name.clone(), self.sending.lock().told());
+            let rumours = std::mem::take(&mut rumours);
+            let read = move |view: &View<'_>| {
+                Ok::<_, StoreError>((News::read(view, &own, after, rumours)?, view.position()))
+            };
+            let (news, position) = self.store.read(read).await?;
+            let is_all = news.until >= position;
+            self.sending.lock().tell(news, self.clock.now());
+            if is_all {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whose turn it is to be sent something; none: nobody's now.
+    pub fn next_turn(&self) -> Option<Turn> {
+        let work = self.sending.lock().next(self.clock.now())?;
+        Some(Turn { app: self.clone(), work: Some(work) })
+    }
+
+    /// Waits until it may be somebody's turn, or something is new that isn't in the log.
+    pub async fn sending_stirred(&self) {
+        let due = self.sending.lock().due();
+        let rest = due.map(|due| due.since(self.clock.now()));
+        let time = async {
+            match rest {
+                Some(rest) => tokio::time::sleep(rest).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = time => {}
+            () = self.sending.stirred.notified() => {}
+        }
+    }
+
+    /// Whether it may be noted how far everything was sent.
+    pub fn is_sent_to_be_noted(&self) -> bool {
+        self.sending.lock().is_to_be_noted()
+    }
+
+    /// Notes how far everything was sent, and who lacks what.
+    ///
+    /// # Errors
+    /// The store failed; it is still to be noted.
+    pub async fn note_sent(&self) -> Result<(), StoreError> {
+        loop {
+            let (before, to_note) = {
+                let mut peers = self.sending.lock();
+                (peers.noted(), peers.to_note())
+            };
+            let Some((rows, sent)) = to_note else { return Ok(()) };
+            let noted = rows.clone();
+            let job = move |transaction: &mut Transaction<'_>| {
+                noted.iter().try_for_each(|row| transaction.put_destination(row))?;
+                transaction.set_sent(sent)
+            };
+            if let Err(error) = self.store.write(job).await {
+                self.sending.lock().not_noted(&rows, before);
+                return Err(error);
+            }
+        }
+    }
+
+    /// Notes at the end of the server how far everything was sent, and when that was.
+    pub async fn end_sending(&self) {
+        if !self.config.federation.enabled {
+            return;
+        }
+        let noted = async {
+            self.note_sent().await?;
+            let sent = self.sending.lock().noted();
+            self.store.write(move |transaction| transaction.set_sent(sent)).await
+        };
+        if let Err(error) = noted.await {
+            tracing::warn!(%error, "what was sent to other servers lately is sent again");
+        }
+    }
+
+    /// Notes that a server proved to be there: if it couldn't be reached, it is tried again now.
+    pub fn peer_spoke(&self, server: &ServerName) {
+        if self.sending.lock().spoke(server, self.clock.now()) {
+            self.sending.stirred.notify_one();
+        }
+    }
+
+    /// How many servers there are to be sent something.
+    pub fn destinations(&self) -> Count {
+        self.sending.lock().count(self.clock.now())
+    }
+
+    pub(in crate::service) fn spread_typing(&self, room: RoomNumber, user: UserNumber, typing: bool) {
+        if self.config.federation.send_typing {
+            self.sending.tell(Rumour::Typing { room, user, typing });
+        }
+    }
+
+    pub(in crate::service) fn spread_receipt(&self, receipt: Receipt) {
+        if self.config.federation.send_receipts {
+            self.sending.tell(Rumour::Receipt(receipt));
+        }
+    }
+
+    pub(in crate::service) fn spread_presence(&self, user: UserNumber, seen: Seen) {
+        self.sending.tell(Rumour::Presence { user, seen });
+    }
+}
+
+impl Turn {
+    /// Sends the server one transaction of what waits for it.
+    pub async fn take(mut self) {
+        let Some(work) = self.work.take() else { return };
+        let put_off = Self { app: self.app.clone(), work: Some(work.clone()) };
+        let outcome = send(&self.app, &work).await;
+        let now = self.app.clock.now();
+        match outcome {
+            Ok(done) => self.app.sending.lock().done(&work, done, now),
+            Err(SendError::Ask(AskError::Net(NetError::Busy))) => return,
+            Err(SendError::Store(error)) => {
+                tracing::warn!(%error, server = %work.server, "what is to be sent can't be read");
+                return;
+            }
+            Err(SendError::Ask(error)) => {
+                tracing::debug!(%error, server = %work.server, "a server can't be sent anything now");
+                self.app.sending.lock().failed(&work, now);
+            }
+        }
+        put_off.end();
+    }
+
+    /// It ended as it should.
+    fn end(mut self) {
+        self.work = None;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take() {
+            self.app.sending.lock().put_off(&work, self.app.clock.now());
+        }
+    }
+}
+
+enum SendError {
+    Store(StoreError),
+    Ask(AskError),
+}
+
+/// Sends a transaction, and tells what the server has after that.
+async fn send(app: &App, work: &Work) -> Result<Done, SendError> {
+    let (own, asked) = (app.server_name.clone(), work.clone());
+    let read = move |view: &View<'_>| Parcel::fill(view, &own, &asked);
+    let (parcel, mut done) = app.store.read(read).await.map_err(SendError::Store)?;
+    if parcel.is_empty() && !work.greeting {
+        return Ok(done);
+    }
+    let name = parcel.name().unwrap_or_else(|| {
+        format!("{:x}.{}", app.sending.start, app.sending.count.fetch_add(1, Ordering::Relaxed))
+    });
+    let messages = parcel.messages;
+    let mut request =
+        Request::new(OwnedTransactionId::from(name), app.server_name.clone(), app.clock.now().into());
+    (request.pdus, request.edus) = (parcel.pdus, parcel.edus);
+    let bounds = Bounds {
+        total: limits::TRANSACTION_TIME,
+        head: limits::TRANSACTION_TIME,
+        idle: limits::ANSWER_IDLE_TIME,
+        body_bytes: limits::TRANSACTION_ANSWER_BYTES,
+    };
+    let response = ask_streamed(app, &work.server, request, bounds).await.map_err(SendError::Ask)?;
+    done.took = true;
+    // It took the transaction, whatever it says of what is in it.
+    let body = response.into_body().collect().await.unwrap_or_default();
+    if let Some(until) = messages {
+        let server = work.server.clone();
+        let removed = app.store.write(move |tx| tx.remove_outgoing_to_device(&server, until)).await;
+        if let Err(error) = removed {
+            tracing::warn!(%error, server = %work.server, "messages that were sent are not removed");
+            done.messages = true;
+        }
+    }
+    log_refusals(&work.server, &body);
+    Ok(done)
+}
+
+fn log_refusals(server: &ServerName, body: &[u8]) {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        #[serde(default)]
+        pdus: BTreeMap<String, serde_json::Value>,
+    }
+    let Ok(answer) = serde_json::from_slice::<Answer>(body) else { return };
+    for (event, result) in answer.pdus {
+        if let Some(error) = result.get("error") {
+            tracing::debug!(%server, event, %error, "a server didn't take an event");
+        }
+    }
+}
