@@ -528,8 +528,9 @@ pub const DNS_FAILURE_TIME: Duration = Duration::from_secs(20);
 
 /// Transactions to other servers that are under way at once.
 pub const SENDERS: usize = 48;
-/// Those of them that go to servers of which nobody knows that they are there.
+/// Those of them that go to servers of which nobody knows that they are there, and to those that were not lately.
 pub const SENDERS_DOUBTFUL: usize = 32;
+pub const SENDERS_FAILING: usize = 16;
 /// Events and other news in one transaction. <https://spec.matrix.org/v1.19/server-server-api/#transactions>
 pub const TRANSACTION_PDUS: usize = 50;
 pub const TRANSACTION_EDUS: usize = 100;

@@ -20,11 +20,15 @@ pub(super) async fn run(app: App) {
     }
     let mut turns = JoinSet::new();
     let mut note: Option<Pin<Box<Sleep>>> = None;
+    let mut is_new = true;
     loop {
-        if let Err(error) = app.distribute().await {
-            tracing::warn!(%error, "other servers are sent nothing for now");
-            sleep(limits::WORKER_RETRY).await;
-            continue;
+        if is_new || app.has_rumours() {
+            if let Err(error) = app.distribute().await {
+                tracing::warn!(%error, "other servers are sent nothing for now");
+                sleep(limits::WORKER_RETRY).await;
+                continue;
+            }
+            is_new = false;
         }
         while turns.len() < limits::SENDERS
             && let Some(turn) = app.next_turn()
@@ -41,7 +45,7 @@ pub(super) async fn run(app: App) {
             }
         };
         tokio::select! {
-            () = log.changed() => {}
+            () = log.changed() => is_new = true,
             () = app.sending_stirred() => {}
             Some(_) = turns.join_next() => {}
             () = noting => {

@@ -24,6 +24,7 @@ use std::{
     },
 };
 
+use http::StatusCode;
 use ruma::{
     OwnedServerName, OwnedTransactionId, ServerName,
     api::federation::transactions::send_transaction_message::v1::Request,
@@ -133,6 +134,11 @@ impl App {
         Ok(servers)
     }
 
+    /// Whether something is new that isn't in the log.
+    pub fn has_rumours(&self) -> bool {
+        !self.sending.rumours.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Finds out whom everything concerns that is new.
     ///
     /// # Errors
@@ -206,7 +212,7 @@ impl App {
 
     /// Notes at the end of the server how far everything was sent, and when that was.
     pub async fn end_sending(&self) {
-        if !self.config.federation.enabled {
+        if !self.sending.lock().has_begun() {
             return;
         }
         let noted = async {
@@ -264,7 +270,8 @@ impl Turn {
             }
             Err(SendError::Ask(error)) => {
                 tracing::debug!(%error, server = %work.server, "a server can't be sent anything now");
-                self.app.sending.lock().failed(&work, now);
+                let is_refused = matches!(&error, AskError::Refused { status, .. } if is_of_content(*status));
+                self.app.sending.lock().failed(&work, is_refused, now);
             }
         }
         put_off.end();
@@ -282,6 +289,11 @@ impl Drop for Turn {
             self.app.sending.lock().put_off(&work, self.app.clock.now());
         }
     }
+}
+
+/// Whether a refusal may be for what was sent, and not for who sent it.
+fn is_of_content(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE)
 }
 
 enum SendError {

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::{
     catch_up,
     edus::{self, raw},
-    peers::{Done, Item, Work},
+    peers::{Done, Item, Share, Work},
 };
 use crate::{
     base::{
@@ -37,11 +37,18 @@ impl Parcel {
     pub(super) fn fill(view: &View<'_>, own: &ServerName, work: &Work) -> Result<(Self, Done), StoreError> {
         let mut parcel = Self::default();
         let mut done = Done { items: 0, messages: false, behind: work.behind, took: false };
+        let most = match work.share {
+            Share::All => limits::TRANSACTION_MESSAGES,
+            Share::Message => 1,
+            Share::Log => 0,
+        };
         if work.messages {
-            let waiting = view.outgoing_to_device(&work.server, limits::TRANSACTION_MESSAGES + 1)?;
-            let taken =
-                waiting.iter().take(limits::TRANSACTION_MESSAGES).take_while(|row| parcel.add_message(row));
+            let waiting = view.outgoing_to_device(&work.server, most + 1)?;
+            let taken = waiting.iter().take(most).take_while(|row| parcel.add_message(row));
             done.messages = taken.count() < waiting.len();
+        }
+        if work.share == Share::Message && parcel.messages.is_some() {
+            return Ok((parcel, done));
         }
         for item in &work.items {
             if !parcel.add_item(view, *item)? {

@@ -5,6 +5,9 @@
 //! lacks is read from the log once it can be reached, from the position that is noted of it. How far the log was sent to
 //! all others is noted of all of them together, so that a message costs no write.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     mem,
@@ -86,6 +89,7 @@ pub(super) struct Work {
     pub(super) messages: bool,
     pub(super) behind: Option<Behind>,
     pub(super) greeting: bool,
+    pub(super) share: Share,
     class: Class,
 }
 
@@ -112,11 +116,23 @@ pub struct Count {
     pub resting: usize,
 }
 
-/// Whether somebody is there.
+/// Whether somebody is there, as far as is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
     Alive = 0,
-    Doubtful = 1,
+    Unknown = 1,
+    Failing = 2,
+}
+
+/// What of all that waits for a server it is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Share {
+    #[default]
+    All,
+    /// The log. The server refused a transaction that held more, for whatever reason; it shall get what it takes.
+    Log,
+    /// One message to devices.
+    Message,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,6 +160,7 @@ struct Peer {
     /// When a sign of life last counted since it was reached.
     sign_at: Option<Timestamp>,
     is_alive: bool,
+    share: Share,
     turn: Turn,
     /// What is noted of it is not so any more.
     is_changed: bool,
@@ -154,9 +171,11 @@ struct Peer {
 /// All servers for which there is something.
 pub(super) struct Peers {
     peers: HashMap<OwnedServerName, Peer>,
-    lines: [VecDeque<OwnedServerName>; 2],
+    /// Those whose turn it is, and how many have theirs, by their classes.
+    lines: [VecDeque<OwnedServerName>; 3],
+    busy: [usize; 3],
     due: BTreeSet<(Timestamp, OwnedServerName)>,
-    doubtful: usize,
+    has_begun: bool,
     /// How far the log was told.
     told: Position,
     /// How far it is noted as sent.
@@ -171,9 +190,10 @@ impl Peers {
     pub(super) fn new(rng: Rng) -> Self {
         Self {
             peers: HashMap::new(),
-            lines: [VecDeque::new(), VecDeque::new()],
+            lines: Default::default(),
+            busy: [0; 3],
             due: BTreeSet::new(),
-            doubtful: 0,
+            has_begun: false,
             told: Position(0),
             noted: Position(0),
             entries: 0,
@@ -184,7 +204,7 @@ impl Peers {
 
     /// Begins anew where a start before this one ended. Who couldn't be reached then is tried again soon.
     pub(super) fn begin(&mut self, sent: Position, destinations: Vec<Destination>, now: Timestamp) {
-        *self = Self { told: sent, noted: sent, ..Self::new(self.rng.clone()) };
+        *self = Self { told: sent, noted: sent, has_begun: true, ..Self::new(self.rng.clone()) };
         for Destination { server, behind_since, failures, next_try, waiting_bytes } in destinations {
             let soon = now.plus(self.below(limits::WAKE_TIME));
             let peer = Peer {
@@ -198,6 +218,11 @@ impl Peers {
             self.peers.insert(server.clone(), peer);
             self.look(&server, now);
         }
+    }
+
+    /// Whether it did.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
     }
 
     /// How far the log was told.
@@ -265,15 +290,22 @@ impl Peers {
         while let Some((_, server)) = self.due.first().filter(|(due, _)| *due <= now).cloned() {
             self.look(&server, now);
         }
-        let server = match self.lines[Class::Alive as usize].pop_front() {
-            Some(server) => server,
-            None if self.doubtful == limits::SENDERS_DOUBTFUL => return None,
-            None => self.lines[Class::Doubtful as usize].pop_front()?,
+        let [_, unknown, failing] = self.busy;
+        let most = match () {
+            () if unknown + failing >= limits::SENDERS_DOUBTFUL => Class::Alive,
+            () if failing >= limits::SENDERS_FAILING => Class::Unknown,
+            () => Class::Failing,
         };
+        let server = self.lines[..=most as usize].iter_mut().find_map(VecDeque::pop_front)?;
         let peer = self.peers.get_mut(&server)?;
         peer.turn = Turn::Busy;
         let class = peer.class();
-        self.doubtful += usize::from(class == Class::Doubtful);
+        self.busy[class as usize] += 1;
+        peer.share = match peer.share {
+            Share::Log if peer.messages => Share::Message,
+            Share::Message => Share::Log,
+            share => share,
+        };
         let items = peer.queue.iter().take(limits::TRANSACTION_PDUS + limits::TRANSACTION_CHANGES);
         Some(Work {
             items: items.copied().collect(),
@@ -281,6 +313,7 @@ impl Peers {
             messages: mem::take(&mut peer.messages),
             behind: peer.behind,
             greeting: mem::take(&mut peer.greeting),
+            share: peer.share,
             server,
             class,
         })
@@ -301,6 +334,9 @@ impl Peers {
             peer.is_changed |= peer.failures > 0 && peer.is_noted;
             (peer.failures, peer.next_try) = (0, now);
         }
+        if work.share == Share::Message && !done.messages {
+            peer.share = Share::All;
+        }
         // More may have come meanwhile, or too much.
         peer.messages |= done.messages;
         match (peer.behind, work.behind, done.behind) {
@@ -315,10 +351,13 @@ impl Peers {
         self.look(&work.server, now);
     }
 
-    /// A server couldn't be reached, or refused. What it was to be sent it lacks.
-    pub(super) fn failed(&mut self, work: &Work, now: Timestamp) {
+    /// A server couldn't be reached, or didn't take what it was sent. What that was it lacks.
+    pub(super) fn failed(&mut self, work: &Work, is_refused: bool, now: Timestamp) {
         let rng = self.rng.clone();
         let Some(peer) = self.end(work) else { return };
+        if is_refused && work.messages && work.share == Share::All {
+            peer.share = Share::Message;
+        }
         peer.fall_behind();
         peer.ephemeral.clear();
         peer.messages |= work.messages;
@@ -419,7 +458,7 @@ impl Peers {
     }
 
     fn end(&mut self, work: &Work) -> Option<&mut Peer> {
-        self.doubtful -= usize::from(work.class == Class::Doubtful);
+        self.busy[work.class as usize] = self.busy[work.class as usize].saturating_sub(1);
         let peer = self.peers.get_mut(&work.server)?;
         peer.turn = Turn::None;
         Some(peer)
@@ -466,7 +505,11 @@ impl Peer {
     }
 
     fn class(&self) -> Class {
-        if self.is_alive { Class::Alive } else { Class::Doubtful }
+        match self.failures {
+            _ if self.is_alive => Class::Alive,
+            0 => Class::Unknown,
+            _ => Class::Failing,
+        }
     }
 
     fn push(&mut self, item: Item) {

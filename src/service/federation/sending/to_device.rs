@@ -82,13 +82,16 @@ mod tests {
                 seen.extend(devices.into_iter().map(|(device, content)| (user.clone(), device, content)));
             }
         }
-        seen.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         let sent = messages.iter().flat_map(|(user, devices)| {
             devices.iter().map(|(device, content)| {
-                (user.clone(), device.to_string(), serde_json::from_str(content).unwrap())
+                (user.clone(), device.to_string(), serde_json::from_str::<Value>(content).unwrap())
             })
         });
-        assert_eq!(seen, sent.collect::<Vec<(_, _, Value)>>());
+        let mut sent: Vec<_> = sent.collect();
+        for list in [&mut seen, &mut sent] {
+            list.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+        }
+        assert!(seen == sent, "{} of {}", seen.len(), sent.len());
         assert_eq!(parts.iter().filter(|(server, _)| server == "two.example").count(), 1);
     }
 }

@@ -1,0 +1,187 @@
+//! Servers that take what they are sent, that don't, and that are too slow for it.
+
+use ruma::server_name;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp(1_000_000);
+
+fn peers() -> Peers {
+    Peers::new(Rng::seeded(1))
+}
+
+fn item(position: u64) -> Item {
+    let (room, number) = (RoomNumber(1), EventNumber(position));
+    Item::Event { position: Position(position), room, number, is_arrival: false }
+}
+
+fn names(servers: &[&str]) -> Vec<OwnedServerName> {
+    servers.iter().map(|server| OwnedServerName::try_from(*server).unwrap()).collect()
+}
+
+fn tell(peers: &mut Peers, positions: std::ops::RangeInclusive<u64>, servers: &[&str]) {
+    let until = Position(*positions.end());
+    let items = positions.map(|position| (item(position), names(servers))).collect();
+    peers.tell(News { until, items, ..News::default() }, NOW);
+}
+
+fn took(items: usize, behind: Option<Behind>) -> Done {
+    Done { items, messages: false, behind, took: true }
+}
+
+/// How far the log would be noted as sent, and who would be noted.
+fn note(peers: &mut Peers) -> (u64, Vec<Destination>) {
+    let (rows, sent) = peers.to_note().unwrap();
+    (sent.0, rows)
+}
+
+#[test]
+fn what_is_noted_as_sent_is_sent_or_noted_as_lacking() {
+    let mut peers = peers();
+    tell(&mut peers, 5..=6, &["slow.example", "dead.example"]);
+    assert_eq!(peers.to_note(), Some((vec![], Position(4))));
+    let (slow, dead) = (peers.next(NOW).unwrap(), peers.next(NOW).unwrap());
+    assert!(peers.next(NOW).is_none(), "each has one turn at a time");
+    peers.failed(&dead, false, NOW);
+    tell(&mut peers, 7..=7, &["slow.example", "dead.example"]);
+    let (sent, rows) = note(&mut peers);
+    assert_eq!((sent, rows.len()), (4, 1));
+    assert_eq!((&rows[0].server, rows[0].behind_since), (&dead.server, Some(Position(4))));
+    peers.done(&slow, took(2, None), NOW);
+    assert_eq!(note(&mut peers), (6, vec![]));
+    let slow = peers.next(NOW).unwrap();
+    assert_eq!(slow.items, [item(7)]);
+    peers.done(&slow, took(1, None), NOW);
+    assert_eq!(note(&mut peers), (7, vec![]));
+    assert_eq!(peers.to_note(), None);
+    assert_eq!(peers.count(NOW), Count { waiting: 1, behind: 1, resting: 1 });
+
+    // What could not be noted is noted the next time, and holds the log back.
+    peers.not_noted(&rows, Position(4));
+    let (sent, rows) = note(&mut peers);
+    assert_eq!((sent, rows.len()), (7, 1));
+}
+
+#[test]
+fn who_is_too_slow_is_caught_up_and_then_told_again_what_comes() {
+    let mut peers = peers();
+    let many = 2 * limits::SENDING_QUEUE as u64;
+    tell(&mut peers, 10..=10, &["slow.example"]);
+    let slow = peers.next(NOW).unwrap();
+    tell(&mut peers, 11..=many, &["slow.example"]);
+    peers.done(&slow, took(1, None), NOW);
+    let slow = peers.next(NOW).unwrap();
+    let behind = Behind { since: Position(9), round: None };
+    assert_eq!((slow.items.len(), slow.behind), (0, Some(behind)));
+    let (sent, rows) = note(&mut peers);
+    assert_eq!((sent, rows[0].behind_since, rows[0].failures), (many, Some(Position(9)), 0));
+    peers.done(&slow, took(0, Some(Behind { since: Position(many - 1), ..behind })), NOW);
+    let slow = peers.next(NOW).unwrap();
+    peers.done(&slow, took(0, Some(Behind { since: Position(many + 1), ..behind })), NOW);
+    assert_eq!(note(&mut peers).1[0].behind_since, None);
+    tell(&mut peers, many + 1..=many + 2, &["slow.example"]);
+    assert_eq!(peers.next(NOW).unwrap().items, [item(many + 2)], "it has what it was caught up with");
+}
+
+#[test]
+fn the_dead_leave_turns_to_the_living() {
+    let mut peers = peers();
+    let dead: Vec<_> = (0..limits::SENDERS).map(|n| format!("dead{n}.example")).collect();
+    let dead: Vec<_> = dead.iter().map(String::as_str).collect();
+    tell(&mut peers, 1..=1, &dead);
+    let turns: Vec<_> = std::iter::from_fn(|| peers.next(NOW)).collect();
+    assert_eq!(turns.len(), limits::SENDERS_DOUBTFUL);
+    peers.spoke(server_name!("alive.example"), NOW);
+    tell(&mut peers, 2..=2, &["unknown.example", "alive.example"]);
+    assert_eq!(peers.next(NOW).unwrap().server, "alive.example");
+    assert!(peers.next(NOW).is_none());
+    peers.failed(&turns[0], false, NOW);
+    let next = peers.next(NOW).unwrap();
+    assert_eq!(next.server, dead[limits::SENDERS_DOUBTFUL]);
+
+    // Of those that failed, fewer still are tried at once.
+    for turn in turns[1..].iter().chain([&next]) {
+        peers.failed(turn, false, NOW);
+    }
+    while let Some(turn) = peers.next(NOW) {
+        peers.failed(&turn, false, NOW);
+    }
+    let later = NOW.plus(limits::SENDING_RETRY * 2);
+    assert_eq!(std::iter::from_fn(|| peers.next(later)).count(), limits::SENDERS_FAILING);
+}
+
+#[test]
+fn a_rest_grows_and_ends_by_a_sign_of_life() {
+    let rng = Rng::seeded(2);
+    let mut least = Duration::ZERO;
+    for failures in 1..=6 {
+        let pauses: Vec<_> = (0..50).map(|_| back_off(failures, &rng)).collect();
+        let (shortest, longest) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+        assert!(*shortest > least && shortest < longest, "{failures}: {shortest:?} to {longest:?}");
+        least = *longest;
+    }
+    assert!(back_off(u32::MAX, &rng) <= limits::SENDING_RETRY_MAX * 5 / 4);
+
+    let mut peers = peers();
+    tell(&mut peers, 1..=1, &["dead.example"]);
+    let work = peers.next(NOW).unwrap();
+    peers.failed(&work, false, NOW);
+    let due = peers.due().unwrap();
+    assert!(peers.next(NOW).is_none() && due > NOW);
+    assert!(peers.spoke(&work.server, NOW));
+    let work = peers.next(NOW).unwrap();
+    peers.failed(&work, false, NOW);
+    assert!(!peers.spoke(&work.server, NOW) && peers.next(NOW).is_none());
+    let later = NOW.plus(limits::SIGN_OF_LIFE_TIME);
+    assert!(peers.spoke(&work.server, later) && peers.next(later).is_some());
+    assert_eq!(peers.count(later).resting, 0);
+}
+
+#[test]
+fn after_a_start_everybody_is_tried_soon() {
+    let mut peers = peers();
+    let row = |name: &str, behind_since, waiting_bytes| Destination {
+        server: name.try_into().unwrap(),
+        behind_since,
+        failures: 9,
+        next_try: NOW.plus(limits::SENDING_RETRY_MAX),
+        waiting_bytes,
+    };
+    let rows =
+        vec![row("a.example", Some(Position(3)), 0), row("b.example", None, 7), row("c.example", None, 0)];
+    peers.begin(Position(8), rows, NOW);
+    assert_eq!(peers.told(), Position(8));
+    let soon = NOW.plus(limits::WAKE_TIME);
+    let mut turns: Vec<_> = std::iter::from_fn(|| peers.next(soon)).collect();
+    turns.sort_by(|a, b| a.server.cmp(&b.server));
+    assert_eq!(turns.len(), 2, "for one of them there is nothing");
+    assert_eq!(turns[0].behind.map(|behind| behind.since), Some(Position(3)));
+    assert!(!turns[0].messages && turns[1].messages);
+}
+
+#[test]
+fn what_a_server_refuses_does_not_keep_the_rest_from_it() {
+    let mut peers = peers();
+    let news = News { messages: names(&["odd.example"]), ..News::default() };
+    peers.tell(news, NOW);
+    tell(&mut peers, 1..=1, &["odd.example"]);
+    let mut now = NOW;
+    for (share, is_taken) in [
+        (Share::All, false),
+        (Share::Log, true),
+        (Share::Message, false),
+        (Share::Log, true),
+        (Share::Message, true),
+    ] {
+        let work = peers.next(now).unwrap();
+        assert_eq!(work.share, share);
+        if is_taken {
+            let messages = share == Share::Log;
+            peers.done(&work, Done { messages, ..took(0, work.behind) }, now);
+        } else {
+            peers.failed(&work, true, now);
+            now = now.plus(limits::SENDING_RETRY_MAX * 2);
+        }
+    }
+    assert_eq!(peers.next(now).unwrap().share, Share::All);
+}
