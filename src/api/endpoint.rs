@@ -86,7 +86,20 @@ impl Routes {
         Q: IncomingRequest + Send + 'static,
         Q::OutgoingResponse: Send,
     {
-        let handler = Typed { handler, types: PhantomData::<fn(C, Q)> };
+        let handler = Typed { handler, checked, types: PhantomData::<fn(C, Q)> };
+        self.push::<Q>(Reading::Whole(limits::BODY_BYTES), Box::new(handler))
+    }
+
+    /// The same for a request of many parts, each of which the handler checks, so that one bad part doesn't spoil the rest.
+    pub fn add_of_parts<F, Fut, C, Q>(&mut self, handler: F) -> &mut Endpoint
+    where
+        F: Fn(App, C, Q) -> Fut + Copy + Send + Sync + 'static,
+        Fut: Future<Output = Result<Q::OutgoingResponse, Error>> + Send + 'static,
+        C: Caller<Q::Authentication>,
+        Q: IncomingRequest + Send + 'static,
+        Q::OutgoingResponse: Send,
+    {
+        let handler = Typed { handler, checked: whole, types: PhantomData::<fn(C, Q)> };
         self.push::<Q>(Reading::Whole(limits::BODY_BYTES), Box::new(handler))
     }
 
@@ -177,6 +190,7 @@ trait Handler: Send + Sync {
 /// A handler of a whole JSON request.
 struct Typed<F, C, Q> {
     handler: F,
+    checked: Checked,
     types: PhantomData<fn(C, Q)>,
 }
 
@@ -191,11 +205,12 @@ where
     fn admit<'a>(&'a self, app: &'a App, head: &'a Request<()>) -> Boxed<'a, Result<Admitted, Error>> {
         Box::pin(async move {
             let caller = C::identify(app, head).await?;
-            let handler = self.handler;
+            let (handler, checked) = (self.handler, self.checked);
             Ok(Admitted {
                 user_id: caller.user_id().map(ToOwned::to_owned),
                 run: Box::new(move |app, request, arguments| {
-                    match caller.prove(&app, &request).and_then(|()| parse::<Q>(request, &arguments)) {
+                    let proved = caller.prove(&app, &request);
+                    match proved.and_then(|()| parse::<Q>(request, &arguments, checked)) {
                         Ok(request) => Box::pin(async move { respond(handler(app, caller, request).await?) }),
                         Err(error) => refuse(error),
                     }
@@ -225,7 +240,8 @@ where
             Ok(Admitted {
                 user_id: caller.user_id().map(ToOwned::to_owned),
                 run: Box::new(move |app, request, arguments| {
-                    match caller.prove(&app, &request).and_then(|()| parse::<Q>(request, &arguments)) {
+                    match caller.prove(&app, &request).and_then(|()| parse::<Q>(request, &arguments, checked))
+                    {
                         Ok(request) => Box::pin(handler(app, caller, request)),
                         Err(error) => refuse(error),
                     }
@@ -282,18 +298,31 @@ fn finish(response: Result<Response<BytesMut>, IntoHttpError>) -> Result<Respons
 }
 
 /// Makes the typed request; the raw one is gone before the handler runs.
-fn parse<Q: IncomingRequest>(request: Request<Inbound>, arguments: &[String]) -> Result<Q, Error> {
+fn parse<Q: IncomingRequest>(
+    request: Request<Inbound>,
+    arguments: &[String],
+    checked: Checked,
+) -> Result<Q, Error> {
     let (head, body) = checked(request)?;
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     Ok(Q::try_from_http_request(Request::from_parts(head, &body[..]), &arguments)?)
 }
 
+/// Takes a request apart, after a look at its body.
+type Checked = fn(Request<Inbound>) -> Result<(Parts, Bytes), Error>;
+
 /// The part of [`parse`] that is the same for all.
-fn checked(request: Request<Inbound>) -> Result<(Parts, Bytes), Error> {
+fn whole(request: Request<Inbound>) -> Result<(Parts, Bytes), Error> {
     let (head, body) = request.into_parts();
-    let Inbound::Whole(mut body) = body else {
-        return Err(Error::internal("a stream for a handler of whole requests"));
-    };
+    match body {
+        Inbound::Whole(body) => Ok((head, body)),
+        Inbound::Stream(_) => Err(Error::internal("a stream for a handler of whole requests")),
+    }
+}
+
+/// The same for all but requests of many parts.
+fn checked(request: Request<Inbound>) -> Result<(Parts, Bytes), Error> {
+    let (head, mut body) = whole(request)?;
     if !body.is_empty() {
         unambiguous::check(&body)?;
     } else if head.method == Method::POST {

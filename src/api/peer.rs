@@ -32,12 +32,18 @@ pub struct Toll(pub Arc<dyn Fn() -> Result<(), Duration> + Send + Sync>);
 pub(crate) struct Peer {
     proof: XMatrix,
     key: StoredServerKey,
+    turn: Turn,
 }
 
 impl Peer {
     /// The name of the server.
     pub(crate) fn server(&self) -> OwnedServerName {
         self.proof.origin.clone()
+    }
+
+    /// The turn that the request holds while it is worked on.
+    pub(crate) fn turn(&self) -> &Turn {
+        &self.turn
     }
 }
 
@@ -64,7 +70,7 @@ impl Caller<ServerSignatures> for Peer {
         };
         let key = key.filter(|key| key.signs_requests_at(now));
         let key = key.ok_or_else(|| unauthorized("Your server has no such key now"))?;
-        Ok(Self { proof, key })
+        Ok(Self { proof, key, turn: turn(head).clone() })
     }
 
     fn prove(&self, app: &App, request: &Request<Inbound>) -> Result<(), Error> {
@@ -92,15 +98,18 @@ async fn fetched(app: &App, head: &Request<()>, proof: &XMatrix) -> Result<Optio
     if let Some(Toll(take)) = head.extensions().get() {
         take().map_err(Error::limit_exceeded)?;
     }
-    let turn = head.extensions().get::<Turn>().expect("the router gives every request a turn");
     let key = server_keys::key(app, &proof.origin, &proof.key, app.clock.now(), Asker::Stranger);
-    turn.pause(key).await.map_err(|error| match error {
+    turn(head).pause(key).await.map_err(|error| match error {
         ServerKeyError::Store(error) => error.into(),
         ServerKeyError::Net(NetError::Busy) => {
             Error::unavailable("The server asks too many others", limits::BUSY_TIME)
         }
         error => unauthorized("Your keys can't be had from your server").caused_by(error),
     })
+}
+
+fn turn(head: &Request<()>) -> &Turn {
+    head.extensions().get().expect("the router gives every request a turn")
 }
 
 /// 401 `M_UNAUTHORIZED`: nobody knows who asks.

@@ -16,6 +16,9 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::{pdu::Pdu, redact, version::Version, visibility::VisibleEvent};
 
+/// The type of the events by which servers merge extremities: the network's name for it. They say nothing to anybody.
+pub const MERGE: &str = "org.matrix.dummy_event";
+
 /// What the server adds to an event for one reader.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Unsigned<'a> {

@@ -96,12 +96,20 @@ impl Pdu {
         if json.len() > limits::EVENT_BYTES {
             return Err(FormatError::Large);
         }
+        let event_id = Self::id_of(object, version)?;
+        Self::stored(event_id, &json, false).map_err(|_| FormatError::Field("event"))
+    }
+
+    /// What an object would be called that may be an event.
+    ///
+    /// # Errors
+    /// It can't be one.
+    pub fn id_of(object: &Object, version: Version) -> Result<OwnedEventId, FormatError> {
         let event_id = match version.event_id_is_hash() {
             true => EventId::new_v2_or_v3(&reference_hash(object, version)?),
-            false => EventId::parse(object["event_id"].as_str().unwrap_or_default()),
+            false => EventId::parse(object.get("event_id").and_then(|id| id.as_str()).unwrap_or_default()),
         };
-        let event_id = event_id.map_err(|_| FormatError::Field("event_id"))?;
-        Self::stored(event_id, &json, false).map_err(|_| FormatError::Field("event"))
+        event_id.map_err(|_| FormatError::Field("event_id"))
     }
 
     /// Reads an event that [`Self::parse`] passed before, with the id it had then.

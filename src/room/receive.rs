@@ -133,11 +133,26 @@ fn verify_but(
 /// # Errors
 /// A look-up failed, or the states that it follows cannot be resolved.
 pub fn judge<G: Graph>(pdu: Pdu, graph: &G, version: Version) -> Result<Judgement, ResolveError<G::Error>> {
+    judge_told(pdu, graph, version, None)
+}
+
+/// The same for an event of whose parents some can't be had: the state before it, which another server tells, stands for
+/// them. It is resolved with what follows from those that are known, so that nobody tells away what those say.
+///
+/// # Errors
+/// As [`judge`].
+pub fn judge_told<G: Graph>(
+    pdu: Pdu,
+    graph: &G,
+    version: Version,
+    told: Option<&State>,
+) -> Result<Judgement, ResolveError<G::Error>> {
     let missing = missing(&pdu, graph, version).map_err(ResolveError::Graph)?;
-    if !missing.auth_events.is_empty() || !missing.prev_events.is_empty() {
+    let told = told.filter(|_| !missing.prev_events.is_empty());
+    if !missing.auth_events.is_empty() || (told.is_none() && !missing.prev_events.is_empty()) {
         return Ok(Judgement::Needs(missing));
     }
-    let before = state_before(&pdu, graph, version)?;
+    let before = state_before(&pdu, graph, version, told)?;
     let verdict = match auth::check_auth_events(&pdu, graph, version).map_err(ResolveError::Graph)? {
         Verdict::Allowed => auth::check_state(&pdu, &before, graph, version).map_err(ResolveError::Graph)?,
         denied => denied,
@@ -183,9 +198,14 @@ pub fn state_after<G: Graph>(number: EventNumber, graph: &G) -> Result<Option<St
     Ok(Some(state))
 }
 
-/// The state before an event whose `prev_events` are all known with theirs.
-fn state_before<G: Graph>(pdu: &Pdu, graph: &G, version: Version) -> Result<State, ResolveError<G::Error>> {
-    let mut states = Vec::new();
+/// The state before an event whose `prev_events` are all known with theirs, but for those that a told state stands for.
+fn state_before<G: Graph>(
+    pdu: &Pdu,
+    graph: &G,
+    version: Version,
+    told: Option<&State>,
+) -> Result<State, ResolveError<G::Error>> {
+    let mut states: Vec<_> = told.into_iter().cloned().collect();
     for id in pdu.prev_events() {
         if let Some(number) = graph.number(id).map_err(ResolveError::Graph)?
             && let Some(state) = state_after(number, graph).map_err(ResolveError::Graph)?
@@ -197,16 +217,30 @@ fn state_before<G: Graph>(pdu: &Pdu, graph: &G, version: Version) -> Result<Stat
     resolve(&states, graph, version)
 }
 
-fn missing<G: Graph>(pdu: &Pdu, graph: &G, version: Version) -> Result<Missing, G::Error> {
-    let mut missing = Missing { auth_events: Vec::new(), prev_events: Vec::new() };
+/// The events that permit this one and that the graph lacks.
+///
+/// # Errors
+/// A look-up failed.
+pub fn missing_permissions<G: Graph>(
+    pdu: &Pdu,
+    graph: &G,
+    version: Version,
+) -> Result<Vec<OwnedEventId>, G::Error> {
+    let mut missing = Vec::new();
     if *pdu.kind() != TimelineEventType::RoomCreate {
         let create = auth::create_event_id(pdu, version);
         for id in pdu.auth_events().iter().chain(&create) {
             if graph.number(id)?.is_none() {
-                missing.auth_events.push(id.clone());
+                missing.push(id.clone());
             }
         }
     }
+    Ok(missing)
+}
+
+fn missing<G: Graph>(pdu: &Pdu, graph: &G, version: Version) -> Result<Missing, G::Error> {
+    let auth_events = missing_permissions(pdu, graph, version)?;
+    let mut missing = Missing { auth_events, prev_events: Vec::new() };
     for id in pdu.prev_events() {
         let known = match graph.number(id)? {
             Some(number) => graph.state_before(number)?.is_some(),

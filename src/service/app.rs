@@ -7,7 +7,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::{
     accounts::LogInToken,
-    federation::{chain::Chains, sending::Sending},
+    federation::{chain::Chains, gaps::Gaps, sending::Sending, transactions::Inbox},
     heard::Count,
     keys::Resyncs,
     media::Repository,
@@ -69,6 +69,10 @@ pub struct Shared {
     pub(super) openid_tokens: Expiring<UserNumber>,
     pub(super) lanes: Lanes,
     pub(super) chains: Chains,
+    /// A permit for each whole state that another server tells.
+    pub(super) states: Semaphore,
+    pub(super) gaps: Gaps,
+    pub(super) inbox: Inbox,
     pub(super) rounds: Notify,
     pub(super) heard: Count,
     pub(super) typing: Typing,
@@ -111,6 +115,9 @@ impl App {
             openid_tokens: Expiring::new(limits::OPENID_TOKENS, limits::OPENID_TOKEN_LIFETIME),
             lanes: Lanes::default(),
             chains: Chains::default(),
+            states: Semaphore::new(limits::STATES),
+            gaps: Gaps::default(),
+            inbox: Inbox::new(clock.clone()),
             rounds: Notify::new(),
             heard: Count::new(parts.clock.now()),
             typing: Typing::default(),

@@ -56,7 +56,7 @@ pub use self::{
         CountsByThread, CrossSigningKey, Destination, Device, DeviceChange, DeviceKeys, KeyBackup,
         KeySignature, ListedRoom, Media, MediaPart, MediaUsage, NewMedia, OneTimeKey, OutgoingMessage, Rank,
         Receipt, RecordFinding, RegistrationToken, RemoteUser, RoomPage, RoomSearch, StoredContent,
-        StoredServerKey, Task, ToDeviceMessage, Unread,
+        StoredServerKey, Task, ToDeviceMessage, Unread, WaitingEvent, WaitingRoom,
     },
     tables::Table,
     transaction::Transaction,

@@ -5,6 +5,7 @@
 
 mod device_lists;
 mod directory;
+mod gaps;
 mod media;
 mod presence;
 mod relations;
@@ -24,6 +25,7 @@ pub fn start(app: &App) -> JoinSet<()> {
     workers.spawn(directory::run(app.clone()));
     workers.spawn(relations::run(app.clone()));
     workers.spawn(device_lists::run(app.clone()));
+    workers.spawn(gaps::run(app.clone()));
     workers.spawn(sending::run(app.clone()));
     workers
 }

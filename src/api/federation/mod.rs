@@ -9,10 +9,12 @@ mod openid;
 mod public_rooms;
 mod query;
 mod state;
+mod transactions;
 mod user_keys;
 mod version;
 
 use super::Routes;
+use crate::base::limits;
 
 /// Adds the endpoints of the server-server API.
 pub(crate) fn routes(routes: &mut Routes) {
@@ -37,6 +39,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add_written(state::state);
     routes.add_written(state::state_ids);
     routes.add_written(state::event_auth);
+    routes.add_of_parts(transactions::send).body_limit(limits::TRANSACTION_BYTES);
     routes.add(user_keys::claim);
     routes.add(user_keys::devices);
     routes.add(user_keys::query);

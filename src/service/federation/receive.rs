@@ -1,7 +1,13 @@
 //! The keys by which an event from elsewhere is checked.
 //! <https://spec.matrix.org/v1.19/server-server-api/#validating-hashes-and-signatures-on-received-events>
 
-use ruma::{CanonicalJsonValue, ServerSigningKeyId, serde::Base64, signatures::PublicKeyMap};
+use std::collections::BTreeMap;
+
+use ruma::{
+    CanonicalJsonValue, OwnedServerName, OwnedServerSigningKeyId, ServerSigningKeyId, serde::Base64,
+    signatures::PublicKeyMap,
+};
+use tokio::task::JoinSet;
 
 use crate::{
     base::{clock::Timestamp, json::Object, limits},
@@ -13,6 +19,31 @@ use crate::{
     store::StoreError,
 };
 
+/// Asks the servers that must have signed some events for their keys, each once and several at a time, so that none of the
+/// events waits for what another one could have brought.
+pub(super) async fn gather(app: &App, events: &[Object], version: Version) {
+    let mut wanted: BTreeMap<OwnedServerName, (OwnedServerSigningKeyId, Timestamp)> = BTreeMap::new();
+    for event in events {
+        for server in signers(event, version).into_iter().flatten() {
+            if server == app.server_name || wanted.contains_key(&server) {
+                continue;
+            }
+            let id = key_ids(event, server.as_str()).next().map(ToOwned::to_owned);
+            wanted.extend(id.map(|id| (server, (id, sent(event)))));
+        }
+    }
+    let mut asked = JoinSet::new();
+    for (server, (id, sent)) in wanted {
+        if asked.len() >= limits::KEY_ASKED {
+            asked.join_next().await;
+        }
+        let app = app.clone();
+        // What comes of it is asked for again, event by event, where it is known then.
+        asked.spawn(async move { drop(server_keys::key(&app, &server, &id, sent, Asker::Peer).await) });
+    }
+    while asked.join_next().await.is_some() {}
+}
+
 /// The keys of those servers that must have signed an event, as far as it is signed by them and they were good when it
 /// says that it was sent. A server that tells no keys has none: the event is then not to be believed.
 ///
@@ -21,13 +52,9 @@ use crate::{
 pub(super) async fn keys(app: &App, event: &Object, version: Version) -> Result<PublicKeyMap, StoreError> {
     let mut found = PublicKeyMap::new();
     let Ok(servers) = signers(event, version) else { return Ok(found) };
-    let sent = event.integer("origin_server_ts").and_then(|time| u64::try_from(time).ok());
-    let sent = Timestamp(sent.unwrap_or_default());
-    let signatures = event.get("signatures").and_then(CanonicalJsonValue::as_object);
+    let sent = sent(event);
     for server in servers {
-        let of_server = signatures.and_then(|signatures| signatures.get(server.as_str())?.as_object());
-        let ids = of_server.into_iter().flatten().map(|(id, _)| id.as_str());
-        for id in ids.filter_map(|id| <&ServerSigningKeyId>::try_from(id).ok()).take(limits::SIGNATURES) {
+        for id in key_ids(event, server.as_str()) {
             let key = if server == app.server_name {
                 let own = app.signer().key;
                 (id.as_str() == format!("ed25519:{}", own.version())).then(|| own.public_key().to_vec())
@@ -48,4 +75,17 @@ pub(super) async fn keys(app: &App, event: &Object, version: Version) -> Result<
         }
     }
     Ok(found)
+}
+
+/// The ids of the keys by which a server says that it signed an event.
+fn key_ids<'e>(event: &'e Object, server: &str) -> impl Iterator<Item = &'e ServerSigningKeyId> {
+    let signatures = event.get("signatures").and_then(CanonicalJsonValue::as_object);
+    let of_server = signatures.and_then(|signatures| signatures.get(server)?.as_object());
+    let ids = of_server.into_iter().flatten().map(|(id, _)| id.as_str());
+    ids.filter_map(|id| <&ServerSigningKeyId>::try_from(id).ok()).take(limits::SIGNATURES)
+}
+
+fn sent(event: &Object) -> Timestamp {
+    let sent = event.integer("origin_server_ts").and_then(|time| u64::try_from(time).ok());
+    Timestamp(sent.unwrap_or_default())
 }

@@ -137,6 +137,7 @@ impl<'v> Reader<'v> {
         let visible = self.eyes.event(number, self.span.tie(place.anchor))?;
         Ok(match visible {
             Some(event) if self.is_idle_redaction(&event)? => None,
+            Some(event) if event.pdu().kind().to_string() == format::MERGE => None,
             Some(event) if header.redacted_by.is_some() => Some(event.redacted(self.version)),
             other => other,
         })

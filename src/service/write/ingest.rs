@@ -63,20 +63,24 @@ pub enum IngestError {
     Store(#[from] StoreError),
 }
 
-/// Takes an event of a room from another server; `keys` holds its servers' keys as they were when it was sent.
+/// Takes an event of a room from another server; `keys` holds its servers' keys as they were when it was sent. The state
+/// before it that one `told` stands for parents that can't be had: they are missing in the timeline before it from then on.
 pub async fn ingest(
     store: &Store,
     lanes: &Lanes,
     room_id: OwnedRoomId,
-    object: Object,
+    (object, told): (Object, Option<State>),
     keys: Arc<PublicKeyMap>,
 ) -> Result<Ingested, IngestError> {
     let turn = lanes.enter(&room_id).await;
+    let place = lanes.judge().await;
     let judged = store.read(move |view| {
         let room = view.room_number(&room_id)?.ok_or(IngestError::UnknownRoom)?;
-        judge(view, room, object, &keys)
+        judge(view, room, (object, told.as_ref()), &keys)
     });
-    match judged.await? {
+    let judged = judged.await?;
+    drop(place);
+    match judged {
         Step::Done(ingested) => Ok(ingested),
         Step::Judged(judged) => finish(store, turn, *judged, false).await,
     }
@@ -175,7 +179,7 @@ enum Meeting {
 pub fn judge(
     view: &View<'_>,
     room: RoomNumber,
-    object: Object,
+    (object, told): (Object, Option<&State>),
     keys: &PublicKeyMap,
 ) -> Result<Step, IngestError> {
     let version = view.room(room)?.version;
@@ -183,7 +187,7 @@ pub fn judge(
         Ok(pdu) => pdu,
         Err(dropped) => return Ok(Step::Done(Ingested::Dropped(dropped))),
     };
-    let judgement = match weigh(view, room, version, pdu)? {
+    let judgement = match weigh(view, room, version, (pdu, told))? {
         Ok(judgement) => judgement,
         Err(ingested) => return Ok(Step::Done(ingested)),
     };
@@ -207,7 +211,7 @@ fn judge_to_sign(
         Ok(pdu) => pdu,
         Err(dropped) => return Ok(Step::Done(Ingested::Dropped(dropped))),
     };
-    let judgement = match weigh(view, room, version, pdu)? {
+    let judgement = match weigh(view, room, version, (pdu, None))? {
         Ok(judgement) => judgement,
         Err(ingested) => return Ok(Step::Done(ingested)),
     };
@@ -231,18 +235,20 @@ fn weigh(
     view: &View<'_>,
     room: RoomNumber,
     version: Version,
-    pdu: Pdu,
+    (pdu, told): (Pdu, Option<&State>),
 ) -> Result<Result<Judgement, Ingested>, IngestError> {
     if pdu.room_id() != view.room_id(room)? {
         return Ok(Err(Ingested::Dropped(FormatError::Field("room_id").into())));
     }
     if let Some(number) = view.event_number(room, pdu.event_id())? {
-        let standing = view.header(room, number)?.standing;
-        if standing != Standing::Outlier {
-            return Ok(Err(Ingested::As(standing)));
+        // What was rejected without its place in the graph gets one, so that others can follow it.
+        let header = view.header(room, number)?;
+        let placeless = header.standing == Standing::Rejected && header.state_before.is_none();
+        if header.standing != Standing::Outlier && !placeless {
+            return Ok(Err(Ingested::As(header.standing)));
         }
     }
-    Ok(Ok(receive::judge(pdu, &view.graph(room), version)?))
+    Ok(Ok(receive::judge_told(pdu, &view.graph(room), version, told)?))
 }
 
 fn judged(view: &View<'_>, room: RoomNumber, pdu: Pdu, before: State) -> Result<Step, IngestError> {
@@ -284,10 +290,26 @@ pub fn append(transaction: &mut Transaction<'_>, judged: &Judged) -> Result<Opti
     let number = transaction.append_event(*room, &NewEvent { pdu, transaction: None, admission })?;
     if standing == Standing::Live {
         redactions::apply(transaction, *room, number, pdu)?;
+        open_gap(transaction, *room, number, pdu)?;
     }
     // A soft-failed event can stand in a state, and must not stand there with what was redacted.
     redactions::catch_up(transaction, *room, number, pdu)?;
     Ok(Some(standing))
+}
+
+/// Notes those parents of a live event that are missing before it.
+fn open_gap(
+    transaction: &mut Transaction<'_>,
+    room: RoomNumber,
+    number: EventNumber,
+    pdu: &Pdu,
+) -> Result<(), StoreError> {
+    let missing = transaction.missing_parents(room, pdu)?;
+    if let (Some(place), false) = (transaction.header(room, number)?.place, missing.is_empty()) {
+        let missing: Vec<_> = missing.iter().map(AsRef::as_ref).collect();
+        transaction.open_gap(room, place.anchor, &missing);
+    }
+    Ok(())
 }
 
 impl From<ResolveError<StoreError>> for IngestError {

@@ -9,11 +9,25 @@ use std::{
 };
 
 use ruma::{OwnedRoomId, RoomId};
-use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+use tokio::sync::{
+    OwnedMutexGuard, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, Semaphore, SemaphorePermit,
+};
+
+use crate::base::limits;
 
 /// The lanes of the rooms that somebody is writing to; those of idle rooms take no memory.
-#[derive(Debug, Default)]
-pub struct Lanes(Mutex<HashMap<OwnedRoomId, Weak<Lane>>>);
+#[derive(Debug)]
+pub struct Lanes {
+    rooms: Mutex<HashMap<OwnedRoomId, Weak<Lane>>>,
+    /// A permit for each event that is judged.
+    judges: Semaphore,
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self { rooms: Mutex::default(), judges: Semaphore::new(limits::JUDGES) }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Lane {
@@ -36,8 +50,14 @@ impl Lanes {
         Passing { _lane: lane, _open: open }
     }
 
+    /// Waits until fewer than [`limits::JUDGES`] events are judged. Who came first goes first: rooms, and servers, take
+    /// turns event by event.
+    pub(super) async fn judge(&self) -> SemaphorePermit<'_> {
+        self.judges.acquire().await.expect("it is never closed")
+    }
+
     fn lane(&self, room: &RoomId) -> Arc<Lane> {
-        let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lanes = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lane) = lanes.get(room).and_then(Weak::upgrade) {
             return lane;
         }
@@ -115,6 +135,6 @@ mod tests {
             let room = OwnedRoomId::try_from(format!("!{number}:x")).unwrap();
             drop(lanes.enter(&room).await);
         }
-        assert!(lanes.0.lock().unwrap().len() <= 1);
+        assert!(lanes.rooms.lock().unwrap().len() <= 1);
     }
 }

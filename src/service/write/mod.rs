@@ -9,6 +9,7 @@ pub mod ingest;
 pub mod lane;
 pub mod member;
 pub mod membership;
+pub mod outliers;
 pub mod plan;
 mod redactions;
 pub mod rehearsal;

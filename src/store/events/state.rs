@@ -94,6 +94,11 @@ impl View<'_> {
 }
 
 impl Transaction<'_> {
+    /// Stores a state of events that are stored, which nothing refers to yet, and gives its root.
+    pub fn keep_state(&mut self, room: RoomNumber, state: &State) -> Result<StateRoot, StoreError> {
+        self.store_state(room, state, NEW)
+    }
+
     /// Stores a state and gives its root. [`NEW`] in it becomes `number`.
     pub(super) fn store_state(
         &mut self,

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     base::ids::{EventNumber, Position, RoomNumber},
+    room::pdu::Pdu,
     store::{StoreError, Table, Transaction, View},
 };
 
@@ -86,6 +87,21 @@ impl View<'_> {
             let (key, value) = entry?;
             read(&key, &value).map_err(|Damaged| damaged(Table::Timeline, &key))
         })
+    }
+
+    /// The parents of an event that are not known with the state before them.
+    pub fn missing_parents(&self, room: RoomNumber, pdu: &Pdu) -> Result<Vec<OwnedEventId>, StoreError> {
+        let mut missing = Vec::new();
+        for id in pdu.prev_events() {
+            let known = match self.event_number(room, id)? {
+                Some(number) => self.header(room, number)?.state_before.is_some(),
+                None => false,
+            };
+            if !known {
+                missing.push(id.clone());
+            }
+        }
+        Ok(missing)
     }
 
     /// The place before all that leads up to the live event at `anchor`, for the next event that is backfilled there.

@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0015_federated_rooms.sql"),
     include_str!("migrations/0016_servers.sql"),
     include_str!("migrations/0017_remote_media.sql"),
+    include_str!("migrations/0017_waiting_events.sql"),
     include_str!("migrations/0018_remote_devices.sql"),
     include_str!("migrations/0019_sending.sql"),
 ];

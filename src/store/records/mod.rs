@@ -26,6 +26,7 @@ mod unread;
 mod user_words;
 mod users;
 mod values;
+mod waiting_events;
 
 pub use self::{
     account_data::AccountData,
@@ -45,4 +46,5 @@ pub use self::{
     tokens::Bearer,
     unread::{Counts, CountsByThread, Unread},
     users::Account,
+    waiting_events::{WaitingEvent, WaitingRoom},
 };

@@ -45,7 +45,7 @@ impl Rig {
 
     fn judge(&self, object: impl Into<Object>) -> Step {
         let (room, keys, object) = (self.room, self.keys.clone(), object.into());
-        self.server.read(move |view| Ok(judge(view, room, object, &keys).unwrap()))
+        self.server.read(move |view| Ok(judge(view, room, (object, None), &keys).unwrap()))
     }
 
     fn meet(&self, judged: Judged) -> Judged {
@@ -294,7 +294,8 @@ fn an_event_gets_its_turn_among_many_local_sends() {
     let taken = async {
         for event in events {
             let (store, room_id) = (rig.server.store(), world.room_id.clone());
-            let ingested = ingest(store, &lanes, room_id, event.into(), rig.keys.clone()).await.unwrap();
+            let ingested =
+                ingest(store, &lanes, room_id, (event.into(), None), rig.keys.clone()).await.unwrap();
             assert_eq!(stands(ingested), Standing::Live);
         }
     };

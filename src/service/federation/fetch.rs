@@ -1,0 +1,177 @@
+//! What another server tells of a room's graph when it is asked: parsed, and believed where signatures prove it.
+//! <https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>,
+//! <https://spec.matrix.org/v1.19/server-server-api/#retrieving-events>
+
+use std::{sync::Arc, time::Duration};
+
+use ruma::{
+    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, UInt,
+    api::federation::{
+        authorization::get_event_authorization,
+        backfill::get_backfill,
+        event::{get_event, get_missing_events, get_room_state, get_room_state_ids},
+    },
+    signatures::PublicKeyMap,
+};
+use serde_json::value::RawValue;
+use tokio::task::{JoinSet, spawn_blocking};
+
+use super::{
+    ask::{AskError, ask},
+    receive,
+};
+use crate::{
+    base::{ids::RoomNumber, json::Object, limits},
+    net::Bounds,
+    room::{pdu::Pdu, receive::verify_backfilled, version::Version},
+    service::App,
+    store::StoreError,
+};
+
+/// A room, as others are asked about it.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    pub number: RoomNumber,
+    pub id: OwnedRoomId,
+    pub version: Version,
+}
+
+/// A server that is asked about a room.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub app: App,
+    pub server: OwnedServerName,
+    pub room: Room,
+}
+
+/// The ids of a state's events, and of those that permit them.
+#[derive(Debug)]
+pub(super) struct StateIds {
+    pub state: Vec<OwnedEventId>,
+    pub auth_chain: Vec<OwnedEventId>,
+}
+
+impl Source {
+    /// The events before the latest ones and behind the earliest.
+    pub(super) async fn parents(
+        &self,
+        earliest: Vec<OwnedEventId>,
+        latest: Vec<OwnedEventId>,
+    ) -> Result<Vec<Object>, AskError> {
+        let mut request = get_missing_events::v1::Request::new(self.room.id.clone(), earliest, latest);
+        request.limit = limits::PARENTS_ASKED.into();
+        let told = ask(&self.app, &self.server, request, bounds(limits::PARENTS_ANSWER_BYTES)).await?;
+        Ok(objects(told.events))
+    }
+
+    /// Events and what came before them.
+    pub(super) async fn past(&self, from: Vec<OwnedEventId>, limit: usize) -> Result<Vec<Object>, AskError> {
+        let limit = UInt::new_saturating(limit as u64);
+        let request = get_backfill::v1::Request::new(self.room.id.clone(), from, limit);
+        let told = ask(&self.app, &self.server, request, bounds(limits::PARENTS_ANSWER_BYTES)).await?;
+        Ok(objects(told.pdus))
+    }
+
+    /// The ids of the state before an event.
+    pub(super) async fn state_ids(&self, event: &EventId) -> Result<StateIds, AskError> {
+        let request = get_room_state_ids::v1::Request::new(event.to_owned(), self.room.id.clone());
+        let told = ask(&self.app, &self.server, request, bounds(limits::STATE_IDS_BYTES)).await?;
+        Ok(StateIds { state: told.pdu_ids, auth_chain: told.auth_chain_ids })
+    }
+
+    /// The events of the state before an event, and those that permit them.
+    pub(super) async fn state(&self, event: &EventId) -> Result<Vec<Box<RawValue>>, AskError> {
+        let request = get_room_state::v1::Request::new(event.to_owned(), self.room.id.clone());
+        let told = ask(&self.app, &self.server, request, bounds(limits::STATE_ANSWER_BYTES)).await?;
+        let mut events = told.auth_chain;
+        events.extend(told.pdus);
+        Ok(events)
+    }
+
+    /// What permits an event, and what permits that.
+    pub(super) async fn permissions(&self, event: &EventId) -> Result<Vec<Object>, AskError> {
+        let request = get_event_authorization::v1::Request::new(self.room.id.clone(), event.to_owned());
+        let told = ask(&self.app, &self.server, request, bounds(limits::PARENTS_ANSWER_BYTES)).await?;
+        Ok(objects(told.auth_chain))
+    }
+
+    /// Those of some events that the server gives.
+    pub(super) async fn events(&self, ids: Vec<OwnedEventId>) -> Vec<Object> {
+        let (mut events, mut asked) = (Vec::new(), JoinSet::new());
+        for id in ids {
+            if asked.len() >= EVENTS_ASKED {
+                events.extend(asked.join_next().await.and_then(Result::ok).flatten());
+            }
+            let source = self.clone();
+            asked.spawn(async move { source.event(id).await.ok() });
+        }
+        while let Some(event) = asked.join_next().await {
+            events.extend(event.ok().flatten());
+        }
+        events
+    }
+
+    async fn event(&self, id: OwnedEventId) -> Result<Object, AskError> {
+        let request = get_event::v1::Request::new(id);
+        let told = ask(&self.app, &self.server, request, bounds(EVENT_ANSWER_BYTES)).await?;
+        objects(vec![told.pdu]).pop().ok_or(AskError::Net(crate::net::NetError::Content("no event")))
+    }
+
+    /// Those of some events that are the room's and rightly signed. What of them was tampered with is redacted.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(super) async fn verified(&self, events: Vec<Object>) -> Result<Vec<Pdu>, StoreError> {
+        receive::gather(&self.app, &events, self.room.version).await;
+        let mut verified = Vec::with_capacity(events.len());
+        let mut events = events.into_iter();
+        loop {
+            let mut some = Vec::new();
+            for event in events.by_ref().take(limits::SIGNATURES_STEP) {
+                let keys = receive::keys(&self.app, &event, self.room.version).await?;
+                some.push((event, keys));
+            }
+            if some.is_empty() {
+                return Ok(verified);
+            }
+            let place = self.app.key_checks.clone().acquire_owned().await.expect("it is never closed");
+            let room = self.room.clone();
+            let checked = spawn_blocking(move || {
+                let _place = place;
+                check(&room, some)
+            });
+            verified.extend(checked.await.unwrap_or_default());
+        }
+    }
+}
+
+fn check(room: &Room, events: Vec<(Object, PublicKeyMap)>) -> Vec<Pdu> {
+    let check = |(event, keys): (Object, PublicKeyMap)| {
+        verify_backfilled(event, &keys, room.version).ok().filter(|pdu| pdu.room_id() == room.id)
+    };
+    events.into_iter().filter_map(check).collect()
+}
+
+/// Those of some texts that may be events.
+pub(super) fn objects(events: Vec<Box<RawValue>>) -> Vec<Object> {
+    events.iter().filter_map(|event| Object::parse(event.get()).ok()).collect()
+}
+
+/// An event by its keys, for whoever judges it.
+pub(super) async fn keys(
+    app: &App,
+    event: &Object,
+    version: Version,
+) -> Result<Arc<PublicKeyMap>, StoreError> {
+    Ok(Arc::new(receive::keys(app, event, version).await?))
+}
+
+fn bounds(body_bytes: u64) -> Bounds {
+    Bounds { body_bytes, total: ANSWER_TIME, ..Bounds::SMALL }
+}
+
+const ANSWER_TIME: Duration = limits::FETCH_TIME;
+/// Events of one state that are asked for at once.
+const EVENTS_ASKED: usize = limits::OUTGOING_PER_PEER / 2;
+/// An answer with one event, in bytes: whatever is around it, and however it is written.
+const EVENT_ANSWER_BYTES: u64 = limits::EVENT_BYTES as u64 * 2;

@@ -1,0 +1,206 @@
+//! One event whose parents are missing: they are asked for from whoever brought it, and where nobody has them any more
+//! the state stands for them.
+//! <https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ruma::{OwnedEventId, OwnedServerName};
+use tokio::time::timeout;
+
+use crate::{
+    base::{ids::ServerNumber, json::Object, limits},
+    room::{graph::State, pdu::Pdu, receive::Missing},
+    service::{
+        App,
+        federation::{
+            fetch::{self, Room, Source},
+            told,
+        },
+        write::ingest::{IngestError, Ingested, ingest},
+    },
+    store::{StoreError, View, WaitingEvent},
+};
+
+/// Takes an event with those of its past that it lacks; tells whether it is settled, taken or not.
+///
+/// # Errors
+/// The store failed.
+pub(super) async fn close(app: &App, room: &Room, event: &WaitingEvent) -> Result<bool, StoreError> {
+    let Ok(object) = Object::parse(&event.json) else { return Ok(true) };
+    let Ok(pdu) = Pdu::parse(&object, room.version) else { return Ok(true) };
+    match Box::pin(timeout(limits::FETCH_TIME, close_by_any(app, room, event, &pdu))).await {
+        Ok(settled) => settled,
+        Err(_) => Ok(false),
+    }
+}
+
+async fn close_by_any(app: &App, room: &Room, event: &WaitingEvent, pdu: &Pdu) -> Result<bool, StoreError> {
+    for server in servers(app, room, event, pdu).await? {
+        let source = Source { app: app.clone(), server, room: room.clone() };
+        if Closing::new(source, pdu).run().await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Who may know the parents: whoever brought the event, whoever sent it, and others that are in the room.
+async fn servers(
+    app: &App,
+    room: &Room,
+    event: &WaitingEvent,
+    pdu: &Pdu,
+) -> Result<Vec<OwnedServerName>, StoreError> {
+    let number = room.number;
+    let read =
+        move |view: &View<'_>| view.servers_joined(number, ServerNumber::default(), limits::SERVERS_STEP);
+    let mut servers = vec![event.origin.clone()];
+    let joined = app.store.read(read).await?.0;
+    for server in std::iter::once(pdu.sender().server_name().to_owned()).chain(joined) {
+        if server != app.server_name && !servers.contains(&server) {
+            servers.push(server);
+        }
+    }
+    servers.truncate(limits::FETCH_SERVERS);
+    Ok(servers)
+}
+
+/// A try by one server.
+struct Closing<'p> {
+    source: Source,
+    pdu: &'p Pdu,
+    /// What was fetched of its past, and itself.
+    events: BTreeMap<OwnedEventId, Pdu>,
+    bytes: usize,
+    /// How often the state may still be asked for.
+    edges: usize,
+}
+
+impl<'p> Closing<'p> {
+    fn new(source: Source, pdu: &'p Pdu) -> Self {
+        let events = BTreeMap::from([(pdu.event_id().to_owned(), pdu.clone())]);
+        Self { source, pdu, events, bytes: 0, edges: limits::PARENTS_EDGES }
+    }
+
+    async fn run(mut self) -> Result<bool, StoreError> {
+        for _ in 0..limits::PARENTS_ROUNDS {
+            if !self.fetch_parents().await? {
+                break;
+            }
+        }
+        let mut is_settled = false;
+        for pdu in self.in_order() {
+            is_settled = self.take(&pdu).await?;
+        }
+        Ok(is_settled)
+    }
+
+    /// Fetches some of what is missing; tells whether some more may be.
+    async fn fetch_parents(&mut self) -> Result<bool, StoreError> {
+        let room = self.source.room.number;
+        let wanted: Vec<_> = self.events.values().map(|pdu| pdu.prev_events().to_vec()).collect();
+        let ids: Vec<_> = self.events.keys().cloned().collect();
+        let own: BTreeSet<_> = ids.iter().cloned().collect();
+        let read = move |view: &View<'_>| {
+            let (mut latest, mut missing) = (Vec::new(), BTreeSet::new());
+            for (id, parents) in ids.into_iter().zip(wanted) {
+                let before = missing.len();
+                for parent in parents {
+                    let known = match view.event_number(room, &parent)? {
+                        Some(number) => view.header(room, number)?.state_before.is_some(),
+                        None => own.contains(&parent),
+                    };
+                    if !known {
+                        missing.insert(parent);
+                    }
+                }
+                if missing.len() > before {
+                    latest.push(id);
+                }
+            }
+            let mut earliest = Vec::new();
+            for number in view.room(room)?.extremities {
+                earliest.push(view.event_id(room, number)?);
+            }
+            Ok::<_, StoreError>((earliest, latest, missing))
+        };
+        let (earliest, latest, missing) = self.source.app.store.read(read).await?;
+        if missing.is_empty() {
+            return Ok(false);
+        }
+        let told = match self.source.parents(earliest, latest).await {
+            Ok(told) => told,
+            Err(error) => {
+                tracing::debug!(server = %self.source.server, %error, "a server does not tell an event's parents");
+                return Ok(false);
+            }
+        };
+        let mut told = self.source.verified(told).await?;
+        // Whatever else it tells is not what was asked for.
+        let (mut wanted, mut any) = (missing, false);
+        while let Some(at) = told.iter().position(|pdu| wanted.contains(pdu.event_id())) {
+            let pdu = told.swap_remove(at);
+            self.bytes += pdu.json().len();
+            if self.bytes > limits::PARENTS_BYTES || self.events.len() > MOST_PARENTS {
+                return Ok(false);
+            }
+            wanted.extend(pdu.prev_events().iter().cloned());
+            any |= self.events.insert(pdu.event_id().to_owned(), pdu).is_none();
+        }
+        Ok(any)
+    }
+
+    /// The events, each behind its parents.
+    fn in_order(&mut self) -> Vec<Pdu> {
+        let mut order = Vec::with_capacity(self.events.len());
+        let mut path = vec![self.pdu.clone()];
+        self.events.remove(self.pdu.event_id());
+        while let Some(last) = path.last() {
+            let parent = last.prev_events().iter().find_map(|id| self.events.remove(id));
+            match parent {
+                Some(parent) => path.push(parent),
+                None => order.extend(path.pop()),
+            }
+        }
+        order
+    }
+
+    /// Takes an event whose parents were taken as far as they were told; tells whether it is settled.
+    async fn take(&mut self, pdu: &Pdu) -> Result<bool, StoreError> {
+        let Source { app, room, .. } = &self.source;
+        let keys = fetch::keys(app, &pdu.object(), room.version).await?;
+        let (mut told, mut asked): (Option<State>, bool) = (None, false);
+        loop {
+            let event = (pdu.object(), told.clone());
+            let ingested = ingest(&app.store, &app.lanes, room.id.clone(), event, keys.clone()).await;
+            let Missing { auth_events, .. } = match ingested {
+                Ok(Ingested::Needs(missing)) => missing,
+                Ok(Ingested::As(_) | Ingested::Dropped(_) | Ingested::Refused(_)) => return Ok(true),
+                Err(IngestError::UnknownRoom) => return Ok(true),
+                Err(IngestError::Store(error)) => return Err(error),
+                Err(IngestError::Unresolvable(reason)) => {
+                    tracing::warn!(event_id = %pdu.event_id(), reason, "the state before an event is not to be found out");
+                    return Ok(true);
+                }
+            };
+            if !auth_events.is_empty() {
+                if std::mem::replace(&mut asked, true) {
+                    return Ok(false);
+                }
+                told::permissions(&self.source, pdu.event_id()).await?;
+                continue;
+            }
+            if told.is_some() || self.edges == 0 {
+                return Ok(false);
+            }
+            self.edges -= 1;
+            told = told::before(&self.source, pdu.event_id()).await?;
+            if told.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+/// Events that are fetched before one.
+const MOST_PARENTS: usize = limits::PARENTS_ROUNDS * limits::PARENTS_ASKED as usize;
