@@ -501,6 +501,8 @@ pub const MISSING_EVENTS: usize = 20;
 /// Events and others that one transaction may bring. <https://spec.matrix.org/v1.19/server-server-api/#transactions>
 pub const TRANSACTION_PDUS: usize = 50;
 pub const TRANSACTION_EDUS: usize = 100;
+/// Depth of nested arrays and objects in the body of a server's request, as far as who sent it is to be proved.
+pub const REQUEST_DEPTH: usize = 256;
 /// The body of one, in bytes: that many events of the largest size, and others.
 pub const TRANSACTION_BYTES: usize = 4 << 20;
 /// Transactions that are remembered, and for how long: a server that didn't hear the answer asks again.

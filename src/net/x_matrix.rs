@@ -13,7 +13,10 @@ use ruma::{
     signatures::{Ed25519KeyPair, KeyPair, verify_canonical_json_bytes},
 };
 
-use crate::base::json::{JsonError, Object};
+use crate::base::{
+    json::{JsonError, Object},
+    limits,
+};
 
 /// What of a request is signed.
 #[derive(Clone, Copy, Debug)]
@@ -147,11 +150,13 @@ impl XMatrix {
 
 impl Signable<'_> {
     /// The canonical form of what is signed. The body may hold events of old room versions, with the numbers that those
-    /// allow.
+    /// allow, and such as are nested too deep, which are refused one by one.
     fn text(&self, origin: &ServerName, destination: &ServerName) -> Result<String, JsonError> {
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
         let content = match self.content {
-            Some(content) => format!("\"content\":{},", Object::parse(content)?.text()),
+            Some(content) => {
+                format!("\"content\":{},", Object::parse_nested(content, limits::REQUEST_DEPTH)?.text())
+            }
             None => String::new(),
         };
         let (destination, method) = (quoted(destination.as_str()), quoted(self.method));

@@ -152,7 +152,32 @@ pub fn judge_told<G: Graph>(
     if !missing.auth_events.is_empty() || (told.is_none() && !missing.prev_events.is_empty()) {
         return Ok(Judgement::Needs(missing));
     }
-    let before = state_before(&pdu, graph, version, told)?;
+    let mut states: Vec<_> = told.into_iter().cloned().collect();
+    for id in pdu.prev_events() {
+        if let Some(number) = graph.number(id).map_err(ResolveError::Graph)? {
+            states.extend(state_after(number, graph).map_err(ResolveError::Graph)?);
+        }
+    }
+    judge_after(pdu, states, graph, version)
+}
+
+/// The same for an event that follows these states.
+///
+/// # Errors
+/// As [`judge`].
+pub fn judge_after<G: Graph>(
+    pdu: Pdu,
+    follows: Vec<State>,
+    graph: &G,
+    version: Version,
+) -> Result<Judgement, ResolveError<G::Error>> {
+    let mut states: Vec<State> = Vec::with_capacity(follows.len());
+    for state in follows {
+        if !states.contains(&state) {
+            states.push(state);
+        }
+    }
+    let before = resolve(&states, graph, version)?;
     let verdict = match auth::check_auth_events(&pdu, graph, version).map_err(ResolveError::Graph)? {
         Verdict::Allowed => auth::check_state(&pdu, &before, graph, version).map_err(ResolveError::Graph)?,
         denied => denied,
@@ -196,25 +221,6 @@ pub fn state_after<G: Graph>(number: EventNumber, graph: &G) -> Result<Option<St
         state.set(key, number);
     }
     Ok(Some(state))
-}
-
-/// The state before an event whose `prev_events` are all known with theirs, but for those that a told state stands for.
-fn state_before<G: Graph>(
-    pdu: &Pdu,
-    graph: &G,
-    version: Version,
-    told: Option<&State>,
-) -> Result<State, ResolveError<G::Error>> {
-    let mut states: Vec<_> = told.into_iter().cloned().collect();
-    for id in pdu.prev_events() {
-        if let Some(number) = graph.number(id).map_err(ResolveError::Graph)?
-            && let Some(state) = state_after(number, graph).map_err(ResolveError::Graph)?
-            && !states.contains(&state)
-        {
-            states.push(state);
-        }
-    }
-    resolve(&states, graph, version)
 }
 
 /// The events that permit this one and that the graph lacks.

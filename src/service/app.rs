@@ -7,7 +7,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::{
     accounts::LogInToken,
-    federation::{chain::Chains, gaps::Gaps, sending::Sending, transactions::Inbox},
+    federation::{backfill, chain::Chains, gaps::Gaps, sending::Sending, transactions::Inbox},
     heard::Count,
     keys::Resyncs,
     media::Repository,
@@ -72,6 +72,7 @@ pub struct Shared {
     /// A permit for each whole state that another server tells.
     pub(super) states: Semaphore,
     pub(super) gaps: Gaps,
+    pub(super) fills: backfill::Fills,
     pub(super) inbox: Inbox,
     pub(super) rounds: Notify,
     pub(super) heard: Count,
@@ -117,6 +118,7 @@ impl App {
             chains: Chains::default(),
             states: Semaphore::new(limits::STATES),
             gaps: Gaps::default(),
+            fills: backfill::Fills::new(clock.clone()),
             inbox: Inbox::new(clock.clone()),
             rounds: Notify::new(),
             heard: Count::new(parts.clock.now()),

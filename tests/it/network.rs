@@ -39,13 +39,13 @@ pub(crate) struct Network(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     addresses: BTreeMap<String, SocketAddr>,
-    played: BTreeMap<String, Arc<Play>>,
     cut: BTreeSet<String>,
     asked: Vec<Asked>,
+    played: BTreeMap<String, Arc<Played>>,
 }
 
-/// How a server answers that a test plays: status and body.
-type Play = dyn Fn(&Asked) -> (u16, Value) + Send + Sync;
+/// What a test answers in a server's place; none leaves it to that.
+type Played = dyn Fn(&Asked) -> Option<(u16, Value)> + Send + Sync;
 
 /// A request that one server made of another.
 #[derive(Clone, Debug)]
@@ -106,14 +106,18 @@ impl Network {
         self.0.lock().unwrap().cut.remove(name);
     }
 
-    /// Lets a server of this name answer by a function.
-    pub(crate) fn play(&self, name: &str, answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static) {
-        self.0.lock().unwrap().played.insert(name.to_owned(), Arc::new(answer));
-    }
-
     /// What was asked whose path holds this, in the order in which it was.
     pub(crate) fn asked(&self, path: &str) -> Vec<Asked> {
         self.0.lock().unwrap().asked.iter().filter(|asked| asked.path.contains(path)).cloned().collect()
+    }
+
+    /// Lets a test answer in a server's place where it likes.
+    pub(crate) fn play(
+        &self,
+        name: &str,
+        played: impl Fn(&Asked) -> Option<(u16, Value)> + Send + Sync + 'static,
+    ) {
+        self.0.lock().unwrap().played.insert(name.to_owned(), Arc::new(played));
     }
 
     async fn exchange(
@@ -138,9 +142,8 @@ impl Network {
             let played = state.played.get(name).filter(|_| !is_cut).cloned();
             (state.addresses.get(name).filter(|_| !is_cut).copied(), played)
         };
-        if let Some(played) = played {
-            let (status, body) = played(&asked);
-            let body = Body::whole(body.to_string().into(), bounds);
+        if let Some((status, answer)) = played.and_then(|played| played(&asked)) {
+            let body = Body::whole(answer.to_string().into(), bounds);
             return Ok(Response::builder().status(status).body(body).unwrap());
         }
         let address = address.ok_or_else(|| refused(io::ErrorKind::ConnectionRefused.into()))?;

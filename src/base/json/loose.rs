@@ -38,12 +38,20 @@ impl Object {
     /// # Errors
     /// The text is no JSON object, repeats a key, is nested too deep or holds a number beyond a double.
     pub fn parse(text: &str) -> Result<Self, JsonError> {
+        Self::parse_nested(text, limits::JSON_DEPTH)
+    }
+
+    /// The same of one that may be nested so deep, such as a request that holds events.
+    ///
+    /// # Errors
+    /// As [`Object::parse`].
+    pub fn parse_nested(text: &str, depth: usize) -> Result<Self, JsonError> {
         if let Ok(fields) = canonical_object(text) {
             return Ok(fields.into());
         }
         let raw: &RawValue = serde_json::from_str(text)?;
         let mut numbers = BTreeMap::new();
-        match parse(raw, limits::JSON_DEPTH, &mut String::new(), &mut numbers)? {
+        match parse(raw, depth, &mut String::new(), &mut numbers)? {
             CanonicalJsonValue::Object(fields) => Ok(Self { fields, numbers }),
             _ => Err(JsonError(Error::custom("not an object"))),
         }

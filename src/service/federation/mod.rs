@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod ask;
+pub mod backfill;
 pub mod chain;
 pub mod edus;
 mod fetch;

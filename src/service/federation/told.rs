@@ -61,16 +61,21 @@ pub(super) async fn before(source: &Source, event: &EventId) -> Result<Option<St
     }
 }
 
-/// Stores those of some events' permissions that are not known.
+/// Stores those of an event's permissions that are not known: as the server tells them of the event, which it may not have
+/// in its graph, or else one by one.
 ///
 /// # Errors
 /// The store failed.
-pub(super) async fn permissions(source: &Source, event: &EventId) -> Result<(), StoreError> {
+pub(super) async fn permissions(
+    source: &Source,
+    event: &EventId,
+    missing: Vec<OwnedEventId>,
+) -> Result<(), StoreError> {
     let told = match source.permissions(event).await {
         Ok(told) => told,
         Err(error) => {
             tracing::debug!(server = %source.server, %error, "a server does not tell what permits an event");
-            return Ok(());
+            source.events(missing).await
         }
     };
     let named: Vec<_> = told.into_iter().filter_map(|event| named(source, event)).collect();

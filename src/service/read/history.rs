@@ -3,23 +3,26 @@
 use std::sync::Arc;
 
 use ruma::{
-    OwnedEventId, OwnedRoomId,
+    OwnedEventId, OwnedRoomId, RoomId,
     api::{Direction, client::filter::RoomEventFilter},
     events::AnyTimelineEvent,
     serde::Raw,
 };
 
 use super::{
-    access::ReadError,
+    access::{self, ReadError},
     listing::{Listing, Source, Wanted},
     look::{Look, look, look_at},
     page::{self, Walk, walk},
     reader::Onlooker,
     token::PageToken,
 };
-use crate::service::App;
+use crate::service::{App, federation::backfill};
 use crate::{
-    base::{ids::Position, limits},
+    base::{
+        ids::{Position, RoomNumber},
+        limits,
+    },
     room::{filter, visibility::VisibleEvent},
     store::events::Place,
 };
@@ -57,18 +60,44 @@ pub async fn messages(
 ) -> Result<Chunk, ReadError> {
     let token = |text: &Option<String>| text.as_deref().map(str::parse::<PageToken>).transpose();
     let (from, to) = (token(&span.from)?, token(&span.to)?);
-    look(app, onlooker, room_id, move |look| {
-        let limit = span.limit.clamp(1, limits::PAGE_EVENTS);
-        let steps = Walk { direction: span.direction, from, to, limit };
-        let page = walk(look.view, look.access, &mut look.reader, &span.filter, steps)?;
+    let limit = span.limit.clamp(1, limits::PAGE_EVENTS);
+    let steps = Walk { direction: span.direction, from, to, limit, stops: false };
+    let (mut chunk, mut gap) = part(app, &onlooker, &room_id, steps, &span.filter).await?;
+    let deadline = app.clock.monotonic() + limits::BACKFILL_TIME;
+    for _ in 0..FILLS {
+        let left = deadline.saturating_sub(app.clock.monotonic());
+        let Some((room, anchor)) = gap.filter(|_| !left.is_zero()) else { break };
+        let stops = backfill::fill(app, room, anchor, left).await;
+        (chunk, gap) = part(app, &onlooker, &room_id, Walk { stops, ..steps }, &span.filter).await?;
+        if !stops {
+            break;
+        }
+    }
+    Ok(chunk)
+}
+
+/// What is here of a part of a room's past; and the first event in it before which some are missing, if the user is in
+/// the room.
+async fn part(
+    app: &App,
+    onlooker: &Onlooker,
+    room_id: &RoomId,
+    steps: Walk,
+    filter: &RoomEventFilter,
+) -> Result<(Chunk, Option<(RoomNumber, Position)>), ReadError> {
+    let filter = filter.clone();
+    look(app, onlooker.clone(), room_id.to_owned(), move |look| {
+        let page = walk(look.view, look.access, &mut look.reader, &filter, steps)?;
         let moment = page.events.first().map_or(look.access.until(), |(place, _)| moment(*place));
         let events: Vec<VisibleEvent> = page.events.into_iter().map(|(_, event)| event).collect();
-        Ok(Chunk {
+        let gap = page.gap.filter(|_| look.access.span == access::Span::Joined);
+        let chunk = Chunk {
             start: page.start.to_string(),
             end: page.end.map(|end| end.to_string()),
-            state: senders(look, &span.filter, moment, &events)?,
+            state: senders(look, &filter, moment, &events)?,
             events: Listing::of(look, Source::Events(events.into_iter()))?,
-        })
+        };
+        Ok((chunk, gap.map(|gap| (look.room(), gap))))
     })
     .await
 }
@@ -148,3 +177,6 @@ fn whole_state(look: &Look<'_>, filter: &RoomEventFilter, moment: Position) -> R
     let wanted = Wanted::Filtered(Arc::new(filter.clone()));
     Ok(Listing::of(look, Source::State { right, root, after: None, wanted })?)
 }
+
+/// How often one request has missing events fetched.
+const FILLS: usize = 3;

@@ -29,6 +29,8 @@ pub struct Walk {
     pub to: Option<PageToken>,
     /// How many events at most.
     pub limit: usize,
+    /// Whether it ends, backwards, where events are missing that this server may still get.
+    pub stops: bool,
 }
 
 /// What a walk met.
@@ -40,6 +42,8 @@ pub struct Page {
     pub start: PageToken,
     /// Where to go on; none if there is nothing more.
     pub end: Option<PageToken>,
+    /// The first event, on the way backwards, before which some are missing.
+    pub gap: Option<Position>,
 }
 
 /// Walks a room's timeline. What the user may not see or did not ask for is passed over.
@@ -58,7 +62,7 @@ pub fn walk(
         true => (walk.to.unwrap_or(first), start.min_of(last)),
         false => (start, walk.to.map_or(last, |to| to.min_of(last))),
     };
-    let mut page = Page { events: Vec::new(), start, end: None };
+    let mut page = Page { events: Vec::new(), start, end: None, gap: None };
     if low.0 >= high.0 {
         return Ok(page);
     }
@@ -75,7 +79,16 @@ pub fn walk(
             break;
         }
         steps += 1;
-        let Item::Event(number) = item else { continue };
+        let Item::Event(number) = item else {
+            if backward && page.gap.is_none() {
+                page.gap = Some(place.anchor);
+                if walk.stops {
+                    page.end = Some(PageToken::after(place));
+                    break;
+                }
+            }
+            continue;
+        };
         if let Some(event) = reader.visible(number)?
             && admits(filter, event.pdu())
         {
@@ -125,7 +138,7 @@ pub fn context(
 ) -> Result<Context, StoreError> {
     let place = view.header(access.room, event.number())?.place.unwrap_or(Place::live(access.record.newest));
     let (here, beyond) = (PageToken(place), PageToken::after(place));
-    let side = |direction, from, limit| Walk { direction, from: Some(from), to: None, limit };
+    let side = |direction, from, limit| Walk { direction, from: Some(from), to: None, limit, stops: false };
     let before = walk(view, access, reader, filter, side(Direction::Backward, here, limit / 2))?;
     let after = walk(view, access, reader, filter, side(Direction::Forward, beyond, limit - limit / 2))?;
     Ok(Context {

@@ -99,7 +99,7 @@ fn timeline(
         false => 0,
     };
     let to = since.map(|since| SyncToken::at(since).into());
-    let steps = Walk { direction: Direction::Backward, from: None, to, limit };
+    let steps = Walk { direction: Direction::Backward, from: None, to, limit, stops: true };
     let mut page = walk(view, access, reader, &filter.timeline, steps)?;
     page.events.reverse();
     // Whoever asks for no events is not missing any.

@@ -11,7 +11,7 @@ pub mod member;
 pub mod membership;
 pub mod outliers;
 pub mod plan;
-mod redactions;
+pub(super) mod redactions;
 pub mod rehearsal;
 mod relations;
 pub(super) mod restricted;

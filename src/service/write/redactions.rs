@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Applies what an event that was just appended redacts, and notes what it will redact if that is not here yet.
-pub(super) fn apply(
+pub(in crate::service) fn apply(
     transaction: &mut Transaction<'_>,
     room: RoomNumber,
     number: EventNumber,
@@ -24,7 +24,7 @@ pub(super) fn apply(
 }
 
 /// Applies to an event that was just appended what came before it to redact it.
-pub(super) fn catch_up(
+pub(in crate::service) fn catch_up(
     transaction: &mut Transaction<'_>,
     room: RoomNumber,
     number: EventNumber,

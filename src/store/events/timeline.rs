@@ -104,6 +104,15 @@ impl View<'_> {
         Ok(missing)
     }
 
+    /// The events that are missing before the one at `anchor` and what was backfilled there; none if none are.
+    pub fn gap(&self, room: RoomNumber, anchor: Position) -> Result<Option<Vec<OwnedEventId>>, StoreError> {
+        let place = Place::gap(anchor);
+        Ok(match self.timeline(room, place..=place).next().transpose()? {
+            Some((_, Item::Gap(missing))) => Some(missing),
+            _ => None,
+        })
+    }
+
     /// The place before all that leads up to the live event at `anchor`, for the next event that is backfilled there.
     pub fn place_before(&self, room: RoomNumber, anchor: Position) -> Result<Place, StoreError> {
         let from = Place { anchor, sub: i32::MIN + 1 };

@@ -1,14 +1,18 @@
 //! Rooms of a server with people of another one in them, which is played by the test: it asks, and signs.
 
 mod across;
+mod backfill;
 mod devices;
 mod edus;
+mod gaps;
 mod graph;
 mod handshake;
 mod keys;
 mod media;
+mod pair;
 mod queries;
 mod sender;
+mod transactions;
 
 use ruma::{
     CanonicalJsonObject, RoomVersionId,

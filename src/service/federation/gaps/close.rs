@@ -187,7 +187,7 @@ impl<'p> Closing<'p> {
                 if std::mem::replace(&mut asked, true) {
                     return Ok(false);
                 }
-                told::permissions(&self.source, pdu.event_id()).await?;
+                told::permissions(&self.source, pdu.event_id(), auth_events).await?;
                 continue;
             }
             if told.is_some() || self.edges == 0 {

@@ -104,7 +104,7 @@ impl Rig {
             let access = Access::of(view, &room_id, onlooker.user).unwrap();
             let graph = view.graph(access.room);
             let mut reader = Reader::new(view, &graph, &access, &onlooker);
-            let steps = Walk { direction, from: None, to: None, limit: 100 };
+            let steps = Walk { direction, from: None, to: None, limit: 100, stops: false };
             let page = walk(view, &access, &mut reader, &Default::default(), steps)?;
             page.events.iter().map(|(_, event)| Ok(value(&reader.write(event)?))).collect()
         })

@@ -1,0 +1,102 @@
+//! Past events that this server lacks, fetched when somebody asks for them. Each stands in its place with the state before
+//! it, so that its history visibility is judged like any other's; one whose state can't be found out stays away.
+//! <https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>
+
+mod batch;
+
+use std::time::Duration;
+
+use ruma::{OwnedEventId, OwnedServerName};
+use tokio::time::timeout;
+
+use self::batch::Batch;
+use super::fetch::{Room, Source};
+use crate::{
+    base::{
+        clock::Clock,
+        ids::{Position, RoomNumber, ServerNumber},
+        limits,
+    },
+    net::cache::Cache,
+    service::App,
+    store::{
+        StoreError, View,
+        events::{Item, Place},
+    },
+};
+
+/// The gaps that are being filled, and those that nobody could fill a while ago.
+pub(in crate::service) struct Fills(Cache<(RoomNumber, Position), bool>);
+
+impl Fills {
+    pub(in crate::service) fn new(clock: Clock) -> Self {
+        Self(Cache::new(limits::BACKFILL_GAPS, clock))
+    }
+}
+
+/// Fetches some of the events that are missing before the one at `anchor`, and waits so long for them; tells whether there
+/// may be more to show now, or soon.
+pub(in crate::service) async fn fill(app: &App, room: RoomNumber, anchor: Position, wait: Duration) -> bool {
+    if !app.config.federation.enabled {
+        return false;
+    }
+    let shared = app.clone();
+    let work = |()| async move {
+        let filled = Box::pin(timeout(limits::FETCH_TIME, fill_by_any(&shared, room, anchor))).await;
+        match filled {
+            Ok(Ok(true)) => (true, Duration::ZERO),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "missing events are not filled in");
+                (false, Duration::ZERO)
+            }
+            Ok(Ok(false)) | Err(_) => (false, limits::BACKFILL_RETRY),
+        }
+    };
+    let gap = (room, anchor);
+    let filled = app.fills.0.get_begun(&gap, async {}, work);
+    // Who waits no longer may ask again.
+    timeout(wait, filled).await.unwrap_or(true)
+}
+
+async fn fill_by_any(app: &App, number: RoomNumber, anchor: Position) -> Result<bool, StoreError> {
+    let own = app.server_name.clone();
+    let read = move |view: &View<'_>| {
+        let Some(missing) = view.gap(number, anchor)? else { return Ok(None) };
+        let room = Room { number, id: view.room_id(number)?, version: view.room(number)?.version };
+        // Whoever sent what comes next knew what it followed.
+        let mut servers = Vec::new();
+        if let Some((_, Item::Event(next))) =
+            view.timeline(number, ..=Place::live(anchor)).next_back().transpose()?
+        {
+            servers.push(view.event(number, next)?.pdu.sender().server_name().to_owned());
+        }
+        let joined = view.servers_joined(number, ServerNumber::default(), limits::SERVERS_STEP)?.0;
+        for server in joined {
+            if !servers.contains(&server) {
+                servers.push(server);
+            }
+        }
+        servers.retain(|server| *server != own);
+        servers.truncate(limits::BACKFILL_SERVERS);
+        Ok::<Option<(Room, Vec<OwnedEventId>, Vec<OwnedServerName>)>, StoreError>(Some((
+            room, missing, servers,
+        )))
+    };
+    // Somebody else closed it.
+    let Some((room, missing, servers)) = app.store.read(read).await? else { return Ok(true) };
+    for server in servers {
+        let source = Source { app: app.clone(), server, room: room.clone() };
+        let told = match source.past(missing.clone(), limits::BACKFILLED).await {
+            Ok(told) => told,
+            Err(error) => {
+                tracing::debug!(server = %source.server, %error, "a server tells no past events");
+                continue;
+            }
+        };
+        let told = source.verified(told).await?;
+        if Batch::new(source, &missing, told).place(anchor).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,248 @@
+//! A piece of the past as another server told it: its events get their states, oldest first, and then their places, newest
+//! first, so that what is still missing is always what comes before the last one that has a place.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ruma::OwnedEventId;
+
+use crate::{
+    base::{
+        ids::{EventNumber, Position, RoomNumber},
+        limits,
+    },
+    room::{
+        graph::{Graph, State},
+        pdu::Pdu,
+        receive::{Judgement, judge_after, state_after},
+        resolve::ResolveError,
+    },
+    service::{
+        federation::{fetch::Source, told},
+        write::{outliers, redactions},
+    },
+    store::{
+        StoreError, Transaction, View,
+        events::{Admission, NewEvent, Place},
+    },
+};
+
+/// Events of one gap.
+pub(super) struct Batch {
+    source: Source,
+    /// The latest first, each before its parents.
+    events: Vec<Pdu>,
+}
+
+/// An event with the state before it, if that could be found out.
+#[derive(Clone)]
+struct Judged {
+    pdu: Pdu,
+    before: State,
+}
+
+impl Batch {
+    /// Those of some events that lead up to the missing ones.
+    pub(super) fn new(source: Source, missing: &[OwnedEventId], told: Vec<Pdu>) -> Self {
+        let mut known: HashMap<OwnedEventId, Pdu> =
+            told.into_iter().map(|pdu| (pdu.event_id().to_owned(), pdu)).collect();
+        let mut reached: HashMap<OwnedEventId, Pdu> = HashMap::new();
+        let mut ahead = missing.to_vec();
+        while let Some(id) = ahead.pop() {
+            if let Some(pdu) = known.remove(&id) {
+                ahead.extend(pdu.prev_events().iter().cloned());
+                reached.insert(id, pdu);
+            }
+        }
+        Self { source, events: latest_first(reached) }
+    }
+
+    /// Gives the events their places; tells whether any has one.
+    pub(super) async fn place(self, anchor: Position) -> Result<bool, StoreError> {
+        if self.events.is_empty() {
+            return Ok(false);
+        }
+        let told = self.told().await?;
+        let Self { source, events } = self;
+        outliers::keep(&source.app.store, source.room.number, events.clone()).await?;
+        let unknown = told::unknown(&source, events.iter().map(|pdu| pdu.event_id().to_owned()).collect());
+        let unknown: BTreeSet<_> = unknown.await?.into_iter().collect();
+        for pdu in events.iter().filter(|pdu| unknown.contains(pdu.event_id())).take(limits::PARENTS_EDGES) {
+            told::permissions(&source, pdu.event_id(), pdu.auth_events().to_vec()).await?;
+        }
+        if !unknown.is_empty() {
+            outliers::keep(&source.app.store, source.room.number, events.clone()).await?;
+        }
+        let room = source.room.number;
+        let judged = source.app.store.read(move |view| judge(view, room, events, told)).await?;
+        let mut judged = judged.into_iter().peekable();
+        let any = judged.peek().is_some();
+        while judged.peek().is_some() {
+            let (mut some, mut bytes) = (Vec::new(), 0);
+            let weight =
+                |judged: &Judged| judged.pdu.json().len() + judged.before.changes.len() * CHANGE_BYTES;
+            while some.len() < limits::JOB_EVENTS
+                && let Some(next) =
+                    judged.next_if(|next| some.is_empty() || bytes + weight(next) <= limits::EVENT_BYTES)
+            {
+                bytes += weight(&next);
+                some.push(next);
+            }
+            let job = move |transaction: &mut Transaction<'_>| put(transaction, room, anchor, &some);
+            source.app.store.write(job).await?;
+        }
+        Ok(any)
+    }
+
+    /// The states before those events whose parents are neither here nor among them.
+    async fn told(&self) -> Result<BTreeMap<OwnedEventId, State>, StoreError> {
+        let (room, events) = (self.source.room.number, self.events.clone());
+        let read = move |view: &View<'_>| {
+            let own: BTreeSet<_> = events.iter().map(|pdu| pdu.event_id().to_owned()).collect();
+            let mut edges = Vec::new();
+            for pdu in events {
+                let missing = view.missing_parents(room, &pdu)?;
+                if missing.iter().any(|id| !own.contains(id)) {
+                    edges.push(pdu.event_id().to_owned());
+                }
+            }
+            Ok::<_, StoreError>(edges)
+        };
+        let edges = self.source.app.store.read(read).await?;
+        let mut told = BTreeMap::new();
+        for edge in edges.into_iter().rev().take(limits::PARENTS_EDGES) {
+            let state = told::before(&self.source, &edge).await?;
+            told.extend(state.map(|state| (edge, state)));
+        }
+        Ok(told)
+    }
+}
+
+/// The events in the order of their depths, the greatest first, and each before its parents.
+fn latest_first(mut events: HashMap<OwnedEventId, Pdu>) -> Vec<Pdu> {
+    let mut children: HashMap<OwnedEventId, usize> = HashMap::new();
+    for pdu in events.values() {
+        for parent in pdu.prev_events().iter().collect::<BTreeSet<_>>() {
+            *children.entry(parent.clone()).or_default() += 1;
+        }
+    }
+    let rank = |pdu: &Pdu| (pdu.depth(), pdu.origin_server_ts(), pdu.event_id().to_owned());
+    let free = events.values().filter(|pdu| !children.contains_key(pdu.event_id()));
+    let mut ahead: BTreeSet<_> = free.map(rank).collect();
+    let mut order = Vec::with_capacity(events.len());
+    while let Some((.., id)) = ahead.pop_last() {
+        let Some(pdu) = events.remove(&id) else { continue };
+        for parent in pdu.prev_events().iter().collect::<BTreeSet<_>>() {
+            let Some(left) = children.get_mut(parent) else { continue };
+            *left -= 1;
+            if *left == 0
+                && let Some(parent) = events.get(parent)
+            {
+                ahead.insert(rank(parent));
+            }
+        }
+        order.push(pdu);
+    }
+    order
+}
+
+/// Works out the state before each event that is stored; in the same order.
+fn judge(
+    view: &View<'_>,
+    room: RoomNumber,
+    events: Vec<Pdu>,
+    told: BTreeMap<OwnedEventId, State>,
+) -> Result<Vec<Judged>, StoreError> {
+    let (version, graph) = (view.room(room)?.version, view.graph(room));
+    let mut after: HashMap<OwnedEventId, State> = HashMap::new();
+    let mut judged = Vec::with_capacity(events.len());
+    for pdu in events.into_iter().rev() {
+        let Some(number) = graph.number(pdu.event_id())? else { continue };
+        let Some(follows) = followed(&graph, &pdu, &after, told.get(pdu.event_id()))? else { continue };
+        let (pdu, before) = match judge_after(pdu, follows, &graph, version) {
+            Ok(Judgement::Accepted { pdu, before } | Judgement::Rejected { pdu, before, .. }) => {
+                (pdu, before)
+            }
+            Ok(Judgement::Needs(_)) => continue,
+            Err(ResolveError::Graph(error)) => return Err(error),
+            Err(ResolveError::Broken(error)) => {
+                tracing::warn!(%error, "the state before a past event is not to be found out");
+                continue;
+            }
+        };
+        let mut state = before.clone();
+        if let Some(key) = pdu.key().filter(|_| !pdu.rejected()) {
+            state.set(key, number);
+        }
+        after.insert(pdu.event_id().to_owned(), state);
+        judged.push(Judged { pdu, before });
+    }
+    judged.reverse();
+    Ok(judged)
+}
+
+/// The states that an event follows; none if some are not known.
+fn followed<G: Graph<Error = StoreError>>(
+    graph: &G,
+    pdu: &Pdu,
+    after: &HashMap<OwnedEventId, State>,
+    told: Option<&State>,
+) -> Result<Option<Vec<State>>, StoreError> {
+    let mut follows: Vec<State> = told.into_iter().cloned().collect();
+    for parent in pdu.prev_events() {
+        let number: Option<EventNumber> = graph.number(parent)?;
+        let known = match (after.get(parent), number) {
+            (Some(state), _) => Some(state.clone()),
+            (None, Some(number)) => state_after(number, graph)?,
+            (None, None) => None,
+        };
+        match known {
+            Some(state) => follows.push(state),
+            None if told.is_some() => {}
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(follows))
+}
+
+/// Puts events before all that leads up to the one at `anchor`, and notes what is missing then.
+fn put(
+    transaction: &mut Transaction<'_>,
+    room: RoomNumber,
+    anchor: Position,
+    events: &[Judged],
+) -> Result<(), StoreError> {
+    let mut missing: BTreeSet<_> = transaction.gap(room, anchor)?.unwrap_or_default().into_iter().collect();
+    let mut place = transaction.place_before(room, anchor)?;
+    for Judged { pdu, before } in events {
+        let before = Some(before);
+        let admission = match pdu.rejected() {
+            true => Admission::Rejected { before },
+            false => Admission::Backfilled { before, place },
+        };
+        let number = transaction.append_event(room, &NewEvent { pdu, transaction: None, admission })?;
+        if transaction.header(room, number)?.place == Some(place) {
+            place = Place { sub: place.sub - 1, ..place };
+            redactions::apply(transaction, room, number, pdu)?;
+        }
+        redactions::catch_up(transaction, room, number, pdu)?;
+        missing.extend(pdu.prev_events().iter().cloned());
+    }
+    let mut left = Vec::new();
+    for id in &missing {
+        let known = match transaction.event_number(room, id)? {
+            Some(number) => transaction.header(room, number)?.state_before.is_some(),
+            None => false,
+        };
+        if !known {
+            left.push(&**id);
+        }
+    }
+    match left.is_empty() {
+        true => transaction.close_gap(room, anchor),
+        false => transaction.open_gap(room, anchor, &left),
+    }
+    Ok(())
+}
+
+/// What a change of a state adds to what a job writes, in bytes, at most or so.
+const CHANGE_BYTES: usize = 512;

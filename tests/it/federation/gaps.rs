@@ -1,0 +1,164 @@
+//! Events whose parents are missing.
+//! <https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Value, json};
+use tayberry::{
+    base::limits,
+    store::{StoreError, View, events::Standing},
+};
+
+use super::pair::{ONE, Pair, TWO, until};
+use crate::rooms::{act, say, set};
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+impl Pair {
+    /// Lets Anna say the numbers of a range.
+    pub(super) async fn count(&self, range: std::ops::Range<usize>) -> String {
+        let mut last = String::new();
+        for number in numbers(range) {
+            last = say(&self.one, &self.anna, &self.room, &number, &number).await;
+        }
+        last
+    }
+}
+
+#[tokio::test]
+async fn missing_parents_are_fetched_and_stand_in_their_place() {
+    let pair = Pair::new("11").await;
+    let last = pair.count(0..45).await;
+    let answer = pair.carry("t", &[pair.event(&last).await]).await.ok();
+    assert_eq!(answer, json!({"pdus": {&last: {}}}));
+    until(async || pair.texts().await.len() == 45).await;
+    assert_eq!(pair.texts().await, numbers(0..45));
+    until(async || pair.waiting().await == 0).await;
+    assert_eq!(pair.ends(&pair.two).await, [last]);
+    assert!(pair.network.asked("/state").is_empty());
+    pair.check().await;
+}
+
+#[tokio::test]
+async fn the_state_stands_for_what_is_too_long_ago() {
+    let pair = Pair::new("11").await;
+    let (one, anna, room) = (&pair.one, &pair.anna, &pair.room);
+    pair.count(0..20).await;
+    let carl = one.register("carl").await;
+    act(one, &carl, room, "join", json!({})).await;
+    set(one, anna, room, "m.room.topic", json!({"topic": "Tea"})).await;
+    let dora = one.register("dora").await;
+    act(one, &dora, room, "join", json!({})).await;
+    act(one, anna, room, "ban", json!({"user_id": dora.user_id})).await;
+    let last = pair.count(20..150).await;
+    pair.carry("t", &[pair.event(&last).await]).await.ok();
+    until(async || pair.waiting().await == 0).await;
+    assert_eq!(pair.texts().await, numbers(49..150));
+    assert_eq!(pair.state(&pair.two).await, pair.state(one).await);
+    assert_eq!(pair.network.asked("/get_missing_events/").len(), limits::PARENTS_ROUNDS);
+    assert_eq!(pair.network.asked("/state_ids/").len(), 1);
+    pair.check().await;
+    // The next one needs nobody.
+    let next = say(one, anna, room, "next", "next").await;
+    pair.carry("u", &[pair.event(&next).await]).await.ok();
+    assert_eq!(pair.texts().await.last().map(String::as_str), Some("next"));
+    assert_eq!(pair.state(&pair.two).await, pair.state(one).await);
+}
+
+#[tokio::test]
+async fn who_tells_ever_more_parents_is_asked_so_often_only() {
+    let pair = Pair::new("11").await;
+    let (one, anna, room) = (&pair.one, &pair.anna, &pair.room);
+    let first = say(one, anna, room, "first", "1").await;
+    pair.carry("t", &[pair.event(&first).await]).await.ok();
+    // A chain without a beginning.
+    let (mut chain, mut last) = (BTreeMap::new(), "$nothing".to_owned());
+    for number in 0..400 {
+        let (id, event) = pair.message(&anna.user_id, &[&last], &number.to_string()).await;
+        chain.insert(id.clone(), event);
+        last = id;
+    }
+    let newest = chain[&last].clone();
+    pair.network.play(ONE, move |asked| {
+        if asked.path.contains("/get_missing_events/") {
+            let body: Value = serde_json::from_slice(&asked.body).unwrap();
+            let mut next = body["latest_events"][0].as_str().unwrap().to_owned();
+            let mut told = Vec::new();
+            while told.len() < 20 {
+                next = chain[&next]["prev_events"][0].as_str().unwrap().to_owned();
+                told.push(chain[&next].clone());
+            }
+            return Some((200, json!({ "events": told })));
+        }
+        asked.path.contains("/state_ids/").then(|| (404, json!({"errcode": "M_NOT_FOUND", "error": "no"})))
+    });
+    let answer = pair.carry("u", &[newest]).await.ok();
+    assert_eq!(answer, json!({"pdus": {&last: {}}}));
+    // Nobody waits for that.
+    let next = say(one, anna, room, "next", "2").await;
+    pair.carry("v", &[pair.event(&next).await]).await.ok();
+    say(&pair.two, &pair.bea, room, "own", "1").await;
+    assert_eq!(pair.texts().await, ["first", "next", "own"]);
+    until(async || !pair.network.asked("/state_ids/").is_empty()).await;
+    let asked = pair.network.asked("/get_missing_events/").len();
+    assert!(asked <= limits::PARENTS_ROUNDS, "{asked}");
+    assert_eq!(pair.waiting().await, 1);
+    assert_eq!(pair.texts().await, ["first", "next", "own"]);
+    pair.check().await;
+}
+
+#[tokio::test]
+async fn parents_that_could_not_be_had_are_asked_for_again_also_after_a_restart() {
+    let mut pair = Pair::new("11").await;
+    let first = pair.count(0..1).await;
+    pair.carry("t", &[pair.event(&first).await]).await.ok();
+    let last = pair.count(1..10).await;
+    pair.network.cut(ONE);
+    pair.carry("u", &[pair.event(&last).await]).await.ok();
+    until(async || !pair.network.asked("/get_missing_events/").is_empty()).await;
+    assert_eq!((pair.waiting().await, pair.texts().await), (1, numbers(0..1)));
+    pair.network.mend(ONE);
+    pair.two = pair.network.again(pair.two).await;
+    // Not at once: who is down is not to be asked by everybody all the time.
+    let asked = pair.network.asked("/get_missing_events/").len();
+    pair.two.stop_workers().await;
+    pair.two.start_workers();
+    assert_eq!(pair.network.asked("/get_missing_events/").len(), asked);
+    pair.two.stop_workers().await;
+    pair.two.advance(limits::FETCH_RETRY + Duration::from_secs(1));
+    pair.two.start_workers();
+    until(async || pair.texts().await.len() == 10).await;
+    assert_eq!(pair.texts().await, numbers(0..10));
+    assert!(pair.network.asked("/get_missing_events/").iter().all(|asked| asked.by == TWO));
+}
+
+#[tokio::test]
+async fn unknown_permissions_are_fetched() {
+    let pair = Pair::new("11").await;
+    let (one, anna, room) = (&pair.one, &pair.anna, &pair.room);
+    let first = say(one, anna, room, "first", "1").await;
+    pair.carry("t", &[pair.event(&first).await]).await.ok();
+    let carl = one.register("carl").await;
+    act(one, &carl, room, "join", json!({})).await;
+    let said = say(one, &carl, room, "said", "1").await;
+    // It follows something known, but its sender's membership is not.
+    let mut event = pair.event(&said).await;
+    event["prev_events"] = json!([first]);
+    let (id, event) = pair.signed(one, event);
+    pair.carry("u", &[event]).await.ok();
+    until(async || pair.waiting().await == 0).await;
+    assert!(pair.network.asked("/event_auth/")[0].path.contains(&id[1..]));
+    // Its sender was in the room by its own word, and not by the state before it.
+    assert_eq!(pair.texts().await, ["first"]);
+    let room = pair.room_id();
+    let read = move |view: &View<'_>| {
+        let room = view.room_number(&room)?.unwrap();
+        let number = view.event_number(room, &ruma::OwnedEventId::try_from(id).unwrap())?.unwrap();
+        let header = view.header(room, number)?;
+        Ok::<_, StoreError>((header.standing, header.auth_events.len()))
+    };
+    assert_eq!(pair.two.app.store.read(read).await.unwrap(), (Standing::Rejected, 3));
+    pair.check().await;
+}

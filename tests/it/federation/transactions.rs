@@ -1,0 +1,204 @@
+//! What a server sends unasked is taken event by event.
+//! <https://spec.matrix.org/v1.19/server-server-api/#transactions>
+
+use serde_json::{Value, json};
+
+use super::pair::{ONE, Pair, nowhere};
+use crate::rooms::{act, say, set, sync, texts};
+
+// RULES R28
+#[tokio::test]
+async fn a_transaction_is_taken_once_and_answered_as_often_as_it_comes() {
+    let pair = Pair::new("11").await;
+    let (one, anna, room) = (&pair.one, &pair.anna, &pair.room);
+    let first = say(one, anna, room, "first", "1").await;
+    let second = say(one, anna, room, "second", "2").await;
+    let event = pair.event(&first).await;
+    let taken = json!({"pdus": {&first: {}}});
+    let events = [event.clone()];
+    let (a, b) = tokio::join!(pair.carry("t", &events), pair.carry("t", &events));
+    assert_eq!((a.ok(), b.ok()), (taken.clone(), taken.clone()));
+    assert_eq!(pair.texts().await, ["first"]);
+    // By its name alone, whatever is in it.
+    let other = pair.event(&second).await;
+    assert_eq!(pair.carry("t", &[other.clone()]).await.ok(), taken);
+    assert_eq!(pair.texts().await, ["first"]);
+    // Another transaction may bring the same event again.
+    assert_eq!(pair.carry("u", &[event, other]).await.ok(), json!({"pdus": {&first: {}, &second: {}}}));
+    assert_eq!(pair.texts().await, ["first", "second"]);
+    let told = sync(&pair.two, &pair.bea, "").await;
+    assert_eq!(texts(&told["rooms"]["join"][room]["timeline"]), ["first", "second"]);
+}
+
+// RULES R28
+#[tokio::test]
+async fn a_transaction_has_bounds() {
+    let pair = Pair::new("11").await;
+    for (pdus, edus, status) in [(50, 100, 200), (51, 0, 400), (0, 101, 400)] {
+        let edu = json!({"edu_type": "org.example.tea", "content": {}});
+        let body = json!({
+            "origin": ONE, "origin_server_ts": 1,
+            "pdus": vec![json!({}); pdus], "edus": vec![edu; edus],
+        });
+        let answer = pair.send(&format!("{pdus}_{edus}"), body).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+    }
+}
+
+// RULES R4, R5, R16
+#[tokio::test]
+async fn a_bad_event_fails_alone() {
+    let pair = Pair::new("11").await;
+    let (one, anna, room) = (&pair.one, &pair.anna, &pair.room);
+    let first = say(one, anna, room, "first", "1").await;
+    let last = say(one, anna, room, "last", "2").await;
+    let template = pair.event(&first).await;
+    let forged = |field: &str, value: Value| {
+        let mut event = template.clone();
+        event[field] = value;
+        pair.signed(one, event)
+    };
+    let (unsigned_id, mut unsigned) = forged("content", json!({"body": "unsigned"}));
+    unsigned["signatures"] = json!({});
+    let (foreign_id, foreign) = forged("sender", json!(pair.bea.user_id));
+    let (nowhere_id, nowhere) = forged("room_id", json!(nowhere()));
+    let (stranger_id, stranger) = forged("sender", json!("@mallory:one.example:1"));
+    let (deep_id, deep) = {
+        let nested = (0..200).fold(json!(1), |inner, _| json!({ "a": inner }));
+        let mut event = template.clone();
+        event["content"] = nested;
+        ("$deep", event)
+    };
+    let pdus = [
+        template.clone(),
+        json!("no object"),
+        json!({"room_id": room}),
+        unsigned,
+        foreign,
+        nowhere,
+        stranger,
+        deep,
+        pair.event(&last).await,
+    ];
+    let answer = pair.carry("t", &pdus).await.ok();
+    let outcomes = answer["pdus"].as_object().unwrap();
+    for id in [&first, &last] {
+        assert_eq!(outcomes[id], json!({}));
+    }
+    for id in [&unsigned_id, &foreign_id, &nowhere_id, &stranger_id] {
+        assert!(outcomes[id]["error"].is_string(), "{answer}");
+    }
+    assert!(outcomes[&nowhere_id]["error"].as_str().unwrap().contains("no such room"));
+    assert!(!outcomes.contains_key(deep_id));
+    assert_eq!(pair.texts().await, ["first", "last"]);
+}
+
+// RULES R29
+#[tokio::test]
+async fn who_is_kept_out_brings_nothing_more() {
+    let pair = Pair::new("11").await;
+    let (one, anna, room) = (&pair.one, &pair.anna, &pair.room);
+    let before = say(one, anna, room, "before", "1").await;
+    let acl =
+        set(one, anna, room, "m.room.server_acl", json!({"allow": ["*"], "deny": ["ONE.example"]})).await;
+    let after = say(one, anna, room, "after", "2").await;
+    let mut events = Vec::new();
+    for id in [&before, &acl, &after] {
+        events.push(pair.event(id).await);
+    }
+    let answer = pair.carry("t", &events).await.ok();
+    assert_eq!((&answer["pdus"][&before], &answer["pdus"][&acl]), (&json!({}), &json!({})));
+    assert!(answer["pdus"][&after]["error"].as_str().unwrap().contains("M_FORBIDDEN"));
+    assert_eq!(pair.texts().await, ["before"]);
+}
+
+// RULES R16
+#[tokio::test]
+async fn what_follows_a_rejected_event_is_taken() {
+    for version in ["6", "11", "12"] {
+        let pair = Pair::new(version).await;
+        let (one, anna, room) = (&pair.one, &pair.anna, &pair.room);
+        let first = say(one, anna, room, "first", "1").await;
+        let (bad_id, bad) = pair.message("@mallory:one.example:1", &[&first], "bad").await;
+        let (next_id, next) = pair.message(&anna.user_id, &[&bad_id], "next").await;
+        let answer = pair.carry("t", &[pair.event(&first).await, bad, next]).await.ok();
+        assert!(answer["pdus"][&bad_id]["error"].is_string());
+        assert_eq!(answer["pdus"][&next_id], json!({}));
+        assert_eq!(pair.texts().await, ["first", "next"]);
+        assert_eq!(pair.ends(&pair.two).await.last(), Some(&next_id));
+        pair.check().await;
+    }
+}
+
+// RULES R17
+#[tokio::test]
+async fn a_soft_failed_event_is_kept_and_neither_shown_nor_followed() {
+    let pair = Pair::new("11").await;
+    let (one, anna, room) = (&pair.one, &pair.anna, &pair.room);
+    let carl = one.register("carl").await;
+    act(one, &carl, room, "join", json!({})).await;
+    let said = say(one, &carl, room, "said", "1").await;
+    let (late_id, late) = pair.message(&carl.user_id, &[&said], "late").await;
+    act(one, anna, room, "ban", json!({"user_id": carl.user_id})).await;
+    let events = pair.events(one).await;
+    let new = &events[events.len() - 3..];
+    pair.carry("t", new).await.ok();
+    let answer = pair.carry("u", &[late]).await.ok();
+    assert_eq!(answer, json!({"pdus": {&late_id: {}}}));
+    assert_eq!(pair.texts().await, ["said"]);
+    let ends = pair.ends(&pair.two).await;
+    assert_eq!(ends, pair.ends(one).await);
+    say(&pair.two, &pair.bea, room, "next", "1").await;
+    let next = pair.events(&pair.two).await.pop().unwrap();
+    assert_eq!(next["prev_events"], json!(ends));
+    // It is told to servers that ask for it.
+    let path = format!("/_matrix/federation/v1/event/{late_id}");
+    let told = super::pair::ask(one, &pair.two, "GET", &path, Value::Null).await.ok();
+    assert_eq!(told["pdus"][0]["content"]["body"], "late");
+}
+
+// RULES R8
+#[tokio::test]
+async fn a_redaction_waits_for_its_event() {
+    let pair = Pair::new("11").await;
+    let (one, anna, room) = (&pair.one, &pair.anna, &pair.room);
+    let first = say(one, anna, room, "first", "1").await;
+    let (said_id, said) = pair.message(&anna.user_id, &[&first], "said").await;
+    let mut redaction = said.clone();
+    redaction["type"] = json!("m.room.redaction");
+    redaction["content"] = json!({"redacts": said_id});
+    let (_, redaction) = pair.signed(one, redaction);
+    pair.carry("t", &[pair.event(&first).await, redaction]).await.ok();
+    assert_eq!(pair.texts().await, ["first"]);
+    assert_eq!(pair.carry("u", &[said]).await.ok(), json!({"pdus": {&said_id: {}}}));
+    assert_eq!(pair.texts().await, ["first"]);
+    let path = format!("/_matrix/client/v3/rooms/{room}/event/{said_id}");
+    let shown = pair.two.send_as(&pair.bea, "GET", &path, Value::Null).await.ok();
+    assert_eq!((&shown["content"], shown["unsigned"]["redacted_because"].is_object()), (&json!({}), true));
+}
+
+#[tokio::test]
+async fn a_room_of_many_ends_is_merged() {
+    let pair = Pair::new("11").await;
+    let (one, anna, room) = (&pair.one, &pair.anna, &pair.room);
+    let first = say(one, anna, room, "first", "1").await;
+    let (mut events, mut ids) = (vec![pair.event(&first).await], Vec::new());
+    for number in 0..15 {
+        let (id, event) = pair.message(&anna.user_id, &[&first], &number.to_string()).await;
+        ids.push(id);
+        events.push(event);
+    }
+    pair.carry("t", &events).await.ok();
+    assert_eq!(pair.ends(&pair.two).await.len(), 1);
+    let merging = pair.events(&pair.two).await.pop().unwrap();
+    assert_eq!(
+        (&merging["type"], &merging["sender"]),
+        (&json!("org.matrix.dummy_event"), &json!(pair.bea.user_id))
+    );
+    let mut merged: Vec<String> = serde_json::from_value(merging["prev_events"].clone()).unwrap();
+    (merged.sort(), ids.sort());
+    assert_eq!(merged, ids);
+    let told = sync(&pair.two, &pair.bea, "").await;
+    assert!(!told.to_string().contains("dummy_event"));
+    assert!(pair.texts().await.contains(&"14".to_owned()));
+}
