@@ -498,7 +498,7 @@ pub const SERVER_LOOKS: usize = 4_000;
 /// it misses between some.
 pub const BACKFILLED: usize = 100;
 pub const MISSING_EVENTS: usize = 20;
-/// Events and others that one transaction may bring. <https://spec.matrix.org/v1.19/server-server-api/#transactions>
+/// Events and others of one transaction, sent or taken. <https://spec.matrix.org/v1.19/server-server-api/#transactions>
 pub const TRANSACTION_PDUS: usize = 50;
 pub const TRANSACTION_EDUS: usize = 100;
 /// Depth of nested arrays and objects in the body of a server's request, as far as who sent it is to be proved.
@@ -592,17 +592,14 @@ pub const SENDERS: usize = 48;
 /// Those of them that go to servers of which nobody knows that they are there, and to those that were not lately.
 pub const SENDERS_DOUBTFUL: usize = 32;
 pub const SENDERS_FAILING: usize = 16;
-/// Events and other news in one transaction. <https://spec.matrix.org/v1.19/server-server-api/#transactions>
-pub const TRANSACTION_PDUS: usize = 50;
-pub const TRANSACTION_EDUS: usize = 100;
-/// Both in bytes; the one that goes beyond is sent still.
-pub const TRANSACTION_BYTES: usize = 256 << 10;
+/// Events and other news in a transaction that is sent, in bytes; the one that goes beyond is sent still.
+pub const SENDING_BYTES: usize = 256 << 10;
 /// The messages to devices among them, the changes of devices, and what may be lost.
 pub const TRANSACTION_MESSAGES: usize = 40;
 pub const TRANSACTION_CHANGES: usize = 40;
 pub const TRANSACTION_EPHEMERAL: usize = 20;
 /// A server may take so long to take one, and its answer may have so many bytes.
-pub const TRANSACTION_TIME: Duration = Duration::from_secs(120);
+pub const SENDING_TIME: Duration = Duration::from_secs(120);
 pub const TRANSACTION_ANSWER_BYTES: u64 = 1 << 20;
 /// What waits in memory for one server; of more, it is caught up from the log.
 pub const SENDING_QUEUE: usize = 100;
@@ -688,7 +685,7 @@ const _: () = {
     );
     assert!(SENDERS + STRANGERS <= OUTGOING && SENDERS_DOUBTFUL < SENDERS, "a sender leaves some to others");
     assert!(TRANSACTION_MESSAGES + TRANSACTION_CHANGES + TRANSACTION_EPHEMERAL <= TRANSACTION_EDUS);
-    assert!(EVENT_BYTES * 4 <= TRANSACTION_BYTES && TRANSACTION_PDUS <= SENDING_QUEUE);
+    assert!(EVENT_BYTES * 4 <= SENDING_BYTES && TRANSACTION_PDUS <= SENDING_QUEUE);
     assert!(STRANGERS * 2 <= SEARCHES && STRANGERS * 4 <= OUTGOING, "strangers leave most to others");
     assert!(
         DNS_FAILURE_TIME.as_secs() < DNS_TIME_MIN.as_secs() && DNS_TIME.as_secs() < CONNECT_TIME.as_secs()

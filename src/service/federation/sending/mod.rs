@@ -317,8 +317,8 @@ async fn send(app: &App, work: &Work) -> Result<Done, SendError> {
         Request::new(OwnedTransactionId::from(name), app.server_name.clone(), app.clock.now().into());
     (request.pdus, request.edus) = (parcel.pdus, parcel.edus);
     let bounds = Bounds {
-        total: limits::TRANSACTION_TIME,
-        head: limits::TRANSACTION_TIME,
+        total: limits::SENDING_TIME,
+        head: limits::SENDING_TIME,
         idle: limits::ANSWER_IDLE_TIME,
         body_bytes: limits::TRANSACTION_ANSWER_BYTES,
     };

@@ -144,7 +144,7 @@ impl Parcel {
     }
 
     fn has_room(&self) -> bool {
-        self.bytes < limits::TRANSACTION_BYTES
+        self.bytes < limits::SENDING_BYTES
     }
 
     fn count(&mut self, kind: &[u8], name: &str, bytes: usize) {
