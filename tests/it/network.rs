@@ -28,7 +28,7 @@ use tayberry::{
     service::{App, signer::signing_key},
 };
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::Notify};
 
 use crate::rig::{Rig, parts_at};
 
@@ -42,6 +42,14 @@ struct State {
     cut: BTreeSet<String>,
     asked: Vec<Asked>,
     played: BTreeMap<String, Arc<Played>>,
+    held: Option<(String, Held)>,
+}
+
+/// A request that is on its way for as long as a test likes.
+#[derive(Clone, Default)]
+pub(crate) struct Held {
+    pub(crate) reached: Arc<Notify>,
+    pub(crate) let_go: Arc<Notify>,
 }
 
 /// What a test answers in a server's place; none leaves it to that.
@@ -120,6 +128,13 @@ impl Network {
         self.0.lock().unwrap().played.insert(name.to_owned(), Arc::new(played));
     }
 
+    /// Holds the next request whose path holds this.
+    pub(crate) fn hold(&self, path: &str) -> Held {
+        let held = Held::default();
+        self.0.lock().unwrap().held = Some((path.to_owned(), held.clone()));
+        held
+    }
+
     async fn exchange(
         &self,
         own: &str,
@@ -128,6 +143,15 @@ impl Network {
         bounds: Bounds,
     ) -> Result<Response<Body>, NetError> {
         let name = &target.authority;
+        let held = {
+            let mut state = self.0.lock().unwrap();
+            let path = request.uri().path();
+            state.held.take_if(|(held, _)| path.contains(&**held))
+        };
+        if let Some((_, held)) = held {
+            held.reached.notify_one();
+            held.let_go.notified().await;
+        }
         let asked = Asked {
             by: own.to_owned(),
             of: name.clone(),

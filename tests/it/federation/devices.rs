@@ -161,9 +161,40 @@ async fn a_server_that_cannot_be_asked_is_asked_again() {
 
 #[tokio::test]
 async fn what_comes_while_a_list_is_asked_for_is_newer_than_the_answer() {
+    let across = Across::new().await;
+    let late = async |stream| {
+        across.tell("m.device_list_update", update(&across.bob, (Some(stream - 1), stream), json!({}))).await;
+    };
+    late(8).await;
+    let held = across.network.hold(DEVICES);
+    let (resynced, ()) = tokio::join!(across.one.app.resync_device_lists(), async {
+        held.reached.notified().await;
+        late(20).await;
+        held.let_go.notify_one();
+    });
+    resynced.unwrap();
+    assert!(across.stale().await);
+    across.one.app.resync_device_lists().await.unwrap();
+    assert!(!across.stale().await);
+    assert_eq!(across.asked(DEVICES), 2);
+
+    // The same of what is asked for a client.
+    across.leave(&across.bob.member.user_id, &across.room).await;
+    across.enter(&across.bob.member.user_id, &across.room).await;
+    let held = across.network.hold(QUERY);
+    tokio::join!(across.devices(), async {
+        held.reached.notified().await;
+        late(30).await;
+        held.let_go.notify_one();
+    });
+    assert!(across.stale().await);
+}
+
+#[tokio::test]
+async fn a_list_is_had_anew_without_anybody_asking() {
     let mut across = Across::new().await;
     across.tell("m.device_list_update", update(&across.bob, (Some(7), 8), json!({}))).await;
-    // The worker does it by itself, and nothing of it is lost at an end.
+    // It was wanted before the end.
     across.one = across.network.again(across.one).await;
     let mut since = across.since().await;
     while across.asked(DEVICES) == 0 || across.stale().await {
