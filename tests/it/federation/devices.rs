@@ -10,7 +10,7 @@ use vodozemac::Ed25519SecretKey;
 use super::across::{Across, TWO, update};
 use crate::{
     encryption::{Signer, upload},
-    rooms::{create, next, sync},
+    rooms::{next, sync},
 };
 
 const QUERY: &str = "/user/keys/query";
@@ -90,12 +90,18 @@ async fn what_follows_is_taken_and_what_was_missed_is_had_anew() {
     let bob = &across.bob;
     let mut since = across.since().await;
     assert!(across.changed(&mut since).await.is_empty());
-    across.tell("m.device_list_update", update(bob, (None, 1), json!({}))).await;
+    // Of whom nobody asked, only that is told.
+    let first = update(bob, (None, 1), json!({}));
+    across.tell("m.device_list_update", first.clone()).await;
+    assert_eq!(across.changed(&mut since).await, [json!(bob.member.user_id)]);
+    across.one.app.resync_device_lists().await.unwrap();
+    assert_eq!((across.asked(DEVICES), across.devices().await), (0, (1, true)));
+    across.tell("m.device_list_update", first).await;
     assert_eq!(across.changed(&mut since).await, [json!(bob.member.user_id)]);
     across.one.app.resync_device_lists().await.unwrap();
     assert_eq!(across.asked(DEVICES), 1, "the first of a sequence tells nothing of what was before");
     let stream = across.stream().await;
-    assert_eq!((across.devices().await, across.asked(QUERY)), ((1, true), 0));
+    assert_eq!((across.devices().await, across.asked(QUERY)), ((1, true), 1));
     since = across.since().await;
 
     // The next one is taken as it is, once.
@@ -113,7 +119,7 @@ async fn what_follows_is_taken_and_what_was_missed_is_had_anew() {
     across.tell("m.device_list_update", gone).await;
     assert_eq!(across.devices().await, (1, true));
     assert_eq!(across.changed(&mut since).await, [json!(bob.member.user_id)]);
-    assert_eq!((across.asked(DEVICES), across.asked(QUERY)), (1, 0));
+    assert_eq!((across.asked(DEVICES), across.asked(QUERY)), (1, 1));
 
     // This one tells of something that was never heard.
     let late = update(bob, (Some(stream + 9), stream + 10), json!({}));
@@ -127,12 +133,13 @@ async fn what_follows_is_taken_and_what_was_missed_is_had_anew() {
         "it is another one than before"
     );
     across.one.app.resync_device_lists().await.unwrap();
-    assert_eq!((across.asked(DEVICES), across.asked(QUERY)), (2, 0));
+    assert_eq!((across.asked(DEVICES), across.asked(QUERY)), (2, 1));
 }
 
 #[tokio::test]
 async fn a_server_that_cannot_be_asked_is_asked_again() {
     let across = Across::new().await;
+    across.devices().await;
     across.network.cut(TWO);
     let late = update(&across.bob, (Some(7), 8), json!({}));
     across.tell("m.device_list_update", late.clone()).await;
@@ -165,6 +172,7 @@ async fn what_comes_while_a_list_is_asked_for_is_newer_than_the_answer() {
     let late = async |stream| {
         across.tell("m.device_list_update", update(&across.bob, (Some(stream - 1), stream), json!({}))).await;
     };
+    across.devices().await;
     late(8).await;
     let held = across.network.hold(DEVICES);
     let (resynced, ()) = tokio::join!(across.one.app.resync_device_lists(), async {
@@ -188,11 +196,26 @@ async fn what_comes_while_a_list_is_asked_for_is_newer_than_the_answer() {
         held.let_go.notify_one();
     });
     assert!(across.stale().await);
+
+    // And where nothing was kept before.
+    let dan = Signer::register(&across.two, "dan").await;
+    across.enter(&dan.member.user_id, &across.room).await;
+    let held = across.network.hold(QUERY);
+    tokio::join!(across.query(&dan.member.user_id), async {
+        held.reached.notified().await;
+        across.tell("m.device_list_update", update(&dan, (None, 1), json!({}))).await;
+        held.let_go.notify_one();
+    });
+    let asked = across.asked(QUERY);
+    across.query(&dan.member.user_id).await;
+    across.query(&dan.member.user_id).await;
+    assert_eq!(across.asked(QUERY), asked + 1);
 }
 
 #[tokio::test]
 async fn a_list_is_had_anew_without_anybody_asking() {
     let mut across = Across::new().await;
+    across.devices().await;
     across.tell("m.device_list_update", update(&across.bob, (Some(7), 8), json!({}))).await;
     // It was wanted before the end.
     across.one = across.network.again(across.one).await;
@@ -202,7 +225,7 @@ async fn a_list_is_had_anew_without_anybody_asking() {
         since = next(&sync(&across.one, &across.anna.member, &query).await);
     }
     assert_eq!(across.devices().await, (1, true));
-    assert_eq!(across.asked(QUERY), 0);
+    assert_eq!(across.asked(QUERY), 1);
 }
 
 impl Across {
@@ -242,15 +265,13 @@ async fn new_cross_signing_keys_are_taken() {
 #[tokio::test]
 async fn nobody_is_followed_whom_nobody_meets() {
     let across = Across::new().await;
-    let dan = Signer::register(&across.two, "dan").await;
-    across.tell("m.device_list_update", update(&dan, (None, 1), json!({}))).await;
-    across.enter(&dan.member.user_id, &across.room).await;
-    across.leave(&dan.member.user_id, &across.room).await;
-    across.tell("m.device_list_update", update(&dan, (None, 2), json!({}))).await;
-    across.one.app.resync_device_lists().await.unwrap();
-    assert_eq!(across.asked(DEVICES), 0);
-    let alone = create(&across.two, &across.bob.member, json!({})).await;
-    assert!(!alone.is_empty());
+    across.devices().await;
+    across.leave(&across.bob.member.user_id, &across.room).await;
+    let mut since = across.since().await;
+    across.tell("m.device_list_update", update(&across.bob, (Some(7), 8), json!({}))).await;
+    assert!(across.changed(&mut since).await.is_empty());
     let kept = across.one.app.store.read(|view| view.remote_users(Default::default(), false, 10));
     assert_eq!(kept.await.unwrap(), []);
+    across.one.app.resync_device_lists().await.unwrap();
+    assert_eq!(across.asked(DEVICES), 0);
 }

@@ -103,7 +103,7 @@ pub fn apply_devices(
         return Ok(false);
     }
     let is_next = !update.prev_ids.is_empty() && update.prev_ids.iter().all(|id| Some(*id) == stream_id);
-    let Some(known) = known.filter(|_| is_next) else { return distrust(transaction, user).map(|()| true) };
+    let Some(known) = known.filter(|_| is_next) else { return distrust(transaction, user) };
     let kept = RemoteUser { stream_id: Some(update.stream_id), ..known };
     transaction.set_remote_user(user, &kept)?;
     match &update.keys {
@@ -111,7 +111,7 @@ pub fn apply_devices(
             let devices = transaction.remote_devices(user)?;
             let is_new = devices.iter().all(|known| known.device_id != device.device_id);
             if is_new && devices.len() >= limits::REMOTE_DEVICES {
-                return distrust(transaction, user).map(|()| true);
+                return distrust(transaction, user);
             }
             transaction.set_remote_device(user, device)?;
         }
@@ -129,7 +129,7 @@ pub fn apply_signing_keys(
 ) -> Result<bool, StoreError> {
     let Some(user) = followed(transaction, own, &update.user_id)? else { return Ok(false) };
     let Some(known) = kept(transaction, own, user)? else {
-        return distrust(transaction, user).map(|()| true);
+        return distrust(transaction, user);
     };
     let SigningUpdate { master, self_signing, .. } = update.clone();
     let kept = RemoteUser {
@@ -158,11 +158,16 @@ fn followed(
     Ok(None)
 }
 
-/// Wants a user's list anew. Clients look it up meanwhile, and are given what the user's server says then.
-fn distrust(transaction: &mut Transaction<'_>, user: UserNumber) -> Result<(), StoreError> {
-    let kept = transaction.remote_user(user)?.unwrap_or_default();
-    transaction.set_remote_user(user, &RemoteUser { stale: true, ..kept })?;
-    transaction.change_keys(user)
+/// Wants a user's list anew, if anybody ever looked it up; returns whether it is wanted. Clients look it up meanwhile, and
+/// are given what the user's server says then.
+fn distrust(transaction: &mut Transaction<'_>, user: UserNumber) -> Result<bool, StoreError> {
+    let kept = transaction.remote_user(user)?;
+    let is_known = kept.is_some();
+    if let Some(kept) = kept {
+        transaction.set_remote_user(user, &RemoteUser { stale: true, ..kept })?;
+    }
+    transaction.change_keys(user)?;
+    Ok(is_known)
 }
 
 /// Keeps what a server told of a user when it was asked, unless something came meanwhile: then that is newer.
@@ -175,6 +180,7 @@ pub(in crate::service::keys) fn put_down(
 ) -> Result<(), StoreError> {
     let before = transaction.remote_user(user)?;
     if before.as_ref().map(|before| before.position) != known.kept_at
+        || transaction.keys_changed_at(user)? > Some(known.asked_at)
         || !is_followed(transaction, own, user, known.asked_at)?
     {
         return Ok(());
