@@ -195,7 +195,7 @@ impl App {
         loop {
             let (before, to_note) = {
                 let mut peers = self.sending.lock();
-                (peers.noted(), peers.to_note())
+                (peers.noted(), peers.take_notes())
             };
             let Some((rows, sent)) = to_note else { return Ok(()) };
             let noted = rows.clone();

@@ -401,7 +401,7 @@ impl Peers {
 
     /// What is to be noted, of at most so many servers, and how far the log was sent with that; none if that is known.
     /// It counts as noted unless [`Peers::not_noted`] is told.
-    pub(super) fn to_note(&mut self) -> Option<(Vec<Destination>, Position)> {
+    pub(super) fn take_notes(&mut self) -> Option<(Vec<Destination>, Position)> {
         let (mut rows, mut sent) = (Vec::new(), self.told);
         for (server, peer) in &mut self.peers {
             if peer.is_changed && rows.len() < limits::SENT_SERVERS {

@@ -31,7 +31,7 @@ fn took(items: usize, behind: Option<Behind>) -> Done {
 
 /// How far the log would be noted as sent, and who would be noted.
 fn note(peers: &mut Peers) -> (u64, Vec<Destination>) {
-    let (rows, sent) = peers.to_note().unwrap();
+    let (rows, sent) = peers.take_notes().unwrap();
     (sent.0, rows)
 }
 
@@ -39,7 +39,7 @@ fn note(peers: &mut Peers) -> (u64, Vec<Destination>) {
 fn what_is_noted_as_sent_is_sent_or_noted_as_lacking() {
     let mut peers = peers();
     tell(&mut peers, 5..=6, &["slow.example", "dead.example"]);
-    assert_eq!(peers.to_note(), Some((vec![], Position(4))));
+    assert_eq!(peers.take_notes(), Some((vec![], Position(4))));
     let (slow, dead) = (peers.next(NOW).unwrap(), peers.next(NOW).unwrap());
     assert!(peers.next(NOW).is_none(), "each has one turn at a time");
     peers.failed(&dead, false, NOW);
@@ -53,7 +53,7 @@ fn what_is_noted_as_sent_is_sent_or_noted_as_lacking() {
     assert_eq!(slow.items, [item(7)]);
     peers.done(&slow, took(1, None), NOW);
     assert_eq!(note(&mut peers), (7, vec![]));
-    assert_eq!(peers.to_note(), None);
+    assert_eq!(peers.take_notes(), None);
     assert_eq!(peers.count(NOW), Count { waiting: 1, behind: 1, resting: 1 });
 
     // What could not be noted is noted the next time, and holds the log back.
