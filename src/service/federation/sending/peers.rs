@@ -450,7 +450,7 @@ impl Peers {
     pub(super) fn count(&self, now: Timestamp) -> Count {
         let mut count = Count::default();
         for peer in self.peers.values() {
-            count.waiting += usize::from(peer.has_work());
+            count.waiting += usize::from(peer.has_work() || peer.turn == Turn::Busy);
             count.behind += usize::from(peer.behind.is_some());
             count.resting += usize::from(peer.failures > 0 && peer.next_try > now);
         }
