@@ -24,6 +24,8 @@ pub const SENDING_QUEUE: usize = 100;
 pub const SENDING_SERVERS: usize = 4_096;
 /// Entries of the log, and changes of devices, that are looked at in one step.
 pub const SENDING_STEP: usize = 200;
+/// Rooms of which is remembered which servers are in them.
+pub const SENDING_ROOMS: usize = 8;
 /// Names of servers that are gathered in one such step; the event that goes beyond is sent still.
 pub const SENDING_NAMES: usize = 10_000;
 /// Who types or has read what, and has not been looked at; the oldest gives way.

@@ -3,7 +3,10 @@
 //! What is read of the room is its present, in which servers may have come or gone since the event. Who came since then is
 //! not told of it, because it may not be theirs to see; who went is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use ruma::{OwnedServerName, ServerName, UserId};
 use serde::{Deserialize, de::IgnoredAny};
@@ -17,7 +20,7 @@ use crate::{
     room::{acl, graph::State},
     store::{
         StoreError, View,
-        events::{Header, Logged, Membership},
+        events::{Header, INDEX_SERVERS, Logged, Membership},
     },
 };
 
@@ -59,16 +62,53 @@ fn is_signed_by(server: &ServerName, json: &str) -> bool {
     serde_json::from_str::<Signed>(json).is_ok_and(|event| event.signatures.contains_key(server.as_str()))
 }
 
+/// The servers in the rooms that were looked at last, for as long as the states of these stay.
+#[derive(Default)]
+pub(super) struct Rooms(Mutex<VecDeque<Known>>);
+
+struct Known {
+    room: RoomNumber,
+    state: StateRoot,
+    servers: Arc<BTreeSet<OwnedServerName>>,
+}
+
+impl Rooms {
+    /// The servers that are in a room now, by its state.
+    fn joined(
+        &self,
+        view: &View<'_>,
+        room: RoomNumber,
+        state: StateRoot,
+    ) -> Result<Arc<BTreeSet<OwnedServerName>>, StoreError> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.iter().find(|known| (known.room, known.state) == (room, state)) {
+            return Ok(known.servers.clone());
+        }
+        drop(known);
+        let servers = Arc::new(joined(view, room)?);
+        // While members are still noted by their servers, there are more than are found.
+        if view.first_task(INDEX_SERVERS)?.is_none() {
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            known.retain(|known| known.room != room);
+            known.push_back(Known { room, state, servers: servers.clone() });
+            if known.len() > limits::SENDING_ROOMS {
+                known.pop_front();
+            }
+        }
+        Ok(servers)
+    }
+}
+
 /// The servers to which an event goes that is this server's to send.
 pub(super) fn audience(
     view: &View<'_>,
-    own: &ServerName,
+    (own, rooms): (&ServerName, &Rooms),
     (event, sender): (&Logged, &Sender),
 ) -> Result<Vec<OwnedServerName>, StoreError> {
     let (room, header) = (event.header.room, &event.header);
-    let mut servers = joined(view, room)?;
-    let mut came: BTreeMap<OwnedServerName, BTreeSet<UserNumber>> = BTreeMap::new();
     let record = view.room(room)?;
+    let mut servers = (*rooms.joined(view, room, record.state)?).clone();
+    let mut came: BTreeMap<OwnedServerName, BTreeSet<UserNumber>> = BTreeMap::new();
     let before = header.state_before.unwrap_or(record.state);
     view.state_difference(room, before, record.state, |key, was, is| {
         let is_join = |number: Option<_>| -> Result<bool, StoreError> {
@@ -105,7 +145,7 @@ pub(super) fn audience(
 }
 
 /// The servers that are in a room now.
-pub(super) fn joined(view: &View<'_>, room: RoomNumber) -> Result<BTreeSet<OwnedServerName>, StoreError> {
+fn joined(view: &View<'_>, room: RoomNumber) -> Result<BTreeSet<OwnedServerName>, StoreError> {
     let (mut servers, mut from) = (BTreeSet::new(), Some(ServerNumber::default()));
     while let Some(begin) = from {
         let page = view.servers_joined(room, begin, limits::SERVERS_STEP)?;
@@ -118,13 +158,14 @@ pub(super) fn joined(view: &View<'_>, room: RoomNumber) -> Result<BTreeSet<Owned
 /// The same without this one and those whom the room keeps out.
 pub(super) fn listeners(
     view: &View<'_>,
-    own: &ServerName,
+    (own, rooms): (&ServerName, &Rooms),
     room: RoomNumber,
 ) -> Result<Vec<OwnedServerName>, StoreError> {
-    let mut servers = joined(view, room)?;
+    let state = view.room(room)?.state;
+    let mut servers = (*rooms.joined(view, room, state)?).clone();
     servers.remove(own);
     if !servers.is_empty() {
-        admitted(view, room, view.room(room)?.state, &mut servers)?;
+        admitted(view, room, state, &mut servers)?;
     }
     Ok(servers.into_iter().collect())
 }

@@ -19,7 +19,7 @@ pub(in crate::service) mod to_device;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -33,7 +33,7 @@ use tokio::sync::Notify;
 
 pub use self::peers::Count;
 use self::{
-    audience::listeners,
+    audience::{Rooms, listeners},
     news::Rumour,
     parcel::Parcel,
     peers::{Done, News, Peers, Work},
@@ -53,6 +53,7 @@ use crate::{
 /// What waits for other servers.
 pub struct Sending {
     peers: Mutex<Peers>,
+    rooms: Arc<Rooms>,
     /// What isn't in the log, and was not looked at yet.
     rumours: Mutex<VecDeque<Rumour>>,
     stirred: Notify,
@@ -71,6 +72,7 @@ impl Sending {
     pub(in crate::service) fn new(rng: &Rng) -> Self {
         Self {
             peers: Mutex::new(Peers::new(rng.clone())),
+            rooms: Arc::default(),
             rumours: Mutex::default(),
             stirred: Notify::new(),
             start: u64::from_be_bytes(rng.bytes()),
@@ -120,10 +122,10 @@ impl App {
     async fn acquaintances(&self) -> Result<BTreeSet<OwnedServerName>, StoreError> {
         let (mut servers, mut from) = (BTreeSet::new(), Some(RoomNumber::default()));
         while let Some(after) = from.filter(|_| servers.len() < limits::GREETED) {
-            let own = self.server_name.clone();
+            let (own, rooms) = (self.server_name.clone(), self.sending.rooms.clone());
             let read = move |view: &View<'_>| {
                 let Some((room, _)) = view.rooms_after(after).next().transpose()? else { return Ok(None) };
-                Ok::<_, StoreError>(Some((room, listeners(view, &own, room)?)))
+                Ok::<_, StoreError>(Some((room, listeners(view, (&own, &rooms), room)?)))
             };
             let found = self.store.read(read).await?;
             from = found.map(|(room, found)| {
@@ -147,9 +149,10 @@ impl App {
         let mut rumours = self.sending.take_rumours();
         loop {
             let (own, after) = (self.server_name.clone(), self.sending.lock().told());
-            let rumours = std::mem::take(&mut rumours);
+            let (rumours, rooms) = (std::mem::take(&mut rumours), self.sending.rooms.clone());
             let read = move |view: &View<'_>| {
-                Ok::<_, StoreError>((News::read(view, &own, after, rumours)?, view.position()))
+                let news = News::read(view, (&own, &rooms), after, rumours)?;
+                Ok::<_, StoreError>((news, view.position()))
             };
             let (news, position) = self.store.read(read).await?;
             let is_all = news.until >= position;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ruma::{OwnedServerName, ServerName};
 
 use super::{
-    audience::{acquainted, audience, is_arrival, listeners, sender},
+    audience::{Rooms, Sender, acquainted, audience, is_arrival, listeners, sender},
     edus::{Ephemeral, is_own},
     peers::{Item, News},
 };
@@ -30,7 +30,7 @@ impl News {
     /// What came behind a position, as much of it as one step looks at.
     pub(super) fn read(
         view: &View<'_>,
-        own: &ServerName,
+        (own, rooms): (&ServerName, &Rooms),
         after: Position,
         rumours: Vec<Rumour>,
     ) -> Result<Self, StoreError> {
@@ -56,10 +56,10 @@ impl News {
             }
             let Some(event) = events.next_if(|event| event.position <= until) else { break };
             let Some(sender) = sender(view, own, event)? else { continue };
-            let servers = audience(view, own, (event, &sender))?;
+            let servers = audience(view, (own, rooms), (event, &sender))?;
             names += servers.len();
             let (position, room, number) = (event.position, event.header.room, event.number);
-            let is_arrival = sender == super::audience::Sender::Own && is_arrival(view, &event.header)?;
+            let is_arrival = sender == Sender::Own && is_arrival(view, &event.header)?;
             news.add(Item::Event { position, room, number, is_arrival }, servers);
         }
         let rest = [events.next().map(|event| event.position), changes.next().map(|change| change.position)];
@@ -67,7 +67,7 @@ impl News {
         news.until = rest.map_or(until, |next| Position(next.0 - 1));
         news.messages = view.outgoing_servers(after, news.until)?;
         for rumour in rumours {
-            if let Some((ephemeral, servers)) = rumour.told(view, own)?
+            if let Some((ephemeral, servers)) = rumour.told(view, (own, rooms))?
                 && !servers.is_empty()
             {
                 news.ephemeral.push((Arc::new(ephemeral), servers));
@@ -88,7 +88,7 @@ impl Rumour {
     fn told(
         self,
         view: &View<'_>,
-        own: &ServerName,
+        (own, rooms): (&ServerName, &Rooms),
     ) -> Result<Option<(Ephemeral, Vec<OwnedServerName>)>, StoreError> {
         let (Self::Typing { user, .. } | Self::Receipt(Receipt { user, .. }) | Self::Presence { user, .. }) =
             self;
@@ -99,11 +99,14 @@ impl Rumour {
         Ok(Some(match self {
             Self::Typing { room, typing, .. } => {
                 let room_id = view.room_id(room)?;
-                (Ephemeral::typing((room, &room_id), (user, &user_id), typing), listeners(view, own, room)?)
+                (
+                    Ephemeral::typing((room, &room_id), (user, &user_id), typing),
+                    listeners(view, (own, rooms), room)?,
+                )
             }
             Self::Receipt(receipt) => {
                 let (room, room_id) = (receipt.room, view.room_id(receipt.room)?);
-                (Ephemeral::receipt(&room_id, &user_id, receipt), listeners(view, own, room)?)
+                (Ephemeral::receipt(&room_id, &user_id, receipt), listeners(view, (own, rooms), room)?)
             }
             Self::Presence { seen, .. } => {
                 let servers = acquainted(view, own, user)?.into_iter().collect();
