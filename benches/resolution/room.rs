@@ -133,7 +133,8 @@ impl Room {
             let create = self.store.write::<_, StoreError>(move |job| job.create_room(&id, version));
             self.number = create.await?;
         }
-        let taken = ingest(&self.store, &self.lanes, self.id.clone(), object, self.keys.clone()).await?;
+        let taken =
+            ingest(&self.store, &self.lanes, self.id.clone(), (object, None), self.keys.clone()).await?;
         ensure!(matches!(taken, Ingested::As(Standing::Live)), "{kind} of {sender}: {taken:?}");
         let id = pdu.event_id().to_string();
         if let Some(state_key) = state_key {

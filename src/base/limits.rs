@@ -515,11 +515,11 @@ pub const TRANSACTION_ROOMS: usize = 4;
 pub const JUDGES: usize = READERS - 2;
 /// Servers that are asked for their keys at once for the sake of one room's events.
 pub const KEY_ASKED: usize = 4;
-/// Threads' work: events whose signatures are checked one after another.
+/// Events whose signatures a thread checks one after another.
 pub const SIGNATURES_STEP: usize = 32;
 /// Events that wait for their parents: of one room, and in all.
 pub const WAITING_EVENTS: usize = 100;
-pub const WAITING_EVENTS_IN_ALL: usize = 10_000;
+pub const WAITING_EVENTS_IN_ALL: usize = 2_000;
 /// Rooms with some that are looked at at once to find those whose turn it is.
 pub const WAITING_ROOMS: usize = 256;
 /// Rooms for whose events parents are fetched at once, and those of them for one server.
@@ -548,11 +548,15 @@ pub const STATES: usize = 1;
 pub const LOOKED_UP: usize = 2_000;
 /// Entries of a state that one job writes.
 pub const STATE_STEP: usize = 64;
+/// Entries by which one job may change a room's current state, as the memberships that follow from it.
+pub const STATE_CHANGES: usize = 256;
 /// How often parents are asked for that can't be had, and after how long the second time; each time it is twice as long.
 pub const FETCH_TRIES: u32 = 8;
 pub const FETCH_RETRY: Duration = Duration::from_secs(30);
 /// Extremities of a room at which an event of this server follows them all.
 pub const EXTREMITIES: usize = 10;
+/// Joined users of a room that is large: after an outage it is merged at once.
+pub const LARGE_ROOM: u32 = 100;
 /// A client that asks for events which this server lacks waits so long for them.
 pub const BACKFILL_TIME: Duration = Duration::from_secs(10);
 /// Servers that are asked for them, and after how long again if none had some.

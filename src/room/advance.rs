@@ -31,6 +31,15 @@ pub struct Advanced {
 /// The number of an event that has none yet: it stands after all others.
 pub const NEW: EventNumber = EventNumber(u64::MAX);
 
+/// Where a room stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Stand<'a> {
+    /// Its forward extremities.
+    pub extremities: &'a [EventNumber],
+    /// Their resolved state, if it is known.
+    pub state: Option<StateRoot>,
+}
+
 /// Adds an accepted event, with the state before it, to a room's forward extremities.
 ///
 /// At most [`limits::PREV_EVENTS`] stay; those heard of first give way.
@@ -40,10 +49,11 @@ pub const NEW: EventNumber = EventNumber(u64::MAX);
 pub fn advance<G: Graph>(
     pdu: &Arc<Pdu>,
     before: &State,
-    extremities: &[EventNumber],
+    stand: Stand<'_>,
     graph: &G,
     version: Version,
 ) -> Result<Advanced, ResolveError<G::Error>> {
+    let Stand { extremities, state } = stand;
     let mut followed = BTreeSet::new();
     for id in pdu.prev_events() {
         followed.extend(graph.number(id).map_err(ResolveError::Graph)?);
@@ -65,8 +75,27 @@ pub fn advance<G: Graph>(
             states.push(state);
         }
     }
+    // What says nothing of the state and comes behind one of them leaves what is resolved as it was.
+    if let Some(state) = state
+        && states.len() > 1
+        && pdu.key().is_none()
+        && same(&states, extremities, graph).map_err(ResolveError::Graph)?
+    {
+        return Ok(Advanced { beside, current: State::stored(state) });
+    }
     let current = resolve(&states, &WithNew { graph, pdu }, version)?;
     Ok(Advanced { beside, current })
+}
+
+/// Whether these are the states after some extremities.
+fn same<G: Graph>(states: &[State], extremities: &[EventNumber], graph: &G) -> Result<bool, G::Error> {
+    let mut found = vec![false; states.len()];
+    for number in extremities {
+        let Some(after) = state_after(*number, graph)? else { return Ok(false) };
+        let Some(at) = states.iter().position(|state| *state == after) else { return Ok(false) };
+        found[at] = true;
+    }
+    Ok(found.into_iter().all(|found| found))
 }
 
 /// A graph and one event that it does not hold yet.
@@ -131,11 +160,20 @@ mod tests {
     };
 
     fn advanced(world: &World, event: &CanonicalJsonObject, extremities: &[EventNumber]) -> Advanced {
+        advanced_from(world, event, extremities, None)
+    }
+
+    fn advanced_from(
+        world: &World,
+        event: &CanonicalJsonObject,
+        extremities: &[EventNumber],
+        state: Option<StateRoot>,
+    ) -> Advanced {
         let pdu = verify(event.clone(), &world.keys, world.version).unwrap();
         let Judgement::Accepted { pdu, before } = judge(pdu, world, world.version).unwrap() else {
             panic!("the event stands")
         };
-        advance(&Arc::new(pdu), &before, extremities, world, world.version).unwrap()
+        advance(&Arc::new(pdu), &before, Stand { extremities, state }, world, world.version).unwrap()
     }
 
     fn numbers(world: &World) -> Vec<EventNumber> {
@@ -172,6 +210,21 @@ mod tests {
             let extremities: Vec<_> = world.extremities.iter().map(AsRef::as_ref).collect();
             assert_eq!(world.flat(&found), world.flat(&world.after(&extremities)));
         }
+    }
+
+    #[test]
+    fn only_a_message_behind_an_extremity_leaves_the_state_as_it_is() {
+        let (mut world, last) = World::new("12");
+        let topic = world.accept(ALICE, &[&last], "m.room.topic", Some(""), json!({ "topic": "one" }));
+        world.accept(BOB, &[&last], "m.room.name", Some(""), json!({ "name": "two" }));
+        let state = StateRoot([9; 16]);
+        let is_taken = |world: &mut World, prev: &EventId, kind: &str, key: Option<&str>| {
+            let event = world.make(ALICE, &[prev], kind, key, json!({ "topic": "three" }));
+            advanced_from(world, &event, &numbers(world), Some(state)).current == State::stored(state)
+        };
+        assert!(is_taken(&mut world, &topic, "m.room.message", None));
+        assert!(!is_taken(&mut world, &topic, "m.room.topic", Some("")), "it changes the state");
+        assert!(!is_taken(&mut world, &last, "m.room.message", None), "it is one more extremity");
     }
 
     #[test]

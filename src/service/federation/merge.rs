@@ -3,25 +3,32 @@
 
 use ruma::{OwnedUserId, events::TimelineEventType};
 
+use super::fetch::Room;
 use crate::{
-    base::{ids::RoomNumber, json::Object, limits},
+    base::{json::Object, limits},
     room::{build::Draft, format::MERGE},
     service::{
         App,
         write::append::{WriteError, append},
     },
-    store::{StoreError, Transaction, View, events::Membership},
+    store::{
+        StoreError, Transaction, View,
+        events::{Membership, RoomRecord},
+    },
 };
 
-/// Merges the extremities of a room if there are more than [`limits::EXTREMITIES`] and somebody of this server may send.
+/// Merges the extremities of a room if there are more than so many and somebody of this server may send. `is_torn` tells
+/// that something is missing between them: in a large room their states then differ in much.
 ///
 /// # Errors
 /// The store failed.
-pub(super) async fn merge(app: &App, room: RoomNumber) -> Result<(), StoreError> {
+pub(super) async fn merge(app: &App, room: &Room, is_torn: bool) -> Result<(), StoreError> {
     let own = app.server_name.clone();
+    let Room { number: room, id, .. } = room;
+    let room = *room;
     let read = move |view: &View<'_>| {
         let mut users = Vec::new();
-        if view.room(room)?.extremities.len() > limits::EXTREMITIES
+        if is_due(&view.room(room)?, is_torn)
             && let Some(server) = view.server_number(&own)?
         {
             for user in view.members_of_server(room, server, Membership::Join).take(SENDERS) {
@@ -31,9 +38,10 @@ pub(super) async fn merge(app: &App, room: RoomNumber) -> Result<(), StoreError>
         Ok::<Vec<OwnedUserId>, StoreError>(users)
     };
     for user in app.store.read(read).await? {
+        let _passing = app.lanes.pass(id).await;
         let shared = app.clone();
         let job = move |transaction: &mut Transaction<'_>| {
-            if transaction.room(room)?.extremities.len() <= limits::EXTREMITIES {
+            if !is_due(&transaction.room(room)?, is_torn) {
                 return Ok(());
             }
             let draft = Draft {
@@ -51,6 +59,11 @@ pub(super) async fn merge(app: &App, room: RoomNumber) -> Result<(), StoreError>
         }
     }
     Ok(())
+}
+
+fn is_due(record: &RoomRecord, is_torn: bool) -> bool {
+    let most = if is_torn && record.joined >= limits::LARGE_ROOM { 1 } else { limits::EXTREMITIES };
+    record.extremities.len() > most
 }
 
 /// Users of whom one may be able to send.

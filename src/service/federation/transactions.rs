@@ -18,9 +18,13 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{edus, fetch, gaps, merge, receive};
+use super::{
+    edus,
+    fetch::{self, Room},
+    gaps, merge, receive,
+};
 use crate::{
-    base::{clock::Clock, ids::RoomNumber, json::Object, limits, unambiguous},
+    base::{clock::Clock, json::Object, limits, unambiguous},
     net::cache::Cache,
     room::{acl, graph::State, pdu::Pdu, version::Version},
     service::{
@@ -161,15 +165,15 @@ async fn take_in_room(
     events: Vec<Object>,
 ) -> Result<Outcomes, StoreError> {
     let mut outcomes = Outcomes::new();
-    let (own, id) = (app.server_name.clone(), room_id.clone());
+    let (own, id) = (app.server_name.clone(), room_id);
     let read = move |view: &View<'_>| {
         let room = match view.room_number(&id)? {
             Some(room) if view.is_server_joined(room, &own)? => room,
             _ => return Ok(None),
         };
-        Ok::<_, StoreError>(Some((room, view.room(room)?.version)))
+        Ok::<_, StoreError>(Some(Room { number: room, version: view.room(room)?.version, id }))
     };
-    let Some((room, version)) = app.store.read(read).await? else {
+    let Some(room) = app.store.read(read).await? else {
         // Which version the room has is not known, but most name events alike.
         let newest = Version::of(&RoomVersionId::V11).expect("it is known");
         for event in &events {
@@ -180,13 +184,13 @@ async fn take_in_room(
         }
         return Ok(outcomes);
     };
-    receive::gather(app, &events, version).await;
+    receive::gather(app, &events, room.version).await;
     for event in events {
-        let Ok(event_id) = Pdu::id_of(&event, version) else { continue };
-        let outcome = take_one(app, origin, (&room_id, room, version), event).await?;
+        let Ok(event_id) = Pdu::id_of(&event, room.version) else { continue };
+        let outcome = take_one(app, origin, &room, (event_id.clone(), event)).await?;
         outcomes.insert(event_id, outcome);
     }
-    merge::merge(app, room).await?;
+    merge::merge(app, &room, false).await?;
     Ok(outcomes)
 }
 
@@ -194,25 +198,25 @@ async fn take_in_room(
 async fn take_one(
     app: &App,
     origin: &OwnedServerName,
-    (room_id, room, version): (&OwnedRoomId, RoomNumber, Version),
-    event: Object,
+    room: &Room,
+    (event_id, mut event): (OwnedEventId, Object),
 ) -> Result<Result<(), String>, StoreError> {
-    let server = origin.clone();
+    let (server, number) = (origin.clone(), room.number);
     // It may be an event of the same transaction that keeps the server out.
     let is_allowed = move |view: &View<'_>| {
-        acl::allows(&server, &State::stored(view.room(room)?.state), &view.graph(room))
+        acl::allows(&server, &State::stored(view.room(number)?.state), &view.graph(number))
     };
     if !app.store.read(is_allowed).await? {
         return Ok(Err("M_FORBIDDEN: the room keeps your server out".to_owned()));
     }
-    let keys = fetch::keys(app, &event, version).await?;
-    let ingested = ingest(&app.store, &app.lanes, room_id.clone(), (event.clone(), None), keys).await;
+    event.remove("unsigned");
+    let keys = fetch::keys(app, &event, room.version).await?;
+    let ingested = ingest(&app.store, &app.lanes, room.id.clone(), (event.clone(), None), keys).await;
     Ok(match ingested {
         Ok(Ingested::As(Standing::Rejected)) => Err("M_FORBIDDEN: the room's rules forbid it".to_owned()),
         Ok(Ingested::As(_)) => Ok(()),
         Ok(Ingested::Needs(_)) => {
-            let Ok(event_id) = Pdu::id_of(&event, version) else { return Ok(Ok(())) };
-            gaps::wait(app, room, (event_id, origin.clone()), event.text()).await?;
+            gaps::wait(app, number, (event_id, origin.clone()), event.text()).await?;
             Ok(())
         }
         Ok(Ingested::Dropped(dropped)) => Err(format!("M_BAD_JSON: {dropped}")),

@@ -5,6 +5,8 @@
 //! room on meanwhile; the writer just looks whether they did.
 //! <https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu>
 
+mod approach;
+
 use std::sync::Arc;
 
 use ruma::{OwnedRoomId, signatures::PublicKeyMap};
@@ -20,7 +22,7 @@ use crate::{
         limits,
     },
     room::{
-        advance::{Advanced, advance},
+        advance::{Advanced, Stand, advance},
         auth::Denied,
         graph::State,
         pdu::{FormatError, Pdu},
@@ -125,6 +127,13 @@ async fn finish(
         if only_live && let Meeting::SoftFailed(denied) = &judged.meeting {
             return Ok(Ingested::Refused(denied.clone()));
         }
+        if matches!(judged.meeting, Meeting::Live { is_far: true, .. }) {
+            // Nothing is to be sent on the way.
+            if gate.is_none() {
+                gate = Some(turn.close_gate().await);
+            }
+            judged = approach::approach(store, judged).await?;
+        }
         let job = judged.clone();
         if let Some(standing) = store.write(move |transaction| append(transaction, &job)).await? {
             return Ok(Ingested::As(standing));
@@ -163,6 +172,8 @@ pub struct Judged {
 struct Present {
     extremities: Vec<EventNumber>,
     state: StateRoot,
+    /// Whether the state is not that of the extremities, but on its way to another one.
+    is_approaching: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -171,8 +182,8 @@ enum Meeting {
     Rejected,
     /// The present does.
     SoftFailed(Denied),
-    /// It moves the room on.
-    Live(Advanced),
+    /// It moves the room on; so far, perhaps, that one job can't write it.
+    Live { advanced: Advanced, is_far: bool },
 }
 
 /// Judges an event of a room by all that can be seen now.
@@ -252,7 +263,7 @@ fn weigh(
 }
 
 fn judged(view: &View<'_>, room: RoomNumber, pdu: Pdu, before: State) -> Result<Step, IngestError> {
-    let present = Present { extremities: Vec::new(), state: StateRoot::EMPTY };
+    let present = Present { extremities: Vec::new(), state: StateRoot::EMPTY, is_approaching: false };
     let judged = Judged { room, pdu: Arc::new(pdu), before, present, meeting: Meeting::Rejected };
     Ok(Step::Judged(Box::new(meet(view, judged)?)))
 }
@@ -265,14 +276,19 @@ pub fn meet(view: &View<'_>, judged: Judged) -> Result<Judged, IngestError> {
     let record = view.room(judged.room)?;
     let graph = view.graph(judged.room);
     let current = State::stored(record.state);
+    let is_approaching = view.is_approaching(judged.room)?;
     let meeting = match soft_failure(&judged.pdu, &current, &graph, record.version)? {
         Some(denied) => Meeting::SoftFailed(denied),
         None => {
             let Judged { pdu, before, .. } = &judged;
-            Meeting::Live(advance(pdu, before, &record.extremities, &graph, record.version)?)
+            let known = Some(record.state).filter(|_| !is_approaching);
+            let stand = Stand { extremities: &record.extremities, state: known };
+            let advanced = advance(pdu, before, stand, &graph, record.version)?;
+            let is_far = approach::is_far(&graph, record.state, &advanced.current)?;
+            Meeting::Live { advanced, is_far }
         }
     };
-    let present = Present { extremities: record.extremities, state: record.state };
+    let present = Present { extremities: record.extremities, state: record.state, is_approaching };
     Ok(Judged { present, meeting, ..judged })
 }
 
@@ -285,10 +301,13 @@ pub fn append(transaction: &mut Transaction<'_>, judged: &Judged) -> Result<Opti
         Meeting::Rejected => (Admission::Rejected { before: Some(before) }, Standing::Rejected),
         _ if moved => return Ok(None),
         Meeting::SoftFailed(_) => (Admission::SoftFailed { before }, Standing::SoftFailed),
-        Meeting::Live(advanced) => (Admission::Live { before, advanced }, Standing::Live),
+        Meeting::Live { advanced, .. } => (Admission::Live { before, advanced }, Standing::Live),
     };
     let number = transaction.append_event(*room, &NewEvent { pdu, transaction: None, admission })?;
     if standing == Standing::Live {
+        if present.is_approaching {
+            transaction.end_approach(*room)?;
+        }
         redactions::apply(transaction, *room, number, pdu)?;
         open_gap(transaction, *room, number, pdu)?;
     }

@@ -14,7 +14,7 @@ use crate::{
         rng::Rng,
     },
     room::{
-        advance::advance,
+        advance::{Stand, advance},
         fixture::World,
         graph::State,
         pdu::Pdu,
@@ -112,7 +112,8 @@ impl Rig {
                 let failed = Admission::SoftFailed { before: &before };
                 return Ok(Outcome::SoftFailed(admit(tx, &pdu, failed)?));
             }
-            let advanced = advance(&pdu, &before, &record.extremities, &graph, version).unwrap();
+            let stand = Stand { extremities: &record.extremities, state: None };
+            let advanced = advance(&pdu, &before, stand, &graph, version).unwrap();
             let live = Admission::Live { before: &before, advanced: &advanced };
             Ok(Outcome::Accepted(admit(tx, &pdu, live)?))
         })

@@ -11,8 +11,11 @@ use super::{
 use crate::{
     base::ids::{EventNumber, KeyNumber, Position, RoomNumber, StateRoot, UserNumber},
     room::{advance::NEW, graph::State},
-    store::{StoreError, Table, Transaction, View},
+    store::{StoreError, Table, Task, Transaction, View},
 };
+
+/// The kind of task that says that a room's current state is on its way.
+const APPROACH_STATE: &str = "approach-state";
 
 impl View<'_> {
     /// The event at one key of a state. Reads a few nodes, however large the state is.
@@ -88,6 +91,11 @@ impl View<'_> {
         trie::difference(&self.nodes(room), a, b, &mut |(key, a, b)| visit(key, a, b))
     }
 
+    /// Whether a room's current state is on its way to another one, and so not that of its extremities.
+    pub fn is_approaching(&self, room: RoomNumber) -> Result<bool, StoreError> {
+        self.has_task(APPROACH_STATE, room.0)
+    }
+
     pub(super) fn nodes(&self, room: RoomNumber) -> RoomNodes<'_> {
         RoomNodes { view: self, room }
     }
@@ -97,6 +105,23 @@ impl Transaction<'_> {
     /// Stores a state of events that are stored, which nothing refers to yet, and gives its root.
     pub fn keep_state(&mut self, room: RoomNumber, state: &State) -> Result<StateRoot, StoreError> {
         self.store_state(room, state, NEW)
+    }
+
+    /// Makes a state the room's current one on the way to that of an event which changes more than one job may write. Until
+    /// [`Self::end_approach`] it is not that of the room's extremities.
+    pub fn approach_state(&mut self, room: RoomNumber, state: &State) -> Result<(), StoreError> {
+        self.add_task(APPROACH_STATE, room.0)?;
+        let root = self.keep_state(room, state)?;
+        let position = self.next_position();
+        let mut record = self.room(room)?;
+        self.set_current_state(room, &mut record, root, position)?;
+        self.put_room(room, &record);
+        Ok(())
+    }
+
+    /// Notes that the room's current state is that of its extremities again.
+    pub fn end_approach(&mut self, room: RoomNumber) -> Result<(), StoreError> {
+        self.finish_task(Task { kind: APPROACH_STATE, subject: room.0, step: 0 })
     }
 
     /// Stores a state and gives its root. [`NEW`] in it becomes `number`.

@@ -21,6 +21,12 @@ impl View<'_> {
         Ok(self.sql().prepare_cached(sql)?.query_row([], |row| row.get(0).map(|count: i64| count as u64))?)
     }
 
+    /// Whether there is a task of a kind about a subject that isn't finished.
+    pub fn has_task(&self, kind: &'static str, subject: u32) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM tasks WHERE kind = ?1 AND subject = ?2";
+        Ok(self.sql().prepare_cached(sql)?.exists((kind, subject))?)
+    }
+
     /// The first task of a kind that isn't finished.
     pub fn first_task(&self, kind: &'static str) -> Result<Option<Task>, StoreError> {
         let sql = "SELECT subject, step FROM tasks WHERE kind = ?1 ORDER BY subject LIMIT 1";

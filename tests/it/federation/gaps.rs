@@ -10,7 +10,7 @@ use tayberry::{
 };
 
 use super::pair::{ONE, Pair, TWO, until};
-use crate::rooms::{act, say, set};
+use crate::rooms::{act, say, set, sync};
 
 fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|number| number.to_string()).collect()
@@ -160,5 +160,23 @@ async fn unknown_permissions_are_fetched() {
         Ok::<_, StoreError>((header.standing, header.auth_events.len()))
     };
     assert_eq!(pair.two.app.store.read(read).await.unwrap(), (Standing::Rejected, 3));
+    pair.check().await;
+}
+
+#[tokio::test]
+async fn a_crowd_that_came_meanwhile_is_there_at_once() {
+    let pair = Pair::new("11").await;
+    let (one, anna, room) = (&pair.one, &pair.anna, &pair.room);
+    let first = say(one, anna, room, "first", "1").await;
+    pair.carry("t", &[pair.event(&first).await]).await.ok();
+    pair.crowd(1_300).await;
+    let last = pair.count(0..110).await;
+    pair.carry("u", &[pair.event(&last).await]).await.ok();
+    until(async || pair.waiting().await == 0).await;
+    assert_eq!(pair.network.asked("/state/").len(), 1);
+    assert_eq!(pair.network.asked("/event/").len(), 0);
+    assert_eq!(pair.state(&pair.two).await, pair.state(one).await);
+    let told = sync(&pair.two, &pair.bea, "").await;
+    assert_eq!(told["rooms"]["join"][room]["summary"]["m.joined_member_count"], 1_302);
     pair.check().await;
 }

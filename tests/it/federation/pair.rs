@@ -142,6 +142,29 @@ impl Pair {
         self.signed(&self.one, event.clone())
     }
 
+    /// Lets so many people of the first server join there.
+    pub(super) async fn crowd(&self, size: usize) {
+        let events = self.events(&self.one).await;
+        let find = |kind: &str| events.iter().find(|event| event["type"] == kind).unwrap().clone();
+        let name = |event: Value| self.signed(&self.one, event).0;
+        let permissions = ["m.room.create", "m.room.join_rules", "m.room.power_levels"];
+        let permissions: Vec<_> = permissions.iter().map(|kind| name(find(kind))).collect();
+        let mut join = find("m.room.member");
+        let mut last = self.ends(&self.one).await.remove(0);
+        let (keys, lanes) = (self.keys(), Lanes::default());
+        join["auth_events"] = json!(permissions);
+        join["content"] = json!({"membership": "join"});
+        for number in 0..size {
+            let user = json!(format!("@user{number}:{ONE}"));
+            (join["sender"], join["state_key"], join["prev_events"]) = (user.clone(), user, json!([last]));
+            let (id, event) = self.signed(&self.one, join.clone());
+            let event = (Object::parse(&event.to_string()).unwrap(), None);
+            let taken = ingest(&self.one.app.store, &lanes, self.room_id(), event, keys.clone()).await;
+            assert!(matches!(taken, Ok(Ingested::As(Standing::Live))), "{taken:?}");
+            last = id;
+        }
+    }
+
     /// Sends events from the first server to the second.
     pub(super) async fn carry(&self, transaction: &str, pdus: &[Value]) -> Reply {
         let body = json!({"origin": ONE, "origin_server_ts": 1, "pdus": pdus});

@@ -21,27 +21,36 @@ use crate::{
     store::{StoreError, View, WaitingEvent},
 };
 
-/// Takes an event with those of its past that it lacks; tells whether it is settled, taken or not.
+/// What came of an event that lacked parents.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Closed {
+    /// Whether it needs no more tries, taken or not.
+    pub is_settled: bool,
+    /// Whether something is missing still before it.
+    pub is_torn: bool,
+}
+
+/// Takes an event with those of its past that it lacks.
 ///
 /// # Errors
 /// The store failed.
-pub(super) async fn close(app: &App, room: &Room, event: &WaitingEvent) -> Result<bool, StoreError> {
-    let Ok(object) = Object::parse(&event.json) else { return Ok(true) };
-    let Ok(pdu) = Pdu::parse(&object, room.version) else { return Ok(true) };
-    match Box::pin(timeout(limits::FETCH_TIME, close_by_any(app, room, event, &pdu))).await {
-        Ok(settled) => settled,
-        Err(_) => Ok(false),
-    }
+pub(super) async fn close(app: &App, room: &Room, event: &WaitingEvent) -> Result<Closed, StoreError> {
+    let pdu = Object::parse(&event.json).ok().and_then(|object| Pdu::parse(&object, room.version).ok());
+    let Some(pdu) = pdu else { return Ok(Closed { is_settled: true, is_torn: false }) };
+    let closed = Box::pin(timeout(limits::FETCH_TIME, close_by_any(app, room, event, &pdu))).await;
+    closed.unwrap_or_else(|_| Ok(Closed::default()))
 }
 
-async fn close_by_any(app: &App, room: &Room, event: &WaitingEvent, pdu: &Pdu) -> Result<bool, StoreError> {
+async fn close_by_any(app: &App, room: &Room, event: &WaitingEvent, pdu: &Pdu) -> Result<Closed, StoreError> {
+    let mut closed = Closed::default();
     for server in servers(app, room, event, pdu).await? {
         let source = Source { app: app.clone(), server, room: room.clone() };
-        if Closing::new(source, pdu).run().await? {
-            return Ok(true);
+        closed = Closing::new(source, pdu).run().await?;
+        if closed.is_settled {
+            break;
         }
     }
-    Ok(false)
+    Ok(closed)
 }
 
 /// Who may know the parents: whoever brought the event, whoever sent it, and others that are in the room.
@@ -82,7 +91,7 @@ impl<'p> Closing<'p> {
         Self { source, pdu, events, bytes: 0, edges: limits::PARENTS_EDGES }
     }
 
-    async fn run(mut self) -> Result<bool, StoreError> {
+    async fn run(mut self) -> Result<Closed, StoreError> {
         for _ in 0..limits::PARENTS_ROUNDS {
             if !self.fetch_parents().await? {
                 break;
@@ -92,7 +101,7 @@ impl<'p> Closing<'p> {
         for pdu in self.in_order() {
             is_settled = self.take(&pdu).await?;
         }
-        Ok(is_settled)
+        Ok(Closed { is_settled, is_torn: self.edges < limits::PARENTS_EDGES })
     }
 
     /// Fetches some of what is missing; tells whether some more may be.

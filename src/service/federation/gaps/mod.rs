@@ -6,14 +6,21 @@
 
 mod close;
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use ruma::{OwnedEventId, OwnedServerName};
-use tokio::{sync::Notify, task::JoinSet, time::sleep};
+use tokio::{sync::Notify, time::sleep};
 
-use super::fetch::Room;
+use self::close::Closed;
+use super::{fetch::Room, merge};
 use crate::{
-    base::{ids::RoomNumber, limits},
+    base::{clock::Timestamp, ids::RoomNumber, limits},
+    net::transport::Boxed,
     service::App,
     store::{StoreError, Transaction, View, WaitingEvent, WaitingRoom},
 };
@@ -43,59 +50,94 @@ pub(super) async fn wait(
     Ok(())
 }
 
+/// The rooms whose events' parents are being fetched.
+type Busy<'a> = Vec<Visiting<'a>>;
+
+/// A visit of a room, and the server that brought the event that it begins with. It ends with whoever waits for it, as no
+/// task would.
+struct Visiting<'a> {
+    room: RoomNumber,
+    server: OwnedServerName,
+    visit: Boxed<'a, Result<(), StoreError>>,
+}
+
 impl App {
     /// Fetches the parents of what waits, for as long as the server runs.
     ///
     /// # Errors
     /// The store failed; what waited waits still.
     pub async fn close_gaps(&self) -> Result<(), StoreError> {
-        let mut visits: JoinSet<(RoomNumber, Result<(), StoreError>)> = JoinSet::new();
-        let mut busy: HashMap<RoomNumber, OwnedServerName> = HashMap::new();
+        let mut busy = Busy::new();
         loop {
             let rooms = self.store.read(|view| view.waiting_rooms(limits::WAITING_ROOMS)).await?;
-            let (due, pause) = self.due(rooms, &mut busy);
-            for room in due {
-                let app = self.clone();
-                visits.spawn(async move { (room, Box::pin(visit(&app, room)).await) });
+            let (due, pause) = due(rooms, &busy, self.clock.now());
+            for (room, server) in due {
+                busy.push(Visiting { room, server, visit: Box::pin(visit(self, room)) });
             }
+            let visited = poll_fn(|context| visited(&mut busy, context));
             tokio::select! {
-                Some(visited) = visits.join_next() => {
-                    let (room, result) = match visited {
-                        Ok(visited) => visited,
-                        Err(error) => std::panic::resume_unwind(error.into_panic()),
-                    };
-                    busy.remove(&room);
-                    result?;
+                (room, failure) = visited => {
+                    if let Some(error) = failure {
+                        // One room's trouble is no other's.
+                        tracing::warn!(error, "events of a room wait longer");
+                        put_off(self, room).await?;
+                    }
                 }
                 () = self.gaps.wanted.notified() => {}
                 () = sleep(pause) => {}
             }
         }
     }
+}
 
-    /// The rooms whose turn it is, which are busy then, and when to look again.
-    fn due(
-        &self,
-        rooms: Vec<WaitingRoom>,
-        busy: &mut HashMap<RoomNumber, OwnedServerName>,
-    ) -> (Vec<RoomNumber>, Duration) {
-        let (now, mut due, mut pause) = (self.clock.now(), Vec::new(), LOOK_AGAIN);
-        for WaitingRoom { room, origin, try_at } in rooms {
-            if busy.contains_key(&room) {
-                continue;
-            }
-            if try_at > now {
-                pause = pause.min(try_at.since(now));
-                continue;
-            }
-            let of_server = busy.values().filter(|server| **server == origin).count();
-            if busy.len() < limits::FETCHES && of_server < limits::FETCHES_PER_SERVER {
-                busy.insert(room, origin);
-                due.push(room);
-            }
-        }
-        (due, pause)
+/// The first visit that is over, and what went wrong.
+fn visited(busy: &mut Busy<'_>, context: &mut Context<'_>) -> Poll<(RoomNumber, Option<String>)> {
+    for at in 0..busy.len() {
+        let visit = busy[at].visit.as_mut();
+        let failure = match catch_unwind(AssertUnwindSafe(|| visit.poll(context))) {
+            Ok(Poll::Pending) => continue,
+            Ok(Poll::Ready(result)) => result.err().map(|error| error.to_string()),
+            Err(_) => Some("it panicked".to_owned()),
+        };
+        return Poll::Ready((busy.swap_remove(at).room, failure));
     }
+    Poll::Pending
+}
+
+/// The rooms whose turn it is, each with the server that brought its event, and when to look again.
+fn due(
+    rooms: Vec<WaitingRoom>,
+    busy: &Busy,
+    now: Timestamp,
+) -> (Vec<(RoomNumber, OwnedServerName)>, Duration) {
+    let (mut due, mut pause) = (Vec::<(RoomNumber, OwnedServerName)>::new(), LOOK_AGAIN);
+    for WaitingRoom { room, origin, try_at } in rooms {
+        if busy.iter().any(|visiting| visiting.room == room) {
+            continue;
+        }
+        if try_at > now {
+            pause = pause.min(try_at.since(now));
+            continue;
+        }
+        let servers =
+            busy.iter().map(|visiting| &visiting.server).chain(due.iter().map(|(_, server)| server));
+        let (mut all, mut same) = (0, 0);
+        servers.for_each(|server| (all, same) = (all + 1, same + usize::from(*server == origin)));
+        if all < limits::FETCHES && same < limits::FETCHES_PER_SERVER {
+            due.push((room, origin));
+        }
+    }
+    (due, pause)
+}
+
+/// Puts off whatever is to be tried now in a room in which something is wrong.
+async fn put_off(app: &App, room: RoomNumber) -> Result<(), StoreError> {
+    let now = app.clock.now();
+    let read = move |view: &View<'_>| view.waiting_events(room, now, limits::WAITING_EVENTS);
+    for event in app.store.read(read).await? {
+        settle(app, room, event, false).await?;
+    }
+    Ok(())
 }
 
 /// Tries what waits in a room.
@@ -110,15 +152,17 @@ async fn visit(app: &App, number: RoomNumber) -> Result<(), StoreError> {
         Ok::<_, StoreError>((room, view.waiting_events(number, now, limits::WAITING_EVENTS)?))
     };
     let (room, events) = app.store.read(read).await?;
+    let mut is_torn = false;
     for event in events {
-        let is_settled = match &room {
+        let closed = match &room {
             Some(room) => close::close(app, room, &event).await?,
-            None => true,
+            None => Closed { is_settled: true, is_torn: false },
         };
-        settle(app, number, event, is_settled).await?;
+        is_torn |= closed.is_torn;
+        settle(app, number, event, closed.is_settled).await?;
     }
-    if room.is_some() {
-        super::merge::merge(app, number).await?;
+    if let Some(room) = room {
+        merge::merge(app, &room, is_torn).await?;
     }
     Ok(())
 }
@@ -140,3 +184,54 @@ async fn settle(app: &App, room: RoomNumber, event: WaitingEvent, done: bool) ->
 
 /// When to look at what waits even if nothing happens.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_server_takes_all_the_turns_and_no_room_two() {
+        let now = Timestamp(10_000);
+        let room = |number: u32, server: &str, try_at: u64| WaitingRoom {
+            room: RoomNumber(number),
+            origin: OwnedServerName::try_from(server).unwrap(),
+            try_at: Timestamp(try_at),
+        };
+        let mut rooms: Vec<_> = (1..=10).map(|number| room(number, "a.example", 1)).collect();
+        rooms.extend([room(11, "b.example", 2), room(12, "c.example", 3), room(13, "d.example", 4)]);
+        rooms.push(room(14, "e.example", 12_000));
+        let found = due(rooms.clone(), &Vec::new(), now);
+        let numbers: Vec<_> = found.0.iter().map(|(room, _)| room.0).collect();
+        assert_eq!((numbers, found.1), (vec![1, 2, 11, 12], Duration::from_secs(2)));
+        assert_eq!(due(Vec::new(), &Vec::new(), now), (Vec::new(), LOOK_AGAIN));
+    }
+
+    #[test]
+    fn a_room_that_is_busy_waits() {
+        let server = OwnedServerName::try_from("a.example").unwrap();
+        let visit = Box::pin(async { Ok(()) });
+        let busy = vec![Visiting { room: RoomNumber(1), server: server.clone(), visit }];
+        let rooms = vec![WaitingRoom { room: RoomNumber(1), origin: server, try_at: Timestamp(1) }];
+        assert_eq!(due(rooms, &busy, Timestamp(2)).0, []);
+    }
+
+    #[tokio::test]
+    async fn a_visit_that_goes_wrong_is_over() {
+        let server = OwnedServerName::try_from("a.example").unwrap();
+        let visits: [Boxed<'_, Result<(), StoreError>>; 3] = [
+            Box::pin(async { panic!("of a test") }),
+            Box::pin(async { Err(StoreError::Closed) }),
+            Box::pin(async { Ok(()) }),
+        ];
+        let rooms = (1..).map(RoomNumber).zip(visits);
+        let mut busy: Vec<_> =
+            rooms.map(|(room, visit)| Visiting { room, server: server.clone(), visit }).collect();
+        let mut outcomes = std::collections::BTreeMap::new();
+        for _ in 0..3 {
+            let (room, failure) = poll_fn(|context| visited(&mut busy, context)).await;
+            outcomes.insert(room.0, failure.is_some());
+        }
+        assert_eq!(outcomes, [(1, true), (2, true), (3, false)].into());
+        assert!(busy.is_empty());
+    }
+}
