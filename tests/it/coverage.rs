@@ -22,7 +22,7 @@ struct Operation {
 type Route = (String, String);
 
 /// How many of the operations are served at least. Raise it.
-const SERVED: usize = 147;
+const SERVED: usize = 148;
 
 /// What isn't the specification's.
 const OTHERS: &[(&str, &str)] =

@@ -1,0 +1,79 @@
+//! Bounds of what other servers bring unasked, and of what is fetched from them for its sake.
+
+use std::time::Duration;
+
+use super::{BODIES_PER_CLIENT_BYTES, EVENT_BYTES, PREV_EVENTS, READERS};
+
+/// Events and others that one transaction may bring. <https://spec.matrix.org/v1.19/server-server-api/#transactions>
+pub const TRANSACTION_PDUS: usize = 50;
+pub const TRANSACTION_EDUS: usize = 100;
+/// Depth of nested arrays and objects in the body of a server's request, as far as who sent it is to be proved.
+pub const REQUEST_DEPTH: usize = 256;
+/// The body of one, in bytes: that many events of the largest size, and others.
+pub const TRANSACTION_BYTES: usize = 4 << 20;
+/// Transactions that are remembered, and for how long: a server that didn't hear the answer asks again.
+pub const TRANSACTIONS: usize = 1_024;
+pub const TRANSACTION_TIME: Duration = Duration::from_secs(10 * 60);
+/// Rooms of one transaction whose events are taken at once.
+pub const TRANSACTION_ROOMS: usize = 4;
+/// Events from elsewhere that are judged at once.
+pub const JUDGES: usize = READERS - 2;
+/// Servers that are asked for their keys at once for the sake of one room's events.
+pub const KEY_ASKED: usize = 4;
+/// Events whose signatures a thread checks one after another.
+pub const SIGNATURES_STEP: usize = 32;
+/// Events that wait for their parents: of one room, and in all.
+pub const WAITING_EVENTS: usize = 100;
+pub const WAITING_EVENTS_IN_ALL: usize = 2_000;
+/// Rooms with some that are looked at at once to find those whose turn it is.
+pub const WAITING_ROOMS: usize = 256;
+/// Rooms for whose events parents are fetched at once, and those of them for one server.
+pub const FETCHES: usize = 4;
+pub const FETCHES_PER_SERVER: usize = 2;
+/// Fetching the parents of one event may take so long, and ask so many servers.
+pub const FETCH_TIME: Duration = Duration::from_secs(60);
+pub const FETCH_SERVERS: usize = 3;
+/// Parents that are asked for at once, and how often: of what is missing still the state before it is asked for.
+pub const PARENTS_ASKED: u32 = 20;
+pub const PARENTS_ROUNDS: usize = 5;
+/// Of them, in bytes.
+pub const PARENTS_BYTES: usize = 2 << 20;
+/// An answer with parents or past events, in bytes.
+pub const PARENTS_ANSWER_BYTES: u64 = 8 << 20;
+/// Events among them before which the state is asked for.
+pub const PARENTS_EDGES: usize = 5;
+/// Events of a state that are asked for one by one; of more, the whole state is asked for.
+pub const STATE_ASKED: usize = 50;
+/// A whole state, in bytes, and the ids of one.
+pub const STATE_ANSWER_BYTES: u64 = 24 << 20;
+pub const STATE_IDS_BYTES: u64 = 8 << 20;
+/// States of which is so much in memory.
+pub const STATES: usize = 1;
+/// Events whose ids are looked up in one step.
+pub const LOOKED_UP: usize = 2_000;
+/// Entries of a state that one job writes.
+pub const STATE_STEP: usize = 64;
+/// Entries by which one job may change a room's current state, as the memberships that follow from it.
+pub const STATE_CHANGES: usize = 256;
+/// How often parents are asked for that can't be had, and after how long the second time; each time it is twice as long.
+pub const FETCH_TRIES: u32 = 8;
+pub const FETCH_RETRY: Duration = Duration::from_secs(30);
+/// Extremities of a room at which an event of this server follows them all.
+pub const EXTREMITIES: usize = 10;
+/// Joined users of a room that is large: after an outage it is merged at once.
+pub const LARGE_ROOM: u32 = 100;
+/// A client that asks for events which this server lacks waits so long for them.
+pub const BACKFILL_TIME: Duration = Duration::from_secs(10);
+/// Servers that are asked for them, and after how long again if none had some.
+pub const BACKFILL_SERVERS: usize = 3;
+pub const BACKFILL_RETRY: Duration = Duration::from_secs(5 * 60);
+/// Gaps of which is remembered that nobody could fill them.
+pub const BACKFILL_GAPS: usize = 1_024;
+
+const _: () = {
+    assert!(
+        TRANSACTION_PDUS * EVENT_BYTES < TRANSACTION_BYTES && TRANSACTION_BYTES <= BODIES_PER_CLIENT_BYTES,
+        "a transaction of the largest events fits, and a server's next one behind it"
+    );
+    assert!(FETCHES_PER_SERVER < FETCHES && EXTREMITIES < PREV_EVENTS);
+};
