@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{BODIES_PER_CLIENT_BYTES, EVENT_BYTES, PREV_EVENTS, READERS};
 
-/// Events and others that one transaction may bring. <https://spec.matrix.org/v1.19/server-server-api/#transactions>
+/// Events and others of one transaction, sent or taken. <https://spec.matrix.org/v1.19/server-server-api/#transactions>
 pub const TRANSACTION_PDUS: usize = 50;
 pub const TRANSACTION_EDUS: usize = 100;
 /// Depth of nested arrays and objects in the body of a server's request, as far as who sent it is to be proved.

@@ -45,6 +45,8 @@ pub(super) struct Pair {
 impl Pair {
     pub(super) async fn new(version: &'static str) -> Self {
         let network = Network::default();
+        // What the servers tell each other is told by the tests.
+        network.silence();
         let one = network.start(ONE, |_| {}).await;
         let two = network.start(TWO, |_| {}).await;
         let (anna, bea) = (one.register("anna").await, two.register("bea").await);
