@@ -7,7 +7,7 @@
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId,
-    OwnedUserId, events::TimelineEventType, state_res::auth_types_for_event,
+    OwnedUserId, RoomId, events::TimelineEventType, state_res::auth_types_for_event,
 };
 use serde_json::value::to_raw_value;
 
@@ -82,13 +82,31 @@ pub fn build<G: Graph>(
     let auth_events = select_auth_events(&draft, &sender, tip, graph)?;
     let prev_events = prev_events(tip, graph)?;
     let depth = tip.prev_events.iter().map(|(_, depth)| depth.saturating_add(1)).max().unwrap_or(1);
+    let place = Place { prev_events, auth_events, depth };
+    Ok(put_together(draft, (sender, now), tip.room_id.as_deref(), place, tip.version)?)
+}
 
+/// Where an event stands in its room's graph.
+pub(super) struct Place {
+    pub prev_events: Vec<CanonicalJsonValue>,
+    pub auth_events: Vec<CanonicalJsonValue>,
+    pub depth: u64,
+}
+
+/// An unsigned event, content hash included.
+pub(super) fn put_together(
+    draft: Draft,
+    (sender, now): (OwnedUserId, MilliSecondsSinceUnixEpoch),
+    room_id: Option<&RoomId>,
+    Place { prev_events, auth_events, depth }: Place,
+    version: Version,
+) -> Result<Pdu, FormatError> {
     let Draft { kind, state_key, mut content, redacts } = draft;
     let mut fields = CanonicalJsonObject::new();
     let mut put = |field: &str, value: CanonicalJsonValue| _ = fields.insert(field.to_owned(), value);
     if let Some(redacts) = redacts {
         let value = CanonicalJsonValue::from(redacts.as_str());
-        match tip.version.redaction().content_field_redacts {
+        match version.redaction().content_field_redacts {
             true => content.insert("redacts", value),
             false => put("redacts", value),
         }
@@ -101,19 +119,19 @@ pub fn build<G: Graph>(
     if let Some(state_key) = state_key {
         put("state_key", state_key.into());
     }
-    if let Some(room_id) = &tip.room_id {
+    if let Some(room_id) = room_id {
         put("room_id", room_id.as_str().into());
     }
     let mut object = Object::from(fields);
     object.insert_object("content", content);
-    object.insert_integer("depth", depth.min(tip.version.max_integer()));
-    if !tip.version.event_id_is_hash() {
+    object.insert_integer("depth", depth.min(version.max_integer()));
+    if !version.event_id_is_hash() {
         // No two events of a room say the same at the same time after the same ones.
         let name = BASE64_URL_SAFE_NO_PAD.encode(hash::content_hash(&object)?);
         object.insert("event_id", format!("${name}:{}", sender.server_name()).into());
     }
     hash::add_content_hash(&mut object)?;
-    Ok(Pdu::parse(&object, tip.version)?)
+    Pdu::parse(&object, version)
 }
 
 /// The references to what the event follows.

@@ -23,5 +23,6 @@ pub mod receive;
 pub mod redact;
 pub mod resolve;
 pub mod sign;
+pub mod stranger;
 pub mod version;
 pub mod visibility;

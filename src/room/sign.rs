@@ -47,6 +47,11 @@ impl CheckedEvent {
         Ok(Ok(Self { pdu, version }))
     }
 
+    /// An event of which every field is one that this server expects there, and whose room it can't see.
+    pub(super) fn seen_through(pdu: Pdu, version: Version) -> Self {
+        Self { pdu, version }
+    }
+
     /// The event.
     pub fn pdu(&self) -> &Pdu {
         &self.pdu

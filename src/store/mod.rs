@@ -55,7 +55,7 @@ pub use self::{
         Account, AccountData, BackedUpKey, BackupScope, BackupState, Bearer, ContentHash, Counts,
         CountsByThread, CrossSigningKey, Destination, Device, DeviceChange, DeviceKeys, KeyBackup,
         KeySignature, ListedRoom, Media, MediaPart, MediaUsage, NewMedia, OneTimeKey, OutgoingMessage, Rank,
-        Receipt, RecordFinding, RegistrationToken, RemoteUser, RoomPage, RoomSearch, StoredContent,
+        Receipt, RecordFinding, RegistrationToken, RemoteUser, RoomLoad, RoomPage, RoomSearch, StoredContent,
         StoredServerKey, Task, ToDeviceMessage, Unread, WaitingEvent, WaitingRoom,
     },
     tables::Table,

@@ -49,7 +49,7 @@ pub const GREETING_INTERVAL: Duration = Duration::from_millis(200);
 /// Servers that are told so.
 pub const GREETED: usize = 4_096;
 /// Entries of the log that a server may lack and gets one after another; of more, it gets the newest event of each room.
-pub const REPLAYED: usize = 4_096;
+pub const REPLAYED: usize = 1_500;
 /// Rooms that are looked at in one step for a server that lacks more, places of a room's timeline in which such an event is
 /// sought, and users of the server who are looked at to find out what it was to the room.
 pub const CATCH_UP_ROOMS: usize = 200;

@@ -64,9 +64,22 @@ pub async fn ask_streamed<R>(
 where
     R: OutgoingRequest<Authentication = ServerSignatures, PathBuilder = SinglePath>,
 {
+    sent(app, server, call(request)?, bounds).await
+}
+
+/// The same for a request that has its form already.
+///
+/// # Errors
+/// As [`ask_streamed`].
+pub(super) async fn sent(
+    app: &App,
+    server: &ServerName,
+    call: Call,
+    bounds: Bounds,
+) -> Result<Response<Body>, AskError> {
     let signer = app.signer();
     let origin = Origin { server: signer.server_name, key: signer.key };
-    let response = app.federation.send_signed(origin, server, call(request)?, bounds).await?;
+    let response = app.federation.send_signed(origin, server, call, bounds).await?;
     let status = response.status();
     if status.is_success() {
         return Ok(response);
@@ -77,7 +90,11 @@ where
     Err(AskError::Refused { status, error })
 }
 
-fn call<R: OutgoingRequest<PathBuilder = SinglePath>>(request: R) -> Result<Call, NetError> {
+/// The form of a request.
+///
+/// # Errors
+/// It has none.
+pub(super) fn call<R: OutgoingRequest<PathBuilder = SinglePath>>(request: R) -> Result<Call, NetError> {
     const UNMADE: NetError = NetError::Request("a request without a form");
     let (head, body) = request.try_into_http_request_inner("", ()).map_err(|_| UNMADE)?.into_parts();
     let body: Vec<u8> = body.try_into_buf().map_err(|_| UNMADE)?;

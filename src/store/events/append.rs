@@ -58,8 +58,8 @@ pub enum Admission<'a> {
 }
 
 impl Transaction<'_> {
-    /// Appends an event to a room and gives its number. An outlier that gets a place keeps the number that it has; any
-    /// other event that is stored already stays as it is.
+    /// Appends an event to a room and gives its number. An outlier that gets a place keeps the number that it has, unless
+    /// it was stored before what permits it; any other event that is stored already stays as it is.
     ///
     /// Puts the event, its names, its place, and, if it is live, the room's newest position, extremities, current
     /// state, memberships and counters; wakes those who watch the room, and users whose membership changes.
@@ -68,17 +68,27 @@ impl Transaction<'_> {
         room: RoomNumber,
         event: &NewEvent<'_>,
     ) -> Result<EventNumber, StoreError> {
-        let known = self.event_number(room, event.pdu.event_id())?;
+        let mut known = self.event_number(room, event.pdu.event_id())?;
         let mut redacted_by = None;
+        let position = self.next_position();
         if let Some(number) = known {
             let header = self.header(room, number)?;
             let placeless = header.place.is_none() && header.state_before.is_none();
-            if !placeless || matches!(event.admission, Admission::Outlier) {
+            let early = placeless && self.lacks_permission(room, event.pdu, &header)?;
+            if !placeless || !early && matches!(event.admission, Admission::Outlier) {
                 return Ok(number);
             }
             redacted_by = header.redacted_by;
+            if early {
+                self.delete(Table::Events, &number.to_be_bytes());
+                if header.membership.is_some()
+                    && let Some(user) = self.target(room, header.key)?
+                {
+                    self.renumber_stay(room, user, (number, EventNumber(position.0)))?;
+                }
+                known = None;
+            }
         }
-        let position = self.next_position();
         let number = known.unwrap_or(EventNumber(position.0));
 
         let before = match event.admission.before() {
@@ -146,6 +156,27 @@ impl Transaction<'_> {
             prev_events: numbers(self, pdu.prev_events())?,
             auth_events: numbers(self, pdu.auth_events())?,
         })
+    }
+
+    /// Whether an event was stored without one that it names as its permission and that is known now: as one is from a room
+    /// that this server is not in.
+    fn lacks_permission(&self, room: RoomNumber, pdu: &Pdu, header: &Header) -> Result<bool, StoreError> {
+        for id in pdu.auth_events() {
+            if self.event_number(room, id)?.is_some_and(|known| !header.auth_events.contains(&known)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Stores an event of a room that this server is not in, as one that leads to no other.
+    pub(super) fn put_alone(&mut self, room: RoomNumber, pdu: &Pdu) -> Result<EventNumber, StoreError> {
+        let number = EventNumber(self.next_position().0);
+        let event = NewEvent { pdu, transaction: None, admission: Admission::Outlier };
+        let mut header = self.header_of(room, &event, None, None)?;
+        (header.prev_events, header.auth_events) = (Vec::new(), Vec::new());
+        self.put_event(number, &event, &header);
+        Ok(number)
     }
 
     fn put_event(&mut self, number: EventNumber, event: &NewEvent<'_>, header: &Header) {

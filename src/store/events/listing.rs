@@ -82,7 +82,12 @@ impl Transaction<'_> {
         Ok(rooms.last().map(|(room, _)| *room))
     }
 
-    fn list(&mut self, room: RoomNumber, record: &RoomRecord, published: bool) -> Result<(), StoreError> {
+    pub(super) fn list(
+        &mut self,
+        room: RoomNumber,
+        record: &RoomRecord,
+        published: bool,
+    ) -> Result<(), StoreError> {
         let listing = self.listing(room, record)?;
         if !published && !listing.is_open() {
             return self.remove_listed_room(room);

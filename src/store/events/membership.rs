@@ -172,6 +172,7 @@ impl Transaction<'_> {
         event: EventNumber,
         position: Position,
     ) -> Result<(), StoreError> {
+        self.drop_out_of_band(user, room)?;
         let before = self.stay(user, room)?;
         let stayed =
             before.filter(|stay| (stay.membership, membership) == (Membership::Join, Membership::Join));
@@ -202,7 +203,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    fn put_stay(&mut self, user: UserNumber, room: RoomNumber, stay: Stay) {
+    pub(super) fn put_stay(&mut self, user: UserNumber, room: RoomNumber, stay: Stay) {
         self.put(Table::Stays, &by_user(user, room), &encode(stay));
     }
 }

@@ -136,10 +136,20 @@ impl Transaction<'_> {
             let key = self.intern_key(room, &kind.to_string(), Some(state_key))?;
             changes.push((key, event.map(|event| if event == NEW { number } else { event })));
         }
+        self.update_state(room, state.root, changes)
+    }
+
+    /// Stores the state that differs from another one by some entries.
+    pub(super) fn update_state(
+        &mut self,
+        room: RoomNumber,
+        root: StateRoot,
+        changes: Vec<(KeyNumber, Option<EventNumber>)>,
+    ) -> Result<StateRoot, StoreError> {
         if changes.is_empty() {
-            return Ok(state.root);
+            return Ok(root);
         }
-        trie::update(&mut RoomNodesMut { transaction: self, room }, state.root, changes)
+        trie::update(&mut RoomNodesMut { transaction: self, room }, root, changes)
     }
 
     /// Makes a stored state the room's current one at `position`, and memberships and how it is listed with it.
@@ -176,7 +186,11 @@ impl Transaction<'_> {
     }
 
     /// The user whose membership a key holds; none if its state key is no user id.
-    fn target(&mut self, room: RoomNumber, key: KeyNumber) -> Result<Option<UserNumber>, StoreError> {
+    pub(super) fn target(
+        &mut self,
+        room: RoomNumber,
+        key: KeyNumber,
+    ) -> Result<Option<UserNumber>, StoreError> {
         let name = self.key_name(room, key)?;
         match <&UserId>::try_from(name.state_key.as_deref().unwrap_or_default()) {
             Ok(user) => self.intern_user(user).map(Some),

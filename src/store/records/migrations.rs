@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0017_waiting_events.sql"),
     include_str!("migrations/0018_remote_devices.sql"),
     include_str!("migrations/0019_sending.sql"),
+    include_str!("migrations/0020_out_of_band.sql"),
 ];
 
 /// Brings the database up to date.

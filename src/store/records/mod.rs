@@ -11,7 +11,9 @@ mod filters;
 mod key_backups;
 mod keys;
 mod listed_rooms;
+mod loads;
 mod media;
+mod out_of_band;
 mod profiles;
 mod receipts;
 mod registration_tokens;
@@ -35,6 +37,7 @@ pub use self::{
     key_backups::{BackedUpKey, BackupScope, BackupState, KeyBackup},
     keys::{CrossSigningKey, DeviceKeys, KeySignature, OneTimeKey},
     listed_rooms::{ListedRoom, Rank, RoomPage, RoomSearch},
+    loads::RoomLoad,
     media::{ContentHash, Media, MediaPart, MediaUsage, NewMedia, StoredContent},
     receipts::Receipt,
     registration_tokens::RegistrationToken,

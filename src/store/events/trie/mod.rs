@@ -14,7 +14,7 @@ mod update;
 
 pub(in crate::store) use difference::difference;
 pub(in crate::store) use iter::{Iter, above, after};
-pub(in crate::store) use node::{Entry, Node};
+pub(in crate::store) use node::{Entry, Node, order};
 pub(in crate::store) use update::update;
 
 use crate::base::ids::{EventNumber, KeyNumber, StateRoot};

@@ -82,7 +82,7 @@ pub(super) fn digit(key: KeyNumber, depth: u32) -> usize {
 }
 
 /// Keys compare in the trie's order: by their lowest four bits first.
-pub(super) fn order(key: KeyNumber) -> u32 {
+pub(in crate::store) fn order(key: KeyNumber) -> u32 {
     let bytes = key.0.swap_bytes();
     (bytes & 0x0f0f_0f0f) << 4 | (bytes & 0xf0f0_f0f0) >> 4
 }
