@@ -156,10 +156,23 @@ pub(super) fn check(
     version: Version,
     but: Option<&ServerName>,
 ) -> Result<(), Dropped> {
-    let text = signed_text(object, version)?;
-    let signatures = object.get("signatures").and_then(CanonicalJsonValue::as_object);
     let mut servers = authors(object, version)?;
     servers.extend(voucher(object, version)?.filter(|server| but != Some(server)));
+    check_of(object, keys, version, servers)
+}
+
+/// Checks that each of some servers signed an event.
+///
+/// # Errors
+/// One did not.
+pub(super) fn check_of(
+    object: &Object,
+    keys: &PublicKeyMap,
+    version: Version,
+    servers: BTreeSet<OwnedServerName>,
+) -> Result<(), Dropped> {
+    let text = signed_text(object, version)?;
+    let signatures = object.get("signatures").and_then(CanonicalJsonValue::as_object);
     for server in servers {
         let server = server.as_str();
         let of_server = signatures

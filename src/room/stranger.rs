@@ -6,6 +6,8 @@
 //! <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>,
 //! <https://spec.matrix.org/v1.19/server-server-api/#inviting-to-a-room>
 
+use std::collections::BTreeSet;
+
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, EventId, MilliSecondsSinceUnixEpoch, OwnedUserId, RoomId,
     ServerName, UserId,
@@ -18,7 +20,7 @@ use super::{
     members::membership_set,
     pdu::{FormatError, Pdu},
     receive::{Dropped, verify},
-    sign::CheckedEvent,
+    sign::{CheckedEvent, check_of},
     version::Version,
 };
 use crate::base::{json::Object, limits};
@@ -104,6 +106,34 @@ pub fn adopt(
     Ok(CheckedEvent::seen_through(pdu, version))
 }
 
+/// The event by which a user is rid of what another event made of them, in a room that nobody tells of any more. It is
+/// for this server alone.
+///
+/// # Errors
+/// It would be too large.
+pub fn forsaken(
+    pending: &Pdu,
+    (user, now): (&UserId, MilliSecondsSinceUnixEpoch),
+    mut content: CanonicalJsonObject,
+    version: Version,
+) -> Result<CheckedEvent, FormatError> {
+    content.insert("membership".to_owned(), MembershipState::Leave.as_str().into());
+    let draft = Draft {
+        kind: TimelineEventType::RoomMember,
+        state_key: Some(user.to_string()),
+        content: content.into(),
+        redacts: None,
+    };
+    let reference = pending.reference(version)?;
+    let place = Place {
+        prev_events: vec![reference.clone()],
+        auth_events: vec![reference],
+        depth: pending.depth().saturating_add(1),
+    };
+    let pdu = put_together(draft, (user.to_owned(), now), Some(pending.room_id()), place, version)?;
+    Ok(CheckedEvent::seen_through(pdu, version))
+}
+
 /// An invitation that another server brings for a user of this one.
 #[derive(Clone, Debug)]
 pub struct Invitation<'a> {
@@ -152,11 +182,11 @@ pub fn invited(
     Ok(CheckedEvent::seen_through(pdu, version))
 }
 
-/// Whether two texts are one event but for its signatures.
+/// An event of ours with the signature that another server put to it, which is all that is taken of what it gives back.
 ///
 /// # Errors
-/// One of them is no event.
-pub fn countersigned(ours: &Pdu, theirs: &mut Object, by: &ServerName) -> Result<Object, Unsigned> {
+/// It gives back something else, or no signature.
+pub fn countersigned(ours: &Pdu, mut theirs: Object, by: &ServerName) -> Result<Object, Unsigned> {
     theirs.edit(|fields| fields.remove("unsigned"));
     let mut own = ours.object();
     let theirs_signed = theirs.edit(|fields| fields.remove("signatures"));
@@ -172,6 +202,20 @@ pub fn countersigned(ours: &Pdu, theirs: &mut Object, by: &ServerName) -> Result
     signatures.insert(by.to_string(), signature);
     own.insert("signatures", CanonicalJsonValue::Object(signatures));
     Ok(own)
+}
+
+/// The event with that signature, if it is right: a wrong one would have others drop the event.
+///
+/// # Errors
+/// It is not.
+pub fn checked_countersignature(
+    object: &Object,
+    keys: &PublicKeyMap,
+    by: &ServerName,
+    version: Version,
+) -> Result<Pdu, Unsigned> {
+    check_of(object, keys, version, BTreeSet::from([by.to_owned()]))?;
+    Ok(Pdu::parse(object, version)?)
 }
 
 const VOUCHER: &str = "join_authorised_via_users_server";

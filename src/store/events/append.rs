@@ -153,7 +153,10 @@ impl Transaction<'_> {
             state_before,
             room_state: None,
             redacted_by: None,
-            prev_events: numbers(self, pdu.prev_events())?,
+            prev_events: match state_before.is_some() || place.is_some() {
+                true => numbers(self, pdu.prev_events())?,
+                false => Vec::new(),
+            },
             auth_events: numbers(self, pdu.auth_events())?,
         })
     }
@@ -174,7 +177,7 @@ impl Transaction<'_> {
         let number = EventNumber(self.next_position().0);
         let event = NewEvent { pdu, transaction: None, admission: Admission::Outlier };
         let mut header = self.header_of(room, &event, None, None)?;
-        (header.prev_events, header.auth_events) = (Vec::new(), Vec::new());
+        header.auth_events.clear();
         self.put_event(number, &event, &header);
         Ok(number)
     }

@@ -11,12 +11,15 @@ use crate::{
         members::membership_set,
         pdu::Pdu,
     },
-    store::{StoreError, Transaction, View},
+    store::{OutOfBand, StoreError, Transaction, View},
 };
+
+/// An event in its place of a state.
+pub type StateEntry = (KeyNumber, EventNumber);
 
 /// Puts entries of a state into the order in which the parts of a state lie, so that those that come together are put
 /// together.
-pub fn sort_for_state(entries: &mut [(KeyNumber, EventNumber)]) {
+pub fn sort_for_state(entries: &mut [StateEntry]) {
     entries.sort_by_key(|(key, _)| trie::order(*key));
 }
 
@@ -28,7 +31,7 @@ impl View<'_> {
         (room, root): (RoomNumber, StateRoot),
         after: Option<KeyNumber>,
         limit: usize,
-    ) -> Result<(Vec<(KeyNumber, EventNumber)>, Option<KeyNumber>), StoreError> {
+    ) -> Result<(Vec<StateEntry>, Option<KeyNumber>), StoreError> {
         let (mut members, mut last) = (Vec::new(), None);
         for entry in self.state_after(room, root, after)?.take(limit) {
             let (key, number) = entry?;
@@ -47,7 +50,7 @@ impl Transaction<'_> {
         &mut self,
         room: RoomNumber,
         root: StateRoot,
-        entries: &[(KeyNumber, EventNumber)],
+        entries: &[StateEntry],
     ) -> Result<StateRoot, StoreError> {
         let changes = entries.iter().map(|(key, number)| (*key, Some(*number))).collect();
         self.update_state(room, root, changes)
@@ -61,7 +64,7 @@ impl Transaction<'_> {
         after: Option<KeyNumber>,
         limit: usize,
         waits: impl Fn(&UserId) -> bool,
-    ) -> Result<(Vec<(KeyNumber, EventNumber)>, Option<KeyNumber>), StoreError> {
+    ) -> Result<(Vec<StateEntry>, Option<KeyNumber>), StoreError> {
         let (members, last) = self.members_behind((room, root), after, limit)?;
         let mut waiting = Vec::new();
         let mut now = Vec::new();
@@ -107,7 +110,7 @@ impl Transaction<'_> {
         &mut self,
         room: RoomNumber,
         root: StateRoot,
-        waiting: &[(KeyNumber, EventNumber)],
+        waiting: &[StateEntry],
         join: &Pdu,
     ) -> Result<(), StoreError> {
         self.set_members(room, waiting)?;
@@ -131,12 +134,12 @@ impl Transaction<'_> {
     }
 
     /// Stores an event by which a user of this server is invited to a room that it is not in, knocks there, or is rid of
-    /// either: with what the user is shown of the room, if they are to see that.
+    /// either: with what the user is told of the room.
     pub fn put_out_of_band(
         &mut self,
         room: RoomNumber,
         pdu: &Pdu,
-        state: Option<&str>,
+        told: &OutOfBand,
     ) -> Result<(), StoreError> {
         let membership = membership_set(pdu).as_ref().and_then(Membership::of);
         let user = pdu.state_key().and_then(|key| <&UserId>::try_from(key).ok());
@@ -149,14 +152,10 @@ impl Transaction<'_> {
         let (position, mut record) = (self.next_position(), self.room(room)?);
         self.set_membership((room, &mut record), user, membership, number, position)?;
         self.put_room(room, &record);
-        self.keep_out_of_band(user, room, state.unwrap_or("[]"))
+        self.keep_out_of_band(user, room, told)
     }
 
-    fn set_members(
-        &mut self,
-        room: RoomNumber,
-        members: &[(KeyNumber, EventNumber)],
-    ) -> Result<(), StoreError> {
+    fn set_members(&mut self, room: RoomNumber, members: &[StateEntry]) -> Result<(), StoreError> {
         let position = self.next_position();
         let mut record = self.room(room)?;
         for (key, number) in members {

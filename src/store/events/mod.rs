@@ -33,7 +33,7 @@ pub use codec::event::{Endpoint, Header, Standing, TransactionIdentity};
 pub use event::StoredEvent;
 pub use graph::RoomGraph;
 pub use listing::LIST_ROOMS;
-pub use load::sort_for_state;
+pub use load::{StateEntry, sort_for_state};
 pub use log::Logged;
 pub use membership::{Membership, Stay};
 pub use names::KeyName;

@@ -39,6 +39,7 @@ pub use self::{
     listed_rooms::{ListedRoom, Rank, RoomPage, RoomSearch},
     loads::RoomLoad,
     media::{ContentHash, Media, MediaPart, MediaUsage, NewMedia, StoredContent},
+    out_of_band::OutOfBand,
     receipts::Receipt,
     registration_tokens::RegistrationToken,
     remote_keys::RemoteUser,
