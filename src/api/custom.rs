@@ -154,6 +154,35 @@ impl<Q: IncomingRequest, T: Serialize> IncomingRequest for AsKept<Q, T> {
     }
 }
 
+/// A request of type `Q` by the path of the first version of its endpoint, whose answers are pairs of a status and what
+/// the later version answers.
+pub(crate) struct First<Q>(pub(crate) Q);
+
+/// An endpoint that had a first version, with another form of answer.
+pub(crate) trait HadFirst: Metadata<PathBuilder = SinglePath> {
+    const FIRST_PATH: &'static str;
+}
+
+impl<Q: HadFirst> Metadata for First<Q> {
+    const METHOD: Method = Q::METHOD;
+    const RATE_LIMITED: bool = Q::RATE_LIMITED;
+    type Authentication = Q::Authentication;
+    type PathBuilder = SinglePath;
+    const PATH_BUILDER: SinglePath = SinglePath::new(Q::FIRST_PATH);
+}
+
+impl<Q: IncomingRequest + HadFirst> IncomingRequest for First<Q> {
+    type EndpointError = Q::EndpointError;
+    type OutgoingResponse = JsonAnswer<(u16, Map<String, Value>)>;
+
+    fn try_from_http_request_inner(
+        request: Request<&[u8]>,
+        arguments: &[&str],
+    ) -> Result<Self, DeserializationError> {
+        Q::try_from_http_request_inner(request, arguments).map(Self)
+    }
+}
+
 /// A request of type `Q` that proves a password. Its `auth` may name the user as `user` alone, as the specification
 /// had it up to r0.3 and matrix-nio's manual still has it.
 pub(crate) struct Proved<Q>(pub(crate) Q);

@@ -20,7 +20,8 @@ use ruma::api::{
 use crate::{
     base::unambiguous::Fault,
     service::{
-        federation::queries::QueryError, read::access::ReadError, uia::UiaError, write::append::WriteError,
+        federation::joining::Elsewhere, federation::queries::QueryError, read::access::ReadError,
+        uia::UiaError, write::append::WriteError,
     },
     store::StoreError,
 };
@@ -245,7 +246,45 @@ impl From<WriteError> for Error {
                 Self::new(StatusCode::FORBIDDEN, ErrorKind::InviteBlocked, "This user wants no invitations")
             }
             WriteError::Remote => Self::forbidden("Users of other servers can't be reached from here"),
+            WriteError::Elsewhere(error) => error.into(),
             WriteError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<Elsewhere> for Error {
+    fn from(error: Elsewhere) -> Self {
+        match error {
+            Elsewhere::Nobody => {
+                Self::not_found("This server knows no such room, nor a server that is in it")
+            }
+            Elsewhere::Busy => Self::limit_exceeded(crate::base::limits::BUSY_TIME),
+            Elsewhere::Failed(_) => {
+                let text = "No server of those that may be in the room could help";
+                Self::new(StatusCode::BAD_GATEWAY, ErrorKind::Unknown, text).caused_by(error)
+            }
+            Elsewhere::Refused { ref error, .. } => match &error.kind {
+                kind @ (ErrorKind::Forbidden
+                | ErrorKind::NotFound
+                | ErrorKind::InviteBlocked
+                | ErrorKind::IncompatibleRoomVersion(_)
+                | ErrorKind::UnsupportedRoomVersion) => {
+                    let status = match kind {
+                        ErrorKind::Forbidden | ErrorKind::InviteBlocked => StatusCode::FORBIDDEN,
+                        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+                        _ => StatusCode::BAD_REQUEST,
+                    };
+                    Self::new(status, kind.clone(), error.message.clone())
+                }
+                ErrorKind::UnableToAuthorizeJoin | ErrorKind::UnableToGrantJoin => {
+                    Self::forbidden(error.message.clone())
+                }
+                _ => {
+                    let text = "The server that was asked has other problems with it";
+                    Self::new(StatusCode::BAD_GATEWAY, ErrorKind::Unknown, text)
+                        .caused_by(error.message.clone())
+                }
+            },
         }
     }
 }

@@ -15,13 +15,13 @@ use crate::{
     base::limits,
     service::{
         App,
-        federation::{access::PeerError, handshake::HandshakeError, pdus::Pdus},
+        federation::{access::PeerError, handshake::HandshakeError, inviting::InviteError, pdus::Pdus},
     },
     store::StoreError,
 };
 
 /// An object of JSON, part by part.
-pub(super) struct Answer(VecDeque<Part>);
+pub(super) struct Answer(VecDeque<Part>, &'static str);
 
 enum Part {
     Text(String),
@@ -38,7 +38,7 @@ impl Answer {
             before = "],";
         }
         parts.push_back(Part::Text("]".to_owned()));
-        Self(parts)
+        Self(parts, "}")
     }
 
     /// A further field, whose value is this text of JSON.
@@ -47,9 +47,16 @@ impl Answer {
         self
     }
 
+    /// The same as the second of a pair behind the status, as the first versions of some endpoints have it.
+    pub(super) fn behind_status(mut self) -> Self {
+        self.0.push_front(Part::Text("[200,".to_owned()));
+        self.1 = "}]";
+        self
+    }
+
     /// Sends it: what is small in one piece. Of the rest an error can only cut the connection, as status and head are sent.
     pub(super) async fn send(mut self, app: App) -> Result<Response<Body>, Error> {
-        self.0.push_back(Part::Text("}".to_owned()));
+        self.0.push_back(Part::Text(self.1.to_owned()));
         let mut begun = Vec::new();
         while begun.len() < limits::ANSWER_PIECE_BYTES
             && let Some(piece) = self.next(&app).await?
@@ -120,6 +127,27 @@ impl From<PeerError> for Error {
             PeerError::Busy => Self::limit_exceeded(limits::BUSY_TIME),
             PeerError::TooLarge => Self::too_large("The room's history of permissions is too large"),
             PeerError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<InviteError> for Error {
+    fn from(error: InviteError) -> Self {
+        match error {
+            InviteError::Peer(error) => error.into(),
+            InviteError::Version(version) => Self::bad_request(
+                ErrorKind::IncompatibleRoomVersion(IncompatibleRoomVersionErrorData::new(version)),
+                "This server does not support the version of this room",
+            ),
+            InviteError::Invalid(what) => Self::invalid_param(what),
+            InviteError::NoCreate => {
+                Self::missing_param("`invite_room_state` must hold the room's create event")
+            }
+            InviteError::Nobody => Self::forbidden("There is no such user here"),
+            InviteError::Blocked => {
+                Self::new(StatusCode::FORBIDDEN, ErrorKind::InviteBlocked, "This user wants no invitations")
+            }
+            InviteError::TooMany => Self::forbidden("The user has as many invitations as one may have"),
         }
     }
 }

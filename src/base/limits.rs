@@ -527,6 +527,32 @@ pub const DNS_TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub const DNS_ABSENT_TIME_MAX: Duration = Duration::from_secs(60 * 60);
 /// That nobody could say is kept so long.
 pub const DNS_FAILURE_TIME: Duration = Duration::from_secs(20);
+/// Rooms of others that are entered at once, users who wait for that, and servers asked one after another for one of them.
+pub const JOINS: usize = 4;
+pub const JOINS_WAITING: usize = 64;
+pub const JOIN_SERVERS: usize = 8;
+/// What a server tells of a room that is entered: so many bytes, in so long, beginning after so long at most.
+pub const JOIN_ANSWER_BYTES: u64 = 512 << 20;
+pub const JOIN_ANSWER_TIME: Duration = Duration::from_secs(15 * 60);
+pub const JOIN_HEAD_TIME: Duration = Duration::from_secs(3 * 60);
+/// Events of such an answer, some 150 bytes of each in memory until all are there, and the bytes of one, however written.
+pub const JOIN_EVENTS: usize = 250_000;
+pub const JOIN_EVENT_BYTES: usize = EVENT_BYTES * 2;
+/// Events, and bytes of them, that are checked at once, and servers that are asked at once for the keys to do so.
+pub const JOIN_BATCH: usize = 512;
+pub const JOIN_BATCH_BYTES: usize = 1 << 20;
+pub const JOIN_KEY_ASKS: usize = 16;
+/// What one job stores of a room that is entered: bytes of events, entries of its state, members.
+pub const LOAD_BYTES: usize = 96 << 10;
+pub const LOAD_STATE: usize = 1_024;
+pub const LOAD_MEMBERS: usize = 256;
+/// Rooms that this server is not in and that one user is invited to or knocks at.
+pub const OUT_OF_BAND: u64 = 500;
+/// Events that show somebody a room that this server is not in, and their bytes in all, as they are kept.
+pub const SHOWN_EVENTS: usize = 64;
+pub const SHOWN_BYTES: usize = 96 << 10;
+/// A server that is to countersign an invitation, or to let a user out, has so long.
+pub const INVITE_TIME: Duration = Duration::from_secs(20);
 
 const _: () = {
     assert!(
@@ -590,4 +616,7 @@ const _: () = {
     assert!(BACKUP_BODY_BYTES * 2 <= BODIES_PER_CLIENT_BYTES, "backups leave room for other bodies");
     assert!(PUSH_RULE_STEPS * 8 <= JUDGING_STEPS, "one event does not keep others from being counted");
     assert!(EPOCH < MAX_INTEGER);
+    assert!((LOAD_BYTES + EVENT_BYTES) * 3 / 2 < JOB_BYTES, "a job can store such a part of a room");
+    assert!(SHOWN_BYTES + EVENT_BYTES * 2 < JOB_BYTES, "a job can keep an invitation");
+    assert!(JOINS + JOIN_KEY_ASKS < OUTGOING && JOIN_KEY_ASKS < SEARCHES, "joins leave most to others");
 };

@@ -7,7 +7,9 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::{
     accounts::LogInToken,
-    federation::{backfill, chain::Chains, gaps::Gaps, sending::Sending, transactions::Inbox},
+    federation::{
+        backfill, chain::Chains, gaps::Gaps, joining::Joins, sending::Sending, transactions::Inbox,
+    },
     heard::Count,
     keys::Resyncs,
     media::Repository,
@@ -74,6 +76,7 @@ pub struct Shared {
     pub(super) gaps: Gaps,
     pub(super) fills: backfill::Fills,
     pub(super) inbox: Inbox,
+    pub(super) joins: Joins,
     pub(super) rounds: Notify,
     pub(super) heard: Count,
     pub(super) typing: Typing,
@@ -120,6 +123,7 @@ impl App {
             gaps: Gaps::default(),
             fills: backfill::Fills::new(clock.clone()),
             inbox: Inbox::new(clock.clone()),
+            joins: Joins::default(),
             rounds: Notify::new(),
             heard: Count::new(parts.clock.now()),
             typing: Typing::default(),

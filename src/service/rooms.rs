@@ -3,10 +3,17 @@
 //! Each is one job of the writer, a few for a room that begins with much. An event from another server may hold them
 //! up for a moment; nothing else does.
 
-use ruma::{OwnedEventId, OwnedRoomId, RoomId, UserId};
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, UserId, events::room::member::MembershipState,
+};
 
 use super::{
-    App, presence,
+    App,
+    federation::{
+        inviting,
+        joining::{self, Outside, Who},
+    },
+    presence,
     sessions::Session,
     write::{
         append::WriteError,
@@ -36,7 +43,10 @@ pub async fn create(app: &App, creator: &Session, wanted: NewRoom) -> Result<Own
     let user_id = creator.user_id.clone();
     let profile = app.store.read(move |view| Profile::of(view, &user_id)).await?;
     let (version, alias, published) = (wanted.version, wanted.alias.clone(), wanted.published);
-    let batches = batches(plan(wanted, &creator.user_id, &profile)?);
+    let is_remote = |draft: &Draft| draft.invited().is_some_and(|user| user.server_name() != app.server_name);
+    let (elsewhere, drafts) =
+        plan(wanted, &creator.user_id, &profile)?.into_iter().partition(|draft| is_remote(draft));
+    let batches = batches(drafts);
     let room_id = new_id(app)?;
     // What one job writes is all or nothing anyway.
     if batches.len() > 1 {
@@ -62,6 +72,7 @@ pub async fn create(app: &App, creator: &Session, wanted: NewRoom) -> Result<Own
         };
         app.store.write(job).await?;
     }
+    inviting::invite_all(app, creator.user_id.clone(), room_id.clone(), elsewhere).await;
     Ok(room_id)
 }
 
@@ -101,6 +112,9 @@ pub async fn send(
     let request = request.map(|(endpoint, id)| TransactionIdentity { device: sender.device, endpoint, id });
     let user_id = sender.user_id.clone();
     presence::act(app, sender.number);
+    if draft.invited().is_some_and(|user| user.server_name() != app.server_name) {
+        return inviting::invite(app, user_id, room_id.to_owned(), draft).await;
+    }
     in_room(app, room_id, move |transaction, app, room| {
         send::send(transaction, app.signer(), room, &user_id, draft.clone(), request.clone())
     })
@@ -115,8 +129,54 @@ pub async fn act(
     action: Action,
     reason: Option<String>,
 ) -> Result<(), WriteError> {
+    if matches!(action, Action::Join | Action::Knock | Action::Leave) {
+        return enter(app, actor, room_id, action, reason, Vec::new()).await;
+    }
     let user_id = actor.user_id.clone();
     presence::act(app, actor.number);
+    if let Action::Invite(user) = &action
+        && user.server_name() != app.server_name
+    {
+        let draft = membership::invitation(user, reason.as_deref());
+        inviting::invite(app, user_id, room_id.to_owned(), draft).await?;
+        return Ok(());
+    }
+    in_room(app, room_id, move |transaction, app, room| {
+        membership::act(transaction, app.signer(), room, &user_id, &action, reason.as_deref())
+    })
+    .await
+}
+
+/// Lets the user enter a room, or knock there, through servers that may be in it if this one isn't.
+pub async fn enter(
+    app: &App,
+    actor: &Session,
+    room_id: &RoomId,
+    action: Action,
+    reason: Option<String>,
+    via: Vec<OwnedServerName>,
+) -> Result<(), WriteError> {
+    presence::act(app, actor.number);
+    let membership = match action {
+        Action::Knock => MembershipState::Knock,
+        Action::Leave => MembershipState::Leave,
+        _ => MembershipState::Join,
+    };
+    let (own, id, user, wish) =
+        (app.server_name.clone(), room_id.to_owned(), actor.user_id.clone(), membership.clone());
+    let who = app.store.read(move |view| joining::who(view, &own, (&id, &user), &wish)).await?;
+    if who != Who::This {
+        let (room_id, user, reason) = (room_id.to_owned(), actor.user_id.clone(), reason.clone());
+        let request = joining::Request { room_id, user, membership, reason, via };
+        match joining::carry_out(app, request).await {
+            Ok(()) => return Ok(()),
+            Err(Outside::Elsewhere(refusal)) if who == Who::OtherFirst => {
+                tracing::debug!(%refusal, "no other server does it, so this one does what it can");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let user_id = actor.user_id.clone();
     in_room(app, room_id, move |transaction, app, room| {
         membership::act(transaction, app.signer(), room, &user_id, &action, reason.as_deref())
     })

@@ -6,6 +6,7 @@
 mod device_lists;
 mod directory;
 mod gaps;
+mod joins;
 mod media;
 mod presence;
 mod relations;
@@ -26,6 +27,7 @@ pub fn start(app: &App) -> JoinSet<()> {
     workers.spawn(relations::run(app.clone()));
     workers.spawn(device_lists::run(app.clone()));
     workers.spawn(gaps::run(app.clone()));
+    workers.spawn(joins::run(app.clone()));
     workers.spawn(sending::run(app.clone()));
     workers
 }

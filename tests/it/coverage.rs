@@ -22,11 +22,15 @@ struct Operation {
 type Route = (String, String);
 
 /// How many of the operations are served at least. Raise it.
-const SERVED: usize = 148;
+const SERVED: usize = 150;
 
-/// What isn't the specification's.
-const OTHERS: &[(&str, &str)] =
-    &[("GET", "/_synapse/admin/v1/register"), ("POST", "/_synapse/admin/v1/register")];
+/// What isn't the specification's, or is so no more.
+const OTHERS: &[(&str, &str)] = &[
+    ("GET", "/_synapse/admin/v1/register"),
+    ("POST", "/_synapse/admin/v1/register"),
+    ("PUT", "/_matrix/federation/v1/send_join/{room_id}/{event_id}"),
+    ("PUT", "/_matrix/federation/v1/send_leave/{room_id}/{event_id}"),
+];
 
 fn operations() -> BTreeMap<Route, Operation> {
     let lines = include_str!("../data/operations.tsv").lines().filter(|line| !line.starts_with('#'));

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header::HOST};
+use http::{Request, Response, StatusCode, header::HOST};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
@@ -45,6 +45,7 @@ struct State {
     asked: Vec<Asked>,
     played: BTreeMap<String, Arc<Played>>,
     held: Option<(String, Held)>,
+    tamper: Option<Arc<Tamper>>,
 }
 
 /// A request that is on its way for as long as a test likes.
@@ -56,6 +57,9 @@ pub(crate) struct Held {
 
 /// What a test answers in a server's place; none leaves it to that.
 type Played = dyn Fn(&Asked) -> Option<(u16, Value)> + Send + Sync;
+
+/// What changes answers on their way, by the path that was asked.
+type Tamper = dyn Fn(&str, &mut StatusCode, &mut Vec<u8>) + Send + Sync;
 
 /// A request that one server made of another.
 #[derive(Clone, Debug)]
@@ -89,8 +93,7 @@ impl Network {
         let mut parts = parts_at(&folder, clock);
         parts.config.server_name = ServerName::parse(name).unwrap();
         parts.config.registration.mode = RegistrationMode::Open;
-        let seed = name.bytes().fold(0u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
-        parts.signing_key = signing_key("1", &Secret::new([seed; 32])).unwrap();
+        parts.signing_key = signing_key("1", &seed(name)).unwrap();
         configure(&mut parts.config);
         let way = Way { network: self.clone(), own: name.to_owned() };
         let rig = Rig::serve(App::through(parts, Arc::new(way)), folder).await;
@@ -149,10 +152,9 @@ impl Network {
         mut request: Request<Bytes>,
         bounds: Bounds,
     ) -> Result<Response<Body>, NetError> {
-        let name = &target.authority;
+        let (name, path) = (&target.authority, request.uri().to_string());
         let held = {
             let mut state = self.0.lock().unwrap();
-            let path = request.uri().path();
             state.held.take_if(|(held, _)| path.contains(&**held))
         };
         if let Some((_, held)) = held {
@@ -163,7 +165,7 @@ impl Network {
             by: own.to_owned(),
             of: name.clone(),
             method: request.method().to_string(),
-            path: request.uri().to_string(),
+            path: path.clone(),
             body: request.body().clone(),
         };
         let (address, played) = {
@@ -184,10 +186,29 @@ impl Network {
         let (mut sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         let response = sender.send_request(request.map(Full::new)).await;
-        let (head, body) = response.map_err(|error| refused(io::Error::other(error)))?.into_parts();
-        let body = body.collect().await.map_err(|error| refused(io::Error::other(error)))?.to_bytes();
+        let (mut head, body) = response.map_err(|error| refused(io::Error::other(error)))?.into_parts();
+        let mut body = body.collect().await.map_err(|error| refused(io::Error::other(error)))?.to_bytes();
+        let tamper = self.0.lock().unwrap().tamper.clone();
+        if let Some(tamper) = tamper {
+            let mut changed = body.to_vec();
+            tamper(&path, &mut head.status, &mut changed);
+            body = changed.into();
+        }
         Ok(Response::from_parts(head, Body::whole(body, bounds)))
     }
+
+    /// Changes what is answered from now on.
+    pub(crate) fn tamper(
+        &self,
+        change: impl Fn(&str, &mut StatusCode, &mut Vec<u8>) + Send + Sync + 'static,
+    ) {
+        self.0.lock().unwrap().tamper = Some(Arc::new(change));
+    }
+}
+
+/// What a server's key is made of.
+pub(crate) fn seed(name: &str) -> Secret<[u8; 32]> {
+    Secret::new([name.bytes().fold(0u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)); 32])
 }
 
 fn refused(error: io::Error) -> NetError {

@@ -1,7 +1,7 @@
 //! Coming and going. <https://spec.matrix.org/v1.19/client-server-api/#room-membership>
 
 use ruma::{
-    OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId,
+    OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId,
     api::client::{
         knock::knock_room,
         membership::{
@@ -14,7 +14,9 @@ use ruma::{
 use crate::{
     api::{Error, User, caller::EvenSuspended},
     service::{
-        App, aliases, rooms,
+        App, aliases,
+        federation::joining,
+        rooms,
         write::{append::WriteError, membership::Action},
     },
 };
@@ -38,7 +40,7 @@ pub(crate) async fn join(
     user: User,
     request: join_room_by_id::v3::Request,
 ) -> Result<join_room_by_id::v3::Response, Error> {
-    enter(&app, &user, &request.room_id, Action::Join, request.reason).await?;
+    enter(&app, &user, &request.room_id, Action::Join, request.reason, Vec::new()).await?;
     Ok(join_room_by_id::v3::Response::new(request.room_id))
 }
 
@@ -48,8 +50,8 @@ pub(crate) async fn join_by_name(
     user: User,
     request: join_room_by_id_or_alias::v3::Request,
 ) -> Result<join_room_by_id_or_alias::v3::Response, Error> {
-    let room_id = room_of(&app, request.room_id_or_alias).await?;
-    enter(&app, &user, &room_id, Action::Join, request.reason).await?;
+    let (room_id, via) = room_of(&app, request.room_id_or_alias, request.via).await?;
+    enter(&app, &user, &room_id, Action::Join, request.reason, via).await?;
     Ok(join_room_by_id_or_alias::v3::Response::new(room_id))
 }
 
@@ -59,8 +61,8 @@ pub(crate) async fn knock(
     user: User,
     request: knock_room::v3::Request,
 ) -> Result<knock_room::v3::Response, Error> {
-    let room_id = room_of(&app, request.room_id_or_alias).await?;
-    enter(&app, &user, &room_id, Action::Knock, request.reason).await?;
+    let (room_id, via) = room_of(&app, request.room_id_or_alias, request.via).await?;
+    enter(&app, &user, &room_id, Action::Knock, request.reason, via).await?;
     Ok(knock_room::v3::Response::new(room_id))
 }
 
@@ -125,26 +127,38 @@ async fn on_other(
     Ok(rooms::act(app, user, room_id, action(target), reason).await?)
 }
 
-/// Enters a room or asks to. One that this server does not know can't be found: it asks no other server.
+/// Enters a room or asks to.
 async fn enter(
     app: &App,
     user: &User,
     room_id: &OwnedRoomId,
     action: Action,
     reason: Option<String>,
+    via: Vec<OwnedServerName>,
 ) -> Result<(), Error> {
-    match rooms::act(app, user, room_id, action, reason).await {
+    match rooms::enter(app, user, room_id, action, reason, via).await {
         Err(WriteError::UnknownRoom) => Err(Error::not_found("This server knows no such room")),
         other => Ok(other?),
     }
 }
 
-async fn room_of(app: &App, name: OwnedRoomOrAliasId) -> Result<OwnedRoomId, Error> {
+/// The room of this name, and servers that may be in it.
+async fn room_of(
+    app: &App,
+    name: OwnedRoomOrAliasId,
+    mut via: Vec<OwnedServerName>,
+) -> Result<(OwnedRoomId, Vec<OwnedServerName>), Error> {
+    let nothing = || Error::not_found("No room has this alias");
     match OwnedRoomId::try_from(name) {
-        Ok(room_id) => Ok(room_id),
+        Ok(room_id) => Ok((room_id, via)),
+        Err(alias) if alias.server_name() == app.server_name => {
+            Ok((aliases::find(app, alias).await?.ok_or_else(nothing)?, via))
+        }
         Err(alias) => {
-            let found = aliases::find(app, alias).await?;
-            found.ok_or_else(|| Error::not_found("No room has this alias"))
+            let named = joining::named(app, alias).await;
+            let (room_id, servers) = named.map_err(|error| nothing().caused_by(error))?;
+            via.extend(servers);
+            Ok((room_id, via))
         }
     }
 }

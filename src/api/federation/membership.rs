@@ -9,12 +9,12 @@ use ruma::{
     },
 };
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     api::{
         Body, Error,
-        custom::{AsKept, JsonAnswer},
+        custom::{AsKept, First, HadFirst, JsonAnswer},
         pdus::Answer,
         peer::Peer,
     },
@@ -75,16 +75,29 @@ pub(crate) async fn send_join(
     peer: Peer,
     request: create_join_event::v2::Request,
 ) -> Result<Response<Body>, Error> {
+    joined(&app, peer, request).await?.send(app).await
+}
+
+/// `PUT /_matrix/federation/v1/send_join/{roomId}/{eventId}`
+pub(crate) async fn send_join_of_first_version(
+    app: App,
+    peer: Peer,
+    First(request): First<create_join_event::v2::Request>,
+) -> Result<Response<Body>, Error> {
+    joined(&app, peer, request).await?.behind_status().send(app).await
+}
+
+async fn joined(app: &App, peer: Peer, request: create_join_event::v2::Request) -> Result<Answer, Error> {
     let create_join_event::v2::Request { room_id, event_id, pdu, omit_members, .. } = request;
     let names = (room_id, event_id);
-    let (taken, joined) = handshake::join(&app, peer.server(), names, object(&pdu)?, omit_members).await?;
+    let (taken, joined) = handshake::join(app, peer.server(), names, object(&pdu)?, omit_members).await?;
     let mut answer = Answer::of([("auth_chain", joined.told.auth_chain), ("state", joined.told.state)])
         .with("event", &taken.event)
         .with("origin", &json(&app.server_name)?);
     if joined.members_omitted {
         answer = answer.with("members_omitted", "true").with("servers_in_room", &json(&joined.servers)?);
     }
-    answer.send(app).await
+    Ok(answer)
 }
 
 /// What somebody who knocked is told.
@@ -115,6 +128,24 @@ pub(crate) async fn send_leave(
     let names = (request.room_id, request.event_id);
     handshake::take(&app, peer.server(), Wish::Leave, names, object(&request.pdu)?).await?;
     Ok(create_leave_event::v2::Response::new())
+}
+
+/// `PUT /_matrix/federation/v1/send_leave/{roomId}/{eventId}`
+pub(crate) async fn send_leave_of_first_version(
+    app: App,
+    peer: Peer,
+    First(request): First<create_leave_event::v2::Request>,
+) -> Result<JsonAnswer<(u16, Map<String, Value>)>, Error> {
+    send_leave(app, peer, request).await?;
+    Ok(JsonAnswer((200, Map::new())))
+}
+
+impl HadFirst for create_join_event::v2::Request {
+    const FIRST_PATH: &'static str = "/_matrix/federation/v1/send_join/{room_id}/{event_id}";
+}
+
+impl HadFirst for create_leave_event::v2::Request {
+    const FIRST_PATH: &'static str = "/_matrix/federation/v1/send_leave/{room_id}/{event_id}";
 }
 
 fn object(pdu: &RawValue) -> Result<Object, Error> {

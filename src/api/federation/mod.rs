@@ -2,6 +2,7 @@
 //! <https://spec.matrix.org/v1.19/server-server-api/>
 
 mod history;
+mod invites;
 mod keys;
 mod media;
 mod membership;
@@ -22,6 +23,8 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(history::event_at);
     routes.add(history::backfill);
     routes.add(history::missing);
+    routes.add(invites::invite);
+    routes.add(invites::invite_of_first_version);
     routes.add(keys::server);
     routes.add_streamed(media::content);
     routes.add_streamed(media::thumbnail);
@@ -29,8 +32,10 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(membership::make_knock);
     routes.add(membership::make_leave);
     routes.add_written_whole(membership::send_join);
+    routes.add_written_whole(membership::send_join_of_first_version);
     routes.add(membership::send_knock);
     routes.add(membership::send_leave);
+    routes.add(membership::send_leave_of_first_version);
     routes.add(openid::user_info);
     routes.add(public_rooms::list);
     routes.add(public_rooms::search);

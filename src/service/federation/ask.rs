@@ -103,6 +103,11 @@ pub(super) fn call<R: OutgoingRequest<PathBuilder = SinglePath>>(request: R) -> 
     Ok(Call { method: head.method, uri: head.uri.to_string(), content })
 }
 
+/// The same request as the first version of its endpoint has it, where bodies are the same.
+pub(super) fn older(call: Call) -> Call {
+    Call { uri: call.uri.replacen("/federation/v2/", "/federation/v1/", 1), ..call }
+}
+
 fn said(error: &Option<Box<StandardErrorBody>>) -> String {
     error.as_ref().map_or_else(String::new, |error| format!(" {}: {}", error.kind.errcode(), error.message))
 }

@@ -12,6 +12,8 @@ mod fetch;
 pub mod gaps;
 pub mod handshake;
 pub mod history;
+pub mod inviting;
+pub mod joining;
 mod merge;
 pub mod pdus;
 pub mod queries;

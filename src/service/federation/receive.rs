@@ -1,7 +1,7 @@
 //! The keys by which an event from elsewhere is checked.
 //! <https://spec.matrix.org/v1.19/server-server-api/#validating-hashes-and-signatures-on-received-events>
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ruma::{
     CanonicalJsonValue, OwnedServerName, OwnedServerSigningKeyId, ServerSigningKeyId, serde::Base64,
@@ -50,8 +50,20 @@ pub(super) async fn gather(app: &App, events: &[Object], version: Version) {
 /// # Errors
 /// The store failed.
 pub(super) async fn keys(app: &App, event: &Object, version: Version) -> Result<PublicKeyMap, StoreError> {
+    keys_of(app, event, signers(event, version).unwrap_or_default(), version).await
+}
+
+/// The same for some servers that signed it.
+///
+/// # Errors
+/// The store failed.
+pub(super) async fn keys_of(
+    app: &App,
+    event: &Object,
+    servers: BTreeSet<OwnedServerName>,
+    version: Version,
+) -> Result<PublicKeyMap, StoreError> {
     let mut found = PublicKeyMap::new();
-    let Ok(servers) = signers(event, version) else { return Ok(found) };
     let sent = sent(event);
     for server in servers {
         for id in key_ids(event, server.as_str()) {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     base::{
-        ids::{EventNumber, Position},
+        ids::{EventNumber, Position, UserNumber},
         limits,
     },
     room::{
@@ -159,7 +159,7 @@ impl Rooms {
             // An invitation that the user doesn't want, or by somebody whom they ignore, is none.
             Kind::Pending(stay) if self.is_unwanted(view, &change, stay)? => None,
             Kind::Pending(stay) => {
-                let events = stripped_state(view, &change, stay)?;
+                let events = stripped_state(view, &change, (self.query.onlooker.user, stay))?;
                 written = match stay.membership {
                     Membership::Invite => text(&InvitedRoom { invite_state: events }),
                     _ => text(&KnockedRoom { knock_state: events }),
@@ -394,8 +394,18 @@ fn text(value: &(impl Serialize + ?Sized)) -> Vec<u8> {
 
 /// The state that shows somebody what they are invited to or knock at.
 /// <https://spec.matrix.org/v1.19/client-server-api/#stripped-state>
-fn stripped_state(view: &View<'_>, change: &Change, stay: Stay) -> Result<Events, StoreError> {
+fn stripped_state(
+    view: &View<'_>,
+    change: &Change,
+    (user, stay): (UserNumber, Stay),
+) -> Result<Events, StoreError> {
     let room = change.access.room;
+    if let Some(shown) = view.out_of_band(user, room)? {
+        let mut events: Vec<_> = serde_json::from_str(&shown.state).unwrap_or_default();
+        let own = view.event(room, stay.event)?.pdu;
+        events.extend(format::stripped::<AnyStrippedStateEvent>(&own).map(Raw::into_json));
+        return Ok(Events { events });
+    }
     let root = view.header(room, stay.event)?.state_before.unwrap_or_default();
     let mut shown = Vec::new();
     for kind in format::STRIPPED_STATE {

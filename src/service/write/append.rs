@@ -23,7 +23,11 @@ use crate::{
         sign::{CheckedEvent, sign},
         version::Version,
     },
-    service::{invite_permission::blocks_invites, signer::Signer},
+    service::{
+        federation::joining::{Elsewhere, Outside},
+        invite_permission::blocks_invites,
+        signer::Signer,
+    },
     store::{
         StoreError, Transaction, View,
         events::{Admission, NewEvent, TransactionIdentity},
@@ -72,9 +76,26 @@ pub enum WriteError {
     /// It concerns a user of another server.
     #[error("users of other servers cannot be reached")]
     Remote,
+    /// Other servers would have to let it be, and didn't.
+    #[error(transparent)]
+    Elsewhere(#[from] Elsewhere),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<Outside> for WriteError {
+    fn from(error: Outside) -> Self {
+        match error {
+            Outside::Elsewhere(error) => Self::Elsewhere(error),
+            // Others may be told of the same one.
+            Outside::Store(error) => Self::Store(match &*error {
+                StoreError::Full => StoreError::Full,
+                StoreError::Closed => StoreError::Closed,
+                other => StoreError::Io(std::io::Error::other(other.to_string())),
+            }),
+        }
+    }
 }
 
 impl WriteError {

@@ -113,6 +113,26 @@ where
     }
 }
 
+/// Takes an event that this server's user sends, which another server's answer made whole: only if it moves the room on.
+/// What it follows may be older than the room's newest events.
+pub async fn append_signed(app: &App, room_id: OwnedRoomId, pdu: Pdu) -> Result<Ingested, IngestError> {
+    let turn = app.lanes.enter(&room_id).await;
+    let judged = app.store.read(move |view| {
+        let room = view.room_number(&room_id)?.ok_or(IngestError::UnknownRoom)?;
+        let version = view.room(room)?.version;
+        match weigh(view, room, version, (pdu, None))? {
+            Ok(Judgement::Needs(missing)) => Ok(Step::Done(Ingested::Needs(missing))),
+            Ok(Judgement::Rejected { denied, .. }) => Ok(Step::Done(Ingested::Refused(denied))),
+            Ok(Judgement::Accepted { pdu, before }) => judged(view, room, pdu, before),
+            Err(ingested) => Ok(Step::Done(ingested)),
+        }
+    });
+    match judged.await? {
+        Step::Done(ingested) => Ok(ingested),
+        Step::Judged(judged) => finish(&app.store, turn, *judged, true).await,
+    }
+}
+
 /// Appends what was judged, and works out anew how it meets the room as often as that moves on meanwhile.
 async fn finish(
     store: &Store,

@@ -14,9 +14,9 @@ use super::{
 };
 use crate::{
     base::ids::RoomNumber,
-    room::build::Draft,
+    room::{build::Draft, sign::sign, stranger::forsaken},
     service::{settings, signer::Signer},
-    store::{Transaction, View, events::Membership},
+    store::{OutOfBand, Transaction, View, events::Membership},
 };
 
 /// What somebody does to somebody's membership.
@@ -49,6 +49,9 @@ pub fn act(
 ) -> Result<(), WriteError> {
     let target = action.target().unwrap_or(actor);
     let now = membership(transaction, target, room)?;
+    if *action == Action::Leave && forsake(transaction, signer, room, actor, reason)? {
+        return Ok(());
+    }
     let Some(mut content) = content(transaction, action, target, now)? else { return Ok(()) };
     if *action == Action::Join && now != Some(Membership::Invite) {
         let voucher = restricted::voucher(transaction, room, actor, signer.server_name)?;
@@ -66,6 +69,40 @@ pub fn act(
         settings::follow(transaction, actor, room)?;
     }
     Ok(())
+}
+
+/// An invitation of a user of another server.
+pub fn invitation(user: &UserId, reason: Option<&str>) -> Draft {
+    let mut content = Profile::default().content("invite");
+    content.extend(reason.map(|reason| ("reason".to_owned(), reason.into())));
+    let kind = TimelineEventType::RoomMember;
+    Draft { kind, state_key: Some(user.to_string()), content: content.into(), redacts: None }
+}
+
+/// Lets a user be rid of an invitation to a room that this server is not in, or of a knock there, whoever hears of it;
+/// tells whether there was one.
+fn forsake(
+    transaction: &mut Transaction<'_>,
+    signer: Signer<'_>,
+    room: RoomNumber,
+    user_id: &UserId,
+    reason: Option<&str>,
+) -> Result<bool, WriteError> {
+    let Some(user) = transaction.user_number(user_id)? else { return Ok(false) };
+    let Some(stay) = transaction.stay(user, room)? else { return Ok(false) };
+    if !matches!(stay.membership, Membership::Invite | Membership::Knock)
+        || transaction.out_of_band(user, room)?.is_none()
+    {
+        return Ok(false);
+    }
+    let (version, pending) = (transaction.room(room)?.version, transaction.event(room, stay.event)?.pdu);
+    let mut content = CanonicalJsonObject::new();
+    content.extend(reason.map(|reason| ("reason".to_owned(), reason.into())));
+    let event = forsaken(&pending, (user_id, transaction.now().into()), content, version)?;
+    let pdu = sign(event, signer.server_name, signer.key)?;
+    let told = OutOfBand { server: None, state: "[]".to_owned() };
+    transaction.put_out_of_band(room, &pdu, &told)?;
+    Ok(true)
 }
 
 /// Shows a local user's profile as it is now in a room that they are in.

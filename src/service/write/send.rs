@@ -76,7 +76,7 @@ fn aliases(content: &CanonicalJsonObject) -> impl Iterator<Item = &CanonicalJson
 }
 
 /// The draft without what a client must not say, and with what it says of a redaction in its place.
-fn tidied(mut draft: Draft) -> Result<Draft, WriteError> {
+pub(in crate::service) fn tidied(mut draft: Draft) -> Result<Draft, WriteError> {
     match draft.kind {
         // Only the server itself vouches for a restricted join or a third-party invite.
         TimelineEventType::RoomMember => {

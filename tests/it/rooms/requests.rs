@@ -52,7 +52,6 @@ async fn rooms_that_cannot_be_are_not_made() {
         ),
         post(json!({"power_level_content_override": {"users": {own: 100}}}), "M_INVALID_ROOM_STATE"),
         post(json!({"creation_content": {"additional_creators": ["bob"]}}), "M_INVALID_ROOM_STATE"),
-        ("POST", "createRoom", json!({"invite": ["@bob:elsewhere.example"]}), 403, "M_FORBIDDEN"),
     ];
     expect(&rig, &alice, &cases).await;
     // None of these left a part of a room behind.
@@ -106,8 +105,8 @@ async fn comings_and_goings_that_cannot_be_are_refused() {
     let of = |action: &str| format!("rooms/{room}/{action}");
     let whom = |user: &str| json!({"user_id": user});
     let cases = [
-        ("POST", "join/!unknown:localhost:8008".to_owned(), json!({}), 404, "M_NOT_FOUND"),
-        ("POST", "join/!room:elsewhere.example".to_owned(), json!({}), 404, "M_NOT_FOUND"),
+        ("POST", "join/!unknown:localhost:8008".to_owned(), json!({}), 502, "M_UNKNOWN"),
+        ("POST", "join/!room:elsewhere.example".to_owned(), json!({}), 502, "M_UNKNOWN"),
         ("POST", "join/%23room:elsewhere.example".to_owned(), json!({}), 404, "M_NOT_FOUND"),
         ("POST", "join/room".to_owned(), json!({}), 400, "M_INVALID_PARAM"),
         ("POST", of("join"), json!({}), 403, "M_FORBIDDEN"),
@@ -119,7 +118,7 @@ async fn comings_and_goings_that_cannot_be_are_refused() {
     ];
     expect(&rig, &bob, &cases).await;
     let cases = [
-        ("POST", of("invite"), whom("@carol:elsewhere.example"), 403, "M_FORBIDDEN"),
+        ("POST", of("invite"), whom("@carol:elsewhere.example"), 502, "M_UNKNOWN"),
         ("POST", of("invite"), whom("bob"), 400, "M_BAD_JSON"),
         ("POST", of("kick"), whom(&bob.user_id), 403, "M_FORBIDDEN"),
         ("POST", of("unban"), whom(&bob.user_id), 403, "M_FORBIDDEN"),

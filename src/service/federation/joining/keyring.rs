@@ -1,0 +1,127 @@
+//! The keys of the many servers that signed the events of a room, each asked for once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ruma::{
+    CanonicalJsonValue, OwnedServerName, OwnedServerSigningKeyId, serde::Base64, signatures::PublicKeyMap,
+};
+use tokio::{task::JoinSet, time::timeout};
+
+use crate::{
+    base::{clock::Timestamp, json::Object, limits},
+    room::{sign::signers, version::Version},
+    service::{
+        App,
+        server_keys::{self, Asker},
+    },
+    store::StoredServerKey,
+};
+
+/// Keys as they were found.
+#[derive(Debug, Default)]
+pub(super) struct Keyring(HashMap<Name, Found>);
+
+type Name = (OwnedServerName, OwnedServerSigningKeyId);
+
+#[derive(Clone, Debug)]
+struct Found {
+    key: Option<StoredServerKey>,
+    /// The latest time for which it was looked for.
+    at: Timestamp,
+}
+
+impl Keyring {
+    /// Looks for the keys by which events are checked: those of many servers at once.
+    pub(super) async fn learn(&mut self, app: &App, events: &[&Object], version: Version) {
+        let mut wanted: BTreeMap<OwnedServerName, BTreeMap<OwnedServerSigningKeyId, Timestamp>> =
+            BTreeMap::new();
+        for event in events {
+            let sent = sent(event);
+            for (server, id) in names(event, version) {
+                if server == app.server_name || self.has(&(server.clone(), id.clone()), sent) {
+                    continue;
+                }
+                let at = wanted.entry(server).or_default().entry(id).or_default();
+                *at = sent.max(*at);
+            }
+        }
+        let mut wanted = wanted.into_iter();
+        let mut asking = JoinSet::new();
+        loop {
+            while asking.len() < limits::JOIN_KEY_ASKS
+                && let Some((server, ids)) = wanted.next()
+            {
+                asking.spawn(look(app.clone(), server, ids));
+            }
+            match asking.join_next().await {
+                Some(found) => self.0.extend(found.unwrap_or_default()),
+                None => break,
+            }
+        }
+    }
+
+    /// The keys by which an event is checked, as far as they are known and were good when it was sent.
+    pub(super) fn of(&self, app: &App, event: &Object, version: Version) -> PublicKeyMap {
+        let (mut keys, sent) = (PublicKeyMap::new(), sent(event));
+        let own = app.signer().key;
+        for (server, id) in names(event, version) {
+            let key = if server == app.server_name {
+                (id.as_str() == format!("ed25519:{}", own.version())).then(|| own.public_key().to_vec())
+            } else {
+                let found = self.0.get(&(server.clone(), id.clone())).and_then(|found| found.key.as_ref());
+                found
+                    .filter(|key| !version.rules().enforce_key_validity || key.is_valid_at(sent))
+                    .map(|key| key.key.clone())
+            };
+            let of_server = keys.entry(server.to_string()).or_default();
+            of_server.extend(key.map(|key| (id.to_string(), Base64::new(key))));
+        }
+        keys
+    }
+
+    fn has(&self, name: &Name, sent: Timestamp) -> bool {
+        self.0.get(name).is_some_and(|found| {
+            found.at >= sent || found.key.as_ref().is_some_and(|key| key.is_valid_at(sent))
+        })
+    }
+}
+
+/// Looks for keys of one server. One that tells none has none.
+async fn look(
+    app: App,
+    server: OwnedServerName,
+    ids: BTreeMap<OwnedServerSigningKeyId, Timestamp>,
+) -> Vec<(Name, Found)> {
+    let mut found = Vec::new();
+    for (id, at) in ids {
+        let looking = server_keys::key(&app, &server, &id, at, Asker::Peer);
+        let key = match timeout(limits::CONNECT_TIME, looking).await {
+            Ok(Ok(key)) => key,
+            Ok(Err(error)) => {
+                tracing::debug!(%server, %error, "a server tells no keys");
+                None
+            }
+            Err(_) => None,
+        };
+        found.push(((server.clone(), id), Found { key, at }));
+    }
+    found
+}
+
+fn sent(event: &Object) -> Timestamp {
+    let sent = event.integer("origin_server_ts").and_then(|time| u64::try_from(time).ok());
+    Timestamp(sent.unwrap_or_default())
+}
+
+/// The servers that must have signed an event, with the keys by which they say they did.
+fn names(event: &Object, version: Version) -> BTreeSet<Name> {
+    let mut names = BTreeSet::new();
+    let signatures = event.get("signatures").and_then(CanonicalJsonValue::as_object);
+    for server in signers(event, version).unwrap_or_default() {
+        let of_server = signatures.and_then(|signatures| signatures.get(server.as_str())?.as_object());
+        let ids = of_server.into_iter().flatten().map(|(id, _)| id.as_str());
+        let ids = ids.filter_map(|id| OwnedServerSigningKeyId::try_from(id).ok()).take(limits::SIGNATURES);
+        names.extend(ids.map(|id| (server.clone(), id)));
+    }
+    names
+}

@@ -1,0 +1,429 @@
+//! How users of this server come into rooms that it is not in, or ask to be let in, or are rid of that: another server
+//! makes them an event, which this one signs, and tells what the room is.
+//! <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
+//!
+//! A task of the server's does it, which goes on when whoever asked for it has gone.
+
+mod answer;
+mod keyring;
+mod load;
+mod need;
+mod servers;
+mod shown;
+mod told;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use http::StatusCode;
+use ruma::{
+    CanonicalJsonObject, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId, ServerName,
+    api::{
+        error::{ErrorKind, StandardErrorBody},
+        federation::membership::{
+            create_join_event, create_knock_event, create_leave_event, prepare_join_event,
+            prepare_knock_event, prepare_leave_event,
+        },
+    },
+    events::room::member::MembershipState,
+};
+use serde_json::value::RawValue;
+use tokio::sync::{Semaphore, watch};
+use tracing::Instrument;
+
+pub use load::go_on;
+pub use need::{Who, who};
+pub use servers::named;
+pub(super) use shown::{Shown, shown};
+
+use super::{
+    ask::{AskError, ask, ask_streamed, call, older, sent},
+    pdus::raw,
+    receive,
+};
+use crate::{
+    base::{json::Object, limits},
+    net::{Body, Bounds, NetError},
+    room::{
+        pdu::Pdu,
+        receive::verify,
+        sign::sign,
+        stranger::{Unsigned, Wish, adopt},
+        version::Version,
+    },
+    service::{
+        App,
+        write::{
+            ingest::{Ingested, append_signed},
+            member::Profile,
+        },
+    },
+    store::{OutOfBand, StoreError, Transaction, View, events::Standing},
+};
+use told::Told;
+
+/// What a user of this server wants of a room that it is not in.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub room_id: OwnedRoomId,
+    pub user: OwnedUserId,
+    /// To join, to knock or to leave.
+    pub membership: MembershipState,
+    pub reason: Option<String>,
+    /// Servers that may be in the room.
+    pub via: Vec<OwnedServerName>,
+}
+
+/// Why other servers didn't let it be so.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Elsewhere {
+    /// Nobody knows whom to ask.
+    #[error("no server is known to be in the room")]
+    Nobody,
+    /// A server refuses.
+    #[error("another server answered {status}: {}", .error.message)]
+    Refused { status: StatusCode, error: Arc<StandardErrorBody> },
+    /// None that was asked could be reached, or had an answer of use.
+    #[error("{0}")]
+    Failed(String),
+    /// Too many ask for such things.
+    #[error("too many rooms are entered at once")]
+    Busy,
+}
+
+/// Why one server, or this one, couldn't.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error(transparent)]
+    Asked(#[from] AskError),
+    #[error("the answer has {0}")]
+    Answer(&'static str),
+    #[error("what the server made is not signed: {0}")]
+    Unsigned(#[from] Unsigned),
+    #[error("this server has no room version {0}")]
+    Version(RoomVersionId),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<NetError> for Failure {
+    fn from(error: NetError) -> Self {
+        Self::Asked(error.into())
+    }
+}
+
+impl From<answer::Malformed> for Failure {
+    fn from(_: answer::Malformed) -> Self {
+        Self::Answer("another form, or it breaks off")
+    }
+}
+
+/// Who is entering which room now.
+pub(in crate::service) struct Joins {
+    under_way: Mutex<HashMap<Name, watch::Receiver<Option<Outcome>>>>,
+    turns: Semaphore,
+}
+
+type Name = (OwnedRoomId, OwnedUserId, &'static str);
+type Outcome = Result<(), Outside>;
+
+/// Why a room was not entered.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Outside {
+    #[error(transparent)]
+    Elsewhere(#[from] Elsewhere),
+    #[error("{0}")]
+    Store(Arc<StoreError>),
+}
+
+impl Default for Joins {
+    fn default() -> Self {
+        Self { under_way: Mutex::default(), turns: Semaphore::new(limits::JOINS) }
+    }
+}
+
+/// Brings a user into a room through another server, or lets them knock or leave. The same that is under way already is
+/// not begun again.
+///
+/// # Errors
+/// No server let it be so.
+pub async fn carry_out(app: &App, request: Request) -> Outcome {
+    let what = match request.membership {
+        MembershipState::Join => "join",
+        MembershipState::Knock => "knock",
+        _ => "leave",
+    };
+    let name = (request.room_id.clone(), request.user.clone(), what);
+    let mut outcome = {
+        let mut under_way = app.joins.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        match under_way.get(&name) {
+            Some(outcome) => outcome.clone(),
+            None if under_way.len() >= limits::JOINS_WAITING => return Err(Elsewhere::Busy.into()),
+            None => {
+                let (done, outcome) = watch::channel(None);
+                under_way.insert(name.clone(), outcome.clone());
+                let ending = Ending { app: app.clone(), name };
+                let task = async move {
+                    let app = &ending.app;
+                    let result = {
+                        let _turn = app.joins.turns.acquire().await.expect("it is never closed");
+                        Box::pin(through_servers(app, request)).await
+                    };
+                    // Whoever asks again finds it done.
+                    drop(ending);
+                    done.send_replace(Some(result));
+                };
+                tokio::spawn(task.in_current_span());
+                outcome
+            }
+        }
+    };
+    match outcome.wait_for(Option::is_some).await {
+        Ok(outcome) => outcome.clone().expect("that was waited for"),
+        Err(_) => Err(Outside::Store(Arc::new(StoreError::Panicked))),
+    }
+}
+
+/// What is under way is so no more when this goes.
+struct Ending {
+    app: App,
+    name: Name,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let mut under_way = self.app.joins.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.remove(&self.name);
+    }
+}
+
+async fn through_servers(app: &App, request: Request) -> Outcome {
+    let turn = app.lanes.enter(&request.room_id).await;
+    let (own, asked) = (app.server_name.clone(), request.clone());
+    let read = move |view: &View<'_>| {
+        let servers = servers::candidates(view, (&own, &asked.room_id), &asked.user, &asked.via)?;
+        let profile = match asked.membership {
+            MembershipState::Leave => Profile::default(),
+            _ => Profile::of(view, &asked.user)?,
+        };
+        // Somebody else may have brought this server in meanwhile.
+        let is_in = match view.room_number(&asked.room_id)? {
+            Some(room) => view.is_server_joined(room, &own)?,
+            None => false,
+        };
+        Ok::<_, StoreError>((servers, profile, is_in))
+    };
+    let (servers, profile, is_in) = app.store.read(read).await?;
+    let mut content = profile.content(request.membership.as_str());
+    if let Some(reason) = &request.reason {
+        content.insert("reason".to_owned(), reason.as_str().into());
+    }
+    let mut failed = Elsewhere::Nobody;
+    for server in servers {
+        let through = Through { app, server: &server, request: &request, content: &content, is_in };
+        match Box::pin(through.carry_out()).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(join)) => {
+                drop(turn);
+                return follow(app, request.room_id, join).await;
+            }
+            Err(Failure::Store(error)) => return Err(error.into()),
+            Err(failure) => {
+                tracing::info!(%server, room_id = %request.room_id, %failure, "a server doesn't help a user");
+                let is_final = matches!(failure, Failure::Version(_));
+                failed = failed.and(failure);
+                if is_final {
+                    break;
+                }
+            }
+        }
+    }
+    Err(failed.into())
+}
+
+/// Takes the join of a user into a room that this server is in, as another one signed it.
+async fn follow(app: &App, room_id: OwnedRoomId, join: Pdu) -> Outcome {
+    match append_signed(app, room_id, join).await {
+        Ok(Ingested::As(Standing::Live)) => Ok(()),
+        Ok(_) => {
+            Err(Elsewhere::Failed("the join doesn't fit what this server knows of the room".to_owned())
+                .into())
+        }
+        Err(error) => Err(Elsewhere::Failed(error.to_string()).into()),
+    }
+}
+
+impl Elsewhere {
+    /// What is told of a failure.
+    pub(super) fn of(failure: Failure) -> Self {
+        match failure {
+            Failure::Asked(AskError::Refused { status, error: Some(error) }) if status.is_client_error() => {
+                Self::Refused { status, error: error.into() }
+            }
+            failure => Self::Failed(failure.to_string()),
+        }
+    }
+
+    /// What is told of several: that a server refuses says more than that one is not there.
+    fn and(self, failure: Failure) -> Self {
+        match (self, Self::of(failure)) {
+            (before @ Self::Refused { .. }, Self::Failed(_)) => before,
+            (_, failure) => failure,
+        }
+    }
+}
+
+/// One server that is asked.
+struct Through<'a> {
+    app: &'a App,
+    server: &'a ServerName,
+    request: &'a Request,
+    content: &'a CanonicalJsonObject,
+    /// Whether this server is in the room, and only nobody of it can let the user in.
+    is_in: bool,
+}
+
+impl Through<'_> {
+    /// Does it; gives the join, if that is to be taken like any other event of the room.
+    async fn carry_out(&self) -> Result<Option<Pdu>, Failure> {
+        let Self { app, server, request, .. } = *self;
+        let (version, template) = self.template().await?;
+        let version = Version::of(&version).ok_or(Failure::Version(version))?;
+        let template =
+            Object::parse(template.get()).map_err(|_| Failure::Answer("a template that is no event"))?;
+        let wish = Wish {
+            room_id: &request.room_id,
+            user: &request.user,
+            membership: request.membership.clone(),
+            content: self.content.clone(),
+        };
+        let checked = adopt(&template, wish, app.clock.now().into(), version)?;
+        let signer = app.signer();
+        let pdu = sign(checked, signer.server_name, signer.key).map_err(Unsigned::from)?;
+        let (room_id, event_id) = (request.room_id.clone(), pdu.event_id().to_owned());
+        let event = raw(pdu.json().to_owned());
+        match request.membership {
+            MembershipState::Join => {
+                let request = create_join_event::v2::Request::new(room_id.clone(), event_id, event);
+                let body = self.send_join(request).await?;
+                let mut told = Told::read(app, body, (&room_id, version)).await?;
+                if self.is_in {
+                    let own = told.own.take().ok_or(Failure::Answer("no join"))?;
+                    return self.signed_join(pdu, own, version).await.map(Some);
+                }
+                load::enter(app, (room_id, version), pdu, told).await?;
+            }
+            MembershipState::Knock => {
+                let request = create_knock_event::v1::Request::new(room_id.clone(), event_id, event);
+                let shown = ask(app, server, request, BRIEF).await?.knock_room_state;
+                let shown = Shown::of(shown)?;
+                let state = shown::shown(app, (&room_id, version), shown).await?.json;
+                self.keep((room_id, version), pdu, Some(state)).await?;
+            }
+            _ => {
+                let request = create_leave_event::v2::Request::new(room_id.clone(), event_id, event);
+                let older = older(call(request.clone())?);
+                match ask(app, server, request, BRIEF).await {
+                    Err(error) if is_unknown(&error) => _ = sent(app, server, older, BRIEF).await?,
+                    other => _ = other?,
+                }
+                self.keep((room_id, version), pdu, None).await?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Asks for an event of that kind.
+    async fn template(&self) -> Result<(RoomVersionId, Box<RawValue>), Failure> {
+        let Self { app, server, request, .. } = *self;
+        let (room_id, user) = (request.room_id.clone(), request.user.clone());
+        let versions = Version::all().map(|version| version.id().clone()).collect();
+        Ok(match request.membership {
+            MembershipState::Join => {
+                let mut request = prepare_join_event::v1::Request::new(room_id, user);
+                request.ver = versions;
+                let made = ask(app, server, request, Bounds::SMALL).await?;
+                (made.room_version.unwrap_or(RoomVersionId::V1), made.event)
+            }
+            MembershipState::Knock => {
+                let mut request = prepare_knock_event::v1::Request::new(room_id, user);
+                request.ver = versions;
+                let made = ask(app, server, request, Bounds::SMALL).await?;
+                (made.room_version, made.event)
+            }
+            _ => {
+                let request = prepare_leave_event::v1::Request::new(room_id, user);
+                let made = ask(app, server, request, BRIEF).await?;
+                (made.room_version.unwrap_or(RoomVersionId::V1), made.event)
+            }
+        })
+    }
+
+    async fn send_join(&self, request: create_join_event::v2::Request) -> Result<Body, Failure> {
+        let Self { app, server, .. } = *self;
+        let older = older(call(request.clone())?);
+        let response = match ask_streamed(app, server, request, JOIN).await {
+            Err(error) if is_unknown(&error) => sent(app, server, older, JOIN).await?,
+            other => other?,
+        };
+        Ok(response.into_body())
+    }
+
+    /// The join that the server signed, if it is that.
+    async fn signed_join(&self, pdu: Pdu, own: Object, version: Version) -> Result<Pdu, Failure> {
+        let keys = receive::keys(self.app, &own, version).await?;
+        let signed = verify(own, &keys, version).map_err(Unsigned::from)?;
+        let is_same = signed.event_id() == pdu.event_id() && signed.content().get() == pdu.content().get();
+        is_same.then_some(signed).ok_or(Failure::Answer("another join"))
+    }
+
+    async fn keep(
+        &self,
+        (room_id, version): (OwnedRoomId, Version),
+        pdu: Pdu,
+        state: Option<String>,
+    ) -> Result<(), StoreError> {
+        let told = OutOfBand {
+            server: state.is_some().then(|| self.server.to_string()),
+            state: state.unwrap_or_else(|| "[]".to_owned()),
+        };
+        let job = move |transaction: &mut Transaction<'_>| {
+            let room = match transaction.room_number(&room_id)? {
+                Some(room) => room,
+                None => transaction.create_room(&room_id, version)?,
+            };
+            transaction.put_out_of_band(room, &pdu, &told)
+        };
+        self.app.store.write(job).await
+    }
+}
+
+/// Whether a server has no such endpoint.
+pub(super) fn is_unknown(error: &AskError) -> bool {
+    matches!(error, AskError::Refused { status, error } if *status == StatusCode::NOT_FOUND
+        && error.as_ref().is_none_or(|error| error.kind == ErrorKind::Unrecognized))
+}
+
+impl From<StoreError> for Outside {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+/// The events of a room may take long to gather, and longer to come.
+const JOIN: Bounds = Bounds {
+    total: limits::JOIN_ANSWER_TIME,
+    head: limits::JOIN_HEAD_TIME,
+    idle: limits::ANSWER_IDLE_TIME,
+    body_bytes: limits::JOIN_ANSWER_BYTES,
+};
+
+/// Nobody waits long to be rid of an invitation.
+pub(super) const BRIEF: Bounds = Bounds {
+    total: limits::INVITE_TIME,
+    head: limits::INVITE_TIME,
+    idle: limits::INVITE_TIME,
+    body_bytes: limits::BODY_BYTES as u64,
+};
