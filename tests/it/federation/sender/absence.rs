@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tayberry::base::limits;
 
 use super::{servers, until};
 use crate::{
