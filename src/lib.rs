@@ -55,7 +55,7 @@
 //! | what a client does | use case |
 //! | --- | --- |
 //! | registers, logs in, proves it again | [`accounts`](service::accounts), [`sessions`](service::sessions), [`devices`](service::devices), [`passwords`](service::passwords), [`uia`](service::uia), [`registration_tokens`](service::registration_tokens), [`shared_secret`](service::shared_secret), [`openid`](service::openid) |
-//! | encrypts: keys, messages to devices, backups | [`keys`](service::keys), [`to_device`](service::to_device), [`key_backup`](service::key_backup), [`device_lists`](service::sync::device_lists) |
+//! | encrypts: keys, messages to devices, backups | [`keys`](service::keys) (those of other servers' users are kept as long as one shares a room with them), [`to_device`](service::to_device), [`key_backup`](service::key_backup), [`device_lists`](service::sync::device_lists) |
 //! | follows its rooms | [`sync`](service::sync); past events and state in [`read`](service::read) |
 //! | speaks, comes and goes, makes and upgrades rooms | [`rooms`](service::rooms) and [`upgrade`](service::upgrade), of what [`write`](service::write) plans |
 //! | threads, edits, references | [`relations`](service::read::relations), [`threads`](service::read::threads); what is gathered about an event is written with it by [`reader`](service::read::reader) |
@@ -68,8 +68,12 @@
 //! | what another server does | use case |
 //! | --- | --- |
 //! | asks who this one is, and proves who asks | [`server_keys`](service::server_keys): this server's keys, and others' as they are fetched and kept; [`api::peer`] is the caller that has proved it |
-//! | brings its users into rooms, asks what a room is and was | [`federation`](service::federation), of what [`ingest`](service::write::ingest) takes |
-//! | asks of people, names and the directory | the same use cases as a client, in [`api::federation`], for what belongs to this server |
+//! | sends events | [`transactions`](service::federation::transactions), taken by [`ingest`](service::write::ingest) in their room's lane; what they follow and this server lacks is fetched by [`gaps`](service::federation::gaps), and by [`backfill`](service::federation::backfill) when a client pages back |
+//! | tells what its users do beside events | [`edus`](service::federation::edus) |
+//! | brings its users into rooms, asks what a room is and was | [`handshake`](service::federation::handshake), [`state`](service::federation::state), [`history`](service::federation::history) |
+//! | lets users of this one into its rooms, and invites them | [`joining`](service::federation::joining), which takes a room in as it arrives; [`inviting`](service::federation::inviting) |
+//! | is told what it is to have | [`sending`](service::federation::sending): a reader of the log, and for each server a noted position |
+//! | asks of people, names and the directory | the same use cases as a client, in [`api::federation`], for what belongs to this server; what this one asks is in [`queries`](service::federation::queries) |
 //!
 //! The way out, to other servers and whatever else is asked elsewhere, is [`net`] alone.
 //!

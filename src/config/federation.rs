@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use super::section::section;
 
 section! {
-    /// How this server meets others. It answers what they ask of its keys, its users and its room directory, and finds
-    /// them and their keys. That rooms are shared with them doesn't work yet.
+    /// How this server meets others. `tayberry doctor SERVER_NAME` looks whether they find and reach it.
     pub struct Federation {
         /// Whether this server speaks to others at all.
         enabled: bool = true,

@@ -1,6 +1,7 @@
 //! `[well_known]`: what this server tells those who look for it.
 
 use http::Uri;
+use ruma::OwnedServerName;
 use toml::{Spanned, de::DeValue};
 
 use super::{reader::Reader, section::section, value::Value};
@@ -10,6 +11,9 @@ section! {
     pub struct WellKnown {
         /// The base of the URLs at which clients find this server. Without it they are told nothing.
         client_url: Option<HttpUrl> = None => "\"https://matrix.example.org\"",
+        /// Host and port at which other servers find this one. Without it they are told nothing, and look for it at port
+        /// 8448 of its name.
+        server: Option<OwnedServerName> = None => "\"matrix.example.org:443\"",
     }
 }
 

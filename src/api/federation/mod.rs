@@ -1,6 +1,7 @@
 //! The server-server API: one file an endpoint or tight group, one line each in [`routes`].
 //! <https://spec.matrix.org/v1.19/server-server-api/>
 
+mod discovery;
 mod history;
 mod invites;
 mod keys;
@@ -12,13 +13,14 @@ mod query;
 mod state;
 mod transactions;
 mod user_keys;
-mod version;
 
 use super::Routes;
 use crate::base::limits;
 
 /// Adds the endpoints of the server-server API.
 pub(crate) fn routes(routes: &mut Routes) {
+    routes.add(discovery::version);
+    routes.add(discovery::well_known);
     routes.add(history::event);
     routes.add(history::event_at);
     routes.add(history::backfill);
@@ -48,5 +50,4 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(user_keys::claim);
     routes.add(user_keys::devices);
     routes.add(user_keys::query);
-    routes.add(version::version);
 }

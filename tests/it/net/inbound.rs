@@ -282,3 +282,13 @@ async fn servers_are_told_and_given_keys_of_this_servers_users_only() {
     });
     assert_eq!(given, expected);
 }
+
+/// <https://spec.matrix.org/v1.19/server-server-api/#getwell-knownmatrixserver>
+#[tokio::test]
+async fn servers_are_told_where_this_one_is_if_it_is_elsewhere() {
+    const PATH: &str = "/.well-known/matrix/server";
+    assert_eq!(Rig::start().await.get(PATH).await.error(), (404, "M_NOT_FOUND"));
+    let place = ServerName::parse("matrix.example.org:443").unwrap();
+    let rig = Rig::with(|config| config.well_known.server = Some(place)).await;
+    assert_eq!(rig.get(PATH).await.ok(), json!({"m.server": "matrix.example.org:443"}));
+}
