@@ -42,7 +42,8 @@ pub struct Stand<'a> {
 
 /// Adds an accepted event, with the state before it, to a room's forward extremities.
 ///
-/// At most [`limits::PREV_EVENTS`] stay; those heard of first give way.
+/// At most [`limits::PREV_EVENTS`] stay. Those give way whose state another one has, and then those of the server that has
+/// most, the oldest first: whoever sends many that follow what is long past pushes nothing out but their own.
 ///
 /// # Errors
 /// A look-up failed, or the states cannot be resolved.
@@ -61,17 +62,22 @@ pub fn advance<G: Graph>(
     let mut beside: Vec<_> =
         extremities.iter().filter(|number| !followed.contains(number)).copied().collect();
     beside.sort_unstable();
-    beside.drain(..beside.len().saturating_sub(limits::PREV_EVENTS - 1));
-
     let mut own = before.clone();
     if let Some(key) = pdu.key() {
         own.set(key, NEW);
     }
-    let mut states = vec![own];
+    let mut after = Vec::with_capacity(beside.len());
     for number in &beside {
-        if let Some(state) = state_after(*number, graph).map_err(ResolveError::Graph)?
-            && !states.contains(&state)
-        {
+        after.push(state_after(*number, graph).map_err(ResolveError::Graph)?);
+    }
+    while beside.len() >= limits::PREV_EVENTS {
+        let at = surplus(&beside, &after, &own, graph).map_err(ResolveError::Graph)?;
+        beside.remove(at);
+        after.remove(at);
+    }
+    let mut states = vec![own];
+    for state in after.into_iter().flatten() {
+        if !states.contains(&state) {
             states.push(state);
         }
     }
@@ -85,6 +91,28 @@ pub fn advance<G: Graph>(
     }
     let current = resolve(&states, &WithNew { graph, pdu }, version)?;
     Ok(Advanced { beside, current })
+}
+
+/// Which of too many extremities gives way to a new one, behind which the state is `own`.
+fn surplus<G: Graph>(
+    beside: &[EventNumber],
+    after: &[Option<State>],
+    own: &State,
+    graph: &G,
+) -> Result<usize, G::Error> {
+    let is_told = |(at, state): (usize, &Option<State>)| {
+        state.as_ref().is_none_or(|state| state == own) || after[at + 1..].contains(state)
+    };
+    if let Some(at) = after.iter().enumerate().position(is_told) {
+        return Ok(at);
+    }
+    let mut servers = Vec::with_capacity(beside.len());
+    for number in beside {
+        servers.push(graph.event(*number)?.sender().server_name().to_owned());
+    }
+    let count = |server| servers.iter().filter(|other| *other == server).count();
+    let most = servers.iter().map(count).max();
+    Ok(servers.iter().position(|server| Some(count(server)) == most).unwrap_or_default())
 }
 
 /// Whether these are the states after some extremities.
@@ -228,16 +256,31 @@ mod tests {
     }
 
     #[test]
-    fn extremities_are_bounded_and_the_oldest_give_way() {
+    fn extremities_are_bounded_and_those_give_way_that_say_nothing_of_the_state() {
         let (mut world, last) = World::new("12");
+        let topic = world.accept(ALICE, &[&last], "m.room.topic", Some(""), json!({ "topic": "one" }));
         for _ in 0..25 {
-            world.accept(ALICE, &[&last], "m.room.message", None, json!({}));
+            world.accept(BOB, &[&last], "m.room.message", None, json!({}));
         }
         let next = world.make(BOB, &[&last], "m.room.message", None, json!({}));
         let all = numbers(&world);
         let found = advanced(&world, &next, &all);
         assert_eq!(found.beside.len(), limits::PREV_EVENTS - 1);
         assert_eq!(found.beside.last(), all.iter().max());
-        assert!(!found.beside.contains(all.iter().min().unwrap()));
+        assert!(found.beside.contains(&world.number(&topic).unwrap().unwrap()));
+    }
+
+    #[test]
+    fn who_sends_much_that_is_past_pushes_nothing_out_of_others() {
+        let (mut world, last) = World::new("12");
+        let topic = world.accept(ALICE, &[&last], "m.room.topic", Some(""), json!({ "topic": "one" }));
+        for n in 0..25 {
+            let name = json!({ "membership": "join", "displayname": n.to_string() });
+            world.accept(BOB, &[&last], "m.room.member", Some(BOB), name);
+        }
+        let next = world.make(BOB, &[&last], "m.room.message", None, json!({}));
+        let found = advanced(&world, &next, &numbers(&world));
+        assert_eq!(found.beside.len(), limits::PREV_EVENTS - 1);
+        assert!(found.beside.contains(&world.number(&topic).unwrap().unwrap()));
     }
 }

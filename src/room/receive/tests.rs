@@ -313,6 +313,26 @@ fn a_third_party_invite_stands_by_the_key_of_the_inviter_in_the_state() {
 }
 
 #[test]
+fn nobody_invites_in_anothers_name_by_what_redaction_takes_away() {
+    for version in versions() {
+        let (mut world, last) = World::new(version);
+        let content = json!({ "membership": "invite" });
+        let invite = world.make(ALICE, &[&last], "m.room.member", Some("@dave:two.example"), content);
+        let content = json!({ "membership": "invite", "third_party_invite": {} });
+        let mut forged = tampered(invite, "content", content);
+        forged.remove("signatures");
+        let mut forged = Object::from(forged);
+        if !world.version.event_id_is_hash() {
+            // Whoever names it signs it.
+            forged.edit(|fields| fields.insert("event_id".to_owned(), "$x:two.example".into()));
+            world.sign(&mut forged, <&UserId>::try_from("@dave:two.example").unwrap());
+        }
+        let outcome = world.arrive(forged);
+        assert!(matches!(outcome, Outcome::Dropped(_) | Outcome::Rejected(_)), "{version}: {outcome:?}");
+    }
+}
+
+#[test]
 fn a_room_that_is_not_federated_takes_only_its_own_servers_events() {
     for version in ["11", "12"] {
         let mut world = World::empty(World::new(version).0.version);

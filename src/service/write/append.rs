@@ -19,7 +19,9 @@ use crate::{
         build::{BuildError, Draft, Tip, build},
         graph::{Graph, State},
         pdu::{FormatError, Pdu},
+        receive::state_after,
         redact,
+        resolve::{ResolveError, resolve},
         sign::{CheckedEvent, sign},
         version::Version,
     },
@@ -30,7 +32,7 @@ use crate::{
     },
     store::{
         StoreError, Transaction, View,
-        events::{Admission, NewEvent, TransactionIdentity},
+        events::{Admission, NewEvent, RoomRecord, TransactionIdentity},
     },
 };
 
@@ -180,8 +182,27 @@ pub(in crate::service) fn tip(view: &View<'_>, room: RoomNumber) -> Result<Tip, 
         let event = view.event(room, *number)?;
         prev_events.push((event.pdu.event_id().to_owned(), event.pdu.depth()));
     }
-    let (room_id, state) = (Some(view.room_id(room)?), State::stored(record.state));
-    Ok(Tip { room_id, version: record.version, prev_events, state })
+    let state = match view.is_approaching(room)? {
+        true => settled(view, room, &record)?,
+        false => State::stored(record.state),
+    };
+    Ok(Tip { room_id: Some(view.room_id(room)?), version: record.version, prev_events, state })
+}
+
+/// The state of a room that a crash left on the way to it.
+fn settled(view: &View<'_>, room: RoomNumber, record: &RoomRecord) -> Result<State, StoreError> {
+    let (graph, mut states) = (view.graph(room), Vec::new());
+    for number in &record.extremities {
+        states.extend(state_after(*number, &graph)?);
+    }
+    match resolve(&states, &graph, record.version) {
+        Ok(state) => Ok(state),
+        Err(ResolveError::Graph(error)) => Err(error),
+        Err(ResolveError::Broken(error)) => {
+            tracing::error!(%error, "the state of a room can't be resolved, and stays half of another");
+            Ok(State::stored(record.state))
+        }
+    }
 }
 
 /// Appends the first event of a room, which makes the room; gives the room's number too.
@@ -253,5 +274,8 @@ fn store(
     let advanced = Advanced { beside: Vec::new(), current };
     let admission = Admission::Live { before, advanced: &advanced };
     let number = transaction.append_event(room, &NewEvent { pdu, transaction: request, admission })?;
+    if transaction.is_approaching(room)? {
+        transaction.end_approach(room)?;
+    }
     Ok(Appended { number, event_id: pdu.event_id().to_owned() })
 }
