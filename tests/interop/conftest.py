@@ -1,4 +1,7 @@
-"""Every test runs twice: against Synapse, so that the test is known to be right, and against Tayberry."""
+"""Every test runs against Tayberry, and with TAYBERRY_TESTS=whole against Synapse as well, so that the test is known to be
+right."""
+
+import os
 
 import pytest
 from js_device import JsDevice
@@ -7,13 +10,16 @@ from person import Person
 from servers import SERVERS
 
 
-@pytest.fixture(scope="session", params=list(SERVERS))
+KINDS = list(SERVERS) if os.environ.get("TAYBERRY_TESTS") == "whole" else ["tayberry"]
+
+
+@pytest.fixture(scope="session", params=KINDS)
 def server(request, tmp_path_factory):
     """A running server that the whole session shares; tests keep apart by using people of their own."""
     yield from running(request.param, tmp_path_factory.mktemp(request.param))
 
 
-@pytest.fixture(params=list(SERVERS))
+@pytest.fixture(params=KINDS)
 def own_server(request, tmp_path):
     """A running server that the test may stop and kill."""
     yield from running(request.param, tmp_path)

@@ -72,6 +72,11 @@ const commands = {
         await until(() => client.getRoom(room)?.getMember(user)?.membership === "join");
     },
 
+    // Encrypts what follows in the room with a key that nobody has yet.
+    async renew_session({ room }) {
+        await client.getCrypto().forceDiscardSession(room);
+    },
+
     async send({ room, content, type }) {
         return (await client.sendEvent(room, type ?? EventType.RoomMessage, content)).event_id;
     },
