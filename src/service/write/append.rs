@@ -273,8 +273,9 @@ fn store(
     }
     let advanced = Advanced { beside: Vec::new(), current };
     let admission = Admission::Live { before, advanced: &advanced };
+    let is_settled = *before == State::stored(transaction.room(room)?.state);
     let number = transaction.append_event(room, &NewEvent { pdu, transaction: request, admission })?;
-    if transaction.is_approaching(room)? {
+    if !is_settled {
         transaction.end_approach(room)?;
     }
     Ok(Appended { number, event_id: pdu.event_id().to_owned() })
