@@ -22,6 +22,8 @@ pub const JUDGES: usize = READERS - 2;
 pub const KEY_ASKED: usize = 4;
 /// Events whose signatures a thread checks one after another.
 pub const SIGNATURES_STEP: usize = 32;
+/// Redactions of one event that are remembered until it comes.
+pub const EARLY_REDACTIONS: usize = 32;
 /// Events that wait for their parents: of one room, and in all.
 pub const WAITING_EVENTS: usize = 100;
 pub const WAITING_EVENTS_IN_ALL: usize = 2_000;

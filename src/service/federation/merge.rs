@@ -54,6 +54,10 @@ pub(super) async fn merge(app: &App, room: &Room, is_torn: bool) -> Result<(), S
         };
         match app.store.write(job).await {
             Ok(()) => return Ok(()),
+            Err(WriteError::Store(error @ StoreError::TooLarge(_))) => {
+                tracing::warn!(room_id = %id, %error, "a room's extremities are not merged");
+                return Ok(());
+            }
             Err(WriteError::Store(error)) => return Err(error),
             Err(error) => tracing::debug!(%error, "a user can't merge a room's extremities"),
         }

@@ -221,6 +221,8 @@ async fn take_one(
         }
         Ok(Ingested::Dropped(dropped)) => Err(format!("M_BAD_JSON: {dropped}")),
         Ok(Ingested::Refused(denied)) => Err(format!("M_FORBIDDEN: {denied}")),
+        // It is the event that asks for more than a job may write, and nothing is wrong with the store.
+        Err(IngestError::Store(error @ StoreError::TooLarge(_))) => Err(format!("M_TOO_LARGE: {error}")),
         Err(IngestError::Store(error)) => return Err(error),
         Err(error) => Err(format!("M_UNKNOWN: {error}")),
     })

@@ -19,7 +19,8 @@ use crate::{
     },
 };
 
-/// Stores those of some verified events that aren't stored yet and whose permissions are, or come among them.
+/// Stores those of some verified events that aren't stored yet and whose permissions are, or come among them. What is more
+/// than a job may write stays away alone.
 ///
 /// # Errors
 /// The store failed.
@@ -33,12 +34,28 @@ pub async fn keep(store: &Store, room: RoomNumber, pdus: Vec<Pdu>) -> Result<(),
             bytes += pdu.json().len();
             some.push(pdu);
         }
-        let job = move |transaction: &mut Transaction<'_>| {
-            some.iter().try_for_each(|pdu| keep_one(transaction, room, pdu))
-        };
-        store.write(job).await?;
+        match keep_some(store, room, some.clone()).await {
+            Err(StoreError::TooLarge(_)) => {}
+            other => {
+                other?;
+                continue;
+            }
+        }
+        for pdu in some {
+            match keep_some(store, room, vec![pdu]).await {
+                Err(error @ StoreError::TooLarge(_)) => tracing::warn!(%error, "an event is not taken"),
+                other => other?,
+            }
+        }
     }
     Ok(())
+}
+
+async fn keep_some(store: &Store, room: RoomNumber, some: Vec<Pdu>) -> Result<(), StoreError> {
+    let job = move |transaction: &mut Transaction<'_>| {
+        some.iter().try_for_each(|pdu| keep_one(transaction, room, pdu))
+    };
+    store.write(job).await
 }
 
 fn keep_one(transaction: &mut Transaction<'_>, room: RoomNumber, pdu: &Pdu) -> Result<(), StoreError> {

@@ -178,6 +178,36 @@ async fn a_redaction_waits_for_its_event() {
 }
 
 #[tokio::test]
+async fn a_large_event_that_much_redacts_is_taken() {
+    let pair = Pair::new("11").await;
+    let (one, anna, room) = (&pair.one, &pair.anna, &pair.room);
+    let first = say(one, anna, room, "first", "1").await;
+    let (said_id, mut said) = pair.message(&anna.user_id, &[&first], "said").await;
+    let redactions: Vec<_> = (0..10)
+        .map(|number| {
+            let mut redaction = said.clone();
+            redaction["type"] = json!("m.room.redaction");
+            redaction["content"] = json!({"redacts": said_id, "reason": number.to_string()});
+            pair.signed(one, redaction).1
+        })
+        .collect();
+    // What is signed by others is not part of its id, and this can't be compressed.
+    let mut seed = 1u32;
+    let letters = (0..60_000).map(|_| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'0' + (seed >> 24) as u8 % 75)
+    });
+    said["signatures"]["else.example"] =
+        json!({"ed25519:1": letters.filter(|letter| letter.is_ascii_alphanumeric()).collect::<String>()});
+    pair.carry("t", &[&[pair.event(&first).await], &redactions[..]].concat()).await.ok();
+    assert_eq!(pair.carry("u", &[said]).await.ok(), json!({"pdus": {&said_id: {}}}));
+    let path = format!("/_matrix/client/v3/rooms/{room}/event/{said_id}");
+    let shown = pair.two.send_as(&pair.bea, "GET", &path, Value::Null).await.ok();
+    assert_eq!((&shown["content"], shown["unsigned"]["redacted_because"].is_object()), (&json!({}), true));
+    pair.check().await;
+}
+
+#[tokio::test]
 async fn a_room_of_many_ends_is_merged() {
     let pair = Pair::new("11").await;
     let (one, anna, room) = (&pair.one, &pair.anna, &pair.room);

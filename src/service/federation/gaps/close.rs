@@ -38,7 +38,15 @@ pub(super) async fn close(app: &App, room: &Room, event: &WaitingEvent) -> Resul
     let pdu = Object::parse(&event.json).ok().and_then(|object| Pdu::parse(&object, room.version).ok());
     let Some(pdu) = pdu else { return Ok(Closed { is_settled: true, is_torn: false }) };
     let closed = Box::pin(timeout(limits::FETCH_TIME, close_by_any(app, room, event, &pdu))).await;
-    closed.unwrap_or_else(|_| Ok(Closed::default()))
+    match closed {
+        Err(_) => Ok(Closed::default()),
+        // Something of its past is more than a job may write, and nothing is wrong with the store.
+        Ok(Err(error @ StoreError::TooLarge(_))) => {
+            tracing::warn!(event_id = %event.event_id, %error, "an event waits longer");
+            Ok(Closed::default())
+        }
+        Ok(closed) => closed,
+    }
 }
 
 async fn close_by_any(app: &App, room: &Room, event: &WaitingEvent, pdu: &Pdu) -> Result<Closed, StoreError> {
@@ -186,6 +194,11 @@ impl<'p> Closing<'p> {
                 Ok(Ingested::Needs(missing)) => missing,
                 Ok(Ingested::As(_) | Ingested::Dropped(_) | Ingested::Refused(_)) => return Ok(true),
                 Err(IngestError::UnknownRoom) => return Ok(true),
+                // It is as if it had never come; for what follows it, the state stands.
+                Err(IngestError::Store(error @ StoreError::TooLarge(_))) => {
+                    tracing::warn!(event_id = %pdu.event_id(), %error, "an event is not taken");
+                    return Ok(true);
+                }
                 Err(IngestError::Store(error)) => return Err(error),
                 Err(IngestError::Unresolvable(reason)) => {
                     tracing::warn!(event_id = %pdu.event_id(), reason, "the state before an event is not to be found out");
