@@ -64,7 +64,7 @@ impl View<'_> {
 }
 
 impl Transaction<'_> {
-    /// Lets an event wait, unless it does. Of a room only so many wait, and so many in all: those that came first give way.
+    /// Lets an event wait, unless it does. Of a room only so many wait, and so many in all.
     pub fn add_waiting_event(
         &mut self,
         room: RoomNumber,
@@ -77,11 +77,22 @@ impl Transaction<'_> {
                    ON CONFLICT DO NOTHING";
         let row = (room.0, event_id.as_str(), origin.as_str(), json, self.now());
         self.sql().prepare_cached(sql)?.execute(row)?;
-        let sql = "DELETE FROM waiting_events WHERE room = ?1 AND number NOT IN
-                   (SELECT number FROM waiting_events WHERE room = ?1 ORDER BY number DESC LIMIT ?2)";
-        self.sql().prepare_cached(sql)?.execute((room.0, in_room as u64))?;
-        let sql = "DELETE FROM waiting_events WHERE number <= (SELECT max(number) FROM waiting_events) - ?1";
-        self.sql().prepare_cached(sql)?.execute([in_all as u64])?;
+        self.make_room(Some(room), in_room)?;
+        self.make_room(None, in_all)
+    }
+
+    /// Leaves so many of a room or in all: whoever brought most loses what came first of it, so that nobody pushes out what
+    /// others brought.
+    fn make_room(&mut self, room: Option<RoomNumber>, most: usize) -> Result<(), StoreError> {
+        let room = room.map(|room| room.0);
+        let sql = "SELECT count(*) FROM waiting_events WHERE ?1 IS NULL OR room = ?1";
+        let count: u64 = self.sql().prepare_cached(sql)?.query_row([room], |row| row.get(0))?;
+        for _ in most as u64..count {
+            let sql = "DELETE FROM waiting_events WHERE number =
+                       (SELECT min(number) FROM waiting_events WHERE ?1 IS NULL OR room = ?1
+                        GROUP BY origin ORDER BY count(*) DESC, min(number) LIMIT 1)";
+            self.sql().prepare_cached(sql)?.execute([room])?;
+        }
         Ok(())
     }
 
@@ -122,6 +133,38 @@ mod tests {
         base::{clock::Clock, rng::Rng},
         store::{Options, Store},
     };
+
+    #[tokio::test]
+    async fn who_brings_much_pushes_out_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(Timestamp(1_000));
+        let options = Options { dir: folder.path().to_owned(), clock, rng: Rng::seeded(1) };
+        let store = Store::open(options).unwrap();
+        let few = [("1", 1, "b.example"), ("2", 2, "b.example"), ("3", 1, "c.example")];
+        let much = (10..100).map(|number| (number, number % 3 + 1));
+        let much: Vec<_> = much.map(|(number, room)| (number.to_string(), room, "a.example")).collect();
+        let few = few.map(|(id, room, origin)| (id.to_owned(), room, origin));
+        for (id, room, origin) in few.into_iter().chain(much) {
+            let id = OwnedEventId::try_from(format!("${id}")).unwrap();
+            let origin = OwnedServerName::try_from(origin).unwrap();
+            let job = move |transaction: &mut Transaction<'_>| {
+                transaction.add_waiting_event(RoomNumber(room), (&id, &origin), "{}", (4, 8))
+            };
+            store.write(job).await.unwrap();
+        }
+        let read = |view: &View<'_>| {
+            let mut waiting = Vec::new();
+            for room in 1..=3 {
+                waiting.extend(view.waiting_events(RoomNumber(room), Timestamp(1_000), 10)?);
+            }
+            Ok::<_, StoreError>(waiting)
+        };
+        let waiting = store.read(read).await.unwrap();
+        assert_eq!(waiting.len(), 8);
+        let others = waiting.iter().filter(|event| event.origin != "a.example");
+        assert_eq!(others.map(|event| event.event_id.as_str()).collect::<Vec<_>>(), ["$1", "$3", "$2"]);
+        store.close();
+    }
 
     #[tokio::test]
     async fn events_wait_in_the_order_in_which_they_came_and_the_oldest_give_way() {
