@@ -32,9 +32,11 @@ pub const WAITING_ROOMS: usize = 256;
 /// Rooms for whose events parents are fetched at once, and those of them for one server.
 pub const FETCHES: usize = 4;
 pub const FETCHES_PER_SERVER: usize = 2;
-/// Fetching the parents of one event may take so long, and ask so many servers.
+/// Fetching the parents of a room's events may take so long until it is the next room's turn, and ask so many servers for
+/// those of one event. Each of them has so much of it at least, whatever another one makes of its own.
 pub const FETCH_TIME: Duration = Duration::from_secs(60);
 pub const FETCH_SERVERS: usize = 3;
+pub const FETCH_TIME_PER_SERVER: Duration = Duration::from_secs(20);
 /// Parents that are asked for at once, and how often: of what is missing still the state before it is asked for.
 pub const PARENTS_ASKED: u32 = 20;
 pub const PARENTS_ROUNDS: usize = 5;
@@ -76,6 +78,11 @@ const _: () = {
     assert!(
         TRANSACTION_PDUS * EVENT_BYTES < TRANSACTION_BYTES && TRANSACTION_BYTES <= BODIES_PER_CLIENT_BYTES,
         "a transaction of the largest events fits, and a server's next one behind it"
+    );
+    assert!(
+        FETCH_TIME_PER_SERVER.as_secs() * FETCH_SERVERS as u64 <= FETCH_TIME.as_secs()
+            && FETCH_TIME_PER_SERVER.as_secs() * BACKFILL_SERVERS as u64 <= FETCH_TIME.as_secs(),
+        "each server has its time"
     );
     assert!(FETCHES_PER_SERVER < FETCHES && EXTREMITIES < PREV_EVENTS);
 };

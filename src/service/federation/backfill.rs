@@ -86,17 +86,28 @@ async fn fill_by_any(app: &App, number: RoomNumber, anchor: Position) -> Result<
     let Some((room, missing, servers)) = app.store.read(read).await? else { return Ok(true) };
     for server in servers {
         let source = Source { app: app.clone(), server, room: room.clone() };
-        let told = match source.past(missing.clone(), limits::BACKFILLED).await {
-            Ok(told) => told,
-            Err(error) => {
-                tracing::debug!(server = %source.server, %error, "a server tells no past events");
-                continue;
-            }
-        };
-        let told = source.verified(told).await?;
-        if Batch::new(source, &missing, told).place(anchor).await? {
-            return Ok(true);
+        let name = source.server.clone();
+        let filled = Box::pin(fill_by(source, &missing, anchor));
+        match timeout(limits::FETCH_TIME_PER_SERVER, filled).await {
+            Ok(Ok(true)) => return Ok(true),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => return Err(error),
+            Err(_) => tracing::debug!(server = %name, "a server tells past events too slowly"),
         }
     }
     Ok(false)
+}
+
+/// Fills the gap by what one server tells; tells whether something of it was filled.
+async fn fill_by(source: Source, missing: &[OwnedEventId], anchor: Position) -> Result<bool, StoreError> {
+    match source.past(missing.to_vec(), limits::BACKFILLED).await {
+        Ok(told) => {
+            let told = source.verified(told).await?;
+            Batch::new(source, missing, told).place(anchor).await
+        }
+        Err(error) => {
+            tracing::debug!(server = %source.server, %error, "a server tells no past events");
+            Ok(false)
+        }
+    }
 }

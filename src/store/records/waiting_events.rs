@@ -77,13 +77,13 @@ impl Transaction<'_> {
                    ON CONFLICT DO NOTHING";
         let row = (room.0, event_id.as_str(), origin.as_str(), json, self.now());
         self.sql().prepare_cached(sql)?.execute(row)?;
-        self.make_room(Some(room), in_room)?;
-        self.make_room(None, in_all)
+        self.give_way(Some(room), in_room)?;
+        self.give_way(None, in_all)
     }
 
     /// Leaves so many of a room or in all: whoever brought most loses what came first of it, so that nobody pushes out what
     /// others brought.
-    fn make_room(&mut self, room: Option<RoomNumber>, most: usize) -> Result<(), StoreError> {
+    fn give_way(&mut self, room: Option<RoomNumber>, most: usize) -> Result<(), StoreError> {
         let room = room.map(|room| room.0);
         let sql = "SELECT count(*) FROM waiting_events WHERE ?1 IS NULL OR room = ?1";
         let count: u64 = self.sql().prepare_cached(sql)?.query_row([room], |row| row.get(0))?;
@@ -100,6 +100,13 @@ impl Transaction<'_> {
     pub fn remove_waiting_event(&mut self, room: RoomNumber, event_id: &EventId) -> Result<(), StoreError> {
         let sql = "DELETE FROM waiting_events WHERE room = ?1 AND event_id = ?2";
         self.sql().prepare_cached(sql)?.execute((room.0, event_id.as_str()))?;
+        Ok(())
+    }
+
+    /// Lets those events of a room that were to be tried by now wait behind those of other rooms.
+    pub fn requeue_waiting_events(&mut self, room: RoomNumber, now: Timestamp) -> Result<(), StoreError> {
+        let sql = "UPDATE waiting_events SET try_at = ?2 WHERE room = ?1 AND try_at < ?2";
+        self.sql().prepare_cached(sql)?.execute((room.0, now))?;
         Ok(())
     }
 

@@ -2,13 +2,16 @@
 //! the state stands for them.
 //! <https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use ruma::{OwnedEventId, OwnedServerName};
 use tokio::time::timeout;
 
 use crate::{
-    base::{ids::ServerNumber, json::Object, limits},
+    base::{clock::Clock, ids::ServerNumber, json::Object, limits},
     room::{graph::State, pdu::Pdu, receive::Missing},
     service::{
         App,
@@ -30,14 +33,44 @@ pub(super) struct Closed {
     pub is_torn: bool,
 }
 
+/// What a visit of a room may take.
+#[derive(Debug)]
+pub(super) struct Budget {
+    clock: Clock,
+    ends_at: Duration,
+    /// The servers that took up their time.
+    slow: BTreeSet<OwnedServerName>,
+}
+
+impl Budget {
+    pub(super) fn new(clock: &Clock) -> Self {
+        let ends_at = clock.monotonic() + limits::FETCH_TIME;
+        Self { clock: clock.clone(), ends_at, slow: BTreeSet::new() }
+    }
+
+    /// Whether it is not enough for one more server.
+    pub(super) fn is_spent(&self) -> bool {
+        self.left() < limits::FETCH_TIME_PER_SERVER
+    }
+
+    fn left(&self) -> Duration {
+        self.ends_at.saturating_sub(self.clock.monotonic())
+    }
+}
+
 /// Takes an event with those of its past that it lacks.
 ///
 /// # Errors
 /// The store failed.
-pub(super) async fn close(app: &App, room: &Room, event: &WaitingEvent) -> Result<Closed, StoreError> {
+pub(super) async fn close(
+    app: &App,
+    room: &Room,
+    event: &WaitingEvent,
+    budget: &mut Budget,
+) -> Result<Closed, StoreError> {
     let pdu = Object::parse(&event.json).ok().and_then(|object| Pdu::parse(&object, room.version).ok());
     let Some(pdu) = pdu else { return Ok(Closed { is_settled: true, is_torn: false }) };
-    let closed = Box::pin(timeout(limits::FETCH_TIME, close_by_any(app, room, event, &pdu))).await;
+    let closed = Box::pin(timeout(budget.left(), close_by_any(app, room, (event, &pdu), budget))).await;
     match closed {
         Err(_) => Ok(Closed::default()),
         // Something of its past is more than a job may write, and nothing is wrong with the store.
@@ -49,11 +82,25 @@ pub(super) async fn close(app: &App, room: &Room, event: &WaitingEvent) -> Resul
     }
 }
 
-async fn close_by_any(app: &App, room: &Room, event: &WaitingEvent, pdu: &Pdu) -> Result<Closed, StoreError> {
+async fn close_by_any(
+    app: &App,
+    room: &Room,
+    (event, pdu): (&WaitingEvent, &Pdu),
+    budget: &mut Budget,
+) -> Result<Closed, StoreError> {
     let mut closed = Closed::default();
-    for server in servers(app, room, event, pdu).await? {
-        let source = Source { app: app.clone(), server, room: room.clone() };
-        closed = Closing::new(source, pdu).run().await?;
+    let mut servers = servers(app, room, event, pdu).await?;
+    servers.retain(|server| !budget.slow.contains(server));
+    let mut left = servers.len() as u32;
+    for server in servers {
+        // The last one may take what the others left.
+        let share = (budget.left() / left).max(limits::FETCH_TIME_PER_SERVER);
+        left -= 1;
+        let source = Source { app: app.clone(), server: server.clone(), room: room.clone() };
+        match timeout(share, Closing::new(source, pdu).run()).await {
+            Ok(result) => closed = result?,
+            Err(_) => _ = budget.slow.insert(server),
+        }
         if closed.is_settled {
             break;
         }
@@ -61,7 +108,8 @@ async fn close_by_any(app: &App, room: &Room, event: &WaitingEvent, pdu: &Pdu) -
     Ok(closed)
 }
 
-/// Who may know the parents: whoever brought the event, whoever sent it, and others that are in the room.
+/// Who may know the parents: whoever brought the event, whoever sent it, and others that are in the room. Whoever brought
+/// it is asked last, and others each time, after that was in vain.
 async fn servers(
     app: &App,
     room: &Room,
@@ -77,6 +125,13 @@ async fn servers(
         if server != app.server_name && !servers.contains(&server) {
             servers.push(server);
         }
+    }
+    if event.tries > 0 && servers.len() > 1 {
+        let origin = servers.remove(0);
+        let at = (event.tries as usize - 1) % servers.len();
+        servers.rotate_left(at);
+        servers.truncate(limits::FETCH_SERVERS - 1);
+        servers.push(origin);
     }
     servers.truncate(limits::FETCH_SERVERS);
     Ok(servers)

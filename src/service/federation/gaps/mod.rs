@@ -7,6 +7,7 @@
 mod close;
 
 use std::{
+    collections::HashMap,
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     task::{Context, Poll},
@@ -16,7 +17,7 @@ use std::{
 use ruma::{OwnedEventId, OwnedServerName};
 use tokio::{sync::Notify, time::sleep};
 
-use self::close::Closed;
+use self::close::{Budget, Closed};
 use super::{fetch::Room, merge};
 use crate::{
     base::{clock::Timestamp, ids::RoomNumber, limits},
@@ -153,9 +154,18 @@ async fn visit(app: &App, number: RoomNumber) -> Result<(), StoreError> {
     };
     let (room, events) = app.store.read(read).await?;
     let mut is_torn = false;
-    for event in events {
+    let mut budget = Budget::new(&app.clock);
+    for (at, event) in in_turns(events).into_iter().enumerate() {
+        if at > 0 && budget.is_spent() {
+            // Others have waited meanwhile.
+            let now = app.clock.now();
+            let job =
+                move |transaction: &mut Transaction<'_>| transaction.requeue_waiting_events(number, now);
+            app.store.write(job).await?;
+            break;
+        }
         let closed = match &room {
-            Some(room) => close::close(app, room, &event).await?,
+            Some(room) => close::close(app, room, &event, &mut budget).await?,
             None => Closed { is_settled: true, is_torn: false },
         };
         is_torn |= closed.is_torn;
@@ -165,6 +175,21 @@ async fn visit(app: &App, number: RoomNumber) -> Result<(), StoreError> {
         merge::merge(app, &room, is_torn).await?;
     }
     Ok(())
+}
+
+/// Events in an order in which those that one server brought hold up nobody else's.
+fn in_turns(events: Vec<WaitingEvent>) -> Vec<WaitingEvent> {
+    let mut brought = HashMap::<OwnedServerName, usize>::new();
+    let mut turns: Vec<_> = events
+        .into_iter()
+        .map(|event| {
+            let turn = brought.entry(event.origin.clone()).or_default();
+            *turn += 1;
+            (*turn, event)
+        })
+        .collect();
+    turns.sort_by_key(|(turn, _)| *turn);
+    turns.into_iter().map(|(_, event)| event).collect()
 }
 
 /// Notes what came of a try.
@@ -204,6 +229,25 @@ mod tests {
         let numbers: Vec<_> = found.0.iter().map(|(room, _)| room.0).collect();
         assert_eq!((numbers, found.1), (vec![1, 2, 11, 12], Duration::from_secs(2)));
         assert_eq!(due(Vec::new(), &Vec::new(), now), (Vec::new(), LOOK_AGAIN));
+    }
+
+    #[test]
+    fn what_one_server_brings_holds_up_nobody_elses() {
+        let event = |id: &str, origin: &str| WaitingEvent {
+            event_id: OwnedEventId::try_from(id).unwrap(),
+            origin: OwnedServerName::try_from(origin).unwrap(),
+            json: String::new(),
+            tries: 0,
+        };
+        let events = vec![
+            event("$1", "a.example"),
+            event("$2", "a.example"),
+            event("$3", "a.example"),
+            event("$4", "b.example"),
+            event("$5", "b.example"),
+        ];
+        let ids: Vec<_> = in_turns(events).into_iter().map(|event| event.event_id).collect();
+        assert_eq!(ids, ["$1", "$4", "$2", "$5", "$3"]);
     }
 
     #[test]
