@@ -52,7 +52,7 @@ pub(super) struct StateIds {
 }
 
 impl Source {
-    /// The events before the latest ones and behind the earliest.
+    /// The events before the latest ones and behind the earliest, no more than are asked for.
     pub(super) async fn parents(
         &self,
         earliest: Vec<OwnedEventId>,
@@ -60,15 +60,17 @@ impl Source {
     ) -> Result<Vec<Object>, AskError> {
         let mut request = get_missing_events::v1::Request::new(self.room.id.clone(), earliest, latest);
         request.limit = limits::PARENTS_ASKED.into();
-        let told = ask(&self.app, &self.server, request, bounds(limits::PARENTS_ANSWER_BYTES)).await?;
+        let mut told = ask(&self.app, &self.server, request, bounds(limits::PARENTS_ANSWER_BYTES)).await?;
+        told.events.truncate(limits::PARENTS_ASKED as usize);
         Ok(objects(told.events))
     }
 
-    /// Events and what came before them.
+    /// Events and what came before them, no more than so many.
     pub(super) async fn past(&self, from: Vec<OwnedEventId>, limit: usize) -> Result<Vec<Object>, AskError> {
-        let limit = UInt::new_saturating(limit as u64);
-        let request = get_backfill::v1::Request::new(self.room.id.clone(), from, limit);
-        let told = ask(&self.app, &self.server, request, bounds(limits::PARENTS_ANSWER_BYTES)).await?;
+        let asked = UInt::new_saturating(limit as u64);
+        let request = get_backfill::v1::Request::new(self.room.id.clone(), from, asked);
+        let mut told = ask(&self.app, &self.server, request, bounds(limits::PARENTS_ANSWER_BYTES)).await?;
+        told.pdus.truncate(limit);
         Ok(objects(told.pdus))
     }
 

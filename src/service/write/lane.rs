@@ -52,7 +52,7 @@ impl Lanes {
 
     /// Waits until fewer than [`limits::JUDGES`] events are judged. Who came first goes first: rooms, and servers, take
     /// turns event by event.
-    pub(super) async fn judge(&self) -> SemaphorePermit<'_> {
+    pub(in crate::service) async fn judge(&self) -> SemaphorePermit<'_> {
         self.judges.acquire().await.expect("it is never closed")
     }
 

@@ -73,8 +73,7 @@ impl Batch {
             outliers::keep(&source.app.store, source.room.number, events.clone()).await?;
         }
         let room = source.room.number;
-        let judged = source.app.store.read(move |view| judge(view, room, events, told)).await?;
-        let mut judged = judged.into_iter().peekable();
+        let mut judged = judged(&source, events, told).await?.into_iter().peekable();
         let any = judged.peek().is_some();
         while judged.peek().is_some() {
             let (mut some, mut bytes) = (Vec::new(), 0);
@@ -145,39 +144,66 @@ fn latest_first(mut events: HashMap<OwnedEventId, Pdu>) -> Vec<Pdu> {
     order
 }
 
-/// Works out the state before each event that is stored; in the same order.
-fn judge(
-    view: &View<'_>,
-    room: RoomNumber,
+/// Works out the state before each event that is stored; in the same order. Between some and some more, others are judged.
+async fn judged(
+    source: &Source,
     events: Vec<Pdu>,
     told: BTreeMap<OwnedEventId, State>,
 ) -> Result<Vec<Judged>, StoreError> {
-    let (version, graph) = (view.room(room)?.version, view.graph(room));
-    let mut after: HashMap<OwnedEventId, State> = HashMap::new();
-    let mut judged = Vec::with_capacity(events.len());
-    for pdu in events.into_iter().rev() {
-        let Some(number) = graph.number(pdu.event_id())? else { continue };
-        let Some(follows) = followed(&graph, &pdu, &after, told.get(pdu.event_id()))? else { continue };
-        let (pdu, before) = match judge_after(pdu, follows, &graph, version) {
-            Ok(Judgement::Accepted { pdu, before } | Judgement::Rejected { pdu, before, .. }) => {
-                (pdu, before)
-            }
-            Ok(Judgement::Needs(_)) => continue,
-            Err(ResolveError::Graph(error)) => return Err(error),
-            Err(ResolveError::Broken(error)) => {
-                tracing::warn!(%error, "the state before a past event is not to be found out");
-                continue;
-            }
-        };
-        let mut state = before.clone();
-        if let Some(key) = pdu.key().filter(|_| !pdu.rejected()) {
-            state.set(key, number);
+    let room = source.room.number;
+    let mut judging = Judging { told, after: HashMap::new(), judged: Vec::with_capacity(events.len()) };
+    let mut events = events.into_iter().rev();
+    loop {
+        let some: Vec<_> = events.by_ref().take(limits::BACKFILL_STEP).collect();
+        if some.is_empty() {
+            break;
         }
-        after.insert(pdu.event_id().to_owned(), state);
-        judged.push(Judged { pdu, before });
+        let _place = source.app.lanes.judge().await;
+        let read = move |view: &View<'_>| {
+            judging.judge(view, room, some)?;
+            Ok::<_, StoreError>(judging)
+        };
+        judging = source.app.store.read(read).await?;
     }
-    judged.reverse();
-    Ok(judged)
+    judging.judged.reverse();
+    Ok(judging.judged)
+}
+
+/// How far the events of a batch are judged.
+struct Judging {
+    told: BTreeMap<OwnedEventId, State>,
+    /// The states after those that are.
+    after: HashMap<OwnedEventId, State>,
+    judged: Vec<Judged>,
+}
+
+impl Judging {
+    fn judge(&mut self, view: &View<'_>, room: RoomNumber, events: Vec<Pdu>) -> Result<(), StoreError> {
+        let (version, graph) = (view.room(room)?.version, view.graph(room));
+        for pdu in events {
+            let Some(number) = graph.number(pdu.event_id())? else { continue };
+            let told = self.told.get(pdu.event_id());
+            let Some(follows) = followed(&graph, &pdu, &self.after, told)? else { continue };
+            let (pdu, before) = match judge_after(pdu, follows, &graph, version) {
+                Ok(Judgement::Accepted { pdu, before } | Judgement::Rejected { pdu, before, .. }) => {
+                    (pdu, before)
+                }
+                Ok(Judgement::Needs(_)) => continue,
+                Err(ResolveError::Graph(error)) => return Err(error),
+                Err(ResolveError::Broken(error)) => {
+                    tracing::warn!(%error, "the state before a past event is not to be found out");
+                    continue;
+                }
+            };
+            let mut state = before.clone();
+            if let Some(key) = pdu.key().filter(|_| !pdu.rejected()) {
+                state.set(key, number);
+            }
+            self.after.insert(pdu.event_id().to_owned(), state);
+            self.judged.push(Judged { pdu, before });
+        }
+        Ok(())
+    }
 }
 
 /// The states that an event follows; none if some are not known.
