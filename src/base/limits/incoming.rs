@@ -71,6 +71,8 @@ pub const BACKFILL_TIME: Duration = Duration::from_secs(10);
 /// Servers that are asked for them, and after how long again if none had some.
 pub const BACKFILL_SERVERS: usize = 3;
 pub const BACKFILL_RETRY: Duration = Duration::from_secs(5 * 60);
+/// Events that are noted as missing before one.
+pub const GAP_EVENTS: usize = 100;
 /// Past events that are judged in one step.
 pub const BACKFILL_STEP: usize = 20;
 /// Gaps of which is remembered that nobody could fill them.

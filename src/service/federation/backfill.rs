@@ -91,6 +91,10 @@ async fn fill_by_any(app: &App, number: RoomNumber, anchor: Position) -> Result<
         match timeout(limits::FETCH_TIME_PER_SERVER, filled).await {
             Ok(Ok(true)) => return Ok(true),
             Ok(Ok(false)) => {}
+            // What this one tells is more than a job may write; another may tell it otherwise.
+            Ok(Err(error @ StoreError::TooLarge(_))) => {
+                tracing::warn!(server = %name, %error, "past events are not taken");
+            }
             Ok(Err(error)) => return Err(error),
             Err(_) => tracing::debug!(server = %name, "a server tells past events too slowly"),
         }

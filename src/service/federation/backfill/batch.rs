@@ -237,7 +237,7 @@ fn put(
     anchor: Position,
     events: &[Judged],
 ) -> Result<(), StoreError> {
-    let mut missing: BTreeSet<_> = transaction.gap(room, anchor)?.unwrap_or_default().into_iter().collect();
+    let mut missing = transaction.gap(room, anchor)?.unwrap_or_default();
     let mut place = transaction.place_before(room, anchor)?;
     for Judged { pdu, before } in events {
         let before = Some(before);
@@ -253,8 +253,12 @@ fn put(
         redactions::catch_up(transaction, room, number, pdu)?;
         missing.extend(pdu.prev_events().iter().cloned());
     }
-    let mut left = Vec::new();
-    for id in &missing {
+    let (mut left, mut seen) = (Vec::new(), BTreeSet::new());
+    for id in missing.iter().filter(|id| seen.insert(*id)) {
+        // A past event may name as many as it likes.
+        if left.len() >= limits::GAP_EVENTS {
+            break;
+        }
         let known = match transaction.event_number(room, id)? {
             Some(number) => transaction.header(room, number)?.state_before.is_some(),
             None => false,
