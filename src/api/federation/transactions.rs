@@ -6,6 +6,7 @@ use ruma::api::federation::transactions::send_transaction_message;
 
 use crate::{
     api::{Error, peer::Peer},
+    base::limits,
     service::{
         App,
         federation::transactions::{self, Transaction, TransactionError},
@@ -31,6 +32,7 @@ impl From<TransactionError> for Error {
             TransactionError::TooMany => {
                 Self::invalid_param("A transaction has at most 50 PDUs and 100 EDUs")
             }
+            TransactionError::Busy => Self::limit_exceeded(limits::BUSY_TIME),
             TransactionError::Store(error) => Self::internal(error),
         }
     }

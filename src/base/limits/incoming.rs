@@ -14,6 +14,8 @@ pub const TRANSACTION_BYTES: usize = 4 << 20;
 /// Transactions that are remembered, and for how long: a server that didn't hear the answer asks again.
 pub const TRANSACTIONS: usize = 1_024;
 pub const TRANSACTION_TIME: Duration = Duration::from_secs(10 * 60);
+/// Transactions of one server that wait while another one is worked on; their events are in memory.
+pub const TRANSACTIONS_WAITING: usize = 2;
 /// Rooms of one transaction whose events are taken at once.
 pub const TRANSACTION_ROOMS: usize = 4;
 /// Events from elsewhere that are judged at once.

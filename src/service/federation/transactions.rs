@@ -14,7 +14,7 @@ use std::{
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedTransactionId, RoomVersionId, ServerName};
 use serde_json::value::RawValue;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
 
@@ -50,6 +50,8 @@ pub type Outcomes = BTreeMap<OwnedEventId, Result<(), String>>;
 pub enum TransactionError {
     #[error("a transaction has at most 50 PDUs and 100 EDUs")]
     TooMany,
+    #[error("transactions of the server wait already")]
+    Busy,
     #[error(transparent)]
     Store(#[from] Arc<StoreError>),
 }
@@ -57,14 +59,19 @@ pub enum TransactionError {
 /// The transactions that are under way, and those that were answered lately.
 pub(in crate::service) struct Inbox {
     transactions: Cache<(OwnedServerName, OwnedTransactionId), Result<Arc<Outcomes>, TransactionError>>,
-    /// A server's turn, which it has once.
-    turns: Mutex<HashMap<OwnedServerName, Weak<Semaphore>>>,
+    queues: Mutex<HashMap<OwnedServerName, Weak<Queue>>>,
+}
+
+/// Where a server's transactions wait. Each of them holds it for as long as it holds its events.
+struct Queue {
+    /// The server's turn, which it has once.
+    turn: Arc<Semaphore>,
 }
 
 /// Takes what a server sends. If it sent that before, it gets the same answer, once there is one.
 ///
 /// # Errors
-/// There is too much of it, or the store failed.
+/// There is too much of it, or others of the server wait, or the store failed.
 pub async fn receive(
     app: &App,
     origin: OwnedServerName,
@@ -76,8 +83,10 @@ pub async fn receive(
     }
     let shared = app.clone();
     let name = (origin.clone(), id);
-    let begin = app.inbox.turn(&name.0);
-    let work = |turn: OwnedSemaphorePermit| async move {
+    let queue = app.inbox.queue(&name.0)?;
+    let turn = queue.turn.clone().acquire_owned();
+    let work = |turn: Result<OwnedSemaphorePermit, AcquireError>| async move {
+        let _queue = queue;
         let taken = Box::pin(take(&shared, &origin, pdus, edus)).await;
         drop(turn);
         match taken {
@@ -85,29 +94,30 @@ pub async fn receive(
             Err(error) => (Err(TransactionError::Store(Arc::new(error))), Duration::ZERO),
         }
     };
-    app.inbox.transactions.get_begun(&name, begin, work).await
+    app.inbox.transactions.get_begun(&name, turn, work).await
 }
 
 impl Inbox {
     pub(in crate::service) fn new(clock: Clock) -> Self {
-        Self { transactions: Cache::new(limits::TRANSACTIONS, clock), turns: Mutex::default() }
+        Self { transactions: Cache::new(limits::TRANSACTIONS, clock), queues: Mutex::default() }
     }
 
-    /// Waits until no other transaction of a server is worked on.
-    async fn turn(&self, server: &ServerName) -> OwnedSemaphorePermit {
-        let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            match turns.get(server).and_then(Weak::upgrade) {
-                Some(turn) => turn,
-                None => {
-                    turns.retain(|_, turn| turn.strong_count() > 0);
-                    let turn = Arc::new(Semaphore::new(1));
-                    turns.insert(server.to_owned(), Arc::downgrade(&turn));
-                    turn
-                }
-            }
-        };
-        turn.acquire_owned().await.expect("it is never closed")
+    /// A place among the transactions of a server, unless so many wait already.
+    fn queue(&self, server: &ServerName) -> Result<Arc<Queue>, TransactionError> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = queues.get(server).and_then(Weak::upgrade) {
+            // This one and the one that is worked on don't count.
+            let waiting = Arc::strong_count(&queue).saturating_sub(2);
+            return if waiting < limits::TRANSACTIONS_WAITING {
+                Ok(queue)
+            } else {
+                Err(TransactionError::Busy)
+            };
+        }
+        queues.retain(|_, queue| queue.strong_count() > 0);
+        let queue = Arc::new(Queue { turn: Arc::new(Semaphore::new(1)) });
+        queues.insert(server.to_owned(), Arc::downgrade(&queue));
+        Ok(queue)
     }
 }
 
@@ -226,4 +236,25 @@ async fn take_one(
         Err(IngestError::Store(error)) => return Err(error),
         Err(error) => Err(format!("M_UNKNOWN: {error}")),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::server_name;
+
+    use super::*;
+    use crate::base::clock::Timestamp;
+
+    #[test]
+    fn only_so_many_transactions_of_a_server_wait() {
+        let inbox = Inbox::new(Clock::manual(Timestamp(0)));
+        let name = server_name!("a.example");
+        let queues: Vec<_> = std::iter::from_fn(|| inbox.queue(name).ok()).take(100).collect();
+        assert_eq!(queues.len(), 1 + limits::TRANSACTIONS_WAITING);
+        assert!(matches!(inbox.queue(name), Err(TransactionError::Busy)));
+        assert!(inbox.queue(server_name!("b.example")).is_ok());
+        drop(queues);
+        assert!(inbox.queue(name).is_ok());
+        assert_eq!(inbox.queues.lock().unwrap().len(), 1, "who waits for nothing takes no memory");
+    }
 }
