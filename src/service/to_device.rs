@@ -78,10 +78,7 @@ pub async fn send(
             }
             for (server, part) in &remote {
                 let names = (sender_id.as_str(), event_type.as_str());
-                if transaction.add_outgoing_to_device(server, names, part)? > limits::OUTGOING_TO_DEVICE_BYTES
-                {
-                    return Err(SendError::TooMuch);
-                }
+                transaction.add_outgoing_to_device(server, names, part)?;
             }
             Ok(transaction.add_sent_to_device(sender, &event_type, &transaction_id)?)
         })

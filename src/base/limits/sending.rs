@@ -58,7 +58,7 @@ pub const CATCH_UP_USERS: usize = 50;
 /// In rooms of more servers than that, a receipt waits a little for each of them, so that it goes with others.
 pub const RECEIPT_SERVERS: usize = 20;
 pub const RECEIPT_PAUSE: Duration = Duration::from_millis(20);
-/// Messages to devices that wait for one server, in bytes. Whoever would send more is told that it is too much.
+/// Messages to devices that wait for one server, in bytes; the oldest give way.
 pub const OUTGOING_TO_DEVICE_BYTES: u64 = 64 << 20;
 /// What one message to several devices of a server has at most, in bytes, unless it is for one device.
 pub const OUTGOING_MESSAGE_BYTES: usize = 48 << 10;

@@ -159,14 +159,14 @@ impl Transaction<'_> {
         self.drop_destination(server)
     }
 
-    /// Adds a message to devices of a server's users, at a position of its own; gives what waits for that server now, in
-    /// bytes.
+    /// Adds a message to devices of a server's users, at a position of its own. Beyond a bound, the oldest that wait for that
+    /// server give way.
     pub fn add_outgoing_to_device(
         &mut self,
         server: &ServerName,
         (sender, event_type): (&str, &str),
         messages: &str,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<(), StoreError> {
         let position = self.next_position();
         let sql = "INSERT INTO outgoing_to_device (position, server, sender, type, messages)
                    VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -178,8 +178,35 @@ impl Transaction<'_> {
         self.touch(Topic::Federation);
         let sql = "SELECT waiting_bytes FROM destinations WHERE server = ?1";
         let waiting =
-            self.sql().prepare_cached(sql)?.query_row([server.as_str()], |row| row.get::<_, i64>(0));
-        Ok(waiting? as u64)
+            self.sql().prepare_cached(sql)?.query_row([server.as_str()], |row| row.get::<_, i64>(0))?;
+        let over = waiting - limits::OUTGOING_TO_DEVICE_BYTES as i64;
+        if over > 0 {
+            self.make_room_for(server, position, over)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest messages for a server, all older than `newest`, until so many bytes are free.
+    fn make_room_for(
+        &mut self,
+        server: &ServerName,
+        newest: Position,
+        mut wanted: i64,
+    ) -> Result<(), StoreError> {
+        let sql = "SELECT position, ?3 + octet_length(messages) FROM outgoing_to_device
+                   WHERE server = ?1 AND position < ?2 ORDER BY position";
+        let mut statement = self.sql().prepare_cached(sql)?;
+        let mut rows = statement.query((server.as_str(), newest, ROW_BYTES))?;
+        let mut until = None;
+        while wanted > 0
+            && let Some(row) = rows.next()?
+        {
+            until = Some(row.get(0)?);
+            wanted -= row.get::<_, i64>(1)?;
+        }
+        drop(rows);
+        drop(statement);
+        until.map_or(Ok(()), |until| self.remove_outgoing_to_device(server, until))
     }
 
     /// Removes the messages for a server up to a position: it has them.
@@ -290,7 +317,7 @@ mod tests {
             tx.add_outgoing_to_device(server, ("@alice:x", "m.t"), r#"{"a":1}"#)?;
             tx.add_outgoing_to_device(server_name!("two.example"), ("@alice:x", "m.t"), "{}")
         };
-        assert_eq!(store.write(job).await.unwrap(), 102);
+        store.write(job).await.unwrap();
         let found = destinations().await.unwrap();
         assert_eq!(found[0], Destination { waiting_bytes: 209, ..failed.clone() });
         assert_eq!(found.len(), 2);
@@ -308,6 +335,34 @@ mod tests {
         store.write(move |tx| tx.remove_outgoing_to_device(server, last)).await.unwrap();
         let found = destinations().await.unwrap();
         assert_eq!((found.len(), &*found[0].server), (1, server_name!("two.example")));
+    }
+
+    #[tokio::test]
+    async fn beyond_a_bound_the_oldest_for_a_server_give_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        let (dead, other) = (server_name!("dead.example"), server_name!("other.example"));
+        let bound = limits::OUTGOING_TO_DEVICE_BYTES;
+        let part = bound as usize / 8 - ROW_BYTES as usize;
+        let job = move |tx: &mut Transaction<'_>| {
+            tx.add_outgoing_to_device(other, ("@alice:x", "m.t"), "{}")?;
+            (0..8).try_for_each(|n| {
+                let text = n.to_string().repeat(part);
+                tx.add_outgoing_to_device(dead, ("@alice:x", "m.t"), &text)
+            })
+        };
+        store.write(job).await.unwrap();
+        let first = || async {
+            let rows = store.read(move |view| view.outgoing_to_device(dead, 20)).await.unwrap();
+            (rows.len(), rows[0].messages[..1].to_owned(), rows.last().unwrap().messages[..1].to_owned())
+        };
+        assert_eq!(first().await, (8, "0".to_owned(), "7".to_owned()));
+        let add = move |tx: &mut Transaction<'_>| tx.add_outgoing_to_device(dead, ("@bob:x", "m.t"), "8");
+        store.write(add).await.unwrap();
+        assert_eq!(first().await, (8, "1".to_owned(), "8".to_owned()));
+        let waiting = store.read(|view| view.destinations()).await.unwrap();
+        let waiting: Vec<_> = waiting.iter().map(|row| row.waiting_bytes).collect();
+        assert_eq!(waiting, [bound / 8 * 7 + 101, 102]);
     }
 
     #[tokio::test]
