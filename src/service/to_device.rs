@@ -77,6 +77,10 @@ pub async fn send(
                 }
             }
             for (server, part) in &remote {
+                // Anybody can make up names. Whoever is to get a message is or was in a room that is known here.
+                if transaction.server_number(server)?.is_none() {
+                    continue;
+                }
                 let names = (sender_id.as_str(), event_type.as_str());
                 transaction.add_outgoing_to_device(server, names, part)?;
             }

@@ -58,6 +58,9 @@ pub const CATCH_UP_USERS: usize = 50;
 /// In rooms of more servers than that, a receipt waits a little for each of them, so that it goes with others.
 pub const RECEIPT_SERVERS: usize = 20;
 pub const RECEIPT_PAUSE: Duration = Duration::from_millis(20);
+/// What waits for devices of a server that couldn't be reached for so long, and was tried so often, is given up.
+pub const GIVEN_UP_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub const GIVEN_UP_TRIES: u32 = 100;
 /// Messages to devices that wait for one server, in bytes; the oldest give way.
 pub const OUTGOING_TO_DEVICE_BYTES: u64 = 64 << 20;
 /// What one message to several devices of a server has at most, in bytes, unless it is for one device.

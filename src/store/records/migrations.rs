@@ -27,6 +27,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0018_remote_devices.sql"),
     include_str!("migrations/0019_sending.sql"),
     include_str!("migrations/0020_out_of_band.sql"),
+    include_str!("migrations/0021_failing.sql"),
 ];
 
 /// Brings the database up to date.

@@ -22,6 +22,8 @@ pub struct Destination {
     pub behind_since: Option<Position>,
     /// How often it could not be reached, one time after another.
     pub failures: u32,
+    /// When that began.
+    pub failing_since: Option<Timestamp>,
     pub next_try: Timestamp,
     /// Of messages to devices that wait for it.
     pub waiting_bytes: u64,
@@ -58,7 +60,8 @@ impl View<'_> {
 
     /// Every server that lacks something or could not be reached.
     pub fn destinations(&self) -> Result<Vec<Destination>, StoreError> {
-        let sql = "SELECT server, behind_since, failures, next_try, waiting_bytes FROM destinations";
+        let sql = "SELECT server, behind_since, failures, failing_since, next_try, waiting_bytes
+                   FROM destinations";
         let mut statement = self.sql().prepare_cached(sql)?;
         let mut rows = statement.query([])?;
         let mut destinations = Vec::new();
@@ -67,8 +70,9 @@ impl View<'_> {
                 server: server(row)?,
                 behind_since: row.get(1)?,
                 failures: row.get(2)?,
-                next_try: row.get(3)?,
-                waiting_bytes: row.get::<_, i64>(4)? as u64,
+                failing_since: row.get(3)?,
+                next_try: row.get(4)?,
+                waiting_bytes: row.get::<_, i64>(5)? as u64,
             });
         }
         Ok(destinations)
@@ -150,12 +154,14 @@ impl Transaction<'_> {
 
     /// Notes what a server lacks of the log and how often it could not be reached.
     pub fn put_destination(&mut self, destination: &Destination) -> Result<(), StoreError> {
-        let sql =
-            "INSERT INTO destinations (server, behind_since, failures, next_try) VALUES (?1, ?2, ?3, ?4)
+        let sql = "INSERT INTO destinations (server, behind_since, failures, failing_since, next_try)
+                   VALUES (?1, ?2, ?3, ?4, ?5)
                    ON CONFLICT DO UPDATE SET behind_since = excluded.behind_since,
-                       failures = excluded.failures, next_try = excluded.next_try";
-        let Destination { server, behind_since, failures, next_try, .. } = destination;
-        self.sql().prepare_cached(sql)?.execute((server.as_str(), behind_since, failures, next_try))?;
+                       failures = excluded.failures, failing_since = excluded.failing_since,
+                       next_try = excluded.next_try";
+        let Destination { server, behind_since, failures, failing_since, next_try, .. } = destination;
+        let row = (server.as_str(), behind_since, failures, failing_since, next_try);
+        self.sql().prepare_cached(sql)?.execute(row)?;
         self.drop_destination(server)
     }
 
@@ -307,6 +313,7 @@ mod tests {
             server: server.to_owned(),
             behind_since: Some(Position(7)),
             failures: 2,
+            failing_since: Some(Timestamp(500)),
             next_try: Timestamp(1_000),
             waiting_bytes: 0,
         };
@@ -327,7 +334,7 @@ mod tests {
         let since = store.read(move |view| view.outgoing_servers(first, last)).await.unwrap();
         assert_eq!(since, [server]);
 
-        let well = Destination { behind_since: None, failures: 0, next_try: Timestamp(0), ..failed };
+        let well = Destination { behind_since: None, failures: 0, failing_since: None, next_try: Timestamp(0), ..failed };
         store.write(move |tx| tx.put_destination(&well)).await.unwrap();
         assert_eq!(destinations().await.unwrap().len(), 2, "messages wait for it");
         store.write(move |tx| tx.remove_outgoing_to_device(server, first)).await.unwrap();

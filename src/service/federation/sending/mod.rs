@@ -274,7 +274,10 @@ impl Turn {
             Err(SendError::Ask(error)) => {
                 tracing::debug!(%error, server = %work.server, "a server can't be sent anything now");
                 let is_refused = matches!(&error, AskError::Refused { status, .. } if is_of_content(*status));
-                self.app.sending.lock().failed(&work, is_refused, now);
+                let is_given_up = self.app.sending.lock().failed(&work, is_refused, now);
+                if is_given_up {
+                    give_up(&self.app, &work.server).await;
+                }
             }
         }
         put_off.end();
@@ -291,6 +294,16 @@ impl Drop for Turn {
         if let Some(work) = self.work.take() {
             self.app.sending.lock().put_off(&work, self.app.clock.now());
         }
+    }
+}
+
+/// Removes the messages to devices of a server. If that fails, they are tried again after the next start.
+async fn give_up(app: &App, server: &OwnedServerName) {
+    tracing::info!(%server, "messages to devices of a server that is not there for long are given up");
+    let gone = server.clone();
+    let job = move |tx: &mut Transaction<'_>| tx.remove_outgoing_to_device(&gone, tx.position());
+    if let Err(error) = app.store.write(job).await {
+        tracing::warn!(%error, %server, "messages that are given up are not removed");
     }
 }
 

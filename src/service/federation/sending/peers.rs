@@ -156,6 +156,7 @@ struct Peer {
     /// What it has of the log, whatever is told.
     has: Position,
     failures: u32,
+    failing_since: Option<Timestamp>,
     next_try: Timestamp,
     /// When a sign of life last counted since it was reached.
     sign_at: Option<Timestamp>,
@@ -205,12 +206,13 @@ impl Peers {
     /// Begins anew where a start before this one ended. Who couldn't be reached then is tried again soon.
     pub(super) fn begin(&mut self, sent: Position, destinations: Vec<Destination>, now: Timestamp) {
         *self = Self { told: sent, noted: sent, has_begun: true, ..Self::new(self.rng.clone()) };
-        for Destination { server, behind_since, failures, next_try, waiting_bytes } in destinations {
+        for Destination { server, behind_since, failures, failing_since, next_try, waiting_bytes } in destinations {
             let soon = now.plus(self.below(limits::WAKE_TIME));
             let peer = Peer {
                 behind: behind_since.map(|since| Behind { since, round: None }),
                 messages: waiting_bytes > 0,
                 failures,
+                failing_since,
                 next_try: next_try.min(soon),
                 is_noted: true,
                 ..Peer::default()
@@ -332,7 +334,7 @@ impl Peers {
             peer.is_alive = true;
             peer.sign_at = None;
             peer.is_changed |= peer.failures > 0 && peer.is_noted;
-            (peer.failures, peer.next_try) = (0, now);
+            (peer.failures, peer.failing_since, peer.next_try) = (0, None, now);
         }
         if work.share == Share::Message && !done.messages {
             peer.share = Share::All;
@@ -351,10 +353,11 @@ impl Peers {
         self.look(&work.server, now);
     }
 
-    /// A server couldn't be reached, or didn't take what it was sent. What that was it lacks.
-    pub(super) fn failed(&mut self, work: &Work, is_refused: bool, now: Timestamp) {
+    /// A server couldn't be reached, or didn't take what it was sent. What that was it lacks. Tells whether its messages to
+    /// devices are given up; who is in rooms of this server may still be behind, which is no more than a number.
+    pub(super) fn failed(&mut self, work: &Work, is_refused: bool, now: Timestamp) -> bool {
         let rng = self.rng.clone();
-        let Some(peer) = self.end(work) else { return };
+        let Some(peer) = self.end(work) else { return false };
         if is_refused && work.messages && work.share == Share::All {
             peer.share = Share::Message;
         }
@@ -365,7 +368,17 @@ impl Peers {
         peer.failures = peer.failures.saturating_add(1);
         peer.next_try = now.plus(back_off(peer.failures, &rng));
         peer.is_changed = true;
+        let since = *peer.failing_since.get_or_insert(now);
+        let is_given_up =
+            peer.failures >= limits::GIVEN_UP_TRIES && now.since(since) >= limits::GIVEN_UP_AFTER;
+        if is_given_up {
+            peer.messages = false;
+            if peer.behind.is_none() {
+                (peer.failures, peer.failing_since) = (0, None);
+            }
+        }
         self.look(&work.server, now);
+        is_given_up
     }
 
     /// This server could not send what it wanted; that says nothing of the other.
@@ -538,6 +551,7 @@ impl Peer {
             server: server.clone(),
             behind_since: self.behind.map(|behind| behind.since),
             failures: self.failures,
+            failing_since: self.failing_since,
             next_try: self.next_try,
             waiting_bytes: 0,
         }

@@ -26,10 +26,22 @@ async fn public(rig: &Rig, who: &Member) -> String {
     create(rig, who, json!({"preset": "public_chat", "room_version": "11"})).await
 }
 
+/// Makes servers known to the tested one: they were in a room there.
+async fn meet(rig: &Rig, who: &Member, players: &[&Player]) {
+    let room = public(rig, who).await;
+    for player in players {
+        player.act(rig, "join", &room).await;
+        player.act(rig, "leave", &room).await;
+    }
+    until("all is sent", || rig.app.destinations().waiting == 0).await;
+    rig.app.note_sent().await.unwrap();
+}
+
 #[tokio::test]
 async fn messages_reach_the_devices_servers_once_each() {
     let (network, rig, [two, three]) = servers([TWO, THREE]).await;
     let anna = rig.register("anna").await;
+    meet(&rig, &anna, &[&two, &three]).await;
     let (carol, dora) = (two.user(), "@dora:two.example:1");
     let messages = json!({
         &carol: {"PHONE": {"n": 1}, "DESK": {"n": 2}}, dora: {"*": {"n": 3}},
@@ -63,6 +75,7 @@ async fn messages_reach_the_devices_servers_once_each() {
 async fn messages_wait_for_a_server_and_outlive_a_restart() {
     let (network, rig, [two]) = servers([TWO]).await;
     let anna = rig.register("anna").await;
+    meet(&rig, &anna, &[&two]).await;
     network.cut(TWO);
     // As a client that shares a room's key.
     for n in 0..4 {
@@ -96,10 +109,27 @@ async fn messages_wait_for_a_server_and_outlive_a_restart() {
 async fn one_request_sends_only_so_much_and_nobody_fills_the_disk() {
     let (network, rig, [two]) = servers([TWO]).await;
     let anna = rig.register("anna").await;
+    meet(&rig, &anna, &[&two]).await;
     network.cut(TWO);
     let many: serde_json::Map<_, _> = (0..1_001).map(|n| (format!("D{n}"), json!({}))).collect();
     let refused = send(&rig, &anna, "1", json!({two.user(): many})).await;
     assert_eq!(refused.error(), (413, "M_TOO_LARGE"));
+    assert_eq!(rig.app.store.read(|view| view.destinations()).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn for_made_up_servers_nothing_waits_and_the_rest_is_sent() {
+    let (_network, rig, [two]) = servers([TWO]).await;
+    let anna = rig.register("anna").await;
+    meet(&rig, &anna, &[&two]).await;
+    let mut messages = serde_json::Map::new();
+    for n in 0..20 {
+        messages.insert(format!("@a:nowhere{n}.example"), json!({"*": {"n": n}}));
+    }
+    messages.insert(two.user(), json!({"*": {"n": 20}}));
+    send(&rig, &anna, "1", Value::Object(messages)).await.ok();
+    until("the known one has its own", || two.edus("m.direct_to_device").len() == 1).await;
+    until("that is known", || rig.app.destinations().waiting == 0).await;
     assert_eq!(rig.app.store.read(|view| view.destinations()).await.unwrap(), []);
 }
 

@@ -144,6 +144,7 @@ fn after_a_start_everybody_is_tried_soon() {
         server: name.try_into().unwrap(),
         behind_since,
         failures: 9,
+        failing_since: Some(NOW),
         next_try: NOW.plus(limits::SENDING_RETRY_MAX),
         waiting_bytes,
     };
@@ -184,4 +185,34 @@ fn what_a_server_refuses_does_not_keep_the_rest_from_it() {
         }
     }
     assert_eq!(peers.next(now).unwrap().share, Share::All);
+}
+
+#[test]
+fn the_messages_of_who_is_gone_for_good_are_given_up() {
+    let mut peers = peers();
+    peers.tell(News { messages: names(&["gone.example", "behind.example"]), ..News::default() }, NOW);
+    tell(&mut peers, 1..=1, &["behind.example"]);
+    let mut now = NOW;
+    let mut given_up = BTreeSet::new();
+    let mut tries = 0;
+    while given_up.len() < 2 {
+        now = now.plus(limits::GIVEN_UP_AFTER / limits::GIVEN_UP_TRIES);
+        while let Some(work) = peers.next(now) {
+            tries += 1;
+            if peers.failed(&work, false, now) {
+                assert!(now.since(NOW) >= limits::GIVEN_UP_AFTER && tries >= limits::GIVEN_UP_TRIES);
+                given_up.insert(work.server);
+            }
+        }
+    }
+    let (_, rows) = note(&mut peers);
+    let row = |name: &str| rows.iter().find(|row| row.server == name).unwrap();
+    assert_eq!((row("gone.example").failures, row("gone.example").failing_since), (0, None));
+    let behind = row("behind.example");
+    assert_eq!((behind.behind_since, behind.failures > 0), (Some(Position(0)), true));
+    let works: Vec<_> = std::iter::from_fn(|| peers.next(now.plus(limits::SENDING_RETRY_MAX * 2))).collect();
+    assert_eq!(works.iter().map(|work| (&*work.server, work.messages)).collect::<Vec<_>>(), [(
+        <&ServerName>::try_from("behind.example").unwrap(),
+        false
+    )]);
 }
