@@ -58,6 +58,8 @@ pub const CATCH_UP_USERS: usize = 50;
 /// In rooms of more servers than that, a receipt waits a little for each of them, so that it goes with others.
 pub const RECEIPT_SERVERS: usize = 20;
 pub const RECEIPT_PAUSE: Duration = Duration::from_millis(20);
+/// An event or a message to devices that a server refuses alone so often, one time after another, isn't sent to it any more.
+pub const REFUSALS: u32 = 3;
 /// What waits for devices of a server that couldn't be reached for so long, and was tried so often, is given up.
 pub const GIVEN_UP_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub const GIVEN_UP_TRIES: u32 = 100;

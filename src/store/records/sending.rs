@@ -334,7 +334,13 @@ mod tests {
         let since = store.read(move |view| view.outgoing_servers(first, last)).await.unwrap();
         assert_eq!(since, [server]);
 
-        let well = Destination { behind_since: None, failures: 0, failing_since: None, next_try: Timestamp(0), ..failed };
+        let well = Destination {
+            behind_since: None,
+            failures: 0,
+            failing_since: None,
+            next_try: Timestamp(0),
+            ..failed
+        };
         store.write(move |tx| tx.put_destination(&well)).await.unwrap();
         assert_eq!(destinations().await.unwrap().len(), 2, "messages wait for it");
         store.write(move |tx| tx.remove_outgoing_to_device(server, first)).await.unwrap();

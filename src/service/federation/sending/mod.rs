@@ -36,7 +36,7 @@ use self::{
     audience::{Rooms, listeners},
     news::Rumour,
     parcel::Parcel,
-    peers::{Done, News, Peers, Work},
+    peers::{Done, Loss, News, Peers, Refused, Work},
 };
 use super::ask::{AskError, ask_streamed};
 use crate::{
@@ -266,18 +266,21 @@ impl Turn {
         let now = self.app.clock.now();
         match outcome {
             Ok(done) => self.app.sending.lock().done(&work, done, now),
-            Err(SendError::Ask(AskError::Net(NetError::Busy))) => return,
+            Err(SendError::Ask(AskError::Net(NetError::Busy), _)) => return,
             Err(SendError::Store(error)) => {
                 tracing::warn!(%error, server = %work.server, "what is to be sent can't be read");
                 return;
             }
-            Err(SendError::Ask(error)) => {
+            Err(SendError::Ask(error, unsent)) => {
                 tracing::debug!(%error, server = %work.server, "a server can't be sent anything now");
                 let is_refused = matches!(&error, AskError::Refused { status, .. } if is_of_content(*status));
-                let is_given_up = self.app.sending.lock().failed(&work, is_refused, now);
-                if is_given_up {
-                    give_up(&self.app, &work.server).await;
+                let refused = Some(unsent).filter(|_| is_refused);
+                let loss = self.app.sending.lock().failed(&work, refused, now);
+                put_off.end();
+                if let Some(loss) = loss {
+                    give_up(&self.app, &work.server, loss).await;
                 }
+                return;
             }
         }
         put_off.end();
@@ -297,24 +300,30 @@ impl Drop for Turn {
     }
 }
 
-/// Removes the messages to devices of a server. If that fails, they are tried again after the next start.
-async fn give_up(app: &App, server: &OwnedServerName) {
-    tracing::info!(%server, "messages to devices of a server that is not there for long are given up");
+/// Removes messages to devices of a server. If that fails, they are tried again, after the next start at the latest.
+async fn give_up(app: &App, server: &OwnedServerName, loss: Loss) {
+    tracing::warn!(%server, ?loss, "messages to devices of a server's users are given up");
     let gone = server.clone();
-    let job = move |tx: &mut Transaction<'_>| tx.remove_outgoing_to_device(&gone, tx.position());
+    let job = move |tx: &mut Transaction<'_>| {
+        let until = match loss {
+            Loss::Refused(until) => until,
+            Loss::All => tx.position(),
+        };
+        tx.remove_outgoing_to_device(&gone, until)
+    };
     if let Err(error) = app.store.write(job).await {
         tracing::warn!(%error, %server, "messages that are given up are not removed");
     }
 }
 
-/// Whether a refusal may be for what was sent, and not for who sent it.
+/// Whether a refusal may be for what was sent, and not for who sent it, where, or when.
 fn is_of_content(status: StatusCode) -> bool {
-    matches!(status, StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE)
+    status.is_client_error() && !matches!(status.as_u16(), 401 | 403 | 404 | 408 | 429)
 }
 
 enum SendError {
     Store(StoreError),
-    Ask(AskError),
+    Ask(AskError, Refused),
 }
 
 /// Sends a transaction, and tells what the server has after that.
@@ -328,7 +337,7 @@ async fn send(app: &App, work: &Work) -> Result<Done, SendError> {
     let name = parcel.name().unwrap_or_else(|| {
         format!("{:x}.{}", app.sending.start, app.sending.count.fetch_add(1, Ordering::Relaxed))
     });
-    let messages = parcel.messages;
+    let (pdus, messages) = (parcel.pdus.len(), parcel.messages);
     let mut request =
         Request::new(OwnedTransactionId::from(name), app.server_name.clone(), app.clock.now().into());
     (request.pdus, request.edus) = (parcel.pdus, parcel.edus);
@@ -338,7 +347,10 @@ async fn send(app: &App, work: &Work) -> Result<Done, SendError> {
         idle: limits::ANSWER_IDLE_TIME,
         body_bytes: limits::TRANSACTION_ANSWER_BYTES,
     };
-    let response = ask_streamed(app, &work.server, request, bounds).await.map_err(SendError::Ask)?;
+    let response = match ask_streamed(app, &work.server, request, bounds).await {
+        Ok(response) => response,
+        Err(error) => return Err(SendError::Ask(error, Refused { pdus, messages, done })),
+    };
     done.took = true;
     // It took the transaction, whatever it says of what is in it.
     let body = response.into_body().collect().await.unwrap_or_default();

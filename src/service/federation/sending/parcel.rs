@@ -25,6 +25,8 @@ pub(super) struct Parcel {
     pub(super) edus: Vec<Raw<Edu>>,
     bytes: usize,
     changes: usize,
+    /// Whether of events it takes no second one.
+    is_single: bool,
     /// Names all that must not be lost, each once.
     contents: blake3::Hasher,
     is_durable: bool,
@@ -35,7 +37,7 @@ pub(super) struct Parcel {
 impl Parcel {
     /// What a server is to be sent, as much of it as fits, and what the server has then.
     pub(super) fn fill(view: &View<'_>, own: &ServerName, work: &Work) -> Result<(Self, Done), StoreError> {
-        let mut parcel = Self::default();
+        let mut parcel = Self { is_single: work.is_single, ..Self::default() };
         let mut done = Done { items: 0, messages: false, behind: work.behind, took: false };
         let most = match work.share {
             Share::All => limits::TRANSACTION_MESSAGES,
@@ -96,7 +98,8 @@ impl Parcel {
         (room, number): (RoomNumber, EventNumber),
         arrived: Option<UserNumber>,
     ) -> Result<bool, StoreError> {
-        if self.pdus.len() == limits::TRANSACTION_PDUS || !self.has_room() {
+        let most = if self.is_single { 1 } else { limits::TRANSACTION_PDUS };
+        if self.pdus.len() >= most || !self.has_room() {
             return Ok(false);
         }
         if let Some(user) = arrived

@@ -5,6 +5,7 @@
 //! lacks is read from the log once it can be reached, from the position that is noted of it. How far the log was sent to
 //! all others is noted of all of them together, so that a message costs no write.
 
+mod peer;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use std::{
 
 use ruma::{OwnedServerName, ServerName};
 
+use self::peer::back_off;
 use super::edus::Ephemeral;
 use crate::{
     base::{
@@ -90,6 +92,8 @@ pub(super) struct Work {
     pub(super) behind: Option<Behind>,
     pub(super) greeting: bool,
     pub(super) share: Share,
+    /// Of events one at most.
+    pub(super) is_single: bool,
     class: Class,
 }
 
@@ -103,6 +107,25 @@ pub(super) struct Done {
     pub(super) behind: Option<Behind>,
     /// Whether it took something; there may have been nothing to take.
     pub(super) took: bool,
+}
+
+/// What a server refused for what was in it.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// The events in it, and up to where there were messages to devices.
+    pub(super) pdus: usize,
+    pub(super) messages: Option<Position>,
+    /// What the server would have now.
+    pub(super) done: Done,
+}
+
+/// What is given up, of messages to devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// Those up to a position, which the server doesn't take.
+    Refused(Position),
+    /// All: the server is gone.
+    All,
 }
 
 /// How many servers there are to be sent something.
@@ -162,6 +185,10 @@ struct Peer {
     sign_at: Option<Timestamp>,
     is_alive: bool,
     share: Share,
+    /// Events that are sent one by one, because it refused them together.
+    singly: usize,
+    /// How often it refused one event, and one message to devices, one time after another.
+    refusals: [u32; 2],
     turn: Turn,
     /// What is noted of it is not so any more.
     is_changed: bool,
@@ -206,7 +233,9 @@ impl Peers {
     /// Begins anew where a start before this one ended. Who couldn't be reached then is tried again soon.
     pub(super) fn begin(&mut self, sent: Position, destinations: Vec<Destination>, now: Timestamp) {
         *self = Self { told: sent, noted: sent, has_begun: true, ..Self::new(self.rng.clone()) };
-        for Destination { server, behind_since, failures, failing_since, next_try, waiting_bytes } in destinations {
+        for Destination { server, behind_since, failures, failing_since, next_try, waiting_bytes } in
+            destinations
+        {
             let soon = now.plus(self.below(limits::WAKE_TIME));
             let peer = Peer {
                 behind: behind_since.map(|since| Behind { since, round: None }),
@@ -316,6 +345,7 @@ impl Peers {
             behind: peer.behind,
             greeting: mem::take(&mut peer.greeting),
             share: peer.share,
+            is_single: peer.singly > 0,
             server,
             class,
         })
@@ -336,9 +366,7 @@ impl Peers {
             peer.is_changed |= peer.failures > 0 && peer.is_noted;
             (peer.failures, peer.failing_since, peer.next_try) = (0, None, now);
         }
-        if work.share == Share::Message && !done.messages {
-            peer.share = Share::All;
-        }
+        peer.passed(work, &done);
         // More may have come meanwhile, or too much.
         peer.messages |= done.messages;
         match (peer.behind, work.behind, done.behind) {
@@ -346,25 +374,29 @@ impl Peers {
                 (peer.behind, peer.has) = (None, behind.since);
                 peer.is_changed |= peer.is_noted;
             }
-            (Some(_), Some(_), behind) => peer.behind = behind,
             (None, ..) => _ = peer.queue.drain(..done.items.min(peer.queue.len())),
-            (Some(_), None, _) => {}
+            (Some(_), ..) => {}
         }
         self.look(&work.server, now);
     }
 
-    /// A server couldn't be reached, or didn't take what it was sent. What that was it lacks. Tells whether its messages to
-    /// devices are given up; who is in rooms of this server may still be behind, which is no more than a number.
-    pub(super) fn failed(&mut self, work: &Work, is_refused: bool, now: Timestamp) -> bool {
+    /// A server couldn't be reached, or didn't take what it was sent. What that was it lacks. Tells what is given up;
+    /// who is in rooms of this server may still be behind after that, which is no more than a number.
+    pub(super) fn failed(&mut self, work: &Work, refused: Option<Refused>, now: Timestamp) -> Option<Loss> {
         let rng = self.rng.clone();
-        let Some(peer) = self.end(work) else { return false };
-        if is_refused && work.messages && work.share == Share::All {
-            peer.share = Share::Message;
-        }
+        let peer = self.end(work)?;
         peer.fall_behind();
         peer.ephemeral.clear();
         peer.messages |= work.messages;
         peer.is_alive = false;
+        let message = refused.as_ref().and_then(|refused| refused.messages);
+        if refused.is_some_and(|refused| peer.refuse(work, refused)) {
+            // It is there, and gets what comes after that.
+            (peer.failures, peer.failing_since, peer.next_try) = (0, None, now);
+            peer.is_changed = true;
+            self.look(&work.server, now);
+            return message.map(Loss::Refused);
+        }
         peer.failures = peer.failures.saturating_add(1);
         peer.next_try = now.plus(back_off(peer.failures, &rng));
         peer.is_changed = true;
@@ -378,7 +410,7 @@ impl Peers {
             }
         }
         self.look(&work.server, now);
-        is_given_up
+        is_given_up.then_some(Loss::All)
     }
 
     /// This server could not send what it wanted; that says nothing of the other.
@@ -501,67 +533,4 @@ impl Peers {
     fn below(&self, most: Duration) -> Duration {
         Duration::from_millis(self.rng.below((most.as_millis() as u64).max(1)))
     }
-}
-
-impl Peer {
-    fn has_work(&self) -> bool {
-        !self.queue.is_empty()
-            || !self.ephemeral.is_empty()
-            || self.messages
-            || self.greeting
-            || self.behind.is_some()
-    }
-
-    /// Whether anything would be lost with it.
-    fn is_needed(&self) -> bool {
-        self.has_work() || self.turn != Turn::None || self.is_noted || self.is_changed || self.failures > 0
-    }
-
-    fn class(&self) -> Class {
-        match self.failures {
-            _ if self.is_alive => Class::Alive,
-            0 => Class::Unknown,
-            _ => Class::Failing,
-        }
-    }
-
-    fn push(&mut self, item: Item) {
-        if self.queue.len() == limits::SENDING_QUEUE {
-            self.fall_behind();
-        } else {
-            // What was put off for a receipt's sake is put off no longer.
-            if self.failures == 0 && self.queue.is_empty() && !self.messages {
-                self.next_try = Timestamp(0);
-            }
-            self.queue.push_back(item);
-        }
-    }
-
-    fn fall_behind(&mut self) {
-        if let Some(first) = self.queue.front() {
-            let since = Position(first.position().0.saturating_sub(1));
-            self.behind = Some(Behind { since, round: None });
-            self.queue.clear();
-            self.is_changed = true;
-        }
-    }
-
-    fn row(&self, server: &OwnedServerName) -> Destination {
-        Destination {
-            server: server.clone(),
-            behind_since: self.behind.map(|behind| behind.since),
-            failures: self.failures,
-            failing_since: self.failing_since,
-            next_try: self.next_try,
-            waiting_bytes: 0,
-        }
-    }
-}
-
-/// How long a server rests after so many failures.
-fn back_off(failures: u32, rng: &Rng) -> Duration {
-    let steps = failures.saturating_sub(1).min(8);
-    let pause = (limits::SENDING_RETRY * 4u32.pow(steps)).min(limits::SENDING_RETRY_MAX);
-    let jitter = Duration::from_millis(rng.below((pause.as_millis() as u64 / 2).max(1)));
-    pause - pause / 4 + jitter
 }

@@ -81,6 +81,49 @@ async fn a_sign_of_life_ends_the_rest_and_costs_no_write() {
 }
 
 #[tokio::test]
+async fn what_a_server_refuses_does_not_keep_from_it_what_follows() {
+    let (network, rig, [two]) = servers([TWO]).await;
+    let anna = rig.register("anna").await;
+    let room = create(&rig, &anna, json!({"preset": "public_chat", "room_version": "11"})).await;
+    two.act(&rig, "join", &room).await;
+    two.refuse("poison");
+    let settle = async || {
+        let count = || rig.app.destinations();
+        for _ in 0..20 {
+            until("it rests or has all", || count().resting == 1 || count().waiting == 0).await;
+            if count().waiting == 0 {
+                return;
+            }
+            rig.advance(HOUR * 2);
+            two.ask(&rig, "GET", ANYTHING, Value::Null).await.ok();
+        }
+        panic!("it never has all");
+    };
+    for (id, text) in ["a", "poison", "b", "c"].into_iter().enumerate() {
+        say(&rig, &anna, &room, text, &id.to_string()).await;
+    }
+    two.has(&["a"]).await;
+    settle().await;
+    two.has(&["a", "b", "c"]).await;
+
+    let before = tried(&network).len();
+    for (id, text) in ["d", "poison", "e"].into_iter().enumerate() {
+        let path = format!("/_matrix/client/v3/sendToDevice/m.tea/{id}");
+        let body = json!({"messages": {two.user(): {"*": {"text": text}}}});
+        rig.send_as(&anna, "PUT", &path, body).await.ok();
+    }
+    say(&rig, &anna, &room, "f", "4").await;
+    settle().await;
+    two.has(&["a", "b", "c", "f"]).await;
+    let told = two.edus("m.direct_to_device");
+    let texts: Vec<_> = told.iter().map(|edu| &edu["messages"][two.user()]["*"]["text"]).collect();
+    assert_eq!(texts, ["d", "e"]);
+    assert!(tried(&network).len() - before >= limits::REFUSALS as usize);
+    let waiting = || rig.app.store.read(|view| view.outgoing_to_device(TWO.try_into().unwrap(), 9));
+    assert_eq!(waiting().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn nothing_is_lost_or_repeated_by_a_restart() {
     let (network, rig, [two]) = servers([TWO]).await;
     let anna = rig.register("anna").await;

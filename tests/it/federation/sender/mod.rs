@@ -33,6 +33,8 @@ use crate::{
 struct Player {
     name: String,
     status: Arc<AtomicU16>,
+    /// It refuses transactions that hold this.
+    refused: Arc<Mutex<Option<String>>>,
     taken: Arc<Mutex<Vec<Sent>>>,
 }
 
@@ -49,13 +51,23 @@ const OWN: &str = "one.example:1";
 impl Player {
     fn new(network: &Network, name: &str) -> Self {
         let (status, taken) = (Arc::new(AtomicU16::new(200)), Arc::<Mutex<Vec<Sent>>>::default());
-        let player = Self { name: name.to_owned(), status: status.clone(), taken: taken.clone() };
+        let refused = Arc::<Mutex<Option<String>>>::default();
+        let player = Self {
+            name: name.to_owned(),
+            status: status.clone(),
+            refused: refused.clone(),
+            taken: taken.clone(),
+        };
         let keys = keys(name);
         network.play(name, move |asked| {
             if asked.path.contains("/key/v2/server") {
                 return Some((200, keys.clone()));
             }
-            let status = status.load(Ordering::SeqCst);
+            let mut status = status.load(Ordering::SeqCst);
+            let holds = |text: &String| String::from_utf8_lossy(&asked.body).contains(text.as_str());
+            if refused.lock().unwrap().as_ref().is_some_and(holds) {
+                status = 422;
+            }
             if let Some((_, id)) = asked.path.split_once("/federation/v1/send/")
                 && status == 200
             {
@@ -70,6 +82,11 @@ impl Player {
     /// How it answers from now on.
     fn answer(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
+    }
+
+    /// What it refuses from now on.
+    fn refuse(&self, text: &str) {
+        *self.refused.lock().unwrap() = Some(text.to_owned());
     }
 
     fn user(&self) -> String {

@@ -42,7 +42,7 @@ fn what_is_noted_as_sent_is_sent_or_noted_as_lacking() {
     assert_eq!(peers.take_notes(), Some((vec![], Position(4))));
     let (slow, dead) = (peers.next(NOW).unwrap(), peers.next(NOW).unwrap());
     assert!(peers.next(NOW).is_none(), "each has one turn at a time");
-    peers.failed(&dead, false, NOW);
+    peers.failed(&dead, None, NOW);
     tell(&mut peers, 7..=7, &["slow.example", "dead.example"]);
     let (sent, rows) = note(&mut peers);
     assert_eq!((sent, rows.len()), (4, 1));
@@ -95,16 +95,16 @@ fn the_dead_leave_turns_to_the_living() {
     tell(&mut peers, 2..=2, &["unknown.example", "alive.example"]);
     assert_eq!(peers.next(NOW).unwrap().server, "alive.example");
     assert!(peers.next(NOW).is_none());
-    peers.failed(&turns[0], false, NOW);
+    peers.failed(&turns[0], None, NOW);
     let next = peers.next(NOW).unwrap();
     assert_eq!(next.server, dead[limits::SENDERS_DOUBTFUL]);
 
     // Of those that failed, fewer still are tried at once.
     for turn in turns[1..].iter().chain([&next]) {
-        peers.failed(turn, false, NOW);
+        peers.failed(turn, None, NOW);
     }
     while let Some(turn) = peers.next(NOW) {
-        peers.failed(&turn, false, NOW);
+        peers.failed(&turn, None, NOW);
     }
     let later = NOW.plus(limits::SENDING_RETRY * 2);
     assert_eq!(std::iter::from_fn(|| peers.next(later)).count(), limits::SENDERS_FAILING);
@@ -125,12 +125,12 @@ fn a_rest_grows_and_ends_by_a_sign_of_life() {
     let mut peers = peers();
     tell(&mut peers, 1..=1, &["dead.example"]);
     let work = peers.next(NOW).unwrap();
-    peers.failed(&work, false, NOW);
+    peers.failed(&work, None, NOW);
     let due = peers.due().unwrap();
     assert!(peers.next(NOW).is_none() && due > NOW);
     assert!(peers.spoke(&work.server, NOW));
     let work = peers.next(NOW).unwrap();
-    peers.failed(&work, false, NOW);
+    peers.failed(&work, None, NOW);
     assert!(!peers.spoke(&work.server, NOW) && peers.next(NOW).is_none());
     let later = NOW.plus(limits::SIGN_OF_LIFE_TIME);
     assert!(peers.spoke(&work.server, later) && peers.next(later).is_some());
@@ -160,6 +160,58 @@ fn after_a_start_everybody_is_tried_soon() {
     assert!(!turns[0].messages && turns[1].messages);
 }
 
+/// That a transaction of so many events was refused.
+fn refused(work: &Work, pdus: usize) -> Option<Refused> {
+    let since = work.behind.map_or(Position(0), |behind| behind.since);
+    let behind = work.behind.map(|behind| Behind { since: Position(since.0 + pdus as u64), ..behind });
+    let messages = Some(Position(7)).filter(|_| work.messages && work.share != Share::Log);
+    Some(Refused { pdus, messages, done: Done { items: 0, messages: false, behind, took: false } })
+}
+
+#[test]
+fn what_a_server_always_refuses_is_passed_over() {
+    let mut peers = peers();
+    tell(&mut peers, 1..=3, &["odd.example"]);
+    let mut now = NOW;
+    let mut take = |peers: &mut Peers, is_taken: bool| {
+        let work = peers.next(now).unwrap();
+        let pdus = if work.is_single { 1 } else { 3 };
+        let since = work.behind.map(|behind| behind.since.0);
+        let mut loss = None;
+        if is_taken {
+            let behind = refused(&work, pdus).unwrap().done.behind;
+            peers.done(&work, took(0, behind), now);
+        } else {
+            loss = peers.failed(&work, refused(&work, pdus), now);
+            now = now.plus(limits::SENDING_RETRY_MAX * 2);
+        }
+        (work.is_single, since, loss)
+    };
+    assert_eq!(take(&mut peers, false), (false, None, None));
+    assert_eq!(take(&mut peers, true), (true, Some(0), None));
+    for _ in 0..limits::REFUSALS {
+        assert_eq!(take(&mut peers, false), (true, Some(1), None));
+    }
+    assert_eq!(take(&mut peers, true), (true, Some(2), None));
+    assert_eq!(peers.count(NOW), Count::default());
+
+    let news = News { messages: names(&["odd.example"]), ..News::default() };
+    peers.tell(news, now);
+    let mut losses = Vec::new();
+    while let Some(work) = peers.next(now) {
+        if work.messages && work.share != Share::Log {
+            losses.push((work.share, peers.failed(&work, refused(&work, 0), now)));
+            now = now.plus(limits::SENDING_RETRY_MAX * 2);
+        } else {
+            let done = Done { items: 0, messages: work.messages, behind: work.behind, took: false };
+            peers.done(&work, done, now);
+        }
+    }
+    let lost = Some(Loss::Refused(Position(7)));
+    let alone = (Share::Message, None);
+    assert_eq!(losses, [(Share::All, None), alone, alone, (Share::Message, lost)]);
+}
+
 #[test]
 fn what_a_server_refuses_does_not_keep_the_rest_from_it() {
     let mut peers = peers();
@@ -180,7 +232,7 @@ fn what_a_server_refuses_does_not_keep_the_rest_from_it() {
             let messages = share == Share::Log;
             peers.done(&work, Done { messages, ..took(0, work.behind) }, now);
         } else {
-            peers.failed(&work, true, now);
+            peers.failed(&work, refused(&work, 1), now);
             now = now.plus(limits::SENDING_RETRY_MAX * 2);
         }
     }
@@ -199,7 +251,7 @@ fn the_messages_of_who_is_gone_for_good_are_given_up() {
         now = now.plus(limits::GIVEN_UP_AFTER / limits::GIVEN_UP_TRIES);
         while let Some(work) = peers.next(now) {
             tries += 1;
-            if peers.failed(&work, false, now) {
+            if peers.failed(&work, None, now).is_some() {
                 assert!(now.since(NOW) >= limits::GIVEN_UP_AFTER && tries >= limits::GIVEN_UP_TRIES);
                 given_up.insert(work.server);
             }
@@ -211,8 +263,8 @@ fn the_messages_of_who_is_gone_for_good_are_given_up() {
     let behind = row("behind.example");
     assert_eq!((behind.behind_since, behind.failures > 0), (Some(Position(0)), true));
     let works: Vec<_> = std::iter::from_fn(|| peers.next(now.plus(limits::SENDING_RETRY_MAX * 2))).collect();
-    assert_eq!(works.iter().map(|work| (&*work.server, work.messages)).collect::<Vec<_>>(), [(
-        <&ServerName>::try_from("behind.example").unwrap(),
-        false
-    )]);
+    assert_eq!(
+        works.iter().map(|work| (&*work.server, work.messages)).collect::<Vec<_>>(),
+        [(<&ServerName>::try_from("behind.example").unwrap(), false)]
+    );
 }
