@@ -132,13 +132,20 @@ async fn a_room_that_everybody_left_is_entered_again_behind_a_gap() {
     say(&two, &carol, &room, "old", "1").await;
     act(&two, &carol, &room, "leave", json!({})).await;
     set(&one, &anna, &room, "m.room.topic", json!({"topic": "new"})).await;
-    // Whoever else is there does not know yet that the user left.
     join(&two, &carol, &room, &["one.example:1"]).await.ok();
     assert_eq!(network.asked("send_join").len(), 2);
     let told = sync(&two, &carol, &format!("since={left}")).await;
     let told = &told["rooms"]["join"][&room];
     assert_eq!(read(&two, &carol, &format!("rooms/{room}/state/m.room.topic/")).await["topic"], "new");
-    assert_eq!(texts(&told["timeline"]), ["old"]);
+    let timeline = told["timeline"]["events"].as_array().unwrap();
+    assert_eq!((timeline.len(), &timeline[0]["content"]["membership"]), (1, &json!("join")));
+    assert_eq!(told["timeline"]["limited"], true, "what is missing between stands there");
+    let before = told["timeline"]["prev_batch"].as_str().unwrap();
+    let page = read(&two, &carol, &format!("rooms/{room}/messages?dir=b&limit=50&from={before}")).await;
+    let page = json!({"events": page["chunk"]});
+    assert_eq!(texts(&page), ["old"]);
+    let topics = page["events"].as_array().unwrap().iter().filter(|event| event["type"] == "m.room.topic");
+    assert_eq!(topics.count(), 1, "{page}");
     assert_eq!(members(&two, &carol, &room).await, [anna.user_id.as_str(), &carol.user_id]);
     is_sound(&two).await;
 }
