@@ -20,7 +20,11 @@ use super::{
     receive,
 };
 use crate::{
-    base::{ids::RoomNumber, json::Object, limits},
+    base::{
+        ids::{RoomNumber, StateRoot},
+        json::Object,
+        limits,
+    },
     room::{
         build::{Draft, build},
         format::STRIPPED_STATE,
@@ -123,7 +127,12 @@ fn wanted(
         return Err(InviteError::Blocked);
     }
     if let Some(room) = view.room_number(room_id)? {
-        if view.room(room)?.version != version {
+        let record = view.room(room)?;
+        // Whoever brings it in the first way does not say which of the first versions it is.
+        let is_alike =
+            record.version == version || !record.version.event_id_is_hash() && !version.event_id_is_hash();
+        // Of a room that was never entered the version is hearsay.
+        if !is_alike && record.state != StateRoot::EMPTY {
             return Err(InviteError::Invalid("the room is of another version".to_owned()));
         }
         if view.is_server_joined(room, own)? {
@@ -144,10 +153,7 @@ async fn keep(
 ) -> Result<(), StoreError> {
     let own = app.server_name.clone();
     let job = move |transaction: &mut Transaction<'_>| {
-        let room = match transaction.room_number(&room_id)? {
-            Some(room) => room,
-            None => transaction.create_room(&room_id, version)?,
-        };
+        let room = transaction.hear_of_room(&room_id, version)?;
         // Once it is in the room, the invitation comes as all events do.
         match transaction.is_server_joined(room, &own)? {
             true => Ok(()),

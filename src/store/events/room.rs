@@ -19,7 +19,7 @@ use crate::{
 /// A room as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomRecord {
-    /// Its version, which never changes.
+    /// Its version, which never changes once anything of the room's state is known. Until then it is what others say.
     pub version: Version,
     /// Where its newest live event stands; zero if it has none.
     pub newest: Position,
@@ -85,6 +85,17 @@ impl Transaction<'_> {
             invited: 0,
         };
         self.put_room(room, &record);
+        Ok(room)
+    }
+
+    /// A room that another server tells of, by its number, which it gets if it has none. Until the room is being entered
+    /// nothing proves its version: what is said last holds.
+    pub fn hear_of_room(&mut self, id: &RoomId, version: Version) -> Result<RoomNumber, StoreError> {
+        let Some(room) = self.room_number(id)? else { return self.create_room(id, version) };
+        let record = self.room(room)?;
+        if record.version != version && record.state == StateRoot::EMPTY && !self.is_loading(room)? {
+            self.put_room(room, &RoomRecord { version, ..record });
+        }
         Ok(room)
     }
 

@@ -1,11 +1,16 @@
 //! Invitations and knocks from one server to another.
 //! <https://spec.matrix.org/v1.19/server-server-api/#inviting-to-a-room>
 
-use serde_json::{Value, json};
+use ruma::{
+    CanonicalJsonObject, OwnedEventId, OwnedRoomId, RoomVersionId, ServerName,
+    api::federation::membership::create_invite, signatures::hash_and_sign_event,
+};
+use serde_json::{Value, json, value::to_raw_value};
+use tayberry::{net::Bounds, service::federation::ask::ask};
 
 use super::{
     CAROL, FEDERATION,
-    joining::{VERSIONS, is_sound, members},
+    joining::{VERSIONS, is_sound, join, members},
     signed, signed_as,
 };
 use crate::{
@@ -298,4 +303,52 @@ async fn the_first_versions_of_the_endpoints_are_there() {
         assert_eq!(answer[1].get("state").is_some(), wish == "join", "{answer}");
         assert!(answer.get(2).is_none());
     }
+}
+
+// Whatever a server says of a room's version, the room's create event says it.
+#[tokio::test]
+async fn a_room_that_an_invitation_tells_lies_of_is_entered_all_the_same() {
+    let network = Network::default();
+    let one = network.start("one.example:1", |_| {}).await;
+    let two = network.start("two.example:1", |_| {}).await;
+    let three = network.start("three.example:1", |_| {}).await;
+    let (anna, carol) = (one.register("anna").await, two.register("carol").await);
+    let eve = "@eve:three.example:1";
+    let key = tayberry::service::signer::signing_key("1", &crate::network::seed("three.example:1")).unwrap();
+    let (to, by) = (ServerName::parse("two.example:1").unwrap(), three.app.server_name.clone());
+    for (preset, version) in
+        [("public_chat", "1"), ("private_chat", "1"), ("public_chat", "10"), ("private_chat", "10")]
+    {
+        let room = create(&one, &anna, json!({"preset": preset, "room_version": "11"})).await;
+        let mut event = json!({
+            "type": "m.room.member", "room_id": room, "sender": eve, "state_key": carol.user_id, "depth": 7,
+            "content": {"membership": "invite"}, "origin_server_ts": 1_800_000_000_000_u64,
+            "prev_events": ["$a"], "auth_events": ["$b"],
+        });
+        if version == "1" {
+            let reference = json!([["$a:three.example:1", {"sha256": "x"}]]);
+            event["event_id"] = format!("$i-{preset}:three.example:1").into();
+            (event["prev_events"], event["auth_events"]) = (reference.clone(), reference);
+        }
+        let rules = RoomVersionId::try_from(version).unwrap().rules().unwrap();
+        let mut event: CanonicalJsonObject = serde_json::from_value(event).unwrap();
+        hash_and_sign_event(by.as_str(), &key, &mut event, &rules.redaction).unwrap();
+        let id = match event.get("event_id") {
+            Some(id) => id.as_str().unwrap().to_owned(),
+            None => format!("${}", ruma::signatures::reference_hash(&event, &rules).unwrap()),
+        };
+        let (room_id, id) =
+            (OwnedRoomId::try_from(room.clone()).unwrap(), OwnedEventId::try_from(id).unwrap());
+        let event = to_raw_value(&event).unwrap();
+        let version = RoomVersionId::try_from(version).unwrap();
+        let request = create_invite::v2::Request::new(room_id, id, version, event, Vec::new());
+        ask(&three.app, &to, request, Bounds::SMALL).await.unwrap();
+        assert!(sync(&two, &carol, "").await["rooms"]["invite"][&room].is_object());
+        if preset == "private_chat" {
+            act(&one, &anna, &room, "invite", json!({"user_id": carol.user_id})).await;
+        }
+        join(&two, &carol, &room, &["one.example:1"]).await.ok();
+        assert_eq!(members(&two, &carol, &room).await, [anna.user_id.as_str(), &carol.user_id]);
+    }
+    is_sound(&two).await;
 }

@@ -41,11 +41,13 @@ pub(super) async fn enter(
     mut told: Told,
 ) -> Result<(), Failure> {
     let join = countersigned(app, join, &mut told, version).await?;
+    // What a server says is the room's version, its create event proves: before that nothing is stored by it.
+    let create = told.create.take().ok_or(Failure::Answer("a room that nobody created"))?;
+    let id = room_id.clone();
     let make = move |transaction: &mut Transaction<'_>| {
-        let Some(room) = transaction.room_number(&room_id)? else {
-            return Ok(transaction.create_room(&room_id, version)?);
-        };
-        match transaction.room(room)?.version == version {
+        let room = transaction.hear_of_room(&id, version)?;
+        let verdict = check_auth_events(&create, &transaction.graph(room), version)?;
+        match verdict == Verdict::Allowed && transaction.room(room)?.version == version {
             true => Ok(room),
             false => Err(Failure::Answer("another version of the room")),
         }
@@ -55,7 +57,12 @@ pub(super) async fn enter(
     let root = store_state(app, room, state).await?;
     let join = app.store.read(move |view| permitted(view, (room, version), root, join)).await?;
     let load = RoomLoad { room, root, event: join.json().to_owned() };
-    app.store.write(move |transaction| transaction.put_load(&load)).await?;
+    let keep = move |transaction: &mut Transaction<'_>| {
+        // Another server may have said meanwhile that it is another.
+        transaction.hear_of_room(&room_id, version)?;
+        transaction.put_load(&load)
+    };
+    app.store.write(keep).await?;
     Ok(finish(app, room, root, join).await?)
 }
 

@@ -390,10 +390,7 @@ impl Through<'_> {
             state: state.unwrap_or_else(|| "[]".to_owned()),
         };
         let job = move |transaction: &mut Transaction<'_>| {
-            let room = match transaction.room_number(&room_id)? {
-                Some(room) => room,
-                None => transaction.create_room(&room_id, version)?,
-            };
+            let room = transaction.hear_of_room(&room_id, version)?;
             transaction.put_out_of_band(room, &pdu, &told)
         };
         self.app.store.write(job).await

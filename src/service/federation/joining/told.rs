@@ -34,6 +34,8 @@ pub(super) struct Told {
     by_id: HashMap<Id, u32>,
     /// The event that was sent, as the server signed it.
     pub own: Option<Object>,
+    /// The event that created the room.
+    pub create: Option<Pdu>,
     pub keyring: Keyring,
 }
 
@@ -66,6 +68,7 @@ impl Told {
             events: Vec::new(),
             by_id: HashMap::new(),
             own: None,
+            create: None,
             keyring: Keyring::default(),
         };
         let (mut body, mut splitter, mut parts) = (body, Splitter::default(), Vec::new());
@@ -140,7 +143,10 @@ impl Told {
             return Ok(());
         }
         let create = match pdu.kind() {
-            TimelineEventType::RoomCreate => None,
+            TimelineEventType::RoomCreate => {
+                self.create = Some(pdu.clone());
+                None
+            }
             _ => create_event_id(pdu, version),
         };
         let needs = pdu.auth_events().iter().chain(&create).map(|id| short(id.as_str())).collect();
