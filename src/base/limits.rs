@@ -483,6 +483,8 @@ pub const JOIN_SERVERS: usize = 8;
 pub const JOIN_ANSWER_BYTES: u64 = 512 << 20;
 pub const JOIN_ANSWER_TIME: Duration = Duration::from_secs(15 * 60);
 pub const JOIN_HEAD_TIME: Duration = Duration::from_secs(3 * 60);
+/// How long what other servers send waits for a room that is being entered, before they are to send it again.
+pub const ENTERING_TIME: Duration = Duration::from_secs(20);
 /// Events of such an answer, some 150 bytes of each in memory until all are there, and the bytes of one, however written.
 pub const JOIN_EVENTS: usize = 250_000;
 pub const JOIN_EVENT_BYTES: usize = EVENT_BYTES * 2;

@@ -170,6 +170,7 @@ pub async fn enter(
         let request = joining::Request { room_id, user, membership, reason, via };
         match joining::carry_out(app, request).await {
             Ok(()) => return Ok(()),
+            Err(Outside::Here) => {}
             Err(Outside::Elsewhere(refusal)) if who == Who::OtherFirst => {
                 tracing::debug!(%refusal, "no other server does it, so this one does what it can");
             }

@@ -1,4 +1,4 @@
-//! Goes on with the rooms of other servers that were being entered when the server ended.
+//! Goes on with the rooms of other servers that were being entered when the server ended, or the store failed.
 
 use crate::{
     base::limits,
@@ -6,8 +6,13 @@ use crate::{
 };
 
 pub(super) async fn run(app: App) {
-    while let Err(error) = joining::go_on(&app).await {
-        tracing::warn!(%error, "a room is entered later");
-        tokio::time::sleep(limits::WORKER_RETRY).await;
+    loop {
+        match joining::go_on(&app).await {
+            Ok(()) => joining::left(&app).await,
+            Err(error) => {
+                tracing::warn!(%error, "a room is entered later");
+                tokio::time::sleep(limits::WORKER_RETRY).await;
+            }
+        }
     }
 }

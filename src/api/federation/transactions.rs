@@ -33,6 +33,9 @@ impl From<TransactionError> for Error {
                 Self::invalid_param("A transaction has at most 50 PDUs and 100 EDUs")
             }
             TransactionError::Busy => Self::limit_exceeded(limits::BUSY_TIME),
+            TransactionError::Entering => {
+                Self::unavailable("A room of the transaction is being entered", limits::BUSY_TIME)
+            }
             TransactionError::Store(error) => Self::internal(error),
         }
     }

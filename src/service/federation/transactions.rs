@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use tokio::{
     sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
+    time::timeout,
 };
 
 use super::{
@@ -52,6 +53,9 @@ pub enum TransactionError {
     TooMany,
     #[error("transactions of the server wait already")]
     Busy,
+    /// What it has of that room would be lost.
+    #[error("a room of the transaction is being entered")]
+    Entering,
     #[error(transparent)]
     Store(#[from] Arc<StoreError>),
 }
@@ -90,7 +94,8 @@ pub async fn receive(
         let taken = Box::pin(take(&shared, &origin, pdus, edus)).await;
         drop(turn);
         match taken {
-            Ok(outcomes) => (Ok(Arc::new(outcomes)), limits::TRANSACTION_TIME),
+            Ok(Some(outcomes)) => (Ok(Arc::new(outcomes)), limits::TRANSACTION_TIME),
+            Ok(None) => (Err(TransactionError::Entering), Duration::ZERO),
             Err(error) => (Err(TransactionError::Store(Arc::new(error))), Duration::ZERO),
         }
     };
@@ -121,22 +126,30 @@ impl Inbox {
     }
 }
 
+/// Takes all of it; gives nothing if it is to be sent again.
 async fn take(
     app: &App,
     origin: &OwnedServerName,
     pdus: Vec<Box<RawValue>>,
     edus: Vec<Box<RawValue>>,
-) -> Result<Outcomes, StoreError> {
-    let (mut outcomes, mut rooms) = (Outcomes::new(), JoinSet::new());
+) -> Result<Option<Outcomes>, StoreError> {
+    let (mut outcomes, mut rooms) = (Some(Outcomes::new()), JoinSet::new());
+    let add = |outcomes: &mut Option<Outcomes>, more: Option<Outcomes>| match (outcomes.as_mut(), more) {
+        (Some(outcomes), Some(more)) => outcomes.extend(more),
+        _ => *outcomes = None,
+    };
     for (room_id, events) in by_room(fetch::objects(pdus)) {
         if rooms.len() >= limits::TRANSACTION_ROOMS {
-            outcomes.extend(joined(rooms.join_next().await)?);
+            add(&mut outcomes, joined(rooms.join_next().await)?);
         }
         let (app, origin) = (app.clone(), origin.clone());
         rooms.spawn(async move { Box::pin(take_in_room(&app, &origin, room_id, events)).await });
     }
     while !rooms.is_empty() {
-        outcomes.extend(joined(rooms.join_next().await)?);
+        add(&mut outcomes, joined(rooms.join_next().await)?);
+    }
+    if outcomes.is_none() {
+        return Ok(None);
     }
     let edus = edus.into_iter().filter(|edu| unambiguous::check(edu.get().as_bytes()).is_ok()).collect();
     edus::receive(app, origin, edus).await?;
@@ -144,13 +157,13 @@ async fn take(
 }
 
 fn joined(
-    room: Option<Result<Result<Outcomes, StoreError>, tokio::task::JoinError>>,
-) -> Result<Outcomes, StoreError> {
+    room: Option<Result<Result<Option<Outcomes>, StoreError>, tokio::task::JoinError>>,
+) -> Result<Option<Outcomes>, StoreError> {
     match room {
         Some(Ok(outcomes)) => outcomes,
         Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Some(Err(_)) => Err(StoreError::Closed),
-        None => Ok(Outcomes::new()),
+        None => Ok(Some(Outcomes::new())),
     }
 }
 
@@ -173,17 +186,30 @@ async fn take_in_room(
     origin: &OwnedServerName,
     room_id: OwnedRoomId,
     events: Vec<Object>,
-) -> Result<Outcomes, StoreError> {
+) -> Result<Option<Outcomes>, StoreError> {
     let mut outcomes = Outcomes::new();
-    let (own, id) = (app.server_name.clone(), room_id);
+    let entering = app.joins.entering(&room_id);
+    let (own, id) = (app.server_name.clone(), room_id.clone());
     let read = move |view: &View<'_>| {
         let room = match view.room_number(&id)? {
             Some(room) if view.is_server_joined(room, &own)? => room,
             _ => return Ok(None),
         };
-        Ok::<_, StoreError>(Some(Room { number: room, version: view.room(room)?.version, id }))
+        let version = view.room(room)?.version;
+        Ok::<_, StoreError>(Some(Room { number: room, version, id: id.clone() }))
     };
-    let Some(room) = app.store.read(read).await? else {
+    let mut room = app.store.read(read.clone()).await?;
+    // Others send from the moment on at which they take the join, and this server is in the room only later.
+    if room.is_none()
+        && let Some(mut entering) = entering
+    {
+        let entered = timeout(limits::ENTERING_TIME, entering.wait_for(Option::is_some)).await.is_ok();
+        room = app.store.read(read).await?;
+        if room.is_none() && (!entered || app.joins.entering(&room_id).is_some()) {
+            return Ok(None);
+        }
+    }
+    let Some(room) = room else {
         // Which version the room has is not known, but most name events alike.
         let newest = Version::of(&RoomVersionId::V11).expect("it is known");
         for event in &events {
@@ -192,7 +218,7 @@ async fn take_in_room(
                 outcomes.insert(id, Err("M_NOT_FOUND: this server is in no such room".to_owned()));
             }
         }
-        return Ok(outcomes);
+        return Ok(Some(outcomes));
     };
     receive::gather(app, &events, room.version).await;
     for event in events {
@@ -201,7 +227,7 @@ async fn take_in_room(
         outcomes.insert(event_id, outcome);
     }
     merge::merge(app, &room, false).await?;
-    Ok(outcomes)
+    Ok(Some(outcomes))
 }
 
 /// Takes one event, or says why not.

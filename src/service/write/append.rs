@@ -90,6 +90,7 @@ impl From<Outside> for WriteError {
     fn from(error: Outside) -> Self {
         match error {
             Outside::Elsewhere(error) => Self::Elsewhere(error),
+            Outside::Here => Self::Elsewhere(Elsewhere::Failed(error.to_string())),
             // Others may be told of the same one.
             Outside::Store(error) => Self::Store(match &*error {
                 StoreError::Full => StoreError::Full,

@@ -251,6 +251,19 @@ async fn where_nobody_here_can_vouch_another_server_does() {
     );
     assert_eq!(network.asked("make_join").iter().filter(|asked| asked.path.contains("dora")).count(), 1);
     assert_eq!(network.asked("send_join").len(), before);
+
+    // The room goes on while the other server takes its time.
+    let since = next(&sync(&two, &carol, "").await);
+    let held = network.hold("make_join");
+    let asking = join(&two, &dora, &room, &[]);
+    let going_on = async {
+        held.reached.notified().await;
+        say(&one, &anna, &room, "meanwhile", "1").await;
+        let told = sync(&two, &carol, &format!("since={since}&timeout=60000")).await;
+        assert_eq!(texts(&told["rooms"]["join"][&room]["timeline"]), ["meanwhile"]);
+        held.let_go.notify_one();
+    };
+    tokio::join!(asking, going_on);
     is_sound(&two).await;
 }
 

@@ -63,10 +63,19 @@ pub(super) async fn enter(
         transaction.put_load(&load)
     };
     app.store.write(keep).await?;
-    Ok(finish(app, room, root, join).await?)
+    let finished = finish(app, room, root, join).await;
+    if finished.is_err() {
+        app.joins.left.notify_one();
+    }
+    Ok(finished?)
 }
 
-/// Goes on with rooms that were being entered when the server ended.
+/// Waits until a room is left half entered.
+pub async fn left(app: &App) {
+    app.joins.left.notified().await;
+}
+
+/// Goes on with rooms that were being entered when the server ended, or the store failed.
 ///
 /// # Errors
 /// The store failed.

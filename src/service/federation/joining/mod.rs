@@ -19,7 +19,7 @@ use std::{
 
 use http::StatusCode;
 use ruma::{
-    CanonicalJsonObject, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId, ServerName,
+    CanonicalJsonObject, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, ServerName,
     api::{
         error::{ErrorKind, StandardErrorBody},
         federation::membership::{
@@ -30,10 +30,10 @@ use ruma::{
     events::room::member::MembershipState,
 };
 use serde_json::value::RawValue;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tracing::Instrument;
 
-pub use load::go_on;
+pub use load::{go_on, left};
 pub use need::{Who, who};
 pub use servers::named;
 pub(super) use shown::{Shown, shown};
@@ -57,6 +57,7 @@ use crate::{
         App,
         write::{
             ingest::{Ingested, append_signed},
+            lane::Lanes,
             member::Profile,
         },
     },
@@ -123,7 +124,11 @@ impl From<answer::Malformed> for Failure {
 /// Who is entering which room now.
 pub(in crate::service) struct Joins {
     under_way: Mutex<HashMap<Name, watch::Receiver<Option<Outcome>>>>,
+    /// One of a room's users enters it first, and the others find this server in it.
+    rooms: Lanes,
     turns: Semaphore,
+    /// Wakes whoever goes on with rooms that were not entered to the end.
+    left: Notify,
 }
 
 type Name = (OwnedRoomId, OwnedUserId, &'static str);
@@ -134,13 +139,30 @@ type Outcome = Result<(), Outside>;
 pub enum Outside {
     #[error(transparent)]
     Elsewhere(#[from] Elsewhere),
+    /// This server is in the room by now, and is to do it by itself.
+    #[error("this server is in the room")]
+    Here,
     #[error("{0}")]
     Store(Arc<StoreError>),
 }
 
+impl Joins {
+    /// What comes of it that a room is being entered, if it is.
+    pub(super) fn entering(&self, room_id: &RoomId) -> Option<watch::Receiver<Option<Outcome>>> {
+        let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = under_way.iter();
+        all.find(|((id, _, what), _)| id == room_id && *what == "join").map(|(_, outcome)| outcome.clone())
+    }
+}
+
 impl Default for Joins {
     fn default() -> Self {
-        Self { under_way: Mutex::default(), turns: Semaphore::new(limits::JOINS) }
+        Self {
+            under_way: Mutex::default(),
+            rooms: Lanes::default(),
+            turns: Semaphore::new(limits::JOINS),
+            left: Notify::default(),
+        }
     }
 }
 
@@ -167,10 +189,7 @@ pub async fn carry_out(app: &App, request: Request) -> Outcome {
                 let ending = Ending { app: app.clone(), name };
                 let task = async move {
                     let app = &ending.app;
-                    let result = {
-                        let _turn = app.joins.turns.acquire().await.expect("it is never closed");
-                        Box::pin(through_servers(app, request)).await
-                    };
+                    let result = Box::pin(through_servers(app, request)).await;
                     // Whoever asks again finds it done.
                     drop(ending);
                     done.send_replace(Some(result));
@@ -200,7 +219,12 @@ impl Drop for Ending {
 }
 
 async fn through_servers(app: &App, request: Request) -> Outcome {
-    let turn = app.lanes.enter(&request.room_id).await;
+    // Who waits for another user keeps no turn. The room's lane is not held while others are asked: its events pass there.
+    let mut first = match request.membership {
+        MembershipState::Join => Some(app.joins.rooms.enter(&request.room_id).await),
+        _ => None,
+    };
+    let _turn = app.joins.turns.acquire().await.expect("it is never closed");
     let (own, asked) = (app.server_name.clone(), request.clone());
     let read = move |view: &View<'_>| {
         let servers = servers::candidates(view, (&own, &asked.room_id), &asked.user, &asked.via)?;
@@ -209,25 +233,28 @@ async fn through_servers(app: &App, request: Request) -> Outcome {
             _ => Profile::of(view, &asked.user)?,
         };
         // Somebody else may have brought this server in meanwhile.
-        let is_in = match view.room_number(&asked.room_id)? {
-            Some(room) => view.is_server_joined(room, &own)?,
-            None => false,
-        };
+        let is_in = is_in(view, &own, &asked.room_id)?;
         Ok::<_, StoreError>((servers, profile, is_in))
     };
     let (servers, profile, is_in) = app.store.read(read).await?;
+    if is_in {
+        if request.membership != MembershipState::Join {
+            return Err(Outside::Here);
+        }
+        first = None;
+    }
     let mut content = profile.content(request.membership.as_str());
     if let Some(reason) = &request.reason {
         content.insert("reason".to_owned(), reason.as_str().into());
     }
     let mut failed = Elsewhere::Nobody;
     for server in servers {
-        let through = Through { app, server: &server, request: &request, content: &content, is_in };
+        let through = Through { app, server: &server, request: &request, content: &content };
         match Box::pin(through.carry_out()).await {
             Ok(None) => return Ok(()),
-            Ok(Some(join)) => {
-                drop(turn);
-                return follow(app, request.room_id, join).await;
+            Ok(Some(event)) => {
+                drop(first);
+                return follow(app, request.room_id, event).await;
             }
             Err(Failure::Store(error)) => return Err(error.into()),
             Err(failure) => {
@@ -243,12 +270,17 @@ async fn through_servers(app: &App, request: Request) -> Outcome {
     Err(failed.into())
 }
 
-/// Takes the join of a user into a room that this server is in, as another one signed it.
-async fn follow(app: &App, room_id: OwnedRoomId, join: Pdu) -> Outcome {
-    match append_signed(app, room_id, join).await {
+fn is_in(view: &View<'_>, own: &ServerName, room_id: &RoomId) -> Result<bool, StoreError> {
+    let room = view.room_number(room_id)?;
+    Ok(room.map(|room| view.is_server_joined(room, own)).transpose()?.unwrap_or_default())
+}
+
+/// Takes an event of a user of this server in a room that it is in, as another one took it.
+async fn follow(app: &App, room_id: OwnedRoomId, event: Pdu) -> Outcome {
+    match append_signed(app, room_id, event).await {
         Ok(Ingested::As(Standing::Live)) => Ok(()),
         Ok(_) => {
-            Err(Elsewhere::Failed("the join doesn't fit what this server knows of the room".to_owned())
+            Err(Elsewhere::Failed("the event doesn't fit what this server knows of the room".to_owned())
                 .into())
         }
         Err(error) => Err(Elsewhere::Failed(error.to_string()).into()),
@@ -281,12 +313,10 @@ struct Through<'a> {
     server: &'a ServerName,
     request: &'a Request,
     content: &'a CanonicalJsonObject,
-    /// Whether this server is in the room, and only nobody of it can let the user in.
-    is_in: bool,
 }
 
 impl Through<'_> {
-    /// Does it; gives the join, if that is to be taken like any other event of the room.
+    /// Does it; gives the event, if that is to be taken like any other of the room, since this server is in it.
     async fn carry_out(&self) -> Result<Option<Pdu>, Failure> {
         let Self { app, server, request, .. } = *self;
         let (version, template) = self.template().await?;
@@ -309,8 +339,10 @@ impl Through<'_> {
                 let request = create_join_event::v2::Request::new(room_id.clone(), event_id, event);
                 let body = self.send_join(request).await?;
                 let mut told = Told::read(app, body, (&room_id, version)).await?;
-                if self.is_in {
-                    let own = told.own.take().ok_or(Failure::Answer("no join"))?;
+                let _lane = app.lanes.enter(&room_id).await;
+                let (own, id) = (app.server_name.clone(), room_id.clone());
+                if app.store.read(move |view| is_in(view, &own, &id)).await? {
+                    let own = told.own.take().unwrap_or_else(|| pdu.object());
                     return self.signed_join(pdu, own, version).await.map(Some);
                 }
                 load::enter(app, (room_id, version), pdu, told).await?;
@@ -320,7 +352,7 @@ impl Through<'_> {
                 let shown = ask(app, server, request, BRIEF).await?.knock_room_state;
                 let shown = Shown::of(shown)?;
                 let state = shown::shown(app, (&room_id, version), shown).await?.json;
-                self.keep((room_id, version), pdu, Some(state)).await?;
+                return Ok(self.keep((room_id, version), pdu, Some(state)).await?);
             }
             _ => {
                 let request = create_leave_event::v2::Request::new(room_id.clone(), event_id, event);
@@ -329,7 +361,7 @@ impl Through<'_> {
                     Err(error) if is_unknown(&error) => _ = sent(app, server, older, BRIEF).await?,
                     other => _ = other?,
                 }
-                self.keep((room_id, version), pdu, None).await?;
+                return Ok(self.keep((room_id, version), pdu, None).await?);
             }
         }
         Ok(None)
@@ -379,19 +411,25 @@ impl Through<'_> {
         is_same.then_some(signed).ok_or(Failure::Answer("another join"))
     }
 
+    /// Keeps what the user is to the room from now on; gives the event if this server came into the room meanwhile.
     async fn keep(
         &self,
         (room_id, version): (OwnedRoomId, Version),
         pdu: Pdu,
         state: Option<String>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Pdu>, StoreError> {
         let told = OutOfBand {
             server: state.is_some().then(|| self.server.to_string()),
             state: state.unwrap_or_else(|| "[]".to_owned()),
         };
+        let own = self.app.server_name.clone();
         let job = move |transaction: &mut Transaction<'_>| {
+            if is_in(transaction, &own, &room_id)? {
+                return Ok(Some(pdu.clone()));
+            }
             let room = transaction.hear_of_room(&room_id, version)?;
-            transaction.put_out_of_band(room, &pdu, &told)
+            transaction.put_out_of_band(room, &pdu, &told)?;
+            Ok(None)
         };
         self.app.store.write(job).await
     }
