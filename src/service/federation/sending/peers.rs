@@ -351,9 +351,10 @@ impl Peers {
         })
     }
 
-    /// When somebody's turn comes who rests now.
+    /// When somebody's turn comes who rests now; none while all turns are taken, since then the end of one is waited for.
     pub(super) fn due(&self) -> Option<Timestamp> {
-        self.due.first().map(|(due, _)| *due)
+        let is_free = self.busy.iter().sum::<usize>() < limits::SENDERS;
+        self.due.first().filter(|_| is_free).map(|(due, _)| *due)
     }
 
     /// A server has something of what it was to be sent.
