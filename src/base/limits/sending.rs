@@ -18,6 +18,8 @@ pub const TRANSACTION_EPHEMERAL: usize = 20;
 /// A server may take so long to take one, and its answer may have so many bytes.
 pub const SENDING_TIME: Duration = Duration::from_secs(120);
 pub const TRANSACTION_ANSWER_BYTES: u64 = 1 << 20;
+/// Who takes longer than that counts among those of which nobody knows that they are there.
+pub const SLOW_TURN: Duration = Duration::from_secs(10);
 /// What waits in memory for one server; of more, it is caught up from the log.
 pub const SENDING_QUEUE: usize = 100;
 /// Servers of which is remembered that they are there, besides those for which something waits.

@@ -95,6 +95,7 @@ pub(super) struct Work {
     /// Of events one at most.
     pub(super) is_single: bool,
     class: Class,
+    begun_at: Timestamp,
 }
 
 /// What it has after that.
@@ -348,6 +349,7 @@ impl Peers {
             is_single: peer.singly > 0,
             server,
             class,
+            begun_at: now,
         })
     }
 
@@ -362,7 +364,7 @@ impl Peers {
         let told = self.told;
         let Some(peer) = self.end(work) else { return };
         if done.took {
-            peer.is_alive = true;
+            peer.is_alive = now.since(work.begun_at) <= limits::SLOW_TURN;
             peer.sign_at = None;
             peer.is_changed |= peer.failures > 0 && peer.is_noted;
             (peer.failures, peer.failing_since, peer.next_try) = (0, None, now);

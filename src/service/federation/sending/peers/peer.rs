@@ -26,7 +26,7 @@ impl Peer {
 
     pub(super) fn class(&self) -> Class {
         match self.failures {
-            _ if self.is_alive => Class::Alive,
+            0 if self.is_alive => Class::Alive,
             0 => Class::Unknown,
             _ => Class::Failing,
         }
