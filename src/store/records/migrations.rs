@@ -23,11 +23,11 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0015_federated_rooms.sql"),
     include_str!("migrations/0016_servers.sql"),
     include_str!("migrations/0017_remote_media.sql"),
-    include_str!("migrations/0017_waiting_events.sql"),
-    include_str!("migrations/0018_remote_devices.sql"),
-    include_str!("migrations/0019_sending.sql"),
-    include_str!("migrations/0020_out_of_band.sql"),
-    include_str!("migrations/0021_failing.sql"),
+    include_str!("migrations/0018_waiting_events.sql"),
+    include_str!("migrations/0019_remote_devices.sql"),
+    include_str!("migrations/0020_sending.sql"),
+    include_str!("migrations/0021_out_of_band.sql"),
+    include_str!("migrations/0022_failing.sql"),
 ];
 
 /// Brings the database up to date.
