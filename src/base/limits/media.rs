@@ -16,7 +16,7 @@ pub const UPLOAD_CHUNK_BYTES: usize = 128 << 10;
 pub const DOWNLOAD_CHUNK_BYTES: usize = 64 << 10;
 /// A download whose client takes not even one more piece in so long ends.
 pub const DOWNLOAD_PIECE_TIME: Duration = Duration::from_secs(60);
-/// An upload must be this fast on average, in bytes a second, besides [`BODY_TIME`] once.
+/// An upload must be this fast on average, in bytes a second, besides [`BODY_TIME`](super::BODY_TIME) once.
 pub const UPLOAD_BYTES_PER_SECOND: u64 = 4 << 10;
 /// The name of something in the content repository, without its server, in bytes.
 pub const MEDIA_ID_BYTES: usize = 255;
