@@ -153,7 +153,7 @@ fn answers(status: StatusCode, body: &[u8]) -> Finding {
     }
     match serde_json::from_slice::<Version>(body) {
         Ok(Version { server: Software { name, version } }) if status == StatusCode::OK => {
-            well("reached", format!("yes, it is {name} {version}"))
+            well("reached", format!("yes, it is {} {}", shown(&name), shown(&version)))
         }
         _ => ill(
             "reached",
@@ -161,6 +161,11 @@ fn answers(status: StatusCode, body: &[u8]) -> Finding {
             "let the web server pass everything under /_matrix/ on to the homeserver".to_owned(),
         ),
     }
+}
+
+/// What a server says of itself, as it may be written to a terminal.
+fn shown(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(SHOWN).collect()
 }
 
 fn time(headers: &HeaderMap, now: Timestamp) -> Finding {
@@ -193,5 +198,7 @@ fn ill(subject: &'static str, text: String, remedy: String) -> Finding {
     Finding { subject, text, remedy: Some(remedy) }
 }
 
+/// Characters of a name or a version that are shown.
+const SHOWN: usize = 60;
 /// A date has whole seconds, and an answer takes some.
 const TOLERANCE: Duration = Duration::from_secs(30);

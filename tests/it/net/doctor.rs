@@ -95,6 +95,13 @@ async fn a_server_in_order_needs_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_server_says_of_itself_moves_no_terminal() {
+    let version = Some((200, r#"{"server": {"name": "O\u001b[2Jther", "version": "1\r\n"}}"#));
+    let found = findings("hs.example:1", Patient { version, ..Patient::default() }).await;
+    assert_eq!(found[2].text, "yes, it is O[2Jther 1");
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_told_with_what_to_do() {
     let well = Patient::default();
     for (name, patient, subject, remedy) in [
