@@ -65,7 +65,12 @@ pub(super) async fn fetch(app: &App, id: &MediaId, patience: Duration) -> Result
             Ok(()) => (Ok(()), Duration::ZERO),
             Err(error) => {
                 tracing::debug!(media = %wanted.to_uri(), %error, "media can't be fetched");
-                (Err(Arc::new(error)), limits::REMOTE_MEDIA_PAUSE)
+                // Of what this server couldn't do nobody else is to blame.
+                let pause = match error {
+                    FetchError::Ask(AskError::Net(NetError::Busy)) => Duration::ZERO,
+                    _ => limits::REMOTE_MEDIA_PAUSE,
+                };
+                (Err(Arc::new(error)), pause)
             }
         }
     };
