@@ -186,7 +186,7 @@ fn anchor(
 
 /// Whether a receipt for an event may be one for a thread: the event is in the thread, or related to it as its root is
 /// and what relates to that. What was redacted is in no thread any more, which not every client has heard yet.
-fn is_in(
+pub(super) fn is_in(
     view: &View<'_>,
     room: RoomNumber,
     event_id: &OwnedEventId,

@@ -108,6 +108,8 @@ async fn receipts_are_of_those_in_the_room_and_go_only_ahead() {
             receipt(&room, "m.read.private", CAROL, read(&second, None)),
             receipt(&room, "m.read", CAROL, read("$nothing", None)),
             receipt(&room, "m.read", CAROL, read(&elsewhere, None)),
+            receipt(&room, "m.read", CAROL, read(&second, Some("invented"))),
+            receipt(&room, "m.read", CAROL, read(&second, Some(&*first))),
             receipt(&room, "m.read", CAROL, json!({"event_ids": [&first, &second], "data": {"ts": 1}})),
             receipt(&room, "m.read", CAROL, json!({"event_ids": [&first]})),
             receipt(&other, "m.read", CAROL, read(&elsewhere, None)),

@@ -18,7 +18,7 @@ use crate::{
     service::{
         App,
         federation::access::{PeerError, admitted},
-        receipts::READ,
+        receipts::{READ, is_in},
         typing,
     },
     store::{Receipt, StoreError, Topic, Transaction, View, events::Membership},
@@ -104,6 +104,9 @@ impl<'a, 'v> Rooms<'a, 'v> {
         }
         let Some((room, user)) = self.joined(room_id, user_id)? else { return Ok(None) };
         let Some(number) = self.view.event_number(room, &event_id)? else { return Ok(None) };
+        if !thread.is_empty() && !is_in(self.view, room, &event_id, &thread)? {
+            return Ok(None);
+        }
         let Some(place) = self.view.header(room, number)?.place else { return Ok(None) };
         Ok(Some(Receipt {
             room,
