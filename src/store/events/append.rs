@@ -10,6 +10,7 @@ use crate::{
     base::{
         clock::Timestamp,
         ids::{EventNumber, RoomNumber, StateRoot},
+        limits,
     },
     room::{advance::Advanced, graph::State, members::membership_set, pdu::Pdu},
     store::{StoreError, Table, Topic, Transaction},
@@ -124,7 +125,10 @@ impl Transaction<'_> {
             self.set_current_state(room, &mut record, root, position)?;
             self.put_room(room, &record);
             self.touch(Topic::Room(room));
-            self.touch(Topic::Federation);
+            // Whoever tells other servers needn't look at what concerns none, and is told now and then how far the log is.
+            if self.has_several_servers(room)? || position.0.is_multiple_of(limits::SENT_ENTRIES as u64) {
+                self.touch(Topic::Federation);
+            }
         }
         Ok(number)
     }

@@ -66,6 +66,20 @@ impl View<'_> {
         Ok((servers, Some(from)))
     }
 
+    /// Whether users of more than one server are or were anything to a room.
+    pub(super) fn has_several_servers(&self, room: RoomNumber) -> Result<bool, StoreError> {
+        let end = prefix(RoomNumber(room.0.saturating_add(1)), ServerNumber::default());
+        let from = |server| {
+            let begin = prefix(room, server);
+            let bounds = (Bound::Included(&begin[..]), Bound::Excluded(&end[..]));
+            self.range(Table::Servers, bounds).next().transpose()
+        };
+        let Some((key, _)) = from(ServerNumber::default())? else { return Ok(false) };
+        let first = part(&key, 4).map(ServerNumber::from_be_bytes);
+        let first = first.map_err(|_| damaged(Table::Servers, &key))?;
+        Ok(from(ServerNumber(first.0.saturating_add(1)))?.is_some())
+    }
+
     /// Whether a member of a room is noted under the server that the user is of.
     pub(super) fn is_member_of_server(
         &self,
@@ -190,6 +204,8 @@ mod tests {
         };
         let expected = [server_name!("one.example"), server_name!("three.example")];
         assert_eq!(joined(), expected);
+        assert!(rig.read(move |view| view.has_several_servers(room)));
+        assert!(!rig.read(move |view| view.has_several_servers(RoomNumber(room.0 + 1))));
         rig.write(|tx| {
             let entries: Vec<_> = tx.prefixed(Table::Servers, &[]).collect::<Result<_, StoreError>>()?;
             let keys: Vec<_> = entries.into_iter().map(|(key, _)| key.into_owned()).collect();
