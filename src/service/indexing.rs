@@ -19,26 +19,10 @@ impl App {
     /// # Errors
     /// The store failed; what was not done is done when this is called again.
     pub async fn index_relations(&self) -> Result<(), StoreError> {
-        let next = |view: &View<'_>| {
-            let Some(task) = view.first_task(INDEX_RELATIONS)? else { return Ok(None) };
-            let room = view.rooms_after(RoomNumber(task.step)).next().transpose()?;
-            Ok::<_, StoreError>(Some((task, room)))
+        let part = |transaction: &mut Transaction<'_>, room, place| {
+            transaction.index_relations(room, place, limits::INDEXED_ITEMS)
         };
-        while let Some((task, room)) = self.store.read(next).await? {
-            let Some((room, _)) = room else {
-                self.store.write(move |transaction| transaction.finish_task(task)).await?;
-                continue;
-            };
-            let mut from = Some(Place::FIRST);
-            while let Some(place) = from {
-                let job = move |transaction: &mut Transaction<'_>| {
-                    transaction.index_relations(room, place, limits::INDEXED_ITEMS)
-                };
-                from = self.store.write(job).await?;
-            }
-            self.store.write(move |transaction| transaction.set_task_step(task, room.0)).await?;
-        }
-        Ok(())
+        self.index(INDEX_RELATIONS, Place::FIRST, part).await
     }
 
     /// Notes members by their servers who are not noted so.
@@ -46,8 +30,24 @@ impl App {
     /// # Errors
     /// As [`App::index_relations`].
     pub async fn index_servers(&self) -> Result<(), StoreError> {
-        let next = |view: &View<'_>| {
-            let Some(task) = view.first_task(INDEX_SERVERS)? else { return Ok(None) };
+        let part = |transaction: &mut Transaction<'_>, room, after| {
+            transaction.index_servers(room, after, limits::INDEXED_ITEMS)
+        };
+        self.index(INDEX_SERVERS, (Membership::ALL[0], UserNumber::default()), part).await
+    }
+
+    /// Does what a task wants in every room, part by part from `first` on; each part tells where the next begins.
+    async fn index<P: Copy + Send + 'static>(
+        &self,
+        kind: &'static str,
+        first: P,
+        part: impl Fn(&mut Transaction<'_>, RoomNumber, P) -> Result<Option<P>, StoreError>
+        + Copy
+        + Send
+        + 'static,
+    ) -> Result<(), StoreError> {
+        let next = move |view: &View<'_>| {
+            let Some(task) = view.first_task(kind)? else { return Ok(None) };
             let room = view.rooms_after(RoomNumber(task.step)).next().transpose()?;
             Ok::<_, StoreError>(Some((task, room)))
         };
@@ -56,12 +56,9 @@ impl App {
                 self.store.write(move |transaction| transaction.finish_task(task)).await?;
                 continue;
             };
-            let mut from = Some((Membership::ALL[0], UserNumber::default()));
-            while let Some(after) = from {
-                let job = move |transaction: &mut Transaction<'_>| {
-                    transaction.index_servers(room, after, limits::INDEXED_ITEMS)
-                };
-                from = self.store.write(job).await?;
+            let mut from = Some(first);
+            while let Some(place) = from {
+                from = self.store.write(move |transaction| part(transaction, room, place)).await?;
             }
             self.store.write(move |transaction| transaction.set_task_step(task, room.0)).await?;
         }
