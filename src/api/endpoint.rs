@@ -86,8 +86,7 @@ impl Routes {
         Q: IncomingRequest + Send + 'static,
         Q::OutgoingResponse: Send,
     {
-        let handler = Typed { handler, checked, types: PhantomData::<fn(C, Q)> };
-        self.push::<Q>(Reading::Whole(limits::BODY_BYTES), Box::new(handler))
+        self.add_typed(handler, checked)
     }
 
     /// The same for a request of many parts, each of which the handler checks, so that one bad part doesn't spoil the rest.
@@ -99,7 +98,22 @@ impl Routes {
         Q: IncomingRequest + Send + 'static,
         Q::OutgoingResponse: Send,
     {
-        let handler = Typed { handler, checked: whole, types: PhantomData::<fn(C, Q)> };
+        self.add_typed(handler, whole)
+    }
+
+    fn add_typed<F, Fut, C, Q>(&mut self, handler: F, checked: Checked) -> &mut Endpoint
+    where
+        F: Fn(App, C, Q) -> Fut + Copy + Send + Sync + 'static,
+        Fut: Future<Output = Result<Q::OutgoingResponse, Error>> + Send + 'static,
+        C: Caller<Q::Authentication>,
+        Q: IncomingRequest + Send + 'static,
+        Q::OutgoingResponse: Send,
+    {
+        let handler = move |app, caller, request| {
+            let response = handler(app, caller, request);
+            async move { respond(response.await?) }
+        };
+        let handler = Whole { handler, checked, types: PhantomData::<fn(C, Q)> };
         self.push::<Q>(Reading::Whole(limits::BODY_BYTES), Box::new(handler))
     }
 
@@ -126,7 +140,7 @@ impl Routes {
         C: Caller<Q::Authentication>,
         Q: IncomingRequest + Send + 'static,
     {
-        let handler = Whole { handler, types: PhantomData::<fn(C, Q)> };
+        let handler = Whole { handler, checked, types: PhantomData::<fn(C, Q)> };
         self.push::<Q>(Reading::Whole(limits::BODY_BYTES), Box::new(handler))
     }
 
@@ -188,41 +202,9 @@ trait Handler: Send + Sync {
 }
 
 /// A handler of a whole JSON request.
-struct Typed<F, C, Q> {
-    handler: F,
-    checked: Checked,
-    types: PhantomData<fn(C, Q)>,
-}
-
-impl<F, Fut, C, Q> Handler for Typed<F, C, Q>
-where
-    F: Fn(App, C, Q) -> Fut + Copy + Send + Sync + 'static,
-    Fut: Future<Output = Result<Q::OutgoingResponse, Error>> + Send + 'static,
-    C: Caller<Q::Authentication>,
-    Q: IncomingRequest + Send + 'static,
-    Q::OutgoingResponse: Send,
-{
-    fn admit<'a>(&'a self, app: &'a App, head: &'a Request<()>) -> Boxed<'a, Result<Admitted, Error>> {
-        Box::pin(async move {
-            let caller = C::identify(app, head).await?;
-            let (handler, checked) = (self.handler, self.checked);
-            Ok(Admitted {
-                user_id: caller.user_id().map(ToOwned::to_owned),
-                run: Box::new(move |app, request, arguments| {
-                    let proved = caller.prove(&app, &request);
-                    match proved.and_then(|()| parse::<Q>(request, &arguments, checked)) {
-                        Ok(request) => Box::pin(async move { respond(handler(app, caller, request).await?) }),
-                        Err(error) => refuse(error),
-                    }
-                }),
-            })
-        })
-    }
-}
-
-/// A handler of a whole JSON request that writes its answer itself.
 struct Whole<F, C, Q> {
     handler: F,
+    checked: Checked,
     types: PhantomData<fn(C, Q)>,
 }
 
@@ -236,7 +218,7 @@ where
     fn admit<'a>(&'a self, app: &'a App, head: &'a Request<()>) -> Boxed<'a, Result<Admitted, Error>> {
         Box::pin(async move {
             let caller = C::identify(app, head).await?;
-            let handler = self.handler;
+            let (handler, checked) = (self.handler, self.checked);
             Ok(Admitted {
                 user_id: caller.user_id().map(ToOwned::to_owned),
                 run: Box::new(move |app, request, arguments| {
