@@ -5,6 +5,8 @@
 
 #![expect(clippy::print_stdout, reason = "a bench reports on the terminal")]
 
+#[path = "../graph.rs"]
+mod graph;
 mod heap;
 mod room;
 
@@ -22,7 +24,11 @@ use tayberry::{
     store::{StoreError, View},
 };
 
-use crate::{heap::Peak, room::Room};
+use crate::{
+    graph::End,
+    heap::Peak,
+    room::{Room, state},
+};
 
 #[global_allocator]
 static HEAP: heap::Counting = heap::Counting;
@@ -75,7 +81,7 @@ fn main() -> Result<()> {
 /// The median time of doing something with the states at two ends of a room, warm, and the most that it held at once.
 async fn measure(
     room: &Room,
-    ends: [room::End; 2],
+    ends: [End; 2],
     act: impl Fn(&[State], &View<'_>, RoomNumber) -> Result<usize> + Copy + Send + 'static,
 ) -> Result<(Duration, usize)> {
     let mut runs = Vec::new();
@@ -83,7 +89,7 @@ async fn measure(
     for _ in 0..RUNS {
         let (number, ends) = (room.number(), ends.clone());
         let run = room.store().read(move |view| {
-            let states = [ends[0].state(view, number)?, ends[1].state(view, number)?];
+            let states = [state(&ends[0], view, number)?, state(&ends[1], view, number)?];
             let peak = Peak::begin();
             let start = now();
             let found = act(&states, view, number);

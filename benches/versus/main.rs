@@ -6,10 +6,14 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench reports on the terminal")]
 
+mod authority;
 mod client;
 mod disk;
 mod figures;
+#[path = "../graph.rs"]
+mod graph;
 mod meter;
+mod peer;
 mod person;
 mod report;
 mod server;
@@ -21,8 +25,8 @@ use lexopt::prelude::*;
 
 use crate::{
     figures::{
-        Figure, checkpoint, connections, conversation, delivery, flood, initial_sync, keys, media, memory,
-        notified, people, sends, size, start, state_key, wakeups, writes,
+        Figure, across, checkpoint, connections, conversation, delivery, flood, initial_sync, joining, keys,
+        large_room, media, memory, notified, people, sends, size, start, state_key, wakeups, writes,
     },
     report::Report,
     server::{Kind, Server},
@@ -59,6 +63,9 @@ async fn run(options: &Options) -> Result<()> {
     measure::<state_key::StateKey>(options, &mut report).await?;
     measure::<writes::Writes>(options, &mut report).await?;
     measure::<conversation::Conversation>(options, &mut report).await?;
+    measure::<across::Across>(options, &mut report).await?;
+    measure::<joining::Joining>(options, &mut report).await?;
+    measure::<large_room::LargeRoom>(options, &mut report).await?;
     println!("{report}");
     Ok(())
 }
@@ -86,7 +93,7 @@ fn scratch() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 20] = [
     size::Size::NAME,
     start::Start::NAME,
     memory::Memory::NAME,
@@ -104,6 +111,9 @@ const NAMES: [&str; 17] = [
     state_key::StateKey::NAME,
     writes::Writes::NAME,
     conversation::Conversation::NAME,
+    across::Across::NAME,
+    joining::Joining::NAME,
+    large_room::LargeRoom::NAME,
 ];
 
 /// What part of the full counts a run uses.

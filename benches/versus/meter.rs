@@ -94,6 +94,11 @@ impl Load {
         Ok(Self { stopwatch: Stopwatch::start(), pid, client_s, server_s })
     }
 
+    /// Processor time of the server since the start, in ms.
+    pub(crate) fn server_ms(&self) -> Result<f64> {
+        Ok((processor_s(&self.pid.to_string())? - self.server_s) * 1e3)
+    }
+
     /// The client's use since the start, in percent of one processor; and the server's.
     pub(crate) fn shares(&self) -> Result<(f64, f64)> {
         let wall_s = self.stopwatch.elapsed().as_secs_f64();

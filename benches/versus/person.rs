@@ -82,6 +82,27 @@ impl Person {
         self.call(Method::POST, &format!("join/{room}"), &json!({})).await.map(drop)
     }
 
+    /// Joins a room of another server; returns when that is answered.
+    pub(crate) async fn join_through(&mut self, room: &str, server: &str) -> Result<()> {
+        // Synapse knows the parameter by its older name, too.
+        let path = format!("join/{room}?via={server}&server_name={server}");
+        self.call(Method::POST, &path, &json!({})).await.map(drop)
+    }
+
+    /// How many members of a room the person's server knows.
+    pub(crate) async fn count_members(&mut self, room: &str) -> Result<usize> {
+        let path = format!("/_matrix/client/v3/rooms/{room}/joined_members");
+        let body = self.connection.get(&path, Some(&self.session.access_token)).await?;
+        let known: Value = serde_json::from_slice(&body)?;
+        Ok(known["joined"].as_object().context("joined_members without joined")?.len())
+    }
+
+    /// Whether the person's server has this event.
+    pub(crate) async fn sees(&mut self, room: &str, event: &str) -> bool {
+        let path = format!("/_matrix/client/v3/rooms/{room}/event/{event}");
+        self.connection.get(&path, Some(&self.session.access_token)).await.is_ok()
+    }
+
     pub(crate) async fn leave(&mut self, room: &str) -> Result<()> {
         self.call(Method::POST, &format!("rooms/{room}/leave"), &json!({})).await.map(drop)
     }

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{client::Connection, meter::Stopwatch};
+use crate::{authority::Authority, client::Connection, meter::Stopwatch};
 
 /// Which software a server runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,19 +41,57 @@ pub(crate) struct Server {
     pub(crate) kind: Kind,
     pub(crate) folder: PathBuf,
     pub(crate) address: SocketAddr,
+    /// Where other servers reach it over TLS, if they are to.
+    meeting: Option<SocketAddr>,
     process: Option<Child>,
 }
 
 impl Server {
     /// Prepares a data folder. Nothing runs yet.
     pub(crate) fn install(kind: Kind, folder: &Path) -> Result<Self> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let server = Self { kind, folder: folder.to_owned(), address, process: None };
+        let server =
+            Self { kind, folder: folder.to_owned(), address: free_address()?, meeting: None, process: None };
         if kind == Kind::Synapse {
             server.generate_synapse_config()?;
         }
         Ok(server)
+    }
+
+    /// The same for a server that meets those whose certificates are of this authority.
+    pub(crate) fn meeting(kind: Kind, folder: &Path, authority: &Authority) -> Result<Self> {
+        fs::create_dir(folder)?;
+        let (address, meeting) = (free_address()?, free_address()?);
+        let server = Self { kind, folder: folder.to_owned(), address, meeting: Some(meeting), process: None };
+        let (certificate, key) = authority.certify()?;
+        fs::write(folder.join("cert.pem"), certificate.pem())?;
+        fs::write(folder.join("key.pem"), key.serialize_pem())?;
+        let (file, template) = match kind {
+            Kind::Synapse => ("meeting.yaml", SYNAPSE_MEETING_CONFIG),
+            Kind::Tayberry => ("tayberry.toml", TAYBERRY_CONFIG),
+        };
+        let config = template
+            .replace("{name}", &server.name())
+            .replace("{port}", &address.port().to_string())
+            .replace("{meeting}", &meeting.port().to_string())
+            .replace("{authority}", &authority.file().display().to_string());
+        if kind == Kind::Synapse {
+            server.generate_synapse_config()?;
+        }
+        fs::write(folder.join(file), config)?;
+        Ok(server)
+    }
+
+    /// Its server name.
+    pub(crate) fn name(&self) -> String {
+        match self.meeting {
+            Some(meeting) => meeting.to_string(),
+            None => format!("localhost:{}", self.address.port()),
+        }
+    }
+
+    /// Where other servers reach it.
+    pub(crate) fn meets_at(&self) -> Result<SocketAddr> {
+        self.meeting.context("the server meets no others")
     }
 
     /// Starts the process and returns the time until its first answer.
@@ -115,19 +153,25 @@ impl Server {
         let Some(binary) = self.binary() else {
             let mut command = synapse()?;
             command.args(["--config-path", "base.yaml", "--config-path", "local.yaml"]);
+            if self.meeting.is_some() {
+                command.args(["--config-path", "meeting.yaml"]);
+            }
             return Ok(command);
         };
         let mut command = Command::new(binary);
+        if self.meeting.is_some() {
+            command.args(["serve", "--config", "tayberry.toml"]);
+            return Ok(command);
+        }
         command.args(["localserve", "--port", &self.address.port().to_string(), "--data-dir"]);
         command.arg(self.folder.join("data"));
         Ok(command)
     }
 
     fn generate_synapse_config(&self) -> Result<()> {
-        let name = format!("localhost:{}", self.address.port());
         let generated = synapse()?
             .args(["--generate-config", "--report-stats", "no", "--config-path", "base.yaml"])
-            .args(["--server-name", &name, "--data-directory"])
+            .args(["--server-name", &self.name(), "--data-directory"])
             .arg(&self.folder)
             .current_dir(&self.folder)
             .output()?;
@@ -146,6 +190,10 @@ impl Drop for Server {
             process.wait().ok();
         }
     }
+}
+
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 fn synapse() -> Result<Command> {
@@ -177,6 +225,42 @@ rc_joins_per_room: *unlimited
 rc_invites: {per_room: *unlimited, per_user: *unlimited, per_issuer: *unlimited}
 rc_room_creation: *unlimited
 max_upload_size: 110M
+"#;
+
+/// What it needs beside that to meet servers on loopback, without limits to what they may ask.
+const SYNAPSE_MEETING_CONFIG: &str = r#"
+listeners:
+  - port: {port}
+    type: http
+    bind_addresses: ["127.0.0.1"]
+    resources: [{names: [client]}]
+  - port: {meeting}
+    type: http
+    tls: true
+    bind_addresses: ["127.0.0.1"]
+    resources: [{names: [federation]}]
+tls_certificate_path: cert.pem
+tls_private_key_path: key.pem
+federation_custom_ca_list: ["{authority}"]
+ip_range_blacklist: []
+rc_federation: {window_size: 1000, sleep_limit: 100000, reject_limit: 100000, concurrent: 100}
+"#;
+
+/// The same of Tayberry.
+const TAYBERRY_CONFIG: &str = r#"
+server_name = "{name}"
+data_dir = "data"
+registration.mode = "open"
+rate_limit.enabled = false
+federation.allow_private_addresses = true
+federation.trusted_ca_files = ["{authority}"]
+
+[[listener]]
+bind = "127.0.0.1:{port}"
+
+[[listener]]
+bind = "127.0.0.1:{meeting}"
+tls = { certificate = "cert.pem", key = "key.pem" }
 "#;
 
 const SYNAPSE_LOG_CONFIG: &str = "\

@@ -71,6 +71,6 @@ fn text(n: usize) -> String {
     format!("message number {n}.")
 }
 
-fn contains(body: &[u8], text: &str) -> bool {
+pub(super) fn contains(body: &[u8], text: &str) -> bool {
     body.windows(text.len()).any(|window| window == text.as_bytes())
 }

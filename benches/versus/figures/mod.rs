@@ -1,12 +1,15 @@
 //! One file a figure, or a few that share their set-up.
 
+pub(crate) mod across;
 pub(crate) mod checkpoint;
 pub(crate) mod connections;
 pub(crate) mod conversation;
 pub(crate) mod delivery;
 pub(crate) mod flood;
 pub(crate) mod initial_sync;
+pub(crate) mod joining;
 pub(crate) mod keys;
+pub(crate) mod large_room;
 pub(crate) mod media;
 pub(crate) mod memory;
 pub(crate) mod notified;

@@ -120,7 +120,7 @@ impl Text {
 }
 
 /// Bytes in use in both stores' files, free pages and write-ahead log apart.
-fn kept(data: &Path) -> Result<f64> {
+pub(super) fn kept(data: &Path) -> Result<f64> {
     let mut options = EnvOpenOptions::new();
     // SAFETY: the server has stopped, so nobody changes the file that is mapped.
     #[expect(unsafe_code, reason = "LMDB maps a file that others could change")]
