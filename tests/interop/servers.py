@@ -254,6 +254,7 @@ data_dir = "data"
 registration.mode = "open"
 rate_limit.enabled = false
 federation.allow_private_addresses = true
+federation.send_presence = true
 federation.trusted_ca_files = ["{authority}"]
 
 [[listener]]

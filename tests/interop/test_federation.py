@@ -285,7 +285,7 @@ async def test_history_is_paged_across_the_join(people):
     await until_true(all_there, 60)
 
 
-async def test_typing_receipts_and_presence_cross(people):
+async def test_typing_and_receipts_cross(people):
     alice, bob = await people.both()
     room = await shared_room(alice, bob)
     said = await alice.say(room, "look")
@@ -304,6 +304,22 @@ async def test_typing_receipts_and_presence_cross(people):
     await listening
     await bob.do("POST", f"/rooms/{part(room)}/receipt/m.read/{part(said)}")
     await synced(alice, ephemeral("m.receipt", lambda c: bob.user_id in c.get(said, {}).get("m.read", {})))
+
+
+async def test_presence_crosses(people):
+    alice, bob = await people.both()
+    await shared_room(alice, bob)
+    status = {"presence": "online", "status_msg": f"{bob.user_id} is at tea"}
+
+    def told(answer):
+        events = answer.get("presence", {}).get("events", [])
+        return [e for e in events if e["sender"] == bob.user_id and e["content"].get("status_msg") == status["status_msg"]]
+
+    listening = asyncio.create_task(synced(alice, told))
+    await asyncio.sleep(0.5)
+    await bob.do("PUT", f"/presence/{part(bob.user_id)}/status", status)
+    assert (await listening)[-1]["content"]["presence"] == "online"
+    assert (await alice.get(f"/presence/{part(bob.user_id)}/status"))["status_msg"] == status["status_msg"]
 
 
 async def test_profiles_and_directories_are_asked_for(people):
