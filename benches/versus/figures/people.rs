@@ -107,29 +107,16 @@ async fn fill(name: &ServerName, dir: &Path, users: usize) -> Result<String> {
         let session = sessions::authenticate(&app, TokenHash::of(token.expose()), None).await?;
         profile::set_field(&app, session.number, "displayname", display_name(user).into()).await?;
         match &room {
-            None => room = Some(rooms::create(&app, &session, public_room()).await?),
+            None => {
+                room =
+                    Some(rooms::create(&app, &session, NewRoom::new(Version::DEFAULT, Preset::Public)).await?)
+            }
             Some(room) => rooms::act(&app, &session, room, Action::Join, None).await?,
         }
         first.get_or_insert(token);
     }
     app.store.close();
     Ok(first.context("there are users")?.expose().clone())
-}
-
-fn public_room() -> NewRoom {
-    NewRoom {
-        version: Version::DEFAULT,
-        creation_content: Object::default(),
-        preset: Preset::Public,
-        initial_state: Vec::new(),
-        power_levels: Object::default(),
-        alias: None,
-        name: None,
-        topic: None,
-        invite: Vec::new(),
-        is_direct: false,
-        published: false,
-    }
 }
 
 fn display_name(user: usize) -> String {

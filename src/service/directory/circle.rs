@@ -151,20 +151,7 @@ mod tests {
     }
 
     async fn room(app: &App, creator: &Session, preset: Preset) -> OwnedRoomId {
-        let wanted = NewRoom {
-            version: Version::DEFAULT,
-            creation_content: Object::default(),
-            preset,
-            initial_state: Vec::new(),
-            power_levels: Object::default(),
-            alias: None,
-            name: None,
-            topic: None,
-            invite: Vec::new(),
-            is_direct: false,
-            published: false,
-        };
-        rooms::create(app, creator, wanted).await.unwrap()
+        rooms::create(app, creator, NewRoom::new(Version::DEFAULT, preset)).await.unwrap()
     }
 
     /// Few rooms are asked, many are gone through, and few people are read: with the same result.

@@ -67,19 +67,7 @@ pub(super) fn version(id: &str) -> Version {
 }
 
 pub(super) fn new_room(id: &str, preset: Preset) -> NewRoom {
-    NewRoom {
-        version: version(id),
-        creation_content: Object::default(),
-        preset,
-        initial_state: Vec::new(),
-        power_levels: Object::default(),
-        alias: None,
-        name: None,
-        topic: None,
-        invite: Vec::new(),
-        is_direct: false,
-        published: false,
-    }
+    NewRoom::new(version(id), preset)
 }
 
 pub(super) fn draft(kind: &str, state_key: Option<&str>, content: Value) -> Draft {

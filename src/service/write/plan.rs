@@ -43,6 +43,25 @@ pub struct NewRoom {
     pub published: bool,
 }
 
+impl NewRoom {
+    /// One of which nothing else is wanted.
+    pub fn new(version: Version, preset: Preset) -> Self {
+        Self {
+            version,
+            creation_content: Object::default(),
+            preset,
+            initial_state: Vec::new(),
+            power_levels: Object::default(),
+            alias: None,
+            name: None,
+            topic: None,
+            invite: Vec::new(),
+            is_direct: false,
+            published: false,
+        }
+    }
+}
+
 /// What a room is like where nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
@@ -238,19 +257,7 @@ mod tests {
     }
 
     fn room(version: &str, preset: Preset) -> NewRoom {
-        NewRoom {
-            version: Version::of(&version.try_into().unwrap()).unwrap(),
-            creation_content: Object::default(),
-            preset,
-            initial_state: Vec::new(),
-            power_levels: Object::default(),
-            alias: None,
-            name: None,
-            topic: None,
-            invite: Vec::new(),
-            is_direct: false,
-            published: false,
-        }
+        NewRoom::new(Version::of(&version.try_into().unwrap()).unwrap(), preset)
     }
 
     fn planned(room: NewRoom) -> Vec<(String, String, Value)> {
