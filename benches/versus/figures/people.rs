@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use tayberry::{
     base::{
         clock::Clock,
-        json::Object,
         rng::Rng,
         secret::{Secret, TokenHash},
     },

@@ -111,7 +111,6 @@ mod tests {
         base::{
             clock::{Clock, Timestamp},
             ids::DeviceNumber,
-            json::Object,
             rng::Rng,
         },
         config::Config,
