@@ -37,9 +37,9 @@ pub(crate) struct Made {
 }
 
 impl Graph {
-    /// One without events, whose room has this id unless its version makes one of its first event.
-    pub(crate) fn new(server: &str, key: Ed25519KeyPair, version: Version) -> Result<Self> {
-        let id = OwnedRoomId::try_from(format!("!bench:{server}"))?;
+    /// One without events, of a room with this localpart, unless its version makes an id of its first event.
+    pub(crate) fn new(server: &str, key: Ed25519KeyPair, version: Version, localpart: &str) -> Result<Self> {
+        let id = OwnedRoomId::try_from(format!("!{localpart}:{server}"))?;
         Ok(Self { server: server.to_owned(), key, version, id, events: 0 })
     }
 
@@ -50,7 +50,7 @@ impl Graph {
         if !self.version.auth().explicitly_privilege_room_creators {
             levels["users"] = json!({&creator: 100});
         }
-        let mut create = json!({"room_version": self.version.id()});
+        let mut create = json!({"room_version": self.version.id(), "bench": self.id});
         if !self.version.auth().use_room_create_sender {
             create["creator"] = creator.as_str().into();
         }

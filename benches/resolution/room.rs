@@ -47,7 +47,7 @@ impl Room {
         let options = Options { dir: folder.path().to_owned(), clock: Clock::system(), rng: Rng::system() };
         let key = Ed25519KeyPair::from_der(&Ed25519KeyPair::generate(), "1".to_owned())?;
         let public = [("ed25519:1".to_owned(), Base64::new(key.public_key().to_vec()))];
-        let mut graph = Graph::new(SERVER, key, version)?;
+        let mut graph = Graph::new(SERVER, key, version, "bench")?;
         let mut end = End::default();
         let begun = graph.begin(&mut end)?;
         let store = Store::open(options)?;

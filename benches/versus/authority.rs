@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::ring,
@@ -23,6 +23,8 @@ pub(crate) struct Authority {
 impl Authority {
     pub(crate) fn new(folder: &Path) -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
+        // Another name than its certificates have by default: OpenSSL would take those to be signed by themselves.
+        params.distinguished_name.push(DnType::CommonName, "authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         let file = folder.join("ca.pem");

@@ -83,7 +83,7 @@ impl Peer {
 
     /// Makes a public room with so many members; gives its id.
     pub(crate) fn host(&self, version: Version, members: usize) -> Result<String> {
-        let mut graph = Graph::new(&self.name, self.key()?, version)?;
+        let mut graph = Graph::new(&self.name, self.key()?, version, &format!("of{members}"))?;
         let mut end = End::default();
         let chain: Vec<String> = graph.begin(&mut end)?.iter().map(|made| made.object.text()).collect();
         let mut state = chain.clone();
@@ -116,7 +116,7 @@ impl Peer {
         let template = ask(&mut connection, self, &to, Method::GET, &path, &Value::Null).await?;
         let id = template["room_version"].as_str().context("make_join without a version")?;
         let version = Version::of(&id.try_into()?).context("a known version")?;
-        let mut graph = Graph::new(&self.name, self.key()?, version)?;
+        let mut graph = Graph::new(&self.name, self.key()?, version, "joined")?;
         graph.id = room.try_into()?;
         let mut event = template["event"].clone();
         graph.events = event["depth"].as_u64().context("make_join without a depth")?;
@@ -161,8 +161,8 @@ impl Peer {
 }
 
 impl Guest {
-    /// Makes transactions of so many messages each; the last one's id is given, too.
-    pub(crate) fn transactions(&mut self, count: usize, messages: usize) -> Result<(Vec<Value>, String)> {
+    /// Makes transactions of so many messages each; the id of each one's last goes with it.
+    pub(crate) fn transactions(&mut self, count: usize, messages: usize) -> Result<Vec<(Value, String)>> {
         let mut transactions = Vec::with_capacity(count);
         for _ in 0..count {
             let mut pdus = Vec::with_capacity(messages);
@@ -172,10 +172,10 @@ impl Guest {
                 let made = self.graph.add(&mut self.end, "m.room.message", None, &self.user, content)?;
                 pdus.push(serde_json::from_str::<Value>(&made.object.text())?);
             }
-            transactions.push(json!({"origin": self.graph.server, "origin_server_ts": 1, "pdus": pdus}));
+            let transaction = json!({"origin": self.graph.server, "origin_server_ts": 1, "pdus": pdus});
+            transactions.push((transaction, self.end.last.clone().context("nothing was made")?));
         }
-        let last = self.end.last.clone().context("nothing was made")?;
-        Ok((transactions, last))
+        Ok(transactions)
     }
 
     /// Sends one; each event in it must be taken.
