@@ -96,7 +96,8 @@ pub fn verify_to_sign(
 }
 
 /// The same for what answers a request for history: there an event may name more others than it could today, since it
-/// was accepted once. Such an event is stored and shown, and never judged.
+/// was accepted once. Such an event is stored and shown, though not if it follows more states than can be
+/// [resolved](resolve).
 /// <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1backfillroomid>
 ///
 /// # Errors

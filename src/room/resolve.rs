@@ -33,9 +33,12 @@ pub enum ResolveError<E> {
     /// The room holds an event that its rules cannot have let in.
     #[error("state resolution: {0}")]
     Broken(#[from] state_res::Error),
+    /// They are more than an event of today may follow.
+    #[error("{0} states are too many to resolve")]
+    Many(usize),
 }
 
-/// Resolves states of one room, at least one and at most [`limits::PREV_EVENTS`], into one.
+/// Resolves states of one room, at least one and at most [`STATES`], into one.
 ///
 /// The answer does not depend on the order of `states`, though the root that it is based on does.
 ///
@@ -46,6 +49,9 @@ pub fn resolve<G: Graph>(
     graph: &G,
     version: Version,
 ) -> Result<State, ResolveError<G::Error>> {
+    if states.len() > STATES {
+        return Err(ResolveError::Many(states.len()));
+    }
     let conflicts = conflicts(states, graph).map_err(ResolveError::Graph)?;
     let first = states.first().cloned().unwrap_or_default();
     if conflicts.is_empty() {
@@ -105,7 +111,9 @@ type Conflicts = BTreeMap<Key, Vec<Option<EventNumber>>>;
 
 /// The states, as bits, in whose auth chain an event is.
 pub type Sides = u32;
-const _: () = assert!(limits::PREV_EVENTS < Sides::BITS as usize);
+/// How many states are resolved at once: those after an event's parents, and one that another server told.
+pub const STATES: usize = limits::PREV_EVENTS + 1;
+const _: () = assert!(STATES < Sides::BITS as usize);
 
 fn conflicts<G: Graph>(states: &[State], graph: &G) -> Result<Conflicts, G::Error> {
     let Some((first, others)) = states.split_first() else { return Ok(Conflicts::new()) };
@@ -125,7 +133,7 @@ fn conflicts<G: Graph>(states: &[State], graph: &G) -> Result<Conflicts, G::Erro
 }
 
 /// The events that are in some but not all of the states' auth chains, each with the states that have it, as bits in the
-/// order of `states`, of which there are at most [`limits::PREV_EVENTS`].
+/// order of `states`, of which there are at most [`STATES`].
 /// <https://spec.matrix.org/v1.19/rooms/v2/#definitions>
 ///
 /// # Errors

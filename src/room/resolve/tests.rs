@@ -318,6 +318,22 @@ fn a_failed_lookup_is_reported() {
     assert!(matches!(error, ResolveError::Graph("bad sector")));
 }
 
+#[test]
+fn more_states_than_an_event_may_follow_are_not_resolved() {
+    let (world, last) = World::new("11");
+    let state = after(&world, &[&last]).remove(0);
+    let differing = |count: usize| -> Vec<State> {
+        let with = |number: usize| {
+            let mut state = state.clone();
+            state.set((StateEventType::RoomTopic, String::new()), EventNumber(number as u64));
+            state
+        };
+        (0..count).map(with).collect()
+    };
+    let error = resolve(&differing(STATES + 1), &world, world.version).unwrap_err();
+    assert!(matches!(error, ResolveError::Many(count) if count == STATES + 1));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 

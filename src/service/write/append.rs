@@ -199,7 +199,7 @@ fn settled(view: &View<'_>, room: RoomNumber, record: &RoomRecord) -> Result<Sta
     match resolve(&states, &graph, record.version) {
         Ok(state) => Ok(state),
         Err(ResolveError::Graph(error)) => Err(error),
-        Err(ResolveError::Broken(error)) => {
+        Err(error) => {
             tracing::error!(%error, "the state of a room can't be resolved, and stays half of another");
             Ok(State::stored(record.state))
         }

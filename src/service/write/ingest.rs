@@ -355,7 +355,7 @@ impl From<ResolveError<StoreError>> for IngestError {
     fn from(error: ResolveError<StoreError>) -> Self {
         match error {
             ResolveError::Graph(error) => Self::Store(error),
-            ResolveError::Broken(error) => Self::Unresolvable(error.to_string()),
+            error => Self::Unresolvable(error.to_string()),
         }
     }
 }

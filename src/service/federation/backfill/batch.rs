@@ -190,7 +190,7 @@ impl Judging {
                 }
                 Ok(Judgement::Needs(_)) => continue,
                 Err(ResolveError::Graph(error)) => return Err(error),
-                Err(ResolveError::Broken(error)) => {
+                Err(error) => {
                     tracing::warn!(%error, "the state before a past event is not to be found out");
                     continue;
                 }
