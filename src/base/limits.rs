@@ -426,6 +426,8 @@ pub const OWN_KEYS_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 pub const SERVER_KEYS_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Keys of one server that it may publish, and that are kept; old ones included.
 pub const SERVER_KEYS: usize = 64;
+/// A file of this server's signing keys, in bytes.
+pub const SIGNING_KEYS_BYTES: u64 = 64 << 10;
 /// Those of them that are kept in memory, which are all of a server that is nothing to any room.
 pub const SERVER_KEYS_IN_MEMORY: usize = 4;
 /// Servers that are asked for their keys at once because of requests that nothing proves yet.

@@ -28,7 +28,7 @@ use crate::{
 pub(super) fn live(config: Config, ready: impl FnOnce()) -> anyhow::Result<()> {
     let settings = settings(&config);
     let socket = operator::socket(&config.data_dir);
-    let app = App::new(open::parts(config)?);
+    let app = App::new(open::parts(config, None)?);
     let runtime = runtime()?;
     let result = runtime.block_on(serve(settings, socket, app.clone(), ready));
     runtime.shutdown_timeout(limits::CLOSE_TIME);

@@ -18,6 +18,7 @@ mod doctor;
 mod duration;
 mod heap;
 mod init;
+mod key;
 mod life;
 mod localserve;
 mod log;
@@ -58,6 +59,7 @@ const COMMANDS: &[Command] = &[
     user::COMMAND,
     registration_token::COMMAND,
     room::COMMAND,
+    key::COMMAND,
     media::COMMAND,
     status::COMMAND,
     verify::COMMAND,

@@ -7,9 +7,9 @@ use tokio::runtime::Builder;
 use super::Failure;
 use crate::{
     base::{clock::Clock, rng::Rng},
-    config::{Config, SigningKey, SigningKeyError},
-    service::{app::Parts, signer::signing_key},
-    store::{Options, Store, View},
+    config::{Config, SigningKey},
+    service::{app::Parts, own_keys},
+    store::{Options, Store},
 };
 
 /// Loads the configuration that `--config` names.
@@ -22,24 +22,13 @@ pub(super) fn config_file(file: Option<PathBuf>) -> Result<PathBuf, Failure> {
     file.ok_or_else(|| Failure::Usage("--config FILE is missing".into()))
 }
 
-/// Opens the data folder for this process alone. One that is new gets a signing key if it has none.
-pub(super) fn parts(config: Config) -> anyhow::Result<Parts> {
+/// Opens the data folder for this process alone. One that is new gets a signing key if it has none. Who is about to change
+/// to `another` key needs no other than that where the old one is lost.
+pub(super) fn parts(config: Config, another: Option<&SigningKey>) -> anyhow::Result<Parts> {
     let (clock, rng) = (Clock::system(), Rng::system());
     let dir = config.data_dir.clone();
     let store = Store::open(Options { dir, clock: clock.clone(), rng: rng.clone() })?;
-    let key = key(config.signing_key_file(), &store, &rng)?;
-    Ok(Parts { config, store, signing_key: signing_key(&key.version, &key.seed)?, clock, rng })
-}
-
-/// The key in its file. It is made for a server that nobody knows yet, and for no other: what that one has signed, and
-/// whatever it will, others hold against the key that they know.
-fn key(file: PathBuf, store: &Store, rng: &Rng) -> anyhow::Result<SigningKey> {
-    if file.try_exists().unwrap_or(true) {
-        return Ok(SigningKey::read(&file)?);
-    }
     let runtime = Builder::new_current_thread().build()?;
-    match runtime.block_on(store.read(|view: &View<'_>| view.server_name()))? {
-        None => Ok(SigningKey::make(&file, rng)?),
-        Some(_) => Err(SigningKeyError::Gone { path: file }.into()),
-    }
+    let signing_key = runtime.block_on(own_keys::open(&store, &config, another, &rng))?;
+    Ok(Parts { config, store, signing_key, clock, rng })
 }

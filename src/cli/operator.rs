@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::{Failure, localserve, open};
 use crate::{
     base::limits,
-    config::Config,
+    config::{Config, SigningKey},
     service::{
         App,
         operator::{self, Command, Outcome},
@@ -58,10 +58,15 @@ pub(super) enum Operator {
 impl Operator {
     /// Finds the server, or opens the store where none runs.
     pub(super) fn at(place: Place) -> Result<Self, Failure> {
+        Self::about_to_change(place, None)
+    }
+
+    /// The same before a change to another signing key, which needs no other one than that.
+    pub(super) fn about_to_change(place: Place, key: Option<&SigningKey>) -> Result<Self, Failure> {
         let (config, configured) = place.config()?;
         match Self::running_on(&config.data_dir)? {
             Some(running) => Ok(running),
-            None => Ok(Self::stopped(config, configured)?),
+            None => Ok(Self::stopped(config, configured, key)?),
         }
     }
 
@@ -92,10 +97,10 @@ impl Operator {
         }
     }
 
-    fn stopped(config: Config, configured: bool) -> anyhow::Result<Self> {
+    fn stopped(config: Config, configured: bool, key: Option<&SigningKey>) -> anyhow::Result<Self> {
         check_folder(&config)?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let mut parts = open::parts(config)?;
+        let mut parts = open::parts(config, key)?;
         if !configured {
             let name = runtime.block_on(parts.store.read(|view: &View<'_>| view.server_name()))?;
             parts.config.server_name =

@@ -37,7 +37,7 @@ pub use self::{
     presence::Presence,
     rate_limit::RateLimit,
     registration::{Registration, RegistrationMode},
-    signing_key::{SigningKey, SigningKeyError},
+    signing_key::{SigningKey, SigningKeyError, is_version},
     terms::Terms,
     well_known::{HttpUrl, WellKnown},
 };
@@ -102,6 +102,11 @@ impl Config {
     /// The file that holds the server's signing key.
     pub fn signing_key_file(&self) -> PathBuf {
         self.data_dir.join("signing.key")
+    }
+
+    /// The file of the key that is to take its place.
+    pub fn next_signing_key_file(&self) -> PathBuf {
+        self.data_dir.join("signing.key.new")
     }
 
     /// The effective configuration as TOML, with secrets masked.

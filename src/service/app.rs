@@ -13,6 +13,7 @@ use super::{
     heard::Count,
     keys::Resyncs,
     media::Repository,
+    own_keys::Later,
     passwords::Passwords,
     presence::Presence,
     server_keys,
@@ -38,7 +39,7 @@ pub struct App(Arc<Shared>);
 pub struct Parts {
     pub config: Config,
     pub store: Store,
-    /// Signs what this server sends.
+    /// Signs what this server sends, until another key takes its place.
     pub signing_key: Ed25519KeyPair,
     pub clock: Clock,
     pub rng: Rng,
@@ -86,6 +87,7 @@ pub struct Shared {
     /// The way to other servers.
     pub federation: Federation,
     pub(super) server_keys: server_keys::Fetches,
+    pub(super) own_keys: Later,
     /// A permit for each server that is asked for keys of its users.
     pub(super) key_asks: Arc<Semaphore>,
     /// A permit for each that is asked for people and names.
@@ -131,6 +133,7 @@ impl App {
             repository: Repository::new(&parts.config.data_dir, clock.clone(), &parts.rng),
             traffic: traffic::Counter::default(),
             server_keys: server_keys::Fetches::new(clock.clone()),
+            own_keys: Later::default(),
             key_asks: Arc::new(Semaphore::new(limits::KEY_ASKS)),
             lookups: Semaphore::new(limits::LOOKUPS),
             resyncs: Resyncs::default(),
@@ -168,7 +171,7 @@ impl App {
 
     /// This server, as it signs.
     pub fn signer(&self) -> Signer<'_> {
-        Signer { server_name: &self.server_name, key: &self.signing_key }
+        Signer { server_name: &self.server_name, key: self.own_keys.last().unwrap_or(&self.signing_key) }
     }
 }
 

@@ -21,6 +21,7 @@ pub mod notifications;
 pub mod notifying;
 pub mod openid;
 pub mod operator;
+pub mod own_keys;
 pub mod passwords;
 pub mod presence;
 pub mod profile;

@@ -7,7 +7,10 @@ mod status;
 
 use std::time::Duration;
 
-use ruma::OwnedRoomId;
+use ruma::{
+    OwnedRoomId,
+    serde::{Base64, base64::Standard},
+};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -20,12 +23,14 @@ use super::{
     App,
     accounts::{self, ChangePasswordError, EndSessions, RegisterError, Registration},
     localpart,
+    own_keys::{self, OwnKeyError},
     registration_tokens::{self, RegistrationTokenError},
     verify::{Begin, Part, verify},
 };
 use crate::{
-    base::{limits, secret::Secret},
-    store::{Account, StoreError},
+    base::{clock::Timestamp, limits, secret::Secret},
+    config::{SigningKey, is_version},
+    store::{Account, OwnKey, StoreError},
 };
 
 /// What is to be done.
@@ -83,6 +88,15 @@ pub enum Command {
         /// Milliseconds since the Unix epoch. None: whenever it was.
         before: Option<u64>,
     },
+    /// Tells the keys that the server signs with, and did.
+    ListSigningKeys {},
+    /// Signs with another key from now on.
+    ChangeSigningKey {
+        /// A line as it stands in the file of the key.
+        line: String,
+        /// Keys that it signed with elsewhere: `ed25519:VERSION PUBLIC_KEY EXPIRED_TS`.
+        old: Vec<String>,
+    },
     /// Tells how the server is.
     Status {},
     /// Checks a part of the stores, from where the last one ended; takes as long as reading it.
@@ -104,6 +118,7 @@ pub enum Outcome {
     Room { room: Box<Room> },
     MediaUsage { users: Vec<MediaOf>, stored: Stored },
     Purged { deleted: Stored, left: u64 },
+    SigningKeys { keys: Vec<PublicKey> },
     Status { status: Box<Status> },
     Verified { part: Part },
 }
@@ -133,6 +148,15 @@ pub struct RegistrationToken {
     pub valid: bool,
 }
 
+/// A key that the server signs with, or did, as others know it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PublicKey {
+    pub id: String,
+    pub key: String,
+    /// Milliseconds since the Unix epoch; none: it signs.
+    pub expired_ts: Option<u64>,
+}
+
 /// Why nothing was done. The operator reads the text.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
@@ -144,6 +168,14 @@ pub enum OperatorError {
     NoSuchToken,
     #[error("there is no such room here; `tayberry room list` tells which there are")]
     NoSuchRoom,
+    #[error("a signing key is the line `ed25519 VERSION SEED`")]
+    NoKey,
+    #[error(
+        "an old key is written as 'ed25519:VERSION PUBLIC_KEY EXPIRED_TS', the time being past, in milliseconds"
+    )]
+    NoOldKey,
+    #[error(transparent)]
+    SigningKey(#[from] OwnKeyError),
     #[error(transparent)]
     Register(#[from] RegisterError),
     #[error(transparent)]
@@ -208,9 +240,34 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, OperatorError> 
             let (deleted, left) = media::purge(app, name, before).await?;
             Ok(Outcome::Purged { deleted, left })
         }
+        Command::ListSigningKeys {} => Ok(Outcome::SigningKeys { keys: signing_keys(app).await? }),
+        Command::ChangeSigningKey { line, old } => {
+            let key = SigningKey::parse(&line).ok_or(OperatorError::NoKey)?;
+            let now = app.clock.now();
+            let old: Option<_> = old.iter().map(|old| old_key(old, now)).collect();
+            own_keys::change(app, key, old.ok_or(OperatorError::NoOldKey)?).await?;
+            Ok(Outcome::SigningKeys { keys: signing_keys(app).await? })
+        }
         Command::Status {} => Ok(Outcome::Status { status: Box::new(status::status(app).await?) }),
         Command::Verify { from } => Ok(Outcome::Verified { part: verify(app, from).await? }),
     }
+}
+
+async fn signing_keys(app: &App) -> Result<Vec<PublicKey>, StoreError> {
+    let shown = |OwnKey { id, key, expired_at }| PublicKey {
+        id,
+        key: Base64::<Standard, _>::new(key).encode(),
+        expired_ts: expired_at.map(|at| at.0),
+    };
+    Ok(own_keys::all(app).await?.into_iter().map(shown).collect())
+}
+
+fn old_key(text: &str, now: Timestamp) -> Option<OwnKey> {
+    let [id, key, at] = text.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+    id.strip_prefix("ed25519:").filter(|version| is_version(version))?;
+    let key = Base64::<Standard>::parse(key).ok()?.into_inner();
+    let expired_at = at.parse().ok().map(Timestamp).filter(|at| *at <= now)?;
+    (key.len() == 32).then_some(OwnKey { id: id.to_owned(), key, expired_at: Some(expired_at) })
 }
 
 async fn live_account(app: &App, name: &str) -> Result<Account, OperatorError> {

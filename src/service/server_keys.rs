@@ -12,14 +12,14 @@ use ruma::{
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::Semaphore;
 
-use super::App;
+use super::{App, own_keys};
 use crate::{
     base::{
         clock::{Clock, Timestamp},
         limits,
     },
     net::{Host, NetError, cache::Cache, discovery::unspelled, keys},
-    store::{StoreError, StoredServerKey, Transaction},
+    store::{OwnKey, StoreError, StoredServerKey, Transaction},
 };
 
 /// How the last fetch of each server's keys went, and what it told: the names of one server that differ in spelling alone
@@ -54,25 +54,30 @@ pub enum ServerKeyError {
     Store(#[from] StoreError),
 }
 
-/// This server's keys, signed. There are no old ones: the signing key is made once and stays.
+/// This server's keys, signed.
 ///
 /// # Errors
-/// They can't be signed.
-pub fn own(app: &App) -> Result<Box<RawValue>, ruma::signatures::JsonError> {
+/// The store failed.
+pub async fn own(app: &App) -> Result<Box<RawValue>, StoreError> {
     let text = |text: &str| CanonicalJsonValue::String(text.to_owned());
-    let object = |key: &str, value| CanonicalJsonObject::from([(key.to_owned(), value)]);
+    let time =
+        |time: Timestamp| CanonicalJsonValue::Integer(ruma::MilliSecondsSinceUnixEpoch::from(time).0.into());
+    let known = own_keys::all(app).await?;
+    let (mut current, mut old) = (CanonicalJsonObject::new(), CanonicalJsonObject::new());
+    for OwnKey { id, key, expired_at } in known {
+        let key = text(&Base64::<Standard, _>::new(key).encode());
+        let mut entry = CanonicalJsonObject::from([("key".to_owned(), key)]);
+        entry.extend(expired_at.map(|at| ("expired_ts".to_owned(), time(at))));
+        if expired_at.is_some() { &mut old } else { &mut current }.insert(id, entry.into());
+    }
     let signer = app.signer();
-    let id = format!("ed25519:{}", signer.key.version());
-    let public = Base64::<Standard, _>::new(signer.key.public_key()).encode();
-    let verify_keys = object(&id, object("key", CanonicalJsonValue::String(public)).into());
-    let until = ruma::MilliSecondsSinceUnixEpoch::from(app.clock.now().plus(limits::OWN_KEYS_LIFETIME));
     let mut keys = CanonicalJsonObject::from([
         ("server_name".to_owned(), text(signer.server_name.as_str())),
-        ("valid_until_ts".to_owned(), CanonicalJsonValue::Integer(until.0.into())),
-        ("verify_keys".to_owned(), verify_keys.into()),
-        ("old_verify_keys".to_owned(), CanonicalJsonObject::new().into()),
+        ("valid_until_ts".to_owned(), time(app.clock.now().plus(limits::OWN_KEYS_LIFETIME))),
+        ("verify_keys".to_owned(), current.into()),
+        ("old_verify_keys".to_owned(), old.into()),
     ]);
-    sign_json(signer.server_name.as_str(), signer.key, &mut keys)?;
+    sign_json(signer.server_name.as_str(), signer.key, &mut keys).expect("canonical JSON can be signed");
     Ok(to_raw_value(&keys).expect("canonical JSON has a text"))
 }
 
@@ -89,8 +94,8 @@ pub async fn known(
     Ok(kept(app, server, id).await?.filter(|key| key.is_valid_at(at)))
 }
 
-/// Another server's key, which is good at a time if there is one that is: the known one, or else what the server says now.
-/// Whether it is good enough is up to the caller, above all where the server can't be asked. None: it has no such key.
+/// A server's key, which is good at a time if there is one that is: the known one, or else what the server says now; of
+/// this server, the known one. Whether it is good enough is up to the caller, above all where the server can't be asked. None: it has no such key.
 ///
 /// # Errors
 /// Nothing is known, and the server has to be asked and doesn't tell, or was asked a moment ago and didn't.
@@ -101,6 +106,9 @@ pub async fn key(
     at: Timestamp,
     asker: Asker,
 ) -> Result<Option<StoredServerKey>, ServerKeyError> {
+    if server == app.server_name {
+        return Ok(own_keys::by_id(app, id.as_str()).await?);
+    }
     let kept = kept(app, server, id).await?;
     if kept.as_ref().is_some_and(|key| key.is_valid_at(at)) {
         return Ok(kept);

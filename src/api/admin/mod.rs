@@ -12,6 +12,7 @@ use crate::service::{
     App,
     accounts::{ChangePasswordError, RegisterError},
     operator::{self, Command, OperatorError, Outcome},
+    own_keys::OwnKeyError,
     registration_tokens::RegistrationTokenError,
 };
 
@@ -41,6 +42,7 @@ impl From<OperatorError> for Error {
     fn from(error: OperatorError) -> Self {
         match error {
             OperatorError::Store(error)
+            | OperatorError::SigningKey(OwnKeyError::Store(error))
             | OperatorError::Register(RegisterError::Store(error))
             | OperatorError::Password(ChangePasswordError::Store(error))
             | OperatorError::RegistrationToken(RegistrationTokenError::Store(error)) => error.into(),

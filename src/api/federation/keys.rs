@@ -9,6 +9,6 @@ use crate::{
 
 /// `GET /_matrix/key/v2/server`
 pub(crate) async fn server(app: App, _caller: Anyone, _request: v2::Request) -> Result<v2::Response, Error> {
-    let keys = server_keys::own(&app).map_err(Error::internal)?;
+    let keys = server_keys::own(&app).await?;
     Ok(v2::Response::new(Raw::from_json(keys)))
 }

@@ -67,19 +67,14 @@ pub(super) async fn keys_of(
     let sent = sent(event);
     for server in servers {
         for id in key_ids(event, server.as_str()) {
-            let key = if server == app.server_name {
-                let own = app.signer().key;
-                (id.as_str() == format!("ed25519:{}", own.version())).then(|| own.public_key().to_vec())
-            } else {
-                match server_keys::key(app, &server, id, sent, Asker::Peer).await {
-                    Ok(key) => key
-                        .filter(|key| !version.rules().enforce_key_validity || key.is_valid_at(sent))
-                        .map(|key| key.key),
-                    Err(ServerKeyError::Store(error)) => return Err(error),
-                    Err(ServerKeyError::Net(error)) => {
-                        tracing::debug!(%server, %error, "a server tells no keys");
-                        None
-                    }
+            let key = match server_keys::key(app, &server, id, sent, Asker::Peer).await {
+                Ok(key) => key
+                    .filter(|key| !version.rules().enforce_key_validity || key.is_valid_at(sent))
+                    .map(|key| key.key),
+                Err(ServerKeyError::Store(error)) => return Err(error),
+                Err(ServerKeyError::Net(error)) => {
+                    tracing::debug!(%server, %error, "a server tells no keys");
+                    None
                 }
             };
             let of_server = found.entry(server.to_string()).or_default();

@@ -28,6 +28,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0020_sending.sql"),
     include_str!("migrations/0021_out_of_band.sql"),
     include_str!("migrations/0022_failing.sql"),
+    include_str!("migrations/0023_own_keys.sql"),
 ];
 
 /// Brings the database up to date.

@@ -14,6 +14,7 @@ mod listed_rooms;
 mod loads;
 mod media;
 mod out_of_band;
+mod own_keys;
 mod profiles;
 mod receipts;
 mod registration_tokens;
@@ -40,6 +41,7 @@ pub use self::{
     loads::RoomLoad,
     media::{ContentHash, Media, MediaPart, MediaUsage, NewMedia, StoredContent},
     out_of_band::OutOfBand,
+    own_keys::OwnKey,
     receipts::Receipt,
     registration_tokens::RegistrationToken,
     remote_keys::RemoteUser,

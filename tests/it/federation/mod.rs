@@ -14,6 +14,7 @@ mod keys;
 mod media;
 mod pair;
 mod queries;
+mod rotation;
 mod sender;
 mod transactions;
 

@@ -36,6 +36,8 @@ const ASKING: &[&[&str]] = &[
     &["room", "show", "#tea:a.example"],
     &["media", "usage"],
     &["media", "purge", "--user", "anna"],
+    &["key", "list"],
+    &["key", "rotate"],
     &["status"],
     &["verify"],
 ];

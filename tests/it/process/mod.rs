@@ -3,6 +3,7 @@
 mod config;
 mod failures;
 mod full;
+mod keys;
 mod localserve;
 mod operator;
 mod serve;
@@ -93,6 +94,12 @@ fn a_command_line_is_understood_or_explained() {
         (&["media", "purge", "--data-dir", "b"], 2, "--user NAME or --older-than TIME"),
         (&["media", "purge", "--older-than", "old", "--data-dir", "b"], 2, "30m, 12h or 7d"),
         (&["media", "usage", "--user", "a"], 2, "'--user'"),
+        (&["key", "--help"], 0, "old_signing_keys"),
+        (&["key"], 2, "list, rotate or import"),
+        (&["key", "dance", "--data-dir", "b"], 2, "there is no 'dance'"),
+        (&["key", "import", "--data-dir", "b"], 2, "FILE is missing"),
+        (&["key", "import", "nowhere.key", "--data-dir", "b"], 1, "nowhere.key can't be read"),
+        (&["key", "rotate", "--old", "x", "--data-dir", "b"], 2, "'--old'"),
         (&["status", "--help"], 0, "--json"),
         (&["status"], 2, "--config FILE or --data-dir DIR"),
         (&["verify", "--help"], 0, "--config"),

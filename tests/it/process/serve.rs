@@ -156,7 +156,7 @@ impl Place {
         place
     }
 
-    fn file(&self) -> String {
+    pub(crate) fn file(&self) -> String {
         self.folder.path().join("tayberry.toml").to_str().unwrap().to_owned()
     }
 
@@ -180,7 +180,7 @@ impl Place {
         server
     }
 
-    async fn ask(&self, method: &str, path: &str, body: Value) -> Value {
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: Value) -> Value {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         exchange(stream, method, path, None, body).await.ok()
     }

@@ -38,7 +38,7 @@ impl Keyring {
         for event in events {
             let sent = sent(event);
             for (server, id) in names(event, version) {
-                if server == app.server_name || self.has(&(server.clone(), id.clone()), sent) {
+                if self.has(&(server.clone(), id.clone()), sent) {
                     continue;
                 }
                 let at = wanted.entry(server).or_default().entry(id).or_default();
@@ -61,18 +61,13 @@ impl Keyring {
     }
 
     /// The keys by which an event is checked, as far as they are known and were good when it was sent.
-    pub(super) fn of(&self, app: &App, event: &Object, version: Version) -> PublicKeyMap {
+    pub(super) fn of(&self, event: &Object, version: Version) -> PublicKeyMap {
         let (mut keys, sent) = (PublicKeyMap::new(), sent(event));
-        let own = app.signer().key;
         for (server, id) in names(event, version) {
-            let key = if server == app.server_name {
-                (id.as_str() == format!("ed25519:{}", own.version())).then(|| own.public_key().to_vec())
-            } else {
-                let found = self.0.get(&(server.clone(), id.clone())).and_then(|found| found.key.as_ref());
-                found
-                    .filter(|key| !version.rules().enforce_key_validity || key.is_valid_at(sent))
-                    .map(|key| key.key.clone())
-            };
+            let found = self.0.get(&(server.clone(), id.clone())).and_then(|found| found.key.as_ref());
+            let key = found
+                .filter(|key| !version.rules().enforce_key_validity || key.is_valid_at(sent))
+                .map(|key| key.key.clone());
             let of_server = keys.entry(server.to_string()).or_default();
             of_server.extend(key.map(|key| (id.to_string(), Base64::new(key))));
         }

@@ -104,7 +104,7 @@ async fn countersigned(app: &App, join: Pdu, told: &mut Told, version: Version) 
         _ => join.object(),
     };
     told.keyring.learn(app, &[&object], version).await;
-    let keys = told.keyring.of(app, &object, version);
+    let keys = told.keyring.of(&object, version);
     let signed =
         receive::verify(object, &keys, version).map_err(|_| Failure::Answer("a join without signatures"))?;
     // A version in which servers name events lets two of them have one name.

@@ -76,7 +76,7 @@ pub(crate) async fn shown(
     keyring.learn(app, &events.iter().collect::<Vec<_>>(), version).await;
     let mut stripped = Stripped { json: "[".to_owned(), has_create: false, is_sound: true };
     for event in events {
-        let keys = keyring.of(app, &event, version);
+        let keys = keyring.of(&event, version);
         let (text, is_sound) = checked(event, &keys, (room_id, version));
         stripped.is_sound &= is_sound;
         let Ok(event) = serde_json::from_str::<Event<'_>>(&text) else {

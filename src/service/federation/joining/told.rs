@@ -111,7 +111,7 @@ impl Told {
         let learned: Vec<_> = objects.iter().map(|(_, object)| object).collect();
         self.keyring.learn(app, &learned, version).await;
         let with_keys = objects.into_iter().map(|(list, object)| {
-            let keys = self.keyring.of(app, &object, version);
+            let keys = self.keyring.of(&object, version);
             (list, object, keys)
         });
         let mut halves = [Vec::new(), Vec::new()];
