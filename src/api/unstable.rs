@@ -4,14 +4,20 @@ use http::Request;
 use ruma::{
     api::{
         IncomingRequest, MatrixVersion, Metadata,
-        client::{membership::get_mutual_rooms::v1 as mutual_rooms, sync::sync_events::v3 as sync},
+        auth_scheme::AccessToken,
+        client::{
+            membership::get_mutual_rooms::v1 as mutual_rooms, room::get_summary::v1 as summary,
+            sync::sync_events::v3 as sync,
+        },
         error::{DeserializationError, Error as MatrixError},
         path_builder::{StablePathSelector, VersionHistory},
     },
     exports::serde_html_form,
 };
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
+use super::custom::JsonAnswer;
 use crate::service::sync::plan::StateAs;
 
 /// A `/sync` request, which may ask for `state_after` by the name of
@@ -79,5 +85,40 @@ impl IncomingRequest for MutualRooms {
         arguments: &[&str],
     ) -> Result<Self, DeserializationError> {
         mutual_rooms::Request::try_from_http_request_inner(request, arguments).map(Self)
+    }
+}
+
+/// A request for a room's summary, which older clients look for under two paths of
+/// [MSC3266](https://github.com/matrix-org/matrix-spec-proposals/pull/3266). It is told to users alone.
+pub(crate) struct Summary(pub(crate) summary::Request);
+
+impl Metadata for Summary {
+    const METHOD: http::Method = summary::Request::METHOD;
+    const RATE_LIMITED: bool = summary::Request::RATE_LIMITED;
+    type Authentication = AccessToken;
+    type PathBuilder = VersionHistory;
+    const PATH_BUILDER: VersionHistory = VersionHistory::new(
+        &[
+            (None, "/_matrix/client/unstable/im.nheko.summary/rooms/{room_id_or_alias}/summary"),
+            (None, "/_matrix/client/unstable/im.nheko.summary/summary/{room_id_or_alias}"),
+        ],
+        &[(
+            StablePathSelector::Version(MatrixVersion::V1_15),
+            "/_matrix/client/v1/room_summary/{room_id_or_alias}",
+        )],
+        None,
+        None,
+    );
+}
+
+impl IncomingRequest for Summary {
+    type EndpointError = MatrixError;
+    type OutgoingResponse = JsonAnswer<Map<String, Value>>;
+
+    fn try_from_http_request_inner(
+        request: Request<&[u8]>,
+        arguments: &[&str],
+    ) -> Result<Self, DeserializationError> {
+        summary::Request::try_from_http_request_inner(request, arguments).map(Self)
     }
 }

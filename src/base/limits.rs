@@ -6,10 +6,11 @@ mod incoming;
 mod media;
 mod remote;
 mod sending;
+mod spaces;
 
 use std::time::Duration;
 
-pub use self::{incoming::*, media::*, remote::*, sending::*};
+pub use self::{incoming::*, media::*, remote::*, sending::*, spaces::*};
 
 /// A whole event as canonical JSON, signatures included, in bytes.
 /// <https://spec.matrix.org/v1.19/client-server-api/#size-limits>

@@ -19,6 +19,7 @@ use super::{
     server_keys,
     shared_secret::Nonces,
     signer::Signer,
+    spaces::Spaces,
     traffic,
     typing::Typing,
     uia,
@@ -93,6 +94,7 @@ pub struct Shared {
     /// A permit for each that is asked for people and names.
     pub(super) lookups: Semaphore,
     pub(super) resyncs: Resyncs,
+    pub(super) spaces: Spaces,
     pub(super) sending: Sending,
 }
 
@@ -137,6 +139,7 @@ impl App {
             key_asks: Arc::new(Semaphore::new(limits::KEY_ASKS)),
             lookups: Semaphore::new(limits::LOOKUPS),
             resyncs: Resyncs::default(),
+            spaces: Spaces::new(clock.clone()),
             sending: Sending::new(&rng),
             federation: Federation::new(transport, enabled, clock, rng),
             parts,

@@ -36,6 +36,7 @@ pub mod sessions;
 mod settings;
 pub mod shared_secret;
 pub mod signer;
+pub mod spaces;
 pub mod sync;
 pub mod tags;
 pub mod to_device;

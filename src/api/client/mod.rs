@@ -30,6 +30,7 @@ mod room_directory;
 mod send;
 mod session;
 mod shared_secret;
+mod spaces;
 mod state;
 mod sync;
 mod tags;
@@ -171,6 +172,9 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(room_directory::list);
     routes.add(room_directory::search);
     routes.add(user_directory::search);
+    routes.add(spaces::hierarchy);
+    // It may ask others, so it's limited although the specification doesn't ask for it.
+    routes.add(spaces::summary).rate_limited = true;
     routes.add(mutual_rooms::rooms);
 
     routes.add_streamed(media::upload);

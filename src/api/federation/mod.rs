@@ -10,6 +10,7 @@ mod membership;
 mod openid;
 mod public_rooms;
 mod query;
+mod spaces;
 mod state;
 mod transactions;
 mod user_keys;
@@ -43,6 +44,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(public_rooms::search);
     routes.add(query::directory);
     routes.add(query::profile);
+    routes.add(spaces::hierarchy);
     routes.add_written(state::state);
     routes.add_written(state::state_ids);
     routes.add_written(state::event_auth);

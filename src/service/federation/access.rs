@@ -65,7 +65,7 @@ pub(super) fn reach(
 ///
 /// # Errors
 /// It does.
-pub(super) fn admitted(
+pub(in crate::service) fn admitted(
     view: &View<'_>,
     room: RoomNumber,
     server: &ServerName,

@@ -1,6 +1,7 @@
 //! What this server's users want to know of other servers: people, names, and directories of rooms. Nothing of it is kept.
 //! <https://spec.matrix.org/v1.19/server-server-api/#querying-for-information>
 
+use bytes::Bytes;
 use http::StatusCode;
 use ruma::{
     OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName,
@@ -14,15 +15,16 @@ use ruma::{
                 get_profile_information::v1::Request as ProfileRequest,
                 get_room_information::v1::Request as AliasRequest,
             },
+            space::get_hierarchy::v1::Request as HierarchyRequest,
         },
         path_builder::SinglePath,
     },
     directory::{Filter, PublicRoomsChunk, RoomNetwork},
 };
 use serde_json::{Map, Value};
-use tokio::time::timeout;
+use tokio::{sync::SemaphorePermit, time::timeout};
 
-use super::ask::{AskError, ask};
+use super::ask::{AskError, ask, ask_streamed};
 use crate::{
     base::limits,
     net::{Bounds, NetError},
@@ -118,6 +120,24 @@ pub async fn public_rooms(
     Ok(ToldRooms { rooms: told.chunk, next: told.next_batch, previous: told.prev_batch, total })
 }
 
+/// What a server tells of a room and its children, as it tells it.
+///
+/// # Errors
+/// The server doesn't tell or can't be asked.
+pub(in crate::service) async fn hierarchy(
+    app: &App,
+    server: &ServerName,
+    room_id: OwnedRoomId,
+    suggested_only: bool,
+) -> Result<Bytes, QueryError> {
+    let _permit = permit(app).await?;
+    let mut request = HierarchyRequest::new(room_id);
+    request.suggested_only = suggested_only;
+    let bounds = Bounds { body_bytes: limits::SPACE_ANSWER_BYTES, ..Bounds::SMALL };
+    let answer = ask_streamed(app, server, request, bounds).await.map_err(told)?;
+    answer.into_body().collect().await.map_err(|error| QueryError::Failed(error.into()))
+}
+
 async fn look_up<R>(
     app: &App,
     server: &ServerName,
@@ -127,9 +147,18 @@ async fn look_up<R>(
 where
     R: OutgoingRequest<Authentication = ServerSignatures, PathBuilder = SinglePath>,
 {
+    let _permit = permit(app).await?;
+    ask(app, server, request, bounds).await.map_err(told)
+}
+
+async fn permit(app: &App) -> Result<SemaphorePermit<'_>, QueryError> {
     let permit = timeout(limits::OUTGOING_WAIT, app.lookups.acquire()).await;
-    let _permit = permit.ok().and_then(Result::ok).ok_or(QueryError::Failed(NetError::Busy.into()))?;
-    ask(app, server, request, bounds).await.map_err(|error| match error {
+    permit.ok().and_then(Result::ok).ok_or(QueryError::Failed(NetError::Busy.into()))
+}
+
+/// What a server says by telling nothing.
+fn told(error: AskError) -> QueryError {
+    match error {
         AskError::Refused { status: StatusCode::FORBIDDEN, .. } => QueryError::Forbidden,
         AskError::Refused { status: StatusCode::BAD_REQUEST, .. } => QueryError::Invalid,
         // Not where it doesn't know what to answer such a request at all.
@@ -139,5 +168,5 @@ where
             QueryError::Unknown
         }
         error => QueryError::Failed(error),
-    })
+    }
 }

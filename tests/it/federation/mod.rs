@@ -16,6 +16,7 @@ mod pair;
 mod queries;
 mod rotation;
 mod sender;
+mod spaces;
 mod transactions;
 
 use ruma::{

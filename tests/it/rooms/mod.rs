@@ -11,6 +11,7 @@ mod redactions;
 mod relations;
 mod requests;
 mod rounds;
+pub(crate) mod spaces;
 mod sync;
 mod threads;
 mod transactions;

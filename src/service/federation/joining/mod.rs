@@ -35,6 +35,7 @@ use tracing::Instrument;
 
 pub use load::{go_on, left};
 pub use need::{Who, who};
+pub(in crate::service) use servers::candidates;
 pub use servers::named;
 pub(super) use shown::{Shown, shown};
 

@@ -32,7 +32,7 @@ pub async fn named(
 
 /// The servers to ask, the most promising first: those that were named, that of whoever invited the user, those known to be
 /// in the room, and that which made it.
-pub(super) fn candidates(
+pub(in crate::service) fn candidates(
     view: &View<'_>,
     (own, room_id): (&ServerName, &RoomId),
     user: &UserId,
