@@ -247,6 +247,8 @@ impl From<WriteError> for Error {
             }
             WriteError::Remote => Self::forbidden("Users of other servers can't be reached from here"),
             WriteError::Elsewhere(error) => error.into(),
+            // The room is too busy for its policy server.
+            WriteError::Unconsented(_) => Self::limit_exceeded(crate::base::limits::BUSY_TIME),
             WriteError::Store(error) => error.into(),
         }
     }

@@ -18,6 +18,7 @@ pub mod listing;
 mod lookup;
 pub mod members;
 pub mod pdu;
+pub mod policy;
 pub mod push;
 pub mod receive;
 pub mod redact;

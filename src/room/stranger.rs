@@ -199,7 +199,13 @@ pub fn countersigned(ours: &Pdu, mut theirs: Object, by: &ServerName) -> Result<
     let Some(CanonicalJsonValue::Object(mut signatures)) = own_signed else {
         return Err(Unsigned::Field("signatures"));
     };
-    signatures.insert(by.to_string(), signature);
+    match (signatures.get_mut(by.as_str()), signature) {
+        // What that server signed for the room stays.
+        (Some(CanonicalJsonValue::Object(known)), CanonicalJsonValue::Object(signature)) => {
+            known.extend(signature)
+        }
+        (_, signature) => _ = signatures.insert(by.to_string(), signature),
+    }
     own.insert("signatures", CanonicalJsonValue::Object(signatures));
     Ok(own)
 }

@@ -8,7 +8,8 @@ use tokio::sync::{Notify, Semaphore};
 use super::{
     accounts::LogInToken,
     federation::{
-        backfill, chain::Chains, gaps::Gaps, joining::Joins, sending::Sending, transactions::Inbox,
+        backfill, chain::Chains, gaps::Gaps, joining::Joins, policy::Consents, sending::Sending,
+        transactions::Inbox,
     },
     heard::Count,
     keys::Resyncs,
@@ -95,6 +96,7 @@ pub struct Shared {
     pub(super) lookups: Semaphore,
     pub(super) resyncs: Resyncs,
     pub(super) spaces: Spaces,
+    pub(super) consents: Consents,
     pub(super) sending: Sending,
 }
 
@@ -140,6 +142,7 @@ impl App {
             lookups: Semaphore::new(limits::LOOKUPS),
             resyncs: Resyncs::default(),
             spaces: Spaces::new(clock.clone()),
+            consents: Consents::default(),
             sending: Sending::new(&rng),
             federation: Federation::new(transport, enabled, clock, rng),
             parts,
@@ -174,7 +177,11 @@ impl App {
 
     /// This server, as it signs.
     pub fn signer(&self) -> Signer<'_> {
-        Signer { server_name: &self.server_name, key: self.own_keys.last().unwrap_or(&self.signing_key) }
+        Signer {
+            server_name: &self.server_name,
+            key: self.own_keys.last().unwrap_or(&self.signing_key),
+            consents: &self.consents,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
     federation::{
         inviting,
         joining::{self, Outside, Who},
+        policy,
     },
     presence,
     sessions::Session,
@@ -202,7 +203,7 @@ pub(super) async fn in_room<T: Send + 'static>(
         let room = transaction.room_number(&room_id)?.ok_or(WriteError::UnknownRoom)?;
         job(transaction, &shared, room)
     };
-    app.store.write(job).await
+    policy::write(app, job).await
 }
 
 const ROOM_ID_LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

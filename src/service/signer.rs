@@ -5,6 +5,7 @@ use ruma::{
     signatures::{Ed25519KeyPair, Ed25519KeyPairParseError},
 };
 
+use super::federation::policy::Consents;
 use crate::base::secret::Secret;
 
 /// This server, as it signs.
@@ -14,6 +15,8 @@ pub struct Signer<'a> {
     pub server_name: &'a ServerName,
     /// Its key.
     pub key: &'a Ed25519KeyPair,
+    /// What the policy servers of rooms have signed, too.
+    pub consents: &'a Consents,
 }
 
 /// The key that follows from 32 secret bytes and goes by `ed25519:VERSION`.

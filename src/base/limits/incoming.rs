@@ -92,3 +92,9 @@ const _: () = {
     );
     assert!(FETCHES_PER_SERVER < FETCHES && EXTREMITIES < PREV_EVENTS);
 };
+/// Events that policy servers consented to and that are on their way to their rooms, and how long that may take; a policy
+/// server that doesn't answer is not asked about others' events for as long.
+pub const CONSENTS: usize = 64;
+pub const CONSENT_LIFETIME: Duration = Duration::from_secs(60);
+/// Times that a policy server is asked for the sake of one request: for several events, or anew because a room moved on.
+pub const CONSENT_TRIES: usize = 16;

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::{
     access::{PeerError, reach},
-    receive,
+    policy, receive,
     state::{self, Joined, Past},
 };
 use crate::{
@@ -226,8 +226,9 @@ async fn offered(
 }
 
 async fn accept(app: &App, wish: Wish, offer: Offer) -> Result<Taken, HandshakeError> {
-    let Offer { names: (room_id, event_id), object, user, is_vouched, version, .. } = offer;
+    let Offer { names: (room_id, event_id), mut object, user, is_vouched, version, .. } = offer;
     let keys = receive::keys(app, &object, version).await?;
+    policy::ask_about(app, &room_id, &mut object).await?;
     let (own, joining) = (app.server_name.clone(), user.clone());
     let vouch = move |view: &View<'_>, room| match is_vouched {
         // What stands in the event is vouched for by this server's signature.

@@ -17,7 +17,7 @@ use super::{
     ask::{AskError, ask, call, older, sent},
     joining::{BRIEF, Elsewhere, Failure, Shown, shown},
     pdus::raw,
-    receive,
+    policy, receive,
 };
 use crate::{
     base::{
@@ -181,6 +181,7 @@ pub async fn invite(
         make(view, &shared, room, sender, draft)
     });
     let (pdu, shown, version) = made.await?;
+    let pdu = policy::sign(app, &room_id, pdu).await?;
     let theirs = countersign(app, invited.server_name(), (&pdu, version), shown).await;
     let event = theirs.map_err(|failure| match failure {
         Failure::Store(error) => WriteError::Store(error),

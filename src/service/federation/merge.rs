@@ -3,7 +3,7 @@
 
 use ruma::{OwnedUserId, events::TimelineEventType};
 
-use super::fetch::Room;
+use super::{fetch::Room, policy};
 use crate::{
     base::{json::Object, limits},
     room::{build::Draft, format::MERGE},
@@ -52,13 +52,18 @@ pub(super) async fn merge(app: &App, room: &Room, is_torn: bool) -> Result<(), S
             };
             append(transaction, shared.signer(), room, &user, draft, None).map(|_| ())
         };
-        match app.store.write(job).await {
+        match policy::write(app, job).await {
             Ok(()) => return Ok(()),
             Err(WriteError::Store(error @ StoreError::TooLarge(_))) => {
                 tracing::warn!(room_id = %id, %error, "a room's extremities are not merged");
                 return Ok(());
             }
             Err(WriteError::Store(error)) => return Err(error),
+            // So it will of others.
+            Err(error @ WriteError::Elsewhere(_)) => {
+                tracing::debug!(%error, "a room's extremities are not merged");
+                return Ok(());
+            }
             Err(error) => tracing::debug!(%error, "a user can't merge a room's extremities"),
         }
     }

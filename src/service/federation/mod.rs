@@ -16,6 +16,7 @@ pub mod inviting;
 pub mod joining;
 mod merge;
 pub mod pdus;
+pub mod policy;
 pub mod queries;
 mod receive;
 pub mod sending;

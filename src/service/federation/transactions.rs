@@ -22,7 +22,7 @@ use tokio::{
 use super::{
     edus,
     fetch::{self, Room},
-    gaps, merge, receive,
+    gaps, merge, policy, receive,
 };
 use crate::{
     base::{clock::Clock, json::Object, limits, unambiguous},
@@ -247,6 +247,7 @@ async fn take_one(
     }
     event.remove("unsigned");
     let keys = fetch::keys(app, &event, room.version).await?;
+    policy::ask_about(app, &room.id, &mut event).await?;
     let ingested = ingest(&app.store, &app.lanes, room.id.clone(), (event.clone(), None), keys).await;
     Ok(match ingested {
         Ok(Ingested::As(Standing::Rejected)) => Err("M_FORBIDDEN: the room's rules forbid it".to_owned()),

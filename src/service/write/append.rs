@@ -26,7 +26,10 @@ use crate::{
         version::Version,
     },
     service::{
-        federation::joining::{Elsewhere, Outside},
+        federation::{
+            joining::{Elsewhere, Outside},
+            policy::{self, Unconsented},
+        },
         invite_permission::blocks_invites,
         signer::Signer,
     },
@@ -78,6 +81,9 @@ pub enum WriteError {
     /// It concerns a user of another server.
     #[error("users of other servers cannot be reached")]
     Remote,
+    /// The room's policy server has to be asked first.
+    #[error("the room's policy server was not asked")]
+    Unconsented(Box<Unconsented>),
     /// Other servers would have to let it be, and didn't.
     #[error(transparent)]
     Elsewhere(#[from] Elsewhere),
@@ -159,6 +165,7 @@ pub fn append(
         None => None,
     };
     let pdu = make(transaction, &transaction.graph(room), signer, &tip, (sender, transaction.now()), draft)?;
+    let pdu = policy::consented(transaction, (room, tip.version), pdu, (signer.consents, transaction.now()))?;
     if let Some(target) = redacted {
         let graph = transaction.graph(room);
         let target = transaction.event(room, target)?.pdu;

@@ -1,6 +1,6 @@
 //! A server's rooms for the tests of this module: jobs on a transaction, and short words for what users do.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ruma::{
     EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId, server_name, signatures::Ed25519KeyPair,
@@ -26,7 +26,7 @@ use crate::{
         rng::Rng,
     },
     room::{build::Draft, fixture::key_pair, pdu::Pdu, version::Version},
-    service::signer::Signer,
+    service::{federation::policy::Consents, signer::Signer},
     store::{
         Options, Store, StoreError, Transaction, View,
         events::{Membership, RoomRecord, Stay, StoredEvent, TransactionIdentity},
@@ -47,7 +47,8 @@ pub(super) struct Server {
 }
 
 fn signer(key: &Ed25519KeyPair) -> Signer<'_> {
-    Signer { server_name: server_name!("one.example"), key }
+    static CONSENTS: LazyLock<Consents> = LazyLock::new(Consents::default);
+    Signer { server_name: server_name!("one.example"), key, consents: &CONSENTS }
 }
 
 pub(super) fn user(id: &str) -> &UserId {

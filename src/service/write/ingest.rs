@@ -31,7 +31,7 @@ use crate::{
         sign::{CheckedEvent, sign},
         version::Version,
     },
-    service::{App, signer::Signer},
+    service::{App, federation::policy, signer::Signer},
     store::{
         Store, StoreError, Transaction, View,
         events::{Admission, NewEvent, Standing},
@@ -297,7 +297,11 @@ pub fn meet(view: &View<'_>, judged: Judged) -> Result<Judged, IngestError> {
     let graph = view.graph(judged.room);
     let current = State::stored(record.state);
     let is_approaching = view.is_approaching(judged.room)?;
-    let meeting = match soft_failure(&judged.pdu, &current, &graph, record.version)? {
+    let denied = match soft_failure(&judged.pdu, &current, &graph, record.version)? {
+        None => policy::denied(view, (judged.room, record.version), &judged.pdu)?,
+        denied => denied,
+    };
+    let meeting = match denied {
         Some(denied) => Meeting::SoftFailed(denied),
         None => {
             let Judged { pdu, before, .. } = &judged;

@@ -13,6 +13,7 @@ mod joining;
 mod keys;
 mod media;
 mod pair;
+mod policy;
 mod queries;
 mod rotation;
 mod sender;

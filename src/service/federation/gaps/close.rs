@@ -17,7 +17,7 @@ use crate::{
         App,
         federation::{
             fetch::{self, Room, Source},
-            told,
+            policy, told,
         },
         write::ingest::{IngestError, Ingested, ingest},
     },
@@ -240,10 +240,12 @@ impl<'p> Closing<'p> {
     /// Takes an event whose parents were taken as far as they were told; tells whether it is settled.
     async fn take(&mut self, pdu: &Pdu) -> Result<bool, StoreError> {
         let Source { app, room, .. } = &self.source;
-        let keys = fetch::keys(app, &pdu.object(), room.version).await?;
+        let mut object = pdu.object();
+        let keys = fetch::keys(app, &object, room.version).await?;
+        policy::ask_about(app, &room.id, &mut object).await?;
         let (mut told, mut asked): (Option<State>, bool) = (None, false);
         loop {
-            let event = (pdu.object(), told.clone());
+            let event = (object.clone(), told.clone());
             let ingested = ingest(&app.store, &app.lanes, room.id.clone(), event, keys.clone()).await;
             let Missing { auth_events, .. } = match ingested {
                 Ok(Ingested::Needs(missing)) => missing,

@@ -42,7 +42,7 @@ pub(super) use shown::{Shown, shown};
 use super::{
     ask::{AskError, ask, ask_streamed, call, older, sent},
     pdus::raw,
-    receive,
+    policy, receive,
 };
 use crate::{
     base::{json::Object, limits},
@@ -57,6 +57,7 @@ use crate::{
     service::{
         App,
         write::{
+            append::WriteError,
             ingest::{Ingested, append_signed},
             lane::Lanes,
             member::Profile,
@@ -278,6 +279,11 @@ fn is_in(view: &View<'_>, own: &ServerName, room_id: &RoomId) -> Result<bool, St
 
 /// Takes an event of a user of this server in a room that it is in, as another one took it.
 async fn follow(app: &App, room_id: OwnedRoomId, event: Pdu) -> Outcome {
+    let event = match policy::sign(app, &room_id, event).await {
+        Ok(event) => event,
+        Err(WriteError::Elsewhere(error)) => return Err(error.into()),
+        Err(error) => return Err(Elsewhere::Failed(error.to_string()).into()),
+    };
     match append_signed(app, room_id, event).await {
         Ok(Ingested::As(Standing::Live)) => Ok(()),
         Ok(_) => {
