@@ -330,6 +330,12 @@ pub const TIME_WINDOW: usize = 256;
 pub const TIME_SAMPLE: usize = 5;
 /// Events that one page of notifications looks at.
 pub const NOTIFICATION_STEPS: usize = 2_000;
+/// Redacted events whose content one job erases, and entries of the log in which it is looked for those of an older store.
+pub const ERASED_EVENTS: usize = 64;
+pub const REDACTED_STEPS: usize = 10_000;
+/// How soon and how late it is looked again for content to erase.
+pub const ERASE_SOON: Duration = Duration::from_secs(60);
+pub const ERASE_LATE: Duration = Duration::from_secs(60 * 60);
 /// Items of a timeline whose relations one job indexes.
 pub const INDEXED_ITEMS: usize = 500;
 /// Relations that are followed where a client asks for what relates to what relates.

@@ -1,6 +1,7 @@
 //! What everything else stands on: time, randomness, bounds, identifiers, secrets. Imports no other layer.
 
 pub mod clock;
+pub mod duration;
 pub mod expiring;
 pub mod fold;
 pub mod glob;

@@ -4,12 +4,15 @@ use lexopt::prelude::*;
 use serde_json::json;
 
 use super::{
-    Command, Failure, duration,
+    Command, Failure,
     operator::{Operator, Place, print_json},
     progress::Progress,
 };
 use crate::{
-    base::clock::{Clock, Timestamp},
+    base::{
+        clock::{Clock, Timestamp},
+        duration,
+    },
     service::operator::{self, MediaOf, Outcome, Stored},
 };
 

@@ -15,7 +15,6 @@ macro_rules! say {
 mod config;
 mod descriptors;
 mod doctor;
-mod duration;
 mod heap;
 mod init;
 mod key;

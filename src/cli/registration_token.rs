@@ -6,11 +6,14 @@ use lexopt::prelude::*;
 use serde_json::json;
 
 use super::{
-    Command, Failure, duration,
+    Command, Failure,
     operator::{Operator, Place, print_json},
 };
 use crate::{
-    base::clock::{Clock, Timestamp},
+    base::{
+        clock::{Clock, Timestamp},
+        duration,
+    },
     service::operator::{self, Outcome, RegistrationToken},
 };
 

@@ -13,6 +13,7 @@ mod presence;
 mod rate_limit;
 mod reader;
 mod registration;
+mod retention;
 mod section;
 mod signing_key;
 mod terms;
@@ -37,6 +38,7 @@ pub use self::{
     presence::Presence,
     rate_limit::RateLimit,
     registration::{Registration, RegistrationMode},
+    retention::{Retention, Span},
     signing_key::{SigningKey, SigningKeyError, is_version},
     terms::Terms,
     well_known::{HttpUrl, WellKnown},
@@ -62,6 +64,7 @@ section! {
         registration: Registration,
         terms: Terms,
         media: Media,
+        retention: Retention,
         presence: Presence,
         rate_limit: RateLimit,
         federation: Federation,

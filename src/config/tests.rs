@@ -1,6 +1,6 @@
 //! The configuration as a whole: what is read, what is refused and where, and that the example is the manual.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use ruma::server_name;
 
@@ -41,6 +41,8 @@ fn every_key_of_the_contract_is_read() {
         max_upload_mb = 20
         user_quota_mb = 1_000
         unauthenticated_downloads = true
+        [retention]
+        redacted = "36h"
         [rate_limit]
         enabled = false
         [federation]
@@ -67,6 +69,7 @@ fn every_key_of_the_contract_is_read() {
     assert_eq!(config.registration.shared_secret.as_ref().unwrap().expose(), "s3cret");
     assert_eq!((config.media.upload_limit(), config.media.quota()), (20_000_000, 1_000_000_000));
     assert!(config.media.unauthenticated_downloads);
+    assert_eq!(config.retention.redacted.0, Some(Duration::from_secs(36 * 60 * 60)));
     assert!(!config.rate_limit.enabled && !config.federation.enabled);
     assert!(config.federation.allow_private_addresses);
     assert_eq!(config.federation.trusted_ca_files, [Path::new("/ca.pem")]);
@@ -100,11 +103,13 @@ client_url = "matrix.example.org"
 level = "loud"
 [media]
 max_upload_mb = -1
+[retention]
+redacted = "7"
 [colour]
 "#;
     let lines = refused(text, &[]);
     let places: Vec<_> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
-    let numbers = [1, 1, 3, 4, 5, 6, 8, 9, 11, 12, 14, 14, 16, 18, 20, 21];
+    let numbers = [1, 1, 3, 4, 5, 6, 8, 9, 11, 12, 14, 14, 16, 18, 20, 22, 23];
     assert_eq!(places, numbers.map(|line| format!("/etc/tayberry/tayberry.toml:{line}:")), "{lines:#?}");
     for text in [
         "`data_dir` is missing",
@@ -119,6 +124,7 @@ max_upload_mb = -1
         "unknown key `burst`; known here: enabled",
         "`client_url` must be a URL",
         "`max_upload_mb` must be a number that is not negative",
+        "`redacted` must be a time such as 30m, 12h or 7d, or forever",
         "unknown key `colour`",
     ] {
         assert!(lines.iter().any(|line| line.contains(text)), "{text}: {lines:#?}");

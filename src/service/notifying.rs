@@ -118,7 +118,7 @@ fn display_name(
     }
     let event = view.state_event(room, record.state, "m.room.member", onlooker.user_id.as_str())?;
     let Some(number) = event else { return Ok(None) };
-    let member: Option<Member> = view.event(room, number)?.pdu.content_as();
+    let member: Option<Member> = view.event(room, number)?.shown(record.version).content_as();
     Ok(member.and_then(|member| member.displayname))
 }
 

@@ -5,6 +5,7 @@
 
 mod device_lists;
 mod directory;
+mod erasing;
 mod gaps;
 mod joins;
 mod media;
@@ -28,6 +29,7 @@ pub fn start(app: &App) -> JoinSet<()> {
     workers.spawn(device_lists::run(app.clone()));
     workers.spawn(gaps::run(app.clone()));
     workers.spawn(joins::run(app.clone()));
+    workers.spawn(erasing::run(app.clone()));
     workers.spawn(sending::run(app.clone()));
     workers
 }

@@ -252,7 +252,7 @@ async fn accept(app: &App, wish: Wish, offer: Offer) -> Result<Taken, HandshakeE
         if stay.is_none_or(|stay| (stay.event, stay.membership) != (number, wish.stored())) {
             return Err(HandshakeError::Denied("What the user is to the room says another event".to_owned()));
         }
-        let event = view.event(room, number)?.pdu.json().to_owned();
+        let event = view.event(room, number)?.shown(view.room(room)?.version).json().to_owned();
         Ok(Taken { room, number, event })
     };
     app.store.read(read).await

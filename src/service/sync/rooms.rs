@@ -402,7 +402,7 @@ fn stripped_state(
     let room = change.access.room;
     if let Some(shown) = view.out_of_band(user, room)? {
         let mut events: Vec<_> = serde_json::from_str(&shown.state).unwrap_or_default();
-        let own = view.event(room, stay.event)?.pdu;
+        let own = view.event(room, stay.event)?.shown(change.access.record.version);
         events.extend(format::stripped::<AnyStrippedStateEvent>(&own).map(Raw::into_json));
         return Ok(Events { events });
     }

@@ -12,7 +12,7 @@ use crate::{
         ids::{EventNumber, RoomNumber, StateRoot},
         limits,
     },
-    room::{advance::Advanced, graph::State, members::membership_set, pdu::Pdu},
+    room::{advance::Advanced, graph::State, members::membership_set, pdu::Pdu, redact::redacted},
     store::{StoreError, Table, Topic, Transaction},
 };
 
@@ -108,7 +108,14 @@ impl Transaction<'_> {
         let mut header = self.header_of(room, event, before, place)?;
         header.redacted_by = redacted_by;
         header.room_state = room_state.filter(|root| before != Some(*root));
-        self.put_event(number, event, &header);
+        match redacted_by {
+            None => self.put_event(number, event, &header),
+            // Its content may be erased already, and doesn't come back with it.
+            Some(_) => {
+                let left = redacted(event.pdu, self.room(room)?.version);
+                self.put_event(number, &NewEvent { pdu: &left, ..event.clone() }, &header);
+            }
+        }
         if let Some(place) = place {
             self.put_place(room, place, number);
             self.put_relation(number, &header, event.pdu);

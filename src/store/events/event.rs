@@ -29,7 +29,7 @@ pub struct StoredEvent {
     pub header: Header,
     /// Which request sent it, if a client of this server did.
     pub transaction: Option<TransactionIdentity>,
-    /// The event itself, as it was before any redaction.
+    /// The event itself, as it was before any redaction unless that is long ago.
     pub pdu: Arc<Pdu>,
 }
 
@@ -198,7 +198,8 @@ impl View<'_> {
 }
 
 impl Transaction<'_> {
-    /// Marks an event as redacted by another one, which applies. It relates to nothing any more.
+    /// Marks an event as redacted by another one, which applies. It relates to nothing any more. Its content stays until
+    /// it is erased.
     pub fn set_redacted(
         &mut self,
         room: RoomNumber,
@@ -211,6 +212,7 @@ impl Transaction<'_> {
             Ok((stored.encode(), stored.header.is_state))
         })?;
         self.put(Table::Events, &target.to_be_bytes(), &value);
+        self.note_redacted(target)?;
         if is_state { self.relist(room) } else { Ok(()) }
     }
 

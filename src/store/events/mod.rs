@@ -8,6 +8,7 @@ mod alias;
 mod append;
 mod check;
 pub(in crate::store) mod codec;
+mod erase;
 mod event;
 #[cfg(test)]
 pub(in crate::store) mod fixture;
@@ -30,6 +31,7 @@ mod trie;
 pub use append::{Admission, NewEvent};
 pub use check::{Checked, Finding};
 pub use codec::event::{Endpoint, Header, Standing, TransactionIdentity};
+pub use erase::NOTE_REDACTED;
 pub use event::StoredEvent;
 pub use graph::RoomGraph;
 pub use listing::LIST_ROOMS;

@@ -347,6 +347,22 @@ fn redactions_are_marked_and_early_ones_wait() {
 }
 
 #[test]
+fn what_was_erased_does_not_come_back_with_the_event() {
+    let (mut world, rig, last) = scene();
+    let event = world.make(BOB, &[&last], "m.room.message", None, json!({ "body": "oops" }));
+    let number = rig.outlier(&event);
+    let (room, by) = (rig.room, rig.number(&last).unwrap());
+    rig.write(move |tx| tx.set_redacted(room, number, by));
+    let content = || rig.read(move |view| Ok(view.event(room, number)?.pdu.content().get().to_owned()));
+    assert_eq!(content(), r#"{"body":"oops"}"#);
+    rig.write(|tx| tx.erase_redacted(tx.now()));
+    assert_eq!(content(), "{}");
+    assert_eq!(rig.arrive(&event), Outcome::Accepted(number));
+    assert_eq!(content(), "{}");
+    assert_eq!(rig.findings(), []);
+}
+
+#[test]
 fn aliases_lead_to_rooms_and_back() {
     let (_, rig, _) = scene();
     let room = rig.room;

@@ -29,6 +29,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0021_out_of_band.sql"),
     include_str!("migrations/0022_failing.sql"),
     include_str!("migrations/0023_own_keys.sql"),
+    include_str!("migrations/0024_kept.sql"),
 ];
 
 /// Brings the database up to date.
@@ -106,6 +107,32 @@ mod tests {
         let moved = "SELECT concat_ws(' ', user, key, signer, signing_id, signature, position)
                      FROM key_signatures";
         assert_eq!(texts(moved), ["1 M 1 ed25519:PHONE 1 0"]);
+    }
+
+    #[test]
+    fn what_media_of_others_take_is_known() {
+        let mut sql = Connection::open_in_memory().unwrap();
+        let before =
+            MIGRATIONS.iter().position(|migration| migration.contains("media_of_others_size")).unwrap();
+        sql.execute_batch(&MIGRATIONS[..before].concat()).unwrap();
+        sql.pragma_update(None, "user_version", before).unwrap();
+        let add = "INSERT INTO users (number, localpart, admin, created_at) VALUES (1, 'a', 0, 0);
+                   INSERT INTO media (origin, id, uploader, size, created_at)
+                   VALUES ('a', 'a', NULL, 10, 0), ('a', 'b', 1, 1, 0), ('a', 'c', NULL, 5, 0)";
+        sql.execute_batch(add).unwrap();
+        run(&mut sql).unwrap();
+        for (change, bytes) in [
+            ("", 15),
+            ("INSERT INTO media (origin, id, created_at) VALUES ('b', 'a', 0)", 15),
+            ("UPDATE media SET size = 7 WHERE origin = 'b'", 22),
+            ("UPDATE media SET size = 2 WHERE id = 'b'", 22),
+            ("DELETE FROM media WHERE size < 6", 17),
+        ] {
+            sql.execute_batch(change).unwrap();
+            let query = "SELECT bytes, (SELECT sum(size) FROM media WHERE uploader IS NULL) FROM media_of_others_size";
+            let found: (u64, u64) = sql.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+            assert_eq!(found, (bytes, bytes), "{change}");
+        }
     }
 
     #[test]

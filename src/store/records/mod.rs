@@ -17,6 +17,7 @@ mod out_of_band;
 mod own_keys;
 mod profiles;
 mod receipts;
+mod redacted;
 mod registration_tokens;
 mod remote_keys;
 mod sending;

@@ -273,3 +273,39 @@ async fn a_state_is_that_before_the_event_with_all_that_permits_it() {
     chain.sort_unstable();
     assert_eq!(chain, ["m.room.create", "m.room.member", "m.room.power_levels"]);
 }
+
+// RULES R7
+#[tokio::test]
+async fn no_server_is_told_what_was_redacted() {
+    let asked = Asked::new().await;
+    let anna = asked.rig.register("anna").await;
+    let room = public(&asked, &anna, "11").await;
+    asked.act("join", &room, CAROL, "11").await;
+    let topic = set(&asked.rig, &anna, &room, "m.room.topic", json!({"topic": "hush"})).await;
+    let said = say(&asked.rig, &anna, &room, "hush", "1").await;
+    let last = say(&asked.rig, &anna, &room, "tea", "2").await;
+    let everything = async || {
+        let mut told = vec![asked.missing(&room, &[], &[&last], 20).await.ok()];
+        for path in [
+            format!("event/{topic}"),
+            format!("event/{said}"),
+            format!("backfill/{room}?v={last}&limit=100"),
+            format!("state/{room}?event_id={last}"),
+            format!("event_auth/{room}/{said}"),
+        ] {
+            told.push(asked.read(&path).await.ok());
+        }
+        let template = asked.make("join", &room, "@dave:hs.example:1", "11").await.ok();
+        let (id, event) = signed("11", template["event"].clone());
+        told.push(asked.send("join", &room, &id, &event).await.ok());
+        told.iter().filter(|told| told.to_string().contains("hush")).count()
+    };
+    assert_eq!(everything().await, 6, "all but the auth chain has it");
+    redact(&asked.rig, &anna, &room, &topic).await;
+    redact(&asked.rig, &anna, &room, &said).await;
+    assert_eq!(everything().await, 0);
+    asked.rig.advance(Duration::from_secs(7 * 86_400));
+    asked.rig.app.erase_redacted().await.unwrap();
+    asked.publish();
+    assert_eq!(everything().await, 0);
+}

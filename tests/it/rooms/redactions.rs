@@ -1,9 +1,12 @@
 //! What was redacted is told to nobody any more, wherever it stood.
 //! <https://spec.matrix.org/v1.19/client-server-api/#redactions>
 
-use serde_json::{Value, json};
+use std::time::Duration;
 
-use super::{act, create, encoded, next, read, say, set, sync, texts};
+use serde_json::{Value, json};
+use tayberry::config::Span;
+
+use super::{act, create, encoded, next, read, relating, say, set, sync, tell, texts};
 use crate::rig::{Member, Rig};
 
 async fn redact(rig: &Rig, who: &Member, room: &str, event: &str, reason: &str) -> String {
@@ -135,4 +138,114 @@ async fn a_redacted_picture_is_no_picture() {
     assert_eq!(texts(&json!({"events": found["chunk"]})), ["picture"]);
     redact(&rig, &alice, &room, sent["event_id"].as_str().unwrap(), "manners").await;
     assert_eq!(read(&rig, &alice, &pictures).await["chunk"], json!([]));
+}
+
+/// Everything that a server tells of a room and of one event there, to its members and to other servers that are in it.
+async fn everything(rig: &Rig, who: &Member, (room, event): (&str, &str), since: &str) -> String {
+    let (room, event, since) = (encoded(room), encoded(event), encoded(since));
+    let mut told = String::new();
+    for path in [
+        format!("v3/rooms/{room}/event/{event}"),
+        format!("v3/rooms/{room}/context/{event}?limit=50"),
+        format!("v3/rooms/{room}/messages?dir=b&limit=100"),
+        format!("v3/rooms/{room}/messages?dir=f&limit=100"),
+        format!("v3/rooms/{room}/state"),
+        format!("v3/rooms/{room}/state/m.room.topic"),
+        format!("v3/rooms/{room}/members"),
+        format!("v3/rooms/{room}/joined_members"),
+        format!("v1/rooms/{room}/relations/{event}"),
+        format!("v1/rooms/{room}/threads"),
+        format!("v1/rooms/{room}/timestamp_to_event?ts=1800000000000&dir=f"),
+        "v3/sync".to_owned(),
+        "v3/sync?full_state=true".to_owned(),
+        format!("v3/sync?since={since}"),
+        "v3/notifications".to_owned(),
+        "v3/publicRooms".to_owned(),
+    ] {
+        let reply = rig.send_as(who, "GET", &format!("/_matrix/client/{path}"), Value::Null).await;
+        assert!(matches!(reply.status, 200 | 404), "{path}: {reply:?}");
+        told += &format!("{path}: {}\n", reply.body);
+    }
+    told
+}
+
+/// The lines that hold what was redacted.
+fn lines_with<'a>(told: &'a str, secret: &str) -> Vec<&'a str> {
+    told.lines().filter(|line| line.contains(secret)).collect()
+}
+
+/// No interface shows what was redacted, before it is erased and afterwards; it is erased when its time is over, whatever
+/// happens meanwhile.
+#[tokio::test]
+async fn what_was_redacted_is_shown_nowhere_and_is_erased_in_time() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let body = json!({"preset": "public_chat", "visibility": "public"});
+    let room = create(&rig, &alice, body).await;
+    act(&rig, &bob, &room, "join", json!({})).await;
+    let since = next(&sync(&rig, &bob, "").await);
+    let root = say(&rig, &alice, &room, "the root, of no secrets", "t1").await;
+    let mut gone = vec![set(&rig, &alice, &room, "m.room.topic", json!({"topic": "hush-topic"})).await];
+    gone.push(say(&rig, &alice, &room, &format!("hush-message for {}", bob.user_id), "t2").await);
+    for (number, rel_type) in ["m.replace", "m.thread", "m.reference"].into_iter().enumerate() {
+        let content = relating(rel_type, &root, &format!("hush-{rel_type}"));
+        gone.push(tell(&rig, &alice, &room, ("m.room.message", &format!("r{number}")), content).await);
+    }
+    let before = everything(&rig, &bob, (&room, &root), &since).await;
+    for path in ["context", "messages", "state", "relations", "threads", "sync", "publicRooms"] {
+        assert!(lines_with(&before, "hush").iter().any(|line| line.contains(path)), "{path}: {before}");
+    }
+    for event in &gone {
+        redact(&rig, &alice, &room, event, "manners").await;
+    }
+    let kept = async |rig: &Rig| {
+        let mut kept = 0;
+        for event in &gone {
+            let id = ruma::OwnedEventId::try_from(&**event).unwrap();
+            let read = move |view: &tayberry::store::View<'_>| {
+                let (room, number) = view.event_of_any_room(&id)?.unwrap();
+                Ok::<_, tayberry::store::StoreError>(view.event(room, number)?.pdu.json().contains("hush"))
+            };
+            kept += usize::from(rig.app.store.read(read).await.unwrap());
+        }
+        kept
+    };
+    let shown = async |rig: &Rig| {
+        for event in gone.iter().chain([&root]) {
+            let told = everything(rig, &bob, (&room, event), &since).await;
+            assert_eq!(lines_with(&told, "hush"), [""; 0]);
+            assert!(told.contains("redacted_because"));
+        }
+    };
+    shown(&rig).await;
+    rig.advance(Duration::from_secs(7 * 86_400 - 1));
+    assert_eq!(rig.app.erase_redacted().await.unwrap(), Some(Duration::from_secs(60)));
+    assert_eq!(kept(&rig).await, gone.len());
+    let rig = rig.again(|_| {}).await;
+    rig.advance(Duration::from_secs(1));
+    assert_eq!(rig.app.erase_redacted().await.unwrap(), Some(Duration::from_secs(3_600)));
+    assert_eq!(kept(&rig).await, 0);
+    shown(&rig).await;
+}
+
+#[tokio::test]
+async fn what_is_kept_for_ever_is_not_erased_until_that_changes() {
+    let rig = Rig::with(|config| {
+        config.registration.mode = tayberry::config::RegistrationMode::Open;
+        config.retention.redacted = Span::FOREVER;
+    })
+    .await;
+    let alice = rig.register("alice").await;
+    let room = create(&rig, &alice, json!({})).await;
+    let said = say(&rig, &alice, &room, "hush", "t1").await;
+    redact(&rig, &alice, &room, &said, "manners").await;
+    rig.advance(Duration::from_secs(1_000 * 86_400));
+    assert_eq!(rig.app.erase_redacted().await.unwrap(), None);
+    let first = async |rig: &Rig| rig.app.store.read(|view| view.first_redacted()).await.unwrap();
+    assert!(first(&rig).await.is_some());
+    let rig = rig.again(|config| config.retention.redacted = Span::days(30)).await;
+    rig.app.erase_redacted().await.unwrap();
+    assert_eq!(first(&rig).await, None);
+    let told = read(&rig, &alice, &format!("rooms/{room}/event/{said}")).await;
+    assert_eq!((&told["event_id"], &told["content"]), (&json!(said), &json!({})));
 }

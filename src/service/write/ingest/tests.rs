@@ -248,6 +248,13 @@ fn a_redaction_waits_for_its_target() {
                 }
                 let redacted_by = rig.event(&target).header.redacted_by;
                 assert_eq!(redacted_by, applies.then(|| rig.event(&by).number));
+                // What applies has its content erased in time, and nothing else does.
+                let due = rig.server.read(|view| view.first_redacted()).map(|(_, number)| number);
+                assert_eq!(due, applies.then(|| rig.event(&target).number));
+                if applies {
+                    rig.server.write(|tx| tx.erase_redacted(tx.now())).unwrap();
+                    assert!(!rig.event(&target).pdu.json().contains("body"));
+                }
                 let room = rig.room;
                 let waiting = rig.server.read(move |view| Ok(view.early_redactions(room, &target).count()));
                 assert_eq!(waiting, 0);
