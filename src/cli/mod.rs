@@ -12,6 +12,7 @@ macro_rules! say {
     };
 }
 
+mod compact;
 mod config;
 mod descriptors;
 mod doctor;
@@ -29,6 +30,7 @@ mod registration_token;
 mod room;
 mod routes;
 mod serve;
+mod size;
 mod status;
 mod systemd;
 mod user;
@@ -62,6 +64,7 @@ const COMMANDS: &[Command] = &[
     media::COMMAND,
     status::COMMAND,
     verify::COMMAND,
+    compact::COMMAND,
     doctor::COMMAND,
     routes::COMMAND,
 ];

@@ -66,7 +66,10 @@ impl Operator {
         let (config, configured) = place.config()?;
         match Self::running_on(&config.data_dir)? {
             Some(running) => Ok(running),
-            None => Ok(Self::stopped(config, configured, key)?),
+            None => {
+                let (runtime, app) = Self::opened(config, configured, key)?;
+                Ok(Self::Stopped(runtime, app))
+            }
         }
     }
 
@@ -77,6 +80,15 @@ impl Operator {
         let dir = config.data_dir;
         let none = || anyhow!("no server runs on {}: start it, or look into its log", dir.display());
         Ok(Self::running_on(&dir)?.with_context(none)?)
+    }
+
+    /// Opens the store of a server that must not run.
+    pub(super) fn alone(place: Place) -> Result<(Runtime, App), Failure> {
+        let (config, configured) = place.config()?;
+        match Self::running_on(&config.data_dir)? {
+            Some(_) => Err(anyhow!("a server runs on {}: stop it first", config.data_dir.display()).into()),
+            None => Ok(Self::opened(config, configured, None)?),
+        }
     }
 
     fn running_on(data_dir: &Path) -> anyhow::Result<Option<Self>> {
@@ -97,7 +109,11 @@ impl Operator {
         }
     }
 
-    fn stopped(config: Config, configured: bool, key: Option<&SigningKey>) -> anyhow::Result<Self> {
+    fn opened(
+        config: Config,
+        configured: bool,
+        key: Option<&SigningKey>,
+    ) -> anyhow::Result<(Runtime, App)> {
         check_folder(&config)?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let mut parts = open::parts(config, key)?;
@@ -108,7 +124,7 @@ impl Operator {
         }
         let app = App::new(parts);
         runtime.block_on(app.claim_store())?;
-        Ok(Self::Stopped(runtime, app))
+        Ok((runtime, app))
     }
 
     /// Has a command done.

@@ -5,6 +5,7 @@ use lexopt::prelude::*;
 use super::{
     Command, Failure,
     operator::{Operator, Place, print_json},
+    size::size,
 };
 use crate::service::operator::{self, Outcome, Status};
 
@@ -105,15 +106,6 @@ fn lines(status: &Status) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// Bytes, to three digits or so.
-fn size(bytes: u64) -> String {
-    let units = [(1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")];
-    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
-        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
-        None => format!("{bytes} B"),
-    }
-}
-
 /// Seconds, in the two largest units.
 fn duration(seconds: u64) -> String {
     match seconds {
@@ -129,10 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_times_have_the_largest_unit_that_fits() {
-        for (bytes, text) in [(0, "0 B"), (1_023, "1023 B"), (1_536, "1.5 KB"), (5 << 30, "5.0 GB")] {
-            assert_eq!(size(bytes), text);
-        }
+    fn a_time_has_the_two_largest_units() {
         for (seconds, text) in [(59, "59 s"), (61, "1 min 1 s"), (7_260, "2 h 1 min"), (180_000, "2 d 2 h")] {
             assert_eq!(duration(seconds), text);
         }

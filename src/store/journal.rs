@@ -116,6 +116,27 @@ pub(in crate::store) fn clear(sql: &Connection, half: Half) -> Result<(), StoreE
     Ok(())
 }
 
+/// Leaves of the journal nothing but where it stands, once LMDB has all that it says.
+pub(in crate::store) fn forget(sql: &mut Connection) -> Result<(), StoreError> {
+    let transaction = sql.transaction()?;
+    if let Some((last, half)) = newest(&transaction)? {
+        let (clear, empty) = match half {
+            Half::First => (
+                "DELETE FROM journal_0 WHERE position < ?1",
+                "UPDATE journal_0 SET puts = ?2 WHERE position = ?1",
+            ),
+            Half::Second => (
+                "DELETE FROM journal_1 WHERE position < ?1",
+                "UPDATE journal_1 SET puts = ?2 WHERE position = ?1",
+            ),
+        };
+        self::clear(&transaction, half.other())?;
+        transaction.execute(clear, [last.0])?;
+        transaction.execute(empty, (last.0, encode(&mut Packer::new()?, &[])?))?;
+    }
+    Ok(transaction.commit()?)
+}
+
 /// Reads the rows after `reached` into a tail. Each must name its predecessor.
 ///
 /// # Errors

@@ -25,7 +25,12 @@ pub(in crate::store) struct Lmdb {
 impl Lmdb {
     /// Opens or creates the environment in a folder.
     pub(in crate::store) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let env = open_env(dir)?;
+        Self::open_with(dir, limits::LMDB_MAP_BYTES)
+    }
+
+    /// The same with address space for a file of so many bytes, or more.
+    pub(in crate::store) fn open_with(dir: &Path, map_bytes: usize) -> Result<Self, StoreError> {
+        let env = open_env(dir, map_bytes)?;
         let txn = env.write_txn()?;
         let trees = env
             .create_databases_and_commit(txn, |opener, txn| {
@@ -36,6 +41,23 @@ impl Lmdb {
         let trees: Result<Vec<Tree>, _> = trees.into_iter().collect();
         let trees = trees?.try_into().map_err(|_| io::Error::other("there is a handle for each table"))?;
         Ok(Self { env, trees })
+    }
+
+    /// Closes the environment and waits until its file is nobody's. Every clone must be gone.
+    pub(in crate::store) fn close(self) {
+        self.env.prepare_for_closing().wait();
+    }
+
+    /// What the entries of all tables take of the file, in bytes, without the pages that are free.
+    pub(in crate::store) fn used_bytes(&self) -> Result<u64, StoreError> {
+        let txn = self.read()?;
+        let mut bytes = 0;
+        for tree in &self.trees {
+            let stat = tree.stat(&txn)?;
+            let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
+            bytes += pages as u64 * u64::from(stat.page_size);
+        }
+        Ok(bytes)
     }
 
     /// The handle of a table.
@@ -99,8 +121,7 @@ impl Lmdb {
     }
 }
 
-fn open_env(dir: &Path) -> Result<Env<WithoutTls>, StoreError> {
-    let mut size = limits::LMDB_MAP_BYTES;
+fn open_env(dir: &Path, mut size: usize) -> Result<Env<WithoutTls>, StoreError> {
     loop {
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.map_size(size).max_dbs(Table::ALL.len() as u32).max_readers(MAX_READERS);

@@ -46,9 +46,9 @@ impl Store {
     pub fn sizes(&self) -> Result<Sizes, StoreError> {
         let dir = &self.0.dir;
         Ok(Sizes {
-            records: size(&dir.join(open::RECORDS))?,
-            log: size(&dir.join(format!("{}-wal", open::RECORDS)))?,
-            events: size(&dir.join(open::EVENTS).join("data.mdb"))?,
+            records: file_size(&dir.join(open::RECORDS))?,
+            log: file_size(&dir.join(format!("{}-wal", open::RECORDS)))?,
+            events: file_size(&dir.join(open::EVENTS).join("data.mdb"))?,
         })
     }
 }
@@ -66,7 +66,7 @@ impl View<'_> {
 }
 
 /// What a file takes on the disk; nothing if it isn't there.
-fn size(file: &Path) -> Result<u64, StoreError> {
+pub(in crate::store) fn file_size(file: &Path) -> Result<u64, StoreError> {
     match file.metadata() {
         Ok(metadata) => Ok(metadata.blocks() * 512),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),

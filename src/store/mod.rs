@@ -12,6 +12,7 @@
 //! Acknowledged means fsynced. `heed` and `rusqlite` are named in this module only.
 
 mod checkpoint;
+mod compact;
 mod error;
 pub mod events;
 mod ids;
@@ -48,6 +49,7 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
 pub use self::{
+    compact::{CompactError, Compaction},
     error::{OpenError, StoreError},
     load::{Load, Sizes},
     notify::{Topic, Watch},

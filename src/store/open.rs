@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use super::{
     Inner, OpenError, Options, Store, StoreError,
     checkpoint::{self, Checkpointer},
+    compact,
     journal::{self, Half, Packer, Puts},
     lmdb::Lmdb,
     notify::Waiters,
@@ -33,6 +34,7 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
     let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     private(&dir.join(EVENTS)).map_err(|error| failed(error.into()))?;
     let lock = Arc::new(lock(&dir)?);
+    compact::remove_leftovers(&dir).map_err(|error| failed(error.into()))?;
     let records = dir.join(RECORDS);
     private_file(&records).map_err(|error| failed(error.into()))?;
     let mut sql = connection::open_writer(&records).map_err(failed)?;
@@ -102,7 +104,8 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
     })))
 }
 
-fn lock(dir: &Path) -> Result<File, OpenError> {
+/// Takes the folder for this process alone, as long as the file is held.
+pub(in crate::store) fn lock(dir: &Path) -> Result<File, OpenError> {
     let file = private_file(&dir.join(LOCK)).map_err(StoreError::from)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -112,7 +115,7 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
 }
 
 /// Opens a file, which is made for its owner alone if it isn't there: the folder may let others in.
-fn private_file(path: &Path) -> io::Result<File> {
+pub(in crate::store) fn private_file(path: &Path) -> io::Result<File> {
     File::options().create(true).truncate(false).write(true).mode(0o600).open(path)
 }
 

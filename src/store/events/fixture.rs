@@ -81,6 +81,25 @@ impl Rig {
         Self { store: open(&self.dir), ..self }
     }
 
+    /// The data folder, which nobody has open any more.
+    pub(in crate::store) fn closed(self) -> TempDir {
+        self.store.close();
+        self.dir
+    }
+
+    /// The data folder.
+    pub(in crate::store) fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    /// The store of a folder in which the world's room is already.
+    pub(in crate::store) fn on(dir: TempDir, world: &World) -> Self {
+        let (store, runtime) = (open(&dir), Builder::new_current_thread().build().unwrap());
+        let (room_id, version) = (world.room_id.clone(), world.version);
+        let room = runtime.block_on(store.read(move |view| view.room_number(&room_id))).unwrap().unwrap();
+        Self { store, runtime, room, version, keys: world.keys.clone(), dir }
+    }
+
     /// Judges an event as the core does and appends it in one job.
     pub(in crate::store) fn arrive(&self, object: &CanonicalJsonObject) -> Outcome {
         self.arrive_by(object, None)

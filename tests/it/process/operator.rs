@@ -160,6 +160,37 @@ async fn verify_finds_what_is_damaged() {
 }
 
 #[tokio::test]
+async fn a_stopped_server_is_compacted() {
+    let (folder, port) = (Folder(TempDir::new().unwrap()), free_port());
+    let mut server = serve_on(port, folder.0.path(), &[]);
+    let body = json!({"username": "anna", "password": "second", "auth": {"type": "m.login.dummy"}});
+    let session = ask(port, "/_matrix/client/v3/register", None, body).await;
+    let token = session["access_token"].as_str();
+    for _ in 0..20 {
+        ask(port, "/_matrix/client/v3/createRoom", token, json!({"preset": "public_chat"})).await;
+    }
+    let told = folder.run(&["compact"], "", 1);
+    assert!(told.contains("a server runs on") && told.contains("stop it first"), "{told}");
+    end(&mut server);
+    let sizes = || {
+        let size = |name| fs::metadata(folder.0.path().join(name)).map_or(0, |file| file.len());
+        ["events/data.mdb", "records.sqlite", "records.sqlite-wal"].map(size).iter().sum::<u64>()
+    };
+    let before = sizes();
+    let told = folder.run(&["compact"], "", 0);
+    assert!(told.starts_with("needs     1.") && told.contains("\nnow       events "), "{told}");
+    assert!(sizes() < before);
+    assert!(!folder.0.path().join("records.sqlite-wal").exists());
+    // A second time there is nothing to gain, and nothing is lost.
+    folder.run(&["compact"], "", 0);
+    assert_eq!(folder.run(&["verify"], "", 0), "Nothing is damaged.");
+    assert_eq!(folder.run(&["room", "list"], "", 0).lines().count(), 20);
+    let mut server = serve_on(port, folder.0.path(), &[]);
+    ask(port, "/_matrix/client/v3/createRoom", token, json!({})).await;
+    end(&mut server);
+}
+
+#[tokio::test]
 async fn rooms_are_listed_and_shown() {
     let (folder, port) = (Folder(TempDir::new().unwrap()), free_port());
     let mut server = serve_on(port, folder.0.path(), &[]);
