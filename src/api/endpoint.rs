@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, Response, request::Parts};
+use http::{HeaderMap, Method, Request, Response, Version, request::Parts};
 use ruma::{
     OwnedUserId,
     api::{
@@ -60,6 +60,7 @@ pub enum Reading {
 /// something.
 pub struct Streamed<Q> {
     pub request: Q,
+    pub version: Version,
     pub headers: HeaderMap,
     pub body: Inbound,
 }
@@ -256,11 +257,11 @@ where
                     Box::pin(async move {
                         caller.prove(&app, &request)?;
                         let (head, body) = request.into_parts();
-                        let headers = head.headers.clone();
+                        let (version, headers) = (head.version, head.headers.clone());
                         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
                         let request =
                             Q::try_from_http_request(Request::from_parts(head, &[][..]), &arguments)?;
-                        handler(app, caller, Streamed { request, headers, body }).await
+                        handler(app, caller, Streamed { request, version, headers, body }).await
                     })
                 }),
             })

@@ -12,13 +12,16 @@ use http::{
     },
 };
 use ruma::http_headers::{CROSS_ORIGIN_RESOURCE_POLICY, ContentDisposition, ContentDispositionType};
-use tokio::time::timeout;
+use tokio::{sync::mpsc::Sender, time::timeout};
 
 use super::{
     Body, Error,
     body::{Failed, Stream},
 };
-use crate::{base::limits, service::media::download::Download};
+use crate::{
+    base::limits,
+    service::media::download::{Arriving, Download, DownloadError, Pieces},
+};
 
 /// Who may keep a copy of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,25 +44,12 @@ pub(super) fn answer(file: Download, headers: &HeaderMap, cache: Cache) -> Resul
             Part::OutOfRange => (StatusCode::RANGE_NOT_SATISFIABLE, 0..0),
         }
     };
-    let mut response = Response::new(Body::Whole(Bytes::new()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    let mut set = |name: HeaderName, value: &str| {
-        let value = HeaderValue::from_str(value).map_err(Error::internal)?;
-        headers.insert(name, value);
-        Ok::<_, Error>(())
-    };
-    let (content_type, disposition) = described(&file);
-    set(CONTENT_TYPE, &content_type)?;
-    set(CONTENT_DISPOSITION, &disposition)?;
-    set(ETAG, &tag)?;
     // Who keeps that a part is not there could take it for the whole.
-    if status != StatusCode::RANGE_NOT_SATISFIABLE {
-        set(CACHE_CONTROL, if cache == Cache::Anybody { FOR_ANYBODY } else { FOR_CLIENT })?;
-    }
-    set(CONTENT_SECURITY_POLICY, POLICY)?;
-    set(CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin")?;
-    set(X_CONTENT_TYPE_OPTIONS, "nosniff")?;
+    let cache = Some(cache).filter(|_| status != StatusCode::RANGE_NOT_SATISFIABLE);
+    let mut response = headed(described(&file), cache)?;
+    *response.status_mut() = status;
+    let mut set = |name, value: &str| set(response.headers_mut(), name, value);
+    set(ETAG, &tag)?;
     set(ACCEPT_RANGES, "bytes")?;
     match status {
         StatusCode::PARTIAL_CONTENT => {
@@ -69,50 +59,115 @@ pub(super) fn answer(file: Download, headers: &HeaderMap, cache: Cache) -> Resul
         _ => {}
     }
     if !range.is_empty() {
-        *response.body_mut() = Body::Stream(stream(file, range, Bytes::new(), Bytes::new()));
+        let size = range.end - range.start;
+        *response.body_mut() = Body::Stream(stream(file.pieces(range), size, Bytes::new(), Bytes::new()));
     }
     Ok(response)
 }
 
+/// Answers with a file while it arrives. Should it break off, so does the answer.
+pub(super) fn arriving(file: Arriving, cache: Cache) -> Result<Response<Body>, Error> {
+    let Arriving { size, content_type, file_name, .. } = &file;
+    let mut response = headed(said(content_type.as_deref(), file_name.clone()), Some(cache))?;
+    let size = *size;
+    let pieces = file.pieces();
+    *response.body_mut() = Body::Stream(match size {
+        Some(size) => stream(pieces, size, Bytes::new(), Bytes::new()),
+        None => Stream::unmeasured(async move |sender| pass_on(pieces, &sender).await),
+    });
+    Ok(response)
+}
+
+/// Whether a client wants a part of a file, which is there once the whole is.
+pub(super) fn wants_part(headers: &HeaderMap) -> bool {
+    headers.get(RANGE).is_some_and(|range| range != "bytes=0-")
+}
+
+/// An empty answer with what is told of every file.
+fn headed(
+    (content_type, disposition): (String, String),
+    cache: Option<Cache>,
+) -> Result<Response<Body>, Error> {
+    let mut response = Response::new(Body::Whole(Bytes::new()));
+    let mut set = |name, value: &str| set(response.headers_mut(), name, value);
+    set(CONTENT_TYPE, &content_type)?;
+    set(CONTENT_DISPOSITION, &disposition)?;
+    match cache {
+        Some(Cache::Anybody) => set(CACHE_CONTROL, FOR_ANYBODY)?,
+        Some(Cache::Client) => set(CACHE_CONTROL, FOR_CLIENT)?,
+        None => {}
+    }
+    set(CONTENT_SECURITY_POLICY, POLICY)?;
+    set(CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin")?;
+    set(X_CONTENT_TYPE_OPTIONS, "nosniff")?;
+    Ok(response)
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<(), Error> {
+    headers.insert(name, HeaderValue::from_str(value).map_err(Error::internal)?);
+    Ok(())
+}
+
 /// Content type and disposition of a file.
 pub(super) fn described(file: &Download) -> (String, String) {
-    let content_type = file.content_type.as_deref().unwrap_or(UNKNOWN_TYPE);
-    (content_type.to_owned(), disposition(content_type, file.file_name.clone()).to_string())
+    said(file.content_type.as_deref(), file.file_name.clone())
+}
+
+fn said(content_type: Option<&str>, file_name: Option<String>) -> (String, String) {
+    let content_type = content_type.unwrap_or(UNKNOWN_TYPE);
+    (content_type.to_owned(), disposition(content_type, file_name).to_string())
 }
 
 /// Sends a whole file between a head and a foot.
 pub(super) fn framed(file: Download, head: Bytes, foot: Bytes) -> Stream {
     let size = file.size;
-    stream(file, 0..size, head, foot)
+    stream(file.pieces(0..size), size, head, foot)
 }
 
-/// Sends a range of a file for as long as somebody takes it.
-fn stream(file: Download, range: Range<u64>, head: Bytes, foot: Bytes) -> Stream {
-    let length = (range.end - range.start) + (head.len() + foot.len()) as u64;
+/// Sends so many bytes of a file between a head and a foot, for as long as somebody takes them.
+fn stream(pieces: Pieces, size: u64, head: Bytes, foot: Bytes) -> Stream {
+    let length = size + (head.len() + foot.len()) as u64;
     let (sender, stream) = Stream::new(length);
-    let mut pieces = file.pieces(range);
-    // Whoever takes nothing for so long takes a place that another one waits for.
-    let send = async move |piece| {
-        matches!(timeout(limits::DOWNLOAD_PIECE_TIME, sender.send(piece)).await, Ok(Ok(())))
-    };
     tokio::spawn(async move {
-        if !head.is_empty() && !send(Ok(head)).await {
-            return;
+        if !head.is_empty() {
+            send(&sender, Ok(head)).await?;
         }
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|error| {
-                tracing::error!(%error, "a file of the content repository can't be read");
-                Failed
-            });
-            if !send(piece).await {
-                return;
-            }
-        }
+        pass_on(pieces, &sender).await?;
         if !foot.is_empty() {
-            send(Ok(foot)).await;
+            send(&sender, Ok(foot)).await?;
         }
+        Ok::<_, Failed>(())
     });
     stream
+}
+
+/// Sends the pieces of a file as they come.
+async fn pass_on(mut pieces: Pieces, sender: &Sender<Result<Bytes, Failed>>) -> Result<(), Failed> {
+    loop {
+        let piece = tokio::select! {
+            piece = pieces.next() => piece,
+            // Nobody waits for what is still to arrive.
+            () = sender.closed() => return Err(Failed),
+        };
+        match piece {
+            None => return Ok(()),
+            Some(Ok(piece)) => send(sender, Ok(piece)).await?,
+            Some(Err(error)) => {
+                if let DownloadError::Store(error) = error {
+                    tracing::error!(%error, "a file of the content repository can't be read");
+                }
+                return send(sender, Err(Failed)).await.and(Err(Failed));
+            }
+        }
+    }
+}
+
+/// Whoever takes nothing for so long takes a place that another one waits for.
+async fn send(sender: &Sender<Result<Bytes, Failed>>, piece: Result<Bytes, Failed>) -> Result<(), Failed> {
+    match timeout(limits::DOWNLOAD_PIECE_TIME, sender.send(piece)).await {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(Failed),
+    }
 }
 
 /// What of a file is asked for.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode, Version};
 use ruma::{
     UInt,
     api::{
@@ -35,7 +35,7 @@ use crate::{
         App,
         media::{
             MediaId,
-            download::{self, Reader},
+            download::{self, Found, Reader},
             thumbnail,
             upload::{self, Description, Upload, UploadError},
         },
@@ -100,21 +100,21 @@ pub(crate) async fn old_config(
 pub(crate) async fn content(
     app: App,
     user: User,
-    Streamed { request, headers, .. }: Streamed<get_content::v1::Request>,
+    Streamed { request, version, headers, .. }: Streamed<get_content::v1::Request>,
 ) -> Result<Response<Body>, Error> {
     let id = media::named(&request.server_name, &request.media_id)?;
-    send(&app, &Reader::User(user.number), id, None, request.timeout_ms, &headers).await
+    send(&app, &Reader::User(user.number), id, None, request.timeout_ms, (version, &headers)).await
 }
 
 /// `GET /_matrix/client/v1/media/download/{serverName}/{mediaId}/{fileName}`
 pub(crate) async fn content_as(
     app: App,
     user: User,
-    Streamed { request, headers, .. }: Streamed<get_content_as_filename::v1::Request>,
+    Streamed { request, version, headers, .. }: Streamed<get_content_as_filename::v1::Request>,
 ) -> Result<Response<Body>, Error> {
     let id = media::named(&request.server_name, &request.media_id)?;
     let file_name = Some(request.filename);
-    send(&app, &Reader::User(user.number), id, file_name, request.timeout_ms, &headers).await
+    send(&app, &Reader::User(user.number), id, file_name, request.timeout_ms, (version, &headers)).await
 }
 
 /// `GET /_matrix/media/v3/download/{serverName}/{mediaId}`
@@ -122,10 +122,10 @@ pub(crate) async fn content_as(
 pub(crate) async fn old_content(
     app: App,
     _anyone: Anyone,
-    Streamed { request, headers, .. }: Streamed<old_content::v3::Request>,
+    Streamed { request, version, headers, .. }: Streamed<old_content::v3::Request>,
 ) -> Result<Response<Body>, Error> {
     let id = media::named(&request.server_name, &request.media_id)?;
-    send(&app, &Reader::Anyone, id, None, request.timeout_ms, &headers).await
+    send(&app, &Reader::Anyone, id, None, request.timeout_ms, (version, &headers)).await
 }
 
 /// `GET /_matrix/media/v3/download/{serverName}/{mediaId}/{fileName}`
@@ -133,10 +133,11 @@ pub(crate) async fn old_content(
 pub(crate) async fn old_content_as(
     app: App,
     _anyone: Anyone,
-    Streamed { request, headers, .. }: Streamed<old_content_as_filename::v3::Request>,
+    Streamed { request, version, headers, .. }: Streamed<old_content_as_filename::v3::Request>,
 ) -> Result<Response<Body>, Error> {
     let id = media::named(&request.server_name, &request.media_id)?;
-    send(&app, &Reader::Anyone, id, Some(request.filename), request.timeout_ms, &headers).await
+    let file_name = Some(request.filename);
+    send(&app, &Reader::Anyone, id, file_name, request.timeout_ms, (version, &headers)).await
 }
 
 /// `GET /_matrix/client/v1/media/thumbnail/{serverName}/{mediaId}`
@@ -196,12 +197,25 @@ async fn send(
     id: MediaId,
     file_name: Option<String>,
     patience: Duration,
-    headers: &HeaderMap,
+    (version, headers): (Version, &HeaderMap),
 ) -> Result<Response<Body>, Error> {
-    let mut file = download::open(app, reader, id, patience).await?;
-    file.file_name = file_name.or(file.file_name);
     let cache = if *reader == Reader::Anyone { Cache::Anybody } else { Cache::Client };
-    file::answer(file, headers, cache)
+    // Before HTTP/1.1 nobody could tell that an answer broke off.
+    let early = version >= Version::HTTP_11 && !file::wants_part(headers);
+    let found = match early {
+        true => download::open_early(app, reader, id, patience).await?,
+        false => Found::Whole(download::open(app, reader, id, patience).await?),
+    };
+    match found {
+        Found::Whole(mut file) => {
+            file.file_name = file_name.or(file.file_name);
+            file::answer(file, headers, cache)
+        }
+        Found::Arriving(mut file) => {
+            file.file_name = file_name.or(file.file_name);
+            file::arriving(file, cache)
+        }
+    }
 }
 
 impl From<UploadError> for Error {

@@ -44,8 +44,9 @@ pub const THUMBNAIL_BYTES: u64 = 80 << 20;
 pub const PNG_METADATA_BYTES: u64 = 4 << 20;
 /// An animated picture of so many bytes at most is its own animated thumbnail.
 pub const ANIMATION_BYTES: u64 = 2 << 20;
-/// Media of other servers that are fetched at once; others wait.
+/// Media of other servers that are fetched at once, and those of one server; others wait.
 pub const REMOTE_MEDIA: usize = 16;
+pub const REMOTE_MEDIA_PER_SERVER: usize = 4;
 /// Those of which is known that they are fetched, or that they couldn't be.
 pub const REMOTE_MEDIA_FETCHES: usize = 256;
 /// How long one may take.

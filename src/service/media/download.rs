@@ -5,9 +5,15 @@ use std::{fs::File, io, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use ruma::OwnedServerName;
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
-use super::{MediaId, places::Place, remote};
+use super::{
+    MediaId,
+    places::Place,
+    receiving::{Growing, Grown},
+    remote,
+    upload::Description,
+};
 use crate::{
     base::{ids::UserNumber, limits},
     service::App,
@@ -37,11 +43,30 @@ pub struct Download {
     place: Place,
 }
 
+/// A file of another server, of which a part is here.
+pub struct Arriving {
+    /// In bytes; none where only the end will tell.
+    pub size: Option<u64>,
+    pub content_type: Option<String>,
+    pub file_name: Option<String>,
+    app: App,
+    growing: Growing,
+    place: Place,
+}
+
+/// What there is to send.
+pub enum Found {
+    Whole(Download),
+    Arriving(Arriving),
+}
+
 /// A part of a file, piece by piece.
 pub struct Pieces {
     app: App,
     file: Arc<File>,
     range: Range<u64>,
+    /// None: all of it is there.
+    grown: Option<watch::Receiver<Grown>>,
     _place: Place,
 }
 
@@ -77,6 +102,31 @@ pub async fn open(
     }
 }
 
+/// The same without waiting for the end of what arrives from another server.
+pub async fn open_early(
+    app: &App,
+    reader: &Reader,
+    id: MediaId,
+    patience: Duration,
+) -> Result<Found, DownloadError> {
+    let is_elsewhere = id.origin != app.server_name && matches!(reader, Reader::User(_));
+    if is_elsewhere && let Err(DownloadError::NotFound) = look_up(app, reader, &id).await {
+        let mut wanted = remote::want(app, &id, patience.min(limits::UPLOAD_WAIT))?;
+        match wanted.begun().await {
+            Ok(Some(remote::Arriving { size, description, growing })) => {
+                let place = app.repository.downloads.take(reader).await;
+                let Description { content_type, file_name } = description;
+                let app = app.clone();
+                return Ok(Found::Arriving(Arriving { size, content_type, file_name, app, growing, place }));
+            }
+            // Somebody else may have fetched it just before.
+            Err(error) if look_up(app, reader, &id).await.is_err() => return Err(error),
+            _ => {}
+        }
+    }
+    open(app, reader, id, patience).await.map(Found::Whole)
+}
+
 /// What is to be told when the file of a content can't be opened: that it is not there is nobody's fault if it was
 /// deleted meanwhile.
 pub(super) async fn excused(app: &App, hash: ContentHash, error: StoreError) -> DownloadError {
@@ -103,7 +153,7 @@ pub(super) async fn find(
 ) -> Result<StoredContent, DownloadError> {
     let media = match look_up(app, reader, &id).await {
         Err(DownloadError::NotFound) if matches!(reader, Reader::User(_)) && id.origin != app.server_name => {
-            let fetched = remote::fetch(app, &id, patience.min(limits::UPLOAD_WAIT)).await;
+            let fetched = remote::want(app, &id, patience.min(limits::UPLOAD_WAIT))?.kept().await;
             // Somebody else may have fetched it just before.
             look_up(app, reader, &id).await.map_err(|error| fetched.err().unwrap_or(error))?
         }
@@ -169,7 +219,15 @@ impl Download {
     /// The bytes of a range that lies within the file.
     pub fn pieces(self, range: Range<u64>) -> Pieces {
         let Self { app, file, place, .. } = self;
-        Pieces { app, file, range, _place: place }
+        Pieces { app, file, range, grown: None, _place: place }
+    }
+}
+
+impl Arriving {
+    /// The bytes, as they arrive.
+    pub fn pieces(self) -> Pieces {
+        let Self { app, growing: Growing { file, grown }, size, place, .. } = self;
+        Pieces { app, file, range: 0..size.unwrap_or(u64::MAX), grown: Some(grown), _place: place }
     }
 }
 
@@ -178,13 +236,21 @@ impl Pieces {
     ///
     /// # Errors
     /// The file can't be read, or ends early.
-    pub async fn next(&mut self) -> Option<Result<Bytes, StoreError>> {
+    pub async fn next(&mut self) -> Option<Result<Bytes, DownloadError>> {
+        let Range { start, mut end } = self.range.clone();
         if self.range.is_empty() {
             return None;
         }
-        let Range { start, end } = self.range.clone();
+        if let Some(grown) = &mut self.grown {
+            let there = grown.wait_for(|grown| grown.written > start || grown.is_whole).await;
+            match there.map(|grown| *grown) {
+                Ok(Grown { written, .. }) if written > start => end = end.min(written),
+                Ok(_) => return None,
+                Err(_) => return Some(Err(DownloadError::Unreachable)),
+            }
+        }
         let piece = self.app.repository.files.read(self.file.clone(), start, end).await;
-        self.range.start = piece.as_ref().map_or(end, |piece| start + piece.len() as u64);
-        Some(piece)
+        self.range.start = piece.as_ref().map_or(self.range.end, |piece| start + piece.len() as u64);
+        Some(piece.map_err(DownloadError::from))
     }
 }

@@ -171,6 +171,11 @@ impl Folders {
 }
 
 impl Incoming {
+    /// The same file, for somebody who reads it.
+    pub(super) fn reader(&self) -> io::Result<File> {
+        File::open(self.path.as_ref().ok_or(io::ErrorKind::NotFound)?)
+    }
+
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.hasher.update(bytes);
         self.file.write_all(bytes)

@@ -1,9 +1,9 @@
 //! A file on its way into the repository, from whomever: it is written piece by piece while more of it arrives, and gets
 //! its name once it is whole and on the device.
 
-use std::mem;
+use std::{fs::File, mem, sync::Arc};
 
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::files::{Incoming, run_with};
 use crate::{
@@ -20,6 +20,23 @@ pub(super) struct Receiving {
     writing: Writing,
     /// What is not written yet, up to [`limits::UPLOAD_CHUNK_BYTES`].
     buffer: Vec<u8>,
+    /// Tells those who read it how far it is; none if nobody does.
+    grown: Option<Arc<watch::Sender<Grown>>>,
+}
+
+/// A file that arrives, to those who read it meanwhile.
+#[derive(Clone)]
+pub(super) struct Growing {
+    pub(super) file: Arc<File>,
+    pub(super) grown: watch::Receiver<Grown>,
+}
+
+/// How far a file is. One of which nobody tells more, and which isn't whole, broke off.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Grown {
+    /// What can be read, in bytes.
+    pub(super) written: u64,
+    pub(super) is_whole: bool,
 }
 
 /// A piece that is being written: it comes to the file, and a buffer for the piece after the next.
@@ -50,7 +67,29 @@ impl Receiving {
         let begin = move || Ok((folders.begin()?, Vec::with_capacity(limits::UPLOAD_CHUNK_BYTES)));
         let writing = tokio::spawn(run_with(app.repository.files.permit().await, begin));
         let buffer = Vec::with_capacity(limits::UPLOAD_CHUNK_BYTES);
-        Ok(Self { app, limit, size: 0, writing, buffer })
+        Ok(Self { app, limit, size: 0, writing, buffer, grown: None })
+    }
+
+    /// Lets others read it while it arrives: from now on what arrives is written at once.
+    pub(super) async fn show(&mut self) -> Result<Growing, StoreError> {
+        self.flush().await?;
+        let (incoming, empty) = self.written().await?;
+        let permit = self.app.repository.files.permit().await;
+        let (file, incoming) = run_with(permit, move || Ok((incoming.reader()?, incoming))).await?;
+        self.writing = tokio::spawn(async { Ok((incoming, empty)) });
+        let (grown, growing) = watch::channel(Grown { written: self.size, is_whole: false });
+        self.grown = Some(Arc::new(grown));
+        Ok(Growing { file: Arc::new(file), grown: growing })
+    }
+
+    /// How much has arrived, in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether others read it.
+    pub(super) fn is_shown(&self) -> bool {
+        self.grown.is_some()
     }
 
     /// Takes the next bytes. They are written while more arrive.
@@ -68,6 +107,9 @@ impl Receiving {
                 self.flush().await?;
             }
         }
+        if self.grown.is_some() && !self.buffer.is_empty() {
+            self.flush().await?;
+        }
         Ok(())
     }
 
@@ -75,7 +117,10 @@ impl Receiving {
     pub(super) async fn finish(mut self) -> Result<Received, StoreError> {
         self.flush().await?;
         let (file, _) = self.written().await?;
-        let Self { app, size, .. } = self;
+        let Self { app, size, grown, .. } = self;
+        if let Some(grown) = grown {
+            grown.send_replace(Grown { written: size, is_whole: true });
+        }
         let sync = move || {
             let hash = file.sync()?;
             Ok((file, hash))
@@ -89,8 +134,12 @@ impl Receiving {
         let (mut file, empty) = self.written().await?;
         let mut full = mem::replace(&mut self.buffer, empty);
         let permit = self.app.repository.files.permit().await;
+        let grown = self.grown.clone();
         self.writing = tokio::spawn(run_with(permit, move || {
             file.write(&full)?;
+            if let Some(grown) = grown {
+                grown.send_modify(|grown| grown.written += full.len() as u64);
+            }
             full.clear();
             Ok((file, full))
         }));

@@ -205,9 +205,10 @@ impl Transaction<'_> {
     /// Forgets the oldest media of other servers, `limit` at most, as long as all of them have more than so many bytes;
     /// returns what their content was.
     pub fn trim_remote_media(&mut self, bytes: u64, limit: usize) -> Result<Vec<ContentHash>, StoreError> {
-        let sql = "SELECT sum(size) FROM media WHERE uploader IS NULL AND expires_at IS NULL";
-        let kept: Option<u64> = self.sql().prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-        let mut surplus = kept.unwrap_or_default().saturating_sub(bytes);
+        // Triggers keep it.
+        let sql = "SELECT bytes FROM media_of_others_size";
+        let kept: u64 = self.sql().prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+        let mut surplus = kept.saturating_sub(bytes);
         let mut gone = Vec::new();
         while surplus > 0 && gone.len() < limit {
             let sql =

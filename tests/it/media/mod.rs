@@ -21,6 +21,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HashMap<String, String>,
     pub(crate) body: Vec<u8>,
+    /// Whether the body came to its end, as the head says or by its last piece.
+    pub(crate) is_whole: bool,
 }
 
 impl Answer {
@@ -34,11 +36,14 @@ impl Answer {
             let (name, value) = field.split_once(": ").unwrap();
             (name.to_owned(), value.to_owned())
         };
-        Self {
-            status: line.split(' ').nth(1).unwrap().parse().unwrap(),
-            headers: fields.split("\r\n").map(field).collect(),
-            body: response[end + 4..].to_vec(),
+        let headers: HashMap<_, _> = fields.split("\r\n").map(field).collect();
+        let mut body = response[end + 4..].to_vec();
+        let mut is_whole =
+            headers.get("content-length").is_none_or(|length| *length == body.len().to_string());
+        if headers.get("transfer-encoding").is_some_and(|encoding| encoding == "chunked") {
+            (body, is_whole) = dechunked(&body);
         }
+        Self { status: line.split(' ').nth(1).unwrap().parse().unwrap(), headers, body, is_whole }
     }
 
     #[track_caller]
@@ -138,6 +143,21 @@ impl Rig {
         let Ok(entries) = fs::read_dir(self.folder().join("media").join(folder)) else { return Vec::new() };
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
+}
+
+/// The bytes in pieces with their lengths before them, as far as they are there, and whether that is all of them.
+fn dechunked(mut rest: &[u8]) -> (Vec<u8>, bool) {
+    let mut body = Vec::new();
+    while let Some(line) = rest.windows(2).position(|two| two == b"\r\n") {
+        let length = usize::from_str_radix(std::str::from_utf8(&rest[..line]).unwrap(), 16).unwrap();
+        let piece = &rest[line + 2..];
+        if length == 0 {
+            return (body, piece == b"\r\n");
+        }
+        body.extend_from_slice(&piece[..length.min(piece.len())]);
+        rest = piece.get(length + 2..).unwrap_or_default();
+    }
+    (body, false)
 }
 
 /// Bytes of no known format.
