@@ -10,7 +10,7 @@
 use std::{
     fs::{self, DirBuilder, File},
     io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -199,8 +199,13 @@ fn write_records(file: &Path, aside: &Path) -> Result<(), StoreError> {
     Ok(sql.close().map_err(|(_, error)| error)?)
 }
 
-/// Gives a file that is whole the name of another.
+/// Gives a file that is whole the name of another, and that one's owner: the operator may be somebody else.
 fn replace(aside: &Path, file: &Path) -> Result<(), StoreError> {
+    let (new, old) = (aside.metadata()?, file.metadata()?);
+    if new.uid() != old.uid() {
+        chown(aside, Some(old.uid()), Some(old.gid()))?;
+    }
+    fs::set_permissions(aside, old.permissions())?;
     File::open(aside)?.sync_all()?;
     let dir = file.parent().unwrap_or(Path::new("."));
     // What was removed there stays so, whatever comes.
@@ -314,6 +319,11 @@ mod tests {
 
         let position = rig.store.position();
         let dir = rig.closed();
+        let owner =
+            if dir.path().metadata().unwrap().uid() == 0 { 7 } else { dir.path().metadata().unwrap().uid() };
+        for file in ["events/data.mdb", RECORDS] {
+            chown(dir.path().join(file), Some(owner), None).unwrap();
+        }
         let compaction = Compaction::of(dir.path()).unwrap();
         let (sizes, (needed, free)) = (compaction.sizes().unwrap(), compaction.space().unwrap());
         assert!(needed < free && needed > 100_000, "{needed} of {free}");
@@ -322,6 +332,10 @@ mod tests {
         assert_eq!(now.log, 0);
         for bytes in rows.iter().chain([&before]) {
             assert_eq!(files_with(dir.path(), bytes), [""; 0]);
+        }
+        for file in ["events/data.mdb", RECORDS] {
+            let metadata = dir.path().join(file).metadata().unwrap();
+            assert_eq!((metadata.mode() & 0o777, metadata.uid()), (0o600, owner), "{file}");
         }
 
         // All else is as it was, and goes on.

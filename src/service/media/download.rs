@@ -111,7 +111,7 @@ pub async fn open_early(
 ) -> Result<Found, DownloadError> {
     let is_elsewhere = id.origin != app.server_name && matches!(reader, Reader::User(_));
     if is_elsewhere && let Err(DownloadError::NotFound) = look_up(app, reader, &id).await {
-        let mut wanted = remote::want(app, &id, patience.min(limits::UPLOAD_WAIT))?;
+        let mut wanted = remote::want(app, &id, patience.min(limits::UPLOAD_WAIT));
         match wanted.begun().await {
             Ok(Some(remote::Arriving { size, description, growing })) => {
                 let place = app.repository.downloads.take(reader).await;
@@ -153,7 +153,7 @@ pub(super) async fn find(
 ) -> Result<StoredContent, DownloadError> {
     let media = match look_up(app, reader, &id).await {
         Err(DownloadError::NotFound) if matches!(reader, Reader::User(_)) && id.origin != app.server_name => {
-            let fetched = remote::want(app, &id, patience.min(limits::UPLOAD_WAIT))?.kept().await;
+            let fetched = remote::want(app, &id, patience.min(limits::UPLOAD_WAIT)).kept().await;
             // Somebody else may have fetched it just before.
             look_up(app, reader, &id).await.map_err(|error| fetched.err().unwrap_or(error))?
         }

@@ -85,28 +85,29 @@ enum FetchError {
 
 /// Has what a URI of another server names fetched, once however many want it; `patience` is for an upload that was
 /// announced. Once it is begun it goes on, whether anybody waits for it or not: giving up and asking again gains nothing.
-///
-/// # Errors
-/// Too much is being fetched.
-pub(super) fn want(app: &App, id: &MediaId, patience: Duration) -> Result<Wanted, DownloadError> {
+pub(super) fn want(app: &App, id: &MediaId, patience: Duration) -> Wanted {
     let fetches = &app.repository.fetches;
     let now = fetches.clock.monotonic();
     let mut known = fetches.known.lock().unwrap_or_else(PoisonError::into_inner);
     known.retain(|_, known| known.until.is_none_or(|until| now < until));
     if let Some(known) = known.get(id) {
-        return Ok(Wanted(known.state.subscribe()));
+        return Wanted(known.state.subscribe());
     }
     if known.len() >= limits::REMOTE_MEDIA_FETCHES {
         let failed = known.iter().filter_map(|(id, known)| Some((known.until?, id)));
-        let first = failed.min_by_key(|(until, _)| *until).map(|(_, id)| id.clone());
-        known.remove(&first.ok_or(DownloadError::Unreachable)?);
+        if let Some(first) = failed.min_by_key(|(until, _)| *until).map(|(_, id)| id.clone()) {
+            known.remove(&first);
+        }
     }
     let (state, wanted) = watch::channel(State::Asked);
     let state = Arc::new(state);
-    known.insert(id.clone(), Known { state: state.clone(), until: None });
+    // Where there is no room for it nobody can join it.
+    if known.len() < limits::REMOTE_MEDIA_FETCHES {
+        known.insert(id.clone(), Known { state: state.clone(), until: None });
+    }
     let fetch = Fetch { app: app.clone(), id: id.clone(), state };
     tokio::spawn(fetch.run(patience).in_current_span());
-    Ok(Wanted(wanted))
+    Wanted(wanted)
 }
 
 impl Wanted {
