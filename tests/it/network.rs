@@ -124,6 +124,11 @@ impl Network {
         self.0.lock().unwrap().silent = true;
     }
 
+    /// Lets transactions arrive again.
+    pub(crate) fn end_silence(&self) {
+        self.0.lock().unwrap().silent = false;
+    }
+
     /// What was asked whose path holds this, in the order in which it was.
     pub(crate) fn asked(&self, path: &str) -> Vec<Asked> {
         self.0.lock().unwrap().asked.iter().filter(|asked| asked.path.contains(path)).cloned().collect()

@@ -242,6 +242,7 @@ async fn where_nobody_here_can_vouch_another_server_does() {
     let path = format!("rooms/{room}/state/m.room.member/{}", carol.user_id);
     assert_eq!(read(&two, &carol, &path).await["join_authorised_via_users_server"], anna.user_id);
     // Now it is in both, and she may vouch for nobody.
+    network.silence();
     join(&two, &dora, &club, &[]).await.ok();
     let before = network.asked("send_join").len();
     assert_eq!(
@@ -253,6 +254,7 @@ async fn where_nobody_here_can_vouch_another_server_does() {
     assert_eq!(network.asked("send_join").len(), before);
 
     // The room goes on while the other server takes its time.
+    network.end_silence();
     let since = next(&sync(&two, &carol, "").await);
     let held = network.hold("make_join");
     let asking = join(&two, &dora, &room, &[]);
