@@ -101,13 +101,16 @@ where
     E: From<IngestError> + From<StoreError> + Send + 'static,
 {
     let turn = app.lanes.enter(&room_id).await;
+    let place = app.lanes.judge().await;
     let shared = app.clone();
     let judged = app.store.read(move |view| {
         let room = view.room_number(&room_id)?.ok_or(IngestError::UnknownRoom)?;
         vouch(view, room)?;
         Ok::<_, E>(judge_to_sign(view, room, object, &keys, shared.signer())?)
     });
-    match judged.await? {
+    let judged = judged.await?;
+    drop(place);
+    match judged {
         Step::Done(ingested) => Ok(ingested),
         Step::Judged(judged) => Ok(finish(&app.store, turn, *judged, true).await?),
     }
@@ -117,6 +120,7 @@ where
 /// What it follows may be older than the room's newest events.
 pub async fn append_signed(app: &App, room_id: OwnedRoomId, pdu: Pdu) -> Result<Ingested, IngestError> {
     let turn = app.lanes.enter(&room_id).await;
+    let place = app.lanes.judge().await;
     let judged = app.store.read(move |view| {
         let room = view.room_number(&room_id)?.ok_or(IngestError::UnknownRoom)?;
         let version = view.room(room)?.version;
@@ -127,7 +131,9 @@ pub async fn append_signed(app: &App, room_id: OwnedRoomId, pdu: Pdu) -> Result<
             Err(ingested) => Ok(Step::Done(ingested)),
         }
     });
-    match judged.await? {
+    let judged = judged.await?;
+    drop(place);
+    match judged {
         Step::Done(ingested) => Ok(ingested),
         Step::Judged(judged) => finish(&app.store, turn, *judged, true).await,
     }
