@@ -149,6 +149,9 @@ async fn finish(
     let mut judged = Arc::new(judged);
     let mut gate = None;
     let mut tries = 0;
+    if judged.before.changes.len() > limits::STATE_CHANGES {
+        judged = approach::keep_before(store, judged).await?;
+    }
     loop {
         if only_live && let Meeting::SoftFailed(denied) = &judged.meeting {
             return Ok(Ingested::Refused(denied.clone()));

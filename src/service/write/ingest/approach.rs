@@ -43,12 +43,28 @@ pub(super) async fn approach(store: &Store, judged: Arc<Judged>) -> Result<Arc<J
         // Where it leads follows from the extremities alone.
         let present = Present { state: record.state, is_approaching: true, ..judged.present };
         let meeting = match judged.meeting {
-            Meeting::Live { advanced, .. } => Meeting::Live { advanced, is_far: false },
+            Meeting::Live { mut advanced, .. } => {
+                advanced.current.root = record.state;
+                advanced.current.changes.retain(|_, number| *number == Some(NEW));
+                Meeting::Live { advanced, is_far: false }
+            }
             other => other,
         };
         Ok(Arc::new(Judged { present, meeting, ..judged }))
     };
     store.read(read).await
+}
+
+/// Stores the state before an event that is more than one job may write; gives how the event meets the room then.
+pub(super) async fn keep_before(store: &Store, judged: Arc<Judged>) -> Result<Arc<Judged>, IngestError> {
+    let (room, mut root) = (judged.room, judged.before.root);
+    let changes: Vec<_> = judged.before.changes.clone().into_iter().collect();
+    for some in changes.chunks(limits::STATE_CHANGES) {
+        let state = State { root, changes: some.iter().cloned().collect() };
+        root = store.write(move |transaction| transaction.keep_state(room, &state)).await?;
+    }
+    let judged = Judged { before: State::stored(root), ..(*judged).clone() };
+    store.read(move |view| Ok::<_, IngestError>(Arc::new(meet(view, judged)?))).await
 }
 
 /// Whether two states may differ in more entries than one job may change.
