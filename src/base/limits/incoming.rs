@@ -29,8 +29,6 @@ pub const EARLY_REDACTIONS: usize = 32;
 /// Events that wait for their parents: of one room, and in all.
 pub const WAITING_EVENTS: usize = 100;
 pub const WAITING_EVENTS_IN_ALL: usize = 2_000;
-/// Rooms with some that are looked at at once to find those whose turn it is.
-pub const WAITING_ROOMS: usize = 256;
 /// Rooms for whose events parents are fetched at once, and those of them for one server.
 pub const FETCHES: usize = 4;
 pub const FETCHES_PER_SERVER: usize = 2;

@@ -21,26 +21,26 @@ pub struct WaitingEvent {
     pub tries: u32,
 }
 
-/// A room in which events wait.
+/// A room in which events wait that one server brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRoom {
     pub room: RoomNumber,
-    /// The server that brought the one that is tried next, and when that is.
     pub origin: OwnedServerName,
+    /// When the next of them is tried.
     pub try_at: Timestamp,
 }
 
 impl View<'_> {
-    /// The rooms in which events wait, those first that are to be tried first.
-    pub fn waiting_rooms(&self, limit: usize) -> Result<Vec<WaitingRoom>, StoreError> {
-        // SQLite gives the other columns of the row that has the least value.
+    /// The rooms in which events wait, those first that are to be tried first: once for each server that brought some, of
+    /// which there are no more than events.
+    pub fn waiting_rooms(&self) -> Result<Vec<WaitingRoom>, StoreError> {
         let sql =
-            "SELECT room, origin, min(try_at) AS at FROM waiting_events GROUP BY room ORDER BY at LIMIT ?1";
+            "SELECT room, origin, min(try_at) AS at FROM waiting_events GROUP BY room, origin ORDER BY at";
         let read = |row: &Row<'_>| {
             Ok(WaitingRoom { room: RoomNumber(row.get(0)?), origin: name(row, 1)?, try_at: row.get(2)? })
         };
         let mut statement = self.sql().prepare_cached(sql)?;
-        Ok(statement.query_map([limit as u64], read)?.collect::<Result<_, _>>()?)
+        Ok(statement.query_map([], read)?.collect::<Result<_, _>>()?)
     }
 
     /// The events of a room that are to be tried by now, those first that came first.
@@ -191,7 +191,7 @@ mod tests {
             store.read(read).await.unwrap().into_iter().map(|event| event.event_id).collect()
         };
         let rooms = async || -> Vec<RoomNumber> {
-            let rooms = store.read(|view| view.waiting_rooms(10)).await.unwrap();
+            let rooms = store.read(|view| view.waiting_rooms()).await.unwrap();
             rooms.into_iter().map(|room| room.room).collect()
         };
         for (room, id) in [(one, event_id!("$a")), (one, event_id!("$b")), (one, event_id!("$b"))] {

@@ -70,7 +70,7 @@ impl App {
     pub async fn close_gaps(&self) -> Result<(), StoreError> {
         let mut busy = Busy::new();
         loop {
-            let rooms = self.store.read(|view| view.waiting_rooms(limits::WAITING_ROOMS)).await?;
+            let rooms = self.store.read(|view| view.waiting_rooms()).await?;
             let (due, pause) = due(rooms, &busy, self.clock.now());
             for (room, server) in due {
                 busy.push(Visiting { room, server, visit: Box::pin(visit(self, room)) });
@@ -113,7 +113,7 @@ fn due(
 ) -> (Vec<(RoomNumber, OwnedServerName)>, Duration) {
     let (mut due, mut pause) = (Vec::<(RoomNumber, OwnedServerName)>::new(), LOOK_AGAIN);
     for WaitingRoom { room, origin, try_at } in rooms {
-        if busy.iter().any(|visiting| visiting.room == room) {
+        if busy.iter().any(|visiting| visiting.room == room) || due.iter().any(|(due, _)| *due == room) {
             continue;
         }
         if try_at > now {
@@ -224,10 +224,12 @@ mod tests {
         };
         let mut rooms: Vec<_> = (1..=10).map(|number| room(number, "a.example", 1)).collect();
         rooms.extend([room(11, "b.example", 2), room(12, "c.example", 3), room(13, "d.example", 4)]);
+        // Whoever brings much to many rooms holds up nobody else there.
+        rooms.insert(3, room(3, "b.example", 1));
         rooms.push(room(14, "e.example", 12_000));
         let found = due(rooms.clone(), &Vec::new(), now);
         let numbers: Vec<_> = found.0.iter().map(|(room, _)| room.0).collect();
-        assert_eq!((numbers, found.1), (vec![1, 2, 11, 12], Duration::from_secs(2)));
+        assert_eq!((numbers, found.1), (vec![1, 2, 3, 11], Duration::from_secs(2)));
         assert_eq!(due(Vec::new(), &Vec::new(), now), (Vec::new(), LOOK_AGAIN));
     }
 
