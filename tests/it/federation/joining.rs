@@ -117,6 +117,13 @@ async fn servers_are_tried_one_after_another_and_an_alias_names_some() {
     let asked: Vec<_> = network.asked("make_join").into_iter().rev().take(3).map(|asked| asked.of).collect();
     assert_eq!(asked, ["one.example:1", "three.example:1", "nowhere.example:1"]);
     act(&two, &carol, &room, "leave", json!({})).await;
+    // What version the room has is no server's to say.
+    network.play("three.example:1", |asked| {
+        let made = json!({"room_version": "org.example.tea", "event": {}});
+        asked.path.contains("make_join").then_some((200, made))
+    });
+    let other = create(&one, &anna, json!({"preset": "public_chat"})).await;
+    join(&two, &carol, &other, &via).await.ok();
     is_sound(&two).await;
 }
 

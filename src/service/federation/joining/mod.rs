@@ -261,11 +261,8 @@ async fn through_servers(app: &App, request: Request) -> Outcome {
             Err(Failure::Store(error)) => return Err(error.into()),
             Err(failure) => {
                 tracing::info!(%server, room_id = %request.room_id, %failure, "a server doesn't help a user");
-                let is_final = matches!(failure, Failure::Version(_));
+                // Even that the room's version is unknown here is only what this one says.
                 failed = failed.and(failure);
-                if is_final {
-                    break;
-                }
             }
         }
     }
