@@ -290,7 +290,9 @@ impl Peers {
         }
         self.told = self.told.max(until);
         for server in messages {
-            self.peers.entry(server.clone()).or_default().messages = true;
+            let peer = self.peers.entry(server.clone()).or_default();
+            peer.put_off_no_more();
+            peer.messages = true;
             self.look(&server, now);
         }
         for (news, servers) in ephemeral {

@@ -36,11 +36,15 @@ impl Peer {
         if self.queue.len() == limits::SENDING_QUEUE {
             self.fall_behind();
         } else {
-            // What was put off for a receipt's sake is put off no longer.
-            if self.failures == 0 && self.queue.is_empty() && !self.messages {
-                self.next_try = Timestamp(0);
-            }
+            self.put_off_no_more();
             self.queue.push_back(item);
+        }
+    }
+
+    /// What waits for other receipts, or for its turn to hear that this server is back, goes with what must go at once.
+    pub(super) fn put_off_no_more(&mut self) {
+        if self.failures == 0 && self.queue.is_empty() && !self.messages {
+            self.next_try = Timestamp(0);
         }
     }
 

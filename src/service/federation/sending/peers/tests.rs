@@ -241,6 +241,26 @@ fn what_a_server_refuses_does_not_keep_the_rest_from_it() {
 }
 
 #[test]
+fn what_must_go_at_once_waits_for_no_receipt() {
+    let mut peers = peers();
+    let many: Vec<_> = (0..1_000).map(|n| format!("s{n}.example")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    let seen = crate::service::presence::Seen::default();
+    let user = ruma::user_id!("@alice:own.example");
+    let presence = Ephemeral::presence((UserNumber(1), user), &seen);
+    let ephemeral = vec![(Arc::new(presence), names(&many))];
+    peers.tell(News { ephemeral, ..News::default() }, NOW);
+    let at_once = std::iter::from_fn(|| peers.next(NOW)).map(|work| work.server.to_string());
+    let at_once: BTreeSet<_> = at_once.collect();
+    let mut later = many.iter().filter(|name| !at_once.contains(**name));
+    let (first, second) = (*later.next().unwrap(), *later.next().unwrap());
+    peers.tell(News { messages: names(&[first]), ..News::default() }, NOW);
+    tell(&mut peers, 1..=1, &[second]);
+    let turns: BTreeSet<_> = peers.lines.iter().flatten().map(ToString::to_string).collect();
+    assert_eq!(turns, [first, second].map(ToOwned::to_owned).into());
+}
+
+#[test]
 fn the_messages_of_who_is_gone_for_good_are_given_up() {
     let mut peers = peers();
     peers.tell(News { messages: names(&["gone.example", "behind.example"]), ..News::default() }, NOW);
