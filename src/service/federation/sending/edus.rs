@@ -77,14 +77,16 @@ impl Ephemeral {
     }
 }
 
-/// A message to devices. Its position is its id, since no other one ever gets that.
+/// A message to devices. Its id is its position and what it says: no other one has both, even where an older copy of the
+/// store took this one's place.
 /// <https://spec.matrix.org/v1.19/server-server-api/#send-to-device-messaging>
 pub(super) fn message(message: &OutgoingMessage) -> String {
     let OutgoingMessage { position, sender, event_type, messages } = message;
     let [sender, event_type] = [sender, event_type].map(|text| Value::from(text.as_str()));
+    let hash = blake3::hash(format!("{sender}{event_type}{messages}").as_bytes());
+    let id = format!("{}.{}", position.0, &hash.to_hex()[..12]);
     format!(
-        r#"{{"edu_type":"m.direct_to_device","content":{{"sender":{sender},"type":{event_type},"message_id":"{}","messages":{messages}}}}}"#,
-        position.0
+        r#"{{"edu_type":"m.direct_to_device","content":{{"sender":{sender},"type":{event_type},"message_id":"{id}","messages":{messages}}}}}"#,
     )
 }
 

@@ -109,7 +109,7 @@ impl Parcel {
         }
         let version = view.room(room)?.version;
         let event = view.event(room, number)?;
-        self.count(b"event", event.pdu.event_id().as_str(), event.pdu.json().len());
+        self.count(event.pdu.event_id().as_str(), event.pdu.json().len());
         self.pdus.push(pdus::raw(event.shown(version).json().to_owned()));
         Ok(true)
     }
@@ -130,7 +130,7 @@ impl Parcel {
         }
         self.changes += 1;
         let text = edus::change(view, change)?;
-        self.count(b"change", &change.position.0.to_string(), text.len());
+        self.count(&text, text.len());
         self.edus.push(raw(text));
         Ok(true)
     }
@@ -140,7 +140,7 @@ impl Parcel {
             return false;
         }
         let text = edus::message(message);
-        self.count(b"message", &message.position.0.to_string(), text.len());
+        self.count(&text, text.len());
         self.edus.push(raw(text));
         self.messages = Some(message.position);
         true
@@ -150,9 +150,36 @@ impl Parcel {
         self.bytes < limits::SENDING_BYTES
     }
 
-    fn count(&mut self, kind: &[u8], name: &str, bytes: usize) {
+    /// Counts something, by a text that nothing else has.
+    fn count(&mut self, name: &str, bytes: usize) {
         self.bytes += bytes;
         self.is_durable = true;
-        self.contents.update(kind).update(&(name.len() as u64).to_be_bytes()).update(name.as_bytes());
+        self.contents.update(&(name.len() as u64).to_be_bytes()).update(name.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_says_something_else_is_named_otherwise_even_at_the_same_position() {
+        let message = |text: &str| OutgoingMessage {
+            position: Position((1 << 53) - 1),
+            sender: "@alice:x".to_owned(),
+            event_type: "m.tea".to_owned(),
+            messages: format!(r#"{{"@bob:y":{{"*":{{"text":"{text}"}}}}}}"#),
+        };
+        let named = |text: &str| {
+            let mut parcel = Parcel::default();
+            parcel.add_message(&message(text));
+            let edu: serde_json::Value = serde_json::from_str(parcel.edus[0].json().get()).unwrap();
+            let id = edu["content"]["message_id"].as_str().unwrap().to_owned();
+            assert!(id.len() <= 32, "{id}");
+            (id, parcel.name().unwrap())
+        };
+        let (first, second) = (named("green"), named("black"));
+        assert_eq!(first, named("green"));
+        assert!(first.0 != second.0 && first.1 != second.1);
     }
 }
