@@ -191,23 +191,27 @@ async fn take_in_room(
     let entering = app.joins.entering(&room_id);
     let (own, id) = (app.server_name.clone(), room_id.clone());
     let read = move |view: &View<'_>| {
-        let room = match view.room_number(&id)? {
-            Some(room) if view.is_server_joined(room, &own)? => room,
-            _ => return Ok(None),
-        };
+        let Some(room) = view.room_number(&id)? else { return Ok((None, false)) };
+        if !view.is_server_joined(room, &own)? {
+            return Ok((None, view.is_loading(room)?));
+        }
         let version = view.room(room)?.version;
-        Ok::<_, StoreError>(Some(Room { number: room, version, id: id.clone() }))
+        Ok::<_, StoreError>((Some(Room { number: room, version, id: id.clone() }), false))
     };
-    let mut room = app.store.read(read.clone()).await?;
+    let (mut room, mut is_half_in) = app.store.read(read.clone()).await?;
     // Others send from the moment on at which they take the join, and this server is in the room only later.
     if room.is_none()
         && let Some(mut entering) = entering
     {
         let entered = timeout(limits::ENTERING_TIME, entering.wait_for(Option::is_some)).await.is_ok();
-        room = app.store.read(read).await?;
+        (room, is_half_in) = app.store.read(read).await?;
         if room.is_none() && (!entered || app.joins.entering(&room_id).is_some()) {
             return Ok(None);
         }
+    }
+    // A start goes on with it.
+    if is_half_in {
+        return Ok(None);
     }
     let Some(room) = room else {
         // Which version the room has is not known, but most name events alike.

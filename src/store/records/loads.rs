@@ -28,7 +28,8 @@ impl View<'_> {
         Ok(self.sql().prepare_cached(sql)?.query_row([], read).optional()?)
     }
 
-    pub(in crate::store) fn is_loading(&self, room: RoomNumber) -> Result<bool, StoreError> {
+    /// Whether a room is being entered whose state is stored.
+    pub fn is_loading(&self, room: RoomNumber) -> Result<bool, StoreError> {
         let sql = "SELECT 1 FROM loads WHERE room = ?1";
         Ok(self.sql().prepare_cached(sql)?.exists([room.0])?)
     }

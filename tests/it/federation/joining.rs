@@ -374,3 +374,7 @@ async fn a_room_that_was_being_entered_when_the_server_ended_is_entered() {
     assert_eq!(two.app.store.read(|view| view.first_load()).await.unwrap(), None);
     is_sound(&two).await;
 }
+    // What others send meanwhile they are to send again.
+    let body = json!({"origin": "one.example:1", "origin_server_ts": 1, "pdus": [{"room_id": room}]});
+    let sent = super::pair::ask(&one, &two, "PUT", "/_matrix/federation/v1/send/early", body).await;
+    assert_eq!(sent.error(), (503, "M_UNKNOWN"));
