@@ -23,3 +23,4 @@ pub mod sending;
 pub mod state;
 mod told;
 pub mod transactions;
+mod withdrawing;

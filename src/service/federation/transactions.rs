@@ -22,7 +22,7 @@ use tokio::{
 use super::{
     edus,
     fetch::{self, Room},
-    gaps, merge, policy, receive,
+    gaps, merge, policy, receive, withdrawing,
 };
 use crate::{
     base::{clock::Clock, json::Object, limits, unambiguous},
@@ -218,9 +218,12 @@ async fn take_in_room(
         let newest = Version::of(&RoomVersionId::V11).expect("it is known");
         for event in &events {
             let id = event.get("event_id").and_then(|id| OwnedEventId::try_from(id.as_str()?).ok());
-            if let Some(id) = id.or_else(|| Pdu::id_of(event, newest).ok()) {
-                outcomes.insert(id, Err("M_NOT_FOUND: this server is in no such room".to_owned()));
-            }
+            let Some(id) = id.or_else(|| Pdu::id_of(event, newest).ok()) else { continue };
+            let outcome = match withdrawing::take(app, origin, &room_id, event).await? {
+                true => Ok(()),
+                false => Err("M_NOT_FOUND: this server is in no such room".to_owned()),
+            };
+            outcomes.insert(id, outcome);
         }
         return Ok(Some(outcomes));
     };

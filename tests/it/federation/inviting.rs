@@ -275,6 +275,81 @@ async fn nothing_is_signed_but_an_invitation_of_a_user_by_one_of_the_asking_serv
 }
 
 #[tokio::test]
+async fn an_invitation_that_is_taken_back_is_gone() {
+    let network = Network::default();
+    let one = network.start("one.example:1", |_| {}).await;
+    let two = network.start("two.example:1", |_| {}).await;
+    let (anna, carol) = (one.register("anna").await, two.register("carol").await);
+    for (version, how) in [("1", "kick"), ("11", "kick"), ("12", "ban")] {
+        let room = create(&one, &anna, json!({"preset": "private_chat", "room_version": version})).await;
+        act(&one, &anna, &room, "invite", json!({"user_id": carol.user_id})).await;
+        let told = sync(&two, &carol, "").await;
+        assert!(told["rooms"]["invite"][&room].is_object(), "{told}");
+        act(&one, &anna, &room, how, json!({"user_id": carol.user_id})).await;
+        let told = sync(&two, &carol, &format!("since={}&timeout=60000", next(&told))).await;
+        let last = &told["rooms"]["leave"][&room]["timeline"]["events"][0];
+        assert_eq!(
+            (&last["sender"], &last["state_key"]),
+            (&json!(anna.user_id), &json!(carol.user_id)),
+            "{told}"
+        );
+        assert!(sync(&two, &carol, "").await["rooms"]["invite"].get(&room).is_none());
+    }
+    is_sound(&two).await;
+}
+
+#[tokio::test]
+async fn only_who_brought_an_invitation_takes_it_back() {
+    let asked = Asked::new().await;
+    let anna = asked.rig.register("anna").await;
+    let event = json!({
+        "type": "m.room.member", "room_id": "!r:hs.example:1", "sender": CAROL, "state_key": anna.user_id,
+        "content": {"membership": "invite"}, "prev_events": ["$a"], "auth_events": ["$b"], "depth": 7,
+        "origin_server_ts": 1_800_000_000_000_u64,
+    });
+    let (invite, brought) = signed("11", event.clone());
+    let path = format!("{FEDERATION}/v2/invite/!r:hs.example:1/{}", encoded(&invite));
+    asked
+        .ask("PUT", &path, json!({"room_version": "11", "event": brought, "invite_room_state": []}))
+        .await
+        .ok();
+    let kick = |field: &str, value: Value| {
+        let mut event = event.clone();
+        (event["content"], event["auth_events"]) = (json!({"membership": "leave"}), json!(["$b", invite]));
+        if !field.is_empty() {
+            event[field] = value;
+        }
+        signed("11", event)
+    };
+    let forged = |(id, mut event): (String, Value)| {
+        event["content"]["reason"] = json!("x");
+        event["signatures"]["hs.example:1"]["ed25519:a"] = json!("AAAA");
+        (id, event)
+    };
+    for (number, (what, is_taken, (id, event))) in [
+        ("another room", false, kick("room_id", json!("!other:hs.example:1"))),
+        ("another server", false, kick("sender", json!("@mallory:elsewhere.example"))),
+        ("another type", false, kick("type", json!("m.room.topic"))),
+        ("a join", false, kick("content", json!({"membership": "join"}))),
+        ("another invitation", false, kick("auth_events", json!(["$b"]))),
+        ("another user", false, kick("state_key", json!("@nobody:example.org"))),
+        ("no signature", false, forged(kick("", Value::Null))),
+        ("all as it should be", true, kick("", Value::Null)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let body = json!({"origin": "hs.example:1", "origin_server_ts": 1, "pdus": [event]});
+        let answer = asked.ask("PUT", &format!("{FEDERATION}/v1/send/{number}"), body).await.ok();
+        let outcome = answer["pdus"].as_object().unwrap().values().next().unwrap();
+        assert_eq!((id.len(), outcome == &json!({})), (44, is_taken), "{what}: {answer}");
+        let is_invited = sync(&asked.rig, &anna, "").await["rooms"]["invite"]["!r:hs.example:1"].is_object();
+        assert_eq!(is_invited, !is_taken, "{what}");
+    }
+    is_sound(&asked.rig).await;
+}
+
+#[tokio::test]
 async fn the_first_versions_of_the_endpoints_are_there() {
     let asked = Asked::new().await;
     let anna = asked.rig.register("anna").await;
