@@ -11,10 +11,13 @@ use ruma::{
 
 use super::{Error, Inbound, caller::Caller};
 use crate::{
-    base::limits,
+    base::{
+        limits,
+        unambiguous::{self, Fault},
+    },
     net::{
         NetError,
-        x_matrix::{Signable, XMatrix},
+        x_matrix::{Signable, Unproven, XMatrix},
     },
     service::{
         App,
@@ -79,15 +82,18 @@ impl Caller<ServerSignatures> for Peer {
             // No request of a server has a body that comes as a stream.
             Inbound::Stream(_) => &[],
         };
-        let content = str::from_utf8(body).map_err(|_| unauthorized("The body is no JSON"))?;
+        let content = str::from_utf8(body).map_err(|_| Error::from(Fault::Malformed))?;
         let request = Signable {
             method: request.method().as_str(),
             uri: request.uri().path_and_query().map_or("/", |uri| uri.as_str()),
             content: Some(content).filter(|content| !content.is_empty()),
         };
-        self.proof
-            .verify(request, &app.server_name, &self.key.key)
-            .map_err(|error| unauthorized("The request is not signed by this key").caused_by(error))?;
+        let proven = self.proof.verify(request, &app.server_name, &self.key.key);
+        proven.map_err(|error| match error {
+            // Nothing that is no JSON can be signed.
+            Unproven::Content => unambiguous::check(body).err().unwrap_or(Fault::Refused).into(),
+            error => unauthorized("The request is not signed by this key").caused_by(error),
+        })?;
         app.peer_spoke(&self.proof.origin);
         Ok(())
     }

@@ -6,13 +6,14 @@
 //! <https://spec.matrix.org/v1.19/appendices/#canonical-json>
 
 mod loose;
+mod nested;
 
 use std::{collections::btree_map::Entry, fmt};
 
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, Int};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-pub use loose::Object;
+pub use self::{loose::Object, nested::nested_text};
 
 use super::limits;
 

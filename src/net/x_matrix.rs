@@ -14,7 +14,7 @@ use ruma::{
 };
 
 use crate::base::{
-    json::{JsonError, Object},
+    json::{JsonError, nested_text},
     limits,
 };
 
@@ -155,7 +155,7 @@ impl Signable<'_> {
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
         let content = match self.content {
             Some(content) => {
-                format!("\"content\":{},", Object::parse_nested(content, limits::REQUEST_DEPTH)?.text())
+                format!("\"content\":{},", nested_text(content, limits::REQUEST_DEPTH)?)
             }
             None => String::new(),
         };

@@ -153,6 +153,17 @@ impl Rig {
         try_request(self.connect().await, method, path, authorization, body).await.unwrap()
     }
 
+    /// The same with any text as the body.
+    pub(crate) async fn send_text(
+        &self,
+        method: &str,
+        path: &str,
+        authorization: Option<&str>,
+        body: &str,
+    ) -> Reply {
+        try_text(self.connect().await, method, path, authorization, body).await.unwrap()
+    }
+
     /// A `GET` without a token.
     pub(crate) async fn get(&self, path: &str) -> Reply {
         self.send("GET", path, None, Value::Null).await
@@ -253,13 +264,23 @@ pub(crate) async fn try_exchange(
 }
 
 pub(crate) async fn try_request(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     method: &str,
     path: &str,
     authorization: Option<&str>,
     body: Value,
 ) -> io::Result<Reply> {
     let body = if body.is_null() { String::new() } else { body.to_string() };
+    try_text(stream, method, path, authorization, &body).await
+}
+
+async fn try_text(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    method: &str,
+    path: &str,
+    authorization: Option<&str>,
+    body: &str,
+) -> io::Result<Reply> {
     let authorization = authorization.map(|value| format!("authorization: {value}\r\n")).unwrap_or_default();
     let length = body.len();
     let request = format!(

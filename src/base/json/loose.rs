@@ -38,20 +38,12 @@ impl Object {
     /// # Errors
     /// The text is no JSON object, repeats a key, is nested too deep or holds a number beyond a double.
     pub fn parse(text: &str) -> Result<Self, JsonError> {
-        Self::parse_nested(text, limits::JSON_DEPTH)
-    }
-
-    /// The same of one that may be nested so deep, such as a request that holds events.
-    ///
-    /// # Errors
-    /// As [`Object::parse`].
-    pub fn parse_nested(text: &str, depth: usize) -> Result<Self, JsonError> {
         if let Ok(fields) = canonical_object(text) {
             return Ok(fields.into());
         }
         let raw: &RawValue = serde_json::from_str(text)?;
         let mut numbers = BTreeMap::new();
-        match parse(raw, depth, &mut String::new(), &mut numbers)? {
+        match parse(raw, limits::JSON_DEPTH, &mut String::new(), &mut numbers)? {
             CanonicalJsonValue::Object(fields) => Ok(Self { fields, numbers }),
             _ => Err(JsonError(Error::custom("not an object"))),
         }
@@ -169,10 +161,10 @@ fn parse(
                 .map(|(at, raw)| within(place, &at.to_string(), |place| parse(raw, depth, place, numbers)));
             Ok(CanonicalJsonValue::Array(items.collect::<Result<_, _>>()?))
         }
-        Some(b'-' | b'0'..=b'9') => Ok(match text.parse().ok().and_then(|number: i64| Int::new(number)) {
+        Some(b'-' | b'0'..=b'9') => Ok(match integer(text) {
             Some(number) => CanonicalJsonValue::Integer(number),
             None => {
-                let number = number(text).ok_or_else(|| Error::custom("number out of range"))?;
+                let number = fraction(text).ok_or_else(|| Error::custom("number out of range"))?;
                 numbers.insert(place.clone(), number.into());
                 CanonicalJsonValue::Null
             }
@@ -206,8 +198,18 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// A number that is no integer of 53 bits, as Python writes it; none if no double is as large.
-fn number(text: &str) -> Option<String> {
+/// A number as Python writes it; none if no double is as large.
+pub(super) fn number(text: &str) -> Option<String> {
+    integer(text).map(|number| number.to_string()).or_else(|| fraction(text))
+}
+
+/// A number that is an integer of 53 bits.
+fn integer(text: &str) -> Option<Int> {
+    text.parse().ok().and_then(|number: i64| Int::new(number))
+}
+
+/// One that is none.
+fn fraction(text: &str) -> Option<String> {
     if !text.contains(['.', 'e', 'E']) {
         return Some(text.to_owned());
     }

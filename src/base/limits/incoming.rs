@@ -8,7 +8,9 @@ use super::{BODIES_PER_CLIENT_BYTES, EVENT_BYTES, PREV_EVENTS, READERS};
 pub const TRANSACTION_PDUS: usize = 50;
 pub const TRANSACTION_EDUS: usize = 100;
 /// Depth of nested arrays and objects in the body of a server's request, as far as who sent it is to be proved.
-pub const REQUEST_DEPTH: usize = 256;
+pub const REQUEST_DEPTH: usize = 10_000;
+/// What is moved in it at most to put keys in order, in bytes.
+pub const REQUEST_MOVES: usize = 256 << 20;
 /// The body of one, in bytes: that many events of the largest size, and others.
 pub const TRANSACTION_BYTES: usize = 4 << 20;
 /// Transactions that are remembered, and for how long: a server that didn't hear the answer asks again.

@@ -174,8 +174,16 @@ impl Pair {
     }
 
     pub(super) async fn send(&self, transaction: &str, body: Value) -> Reply {
+        self.send_text(transaction, &body.to_string()).await
+    }
+
+    /// The same with any text that can be signed.
+    pub(super) async fn send_text(&self, transaction: &str, body: &str) -> Reply {
         let path = format!("/_matrix/federation/v1/send/{transaction}");
-        ask(&self.one, &self.two, "PUT", &path, body).await
+        let signer = self.one.app.signer();
+        let signable = Signable { method: "PUT", uri: &path, content: Some(body) };
+        let header = sign(signable, signer.server_name, &self.two.app.server_name, signer.key).unwrap();
+        self.two.send_text("PUT", &path, Some(header.to_str().unwrap()), body).await
     }
 
     /// What Bea reads of the room, oldest first.

@@ -64,9 +64,8 @@ async fn a_bad_event_fails_alone() {
     let (nowhere_id, nowhere) = forged("room_id", json!(nowhere()));
     let (stranger_id, stranger) = forged("sender", json!("@mallory:one.example:1"));
     let (deep_id, deep) = {
-        let nested = (0..200).fold(json!(1), |inner, _| json!({ "a": inner }));
         let mut event = template.clone();
-        event["content"] = nested;
+        event["content"] = nested(120);
         ("$deep", event)
     };
     let pdus = [
@@ -91,6 +90,38 @@ async fn a_bad_event_fails_alone() {
     assert!(outcomes[&nowhere_id]["error"].as_str().unwrap().contains("no such room"));
     assert!(!outcomes.contains_key(deep_id));
     assert_eq!(pair.texts().await, ["first", "last"]);
+}
+
+fn nested(levels: usize) -> Value {
+    (0..levels).fold(json!(1), |inner, _| json!({ "a": inner }))
+}
+
+#[tokio::test]
+async fn what_is_nested_however_deep_spoils_nothing_else() {
+    let pair = Pair::new("11").await;
+    let (one, anna, room) = (&pair.one, &pair.anna, &pair.room);
+    let first = say(one, anna, room, "first", "1").await;
+    let body = json!({"origin": ONE, "origin_server_ts": 1, "pdus": [0, pair.event(&first).await]});
+    let deep = format!("{}1{}", r#"{"a":"#.repeat(5_000), "}".repeat(5_000));
+    let deep = format!(r#"{{"content":{deep},"room_id":"{room}","type":"m.room.message"}}"#);
+    let body = body.to_string().replacen("[0,", &format!("[{deep},"), 1);
+    let answer = pair.send_text("t", &body).await;
+    assert_eq!(answer.ok(), json!({"pdus": {&first: {}}}));
+    assert_eq!(pair.texts().await, ["first"]);
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_called_so() {
+    let pair = Pair::new("11").await;
+    let header = r#"X-Matrix origin="one.example:1",destination="two.example:1",key="ed25519:1",sig="AAAA""#;
+    for (body, error) in [
+        (r#"{"pdus":[}"#, (400, "M_NOT_JSON")),
+        (r#"{"pdus":[],"pdus":[]}"#, (400, "M_BAD_JSON")),
+        (r#"{"pdus":[]}"#, (401, "M_UNAUTHORIZED")),
+    ] {
+        let answer = pair.two.send_text("PUT", "/_matrix/federation/v1/send/t", Some(header), body).await;
+        assert_eq!(answer.error(), error, "{body}");
+    }
 }
 
 // RULES R29
