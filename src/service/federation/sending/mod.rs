@@ -94,8 +94,8 @@ impl Sending {
         self.stirred.notify_one();
     }
 
-    fn take_rumours(&self) -> Vec<Rumour> {
-        std::mem::take(&mut *self.rumours.lock().unwrap_or_else(PoisonError::into_inner)).into()
+    fn take_rumours(&self) -> VecDeque<Rumour> {
+        std::mem::take(&mut *self.rumours.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -149,13 +149,14 @@ impl App {
         let mut rumours = self.sending.take_rumours();
         loop {
             let (own, after) = (self.server_name.clone(), self.sending.lock().told());
-            let (rumours, rooms) = (std::mem::take(&mut rumours), self.sending.rooms.clone());
+            let (some, rooms) = (std::mem::take(&mut rumours), self.sending.rooms.clone());
             let read = move |view: &View<'_>| {
-                let news = News::read(view, (&own, &rooms), after, rumours)?;
-                Ok::<_, StoreError>((news, view.position()))
+                let (news, rest) = News::read(view, (&own, &rooms), after, some)?;
+                Ok::<_, StoreError>((news, rest, view.position()))
             };
-            let (news, position) = self.store.read(read).await?;
-            let is_all = news.until >= position;
+            let (news, rest, position) = self.store.read(read).await?;
+            let is_all = news.until >= position && rest.is_empty();
+            rumours = rest;
             self.sending.lock().tell(news, self.clock.now());
             if is_all {
                 return Ok(());

@@ -1,6 +1,6 @@
 //! What is new in the log and beside it, and which servers that concerns.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use ruma::{OwnedServerName, ServerName};
 
@@ -27,13 +27,13 @@ pub(super) enum Rumour {
 }
 
 impl News {
-    /// What came behind a position, as much of it as one step looks at.
+    /// What came behind a position, as much of it as one step looks at, and those rumours that it didn't.
     pub(super) fn read(
         view: &View<'_>,
         (own, rooms): (&ServerName, &Rooms),
         after: Position,
-        rumours: Vec<Rumour>,
-    ) -> Result<Self, StoreError> {
+        mut rumours: VecDeque<Rumour>,
+    ) -> Result<(Self, VecDeque<Rumour>), StoreError> {
         let (events, mut until) = view.live_after(after, limits::SENDING_STEP)?;
         let changes = view.device_changes_after(after, limits::SENDING_STEP)?;
         if let (limits::SENDING_STEP, Some(last)) = (changes.len(), changes.last()) {
@@ -66,14 +66,17 @@ impl News {
         let rest = rest.into_iter().flatten().filter(|next| *next <= until).min();
         news.until = rest.map_or(until, |next| Position(next.0 - 1));
         news.messages = view.outgoing_servers(after, news.until)?;
-        for rumour in rumours {
+        while names < limits::SENDING_NAMES
+            && let Some(rumour) = rumours.pop_front()
+        {
             if let Some((ephemeral, servers)) = rumour.told(view, (own, rooms))?
                 && !servers.is_empty()
             {
+                names += servers.len();
                 news.ephemeral.push((Arc::new(ephemeral), servers));
             }
         }
-        Ok(news)
+        Ok((news, rumours))
     }
 
     fn add(&mut self, item: Item, servers: Vec<OwnedServerName>) {
