@@ -165,7 +165,7 @@ impl Transaction<'_> {
         self.drop_destination(server)
     }
 
-    /// Adds a message to devices of a server's users, at a position of its own. Beyond a bound, the oldest that wait for that
+    /// Adds a message to devices of a server's users, at a position of its own. Beyond a bound, older ones that wait for that
     /// server give way.
     pub fn add_outgoing_to_device(
         &mut self,
@@ -187,32 +187,57 @@ impl Transaction<'_> {
             self.sql().prepare_cached(sql)?.query_row([server.as_str()], |row| row.get::<_, i64>(0))?;
         let over = waiting - limits::OUTGOING_TO_DEVICE_BYTES as i64;
         if over > 0 {
-            self.make_room_for(server, position, over)?;
+            // Enough that all of them needn't be looked at soon again.
+            self.make_room_for(server, position, over + limits::OUTGOING_TO_DEVICE_BYTES as i64 / 8)?;
         }
         Ok(())
     }
 
-    /// Removes the oldest messages for a server, all older than `newest`, until so many bytes are free.
+    /// Removes messages for a server, all older than `newest`, until so many bytes are free: the oldest of whoever sent most,
+    /// so that nobody pushes out what others sent.
     fn make_room_for(
         &mut self,
         server: &ServerName,
         newest: Position,
         mut wanted: i64,
     ) -> Result<(), StoreError> {
-        let sql = "SELECT position, ?3 + octet_length(messages) FROM outgoing_to_device
-                   WHERE server = ?1 AND position < ?2 ORDER BY position";
+        while wanted > 0 {
+            let sql = "SELECT sender FROM outgoing_to_device WHERE server = ?1 AND position < ?2
+                       GROUP BY sender ORDER BY sum(?3 + octet_length(messages)) DESC, min(position) LIMIT 1";
+            let row = (server.as_str(), newest, ROW_BYTES);
+            let sender: Option<String> =
+                self.sql().prepare_cached(sql)?.query_row(row, |row| row.get(0)).optional()?;
+            let Some(sender) = sender else { return Ok(()) };
+            wanted -= self.drop_messages((server, &sender), newest, wanted)?;
+        }
+        Ok(())
+    }
+
+    /// Removes somebody's oldest messages for a server until so many bytes are free; tells how many are.
+    fn drop_messages(
+        &mut self,
+        (server, sender): (&ServerName, &str),
+        newest: Position,
+        wanted: i64,
+    ) -> Result<i64, StoreError> {
+        let sql = "SELECT position, ?4 + octet_length(messages) FROM outgoing_to_device
+                   WHERE server = ?1 AND sender = ?2 AND position < ?3 ORDER BY position";
         let mut statement = self.sql().prepare_cached(sql)?;
-        let mut rows = statement.query((server.as_str(), newest, ROW_BYTES))?;
-        let mut until = None;
-        while wanted > 0
+        let mut rows = statement.query((server.as_str(), sender, newest, ROW_BYTES))?;
+        let (mut until, mut freed) = (Position(0), 0);
+        while freed < wanted
             && let Some(row) = rows.next()?
         {
-            until = Some(row.get(0)?);
-            wanted -= row.get::<_, i64>(1)?;
+            until = row.get(0)?;
+            freed += row.get::<_, i64>(1)?;
         }
         drop(rows);
         drop(statement);
-        until.map_or(Ok(()), |until| self.remove_outgoing_to_device(server, until))
+        let sql = "DELETE FROM outgoing_to_device WHERE server = ?1 AND sender = ?2 AND position <= ?3";
+        self.sql().prepare_cached(sql)?.execute((server.as_str(), sender, until))?;
+        let sql = "UPDATE destinations SET waiting_bytes = waiting_bytes - ?2 WHERE server = ?1";
+        self.sql().prepare_cached(sql)?.execute((server.as_str(), freed))?;
+        Ok(freed)
     }
 
     /// Removes the messages for a server up to a position: it has them.
@@ -351,7 +376,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn beyond_a_bound_the_oldest_for_a_server_give_way() {
+    async fn beyond_a_bound_the_oldest_of_whoever_sent_most_give_way() {
         let folder = tempfile::tempdir().unwrap();
         let store = open(&folder);
         let (dead, other) = (server_name!("dead.example"), server_name!("other.example"));
@@ -359,23 +384,25 @@ mod tests {
         let part = bound as usize / 8 - ROW_BYTES as usize;
         let job = move |tx: &mut Transaction<'_>| {
             tx.add_outgoing_to_device(other, ("@alice:x", "m.t"), "{}")?;
+            tx.add_outgoing_to_device(dead, ("@bob:x", "m.t"), "b")?;
             (0..8).try_for_each(|n| {
-                let text = n.to_string().repeat(part);
+                // With those of others it is just as much as may wait.
+                let text = n.to_string().repeat(part - usize::from(n == 7) * (ROW_BYTES as usize + 1));
                 tx.add_outgoing_to_device(dead, ("@alice:x", "m.t"), &text)
             })
         };
         store.write(job).await.unwrap();
-        let first = || async {
+        let kept = || async {
             let rows = store.read(move |view| view.outgoing_to_device(dead, 20)).await.unwrap();
-            (rows.len(), rows[0].messages[..1].to_owned(), rows.last().unwrap().messages[..1].to_owned())
+            rows.iter().map(|row| &row.messages[..1]).collect::<String>()
         };
-        assert_eq!(first().await, (8, "0".to_owned(), "7".to_owned()));
-        let add = move |tx: &mut Transaction<'_>| tx.add_outgoing_to_device(dead, ("@bob:x", "m.t"), "8");
+        assert_eq!(kept().await, "b01234567");
+        let add = move |tx: &mut Transaction<'_>| tx.add_outgoing_to_device(dead, ("@bob:x", "m.t"), "c");
         store.write(add).await.unwrap();
-        assert_eq!(first().await, (8, "1".to_owned(), "8".to_owned()));
+        assert_eq!(kept().await, "b234567c");
         let waiting = store.read(|view| view.destinations()).await.unwrap();
         let waiting: Vec<_> = waiting.iter().map(|row| row.waiting_bytes).collect();
-        assert_eq!(waiting, [bound / 8 * 7 + 101, 102]);
+        assert_eq!(waiting, [bound / 8 * 6 + 101, 102]);
     }
 
     #[tokio::test]
