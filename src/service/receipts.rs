@@ -71,7 +71,8 @@ pub async fn mark(
                             transaction.touch(Topic::Room(room));
                         }
                         transaction.touch(Topic::User(user));
-                        return Ok(Some(receipt.clone()).filter(|receipt| receipt.kind == READ));
+                        let is_told = receipt.kind == READ && transaction.has_several_servers(room)?;
+                        return Ok(Some(receipt.clone()).filter(|_| is_told));
                     }
                     Set::Fully(event_id) => {
                         if !is_ahead(transaction, room, &room_id, user, event_id)? {

@@ -109,21 +109,30 @@ pub async fn set(
         let Some(room) = view.room_number(&room_id)? else { return Ok(None) };
         let stay = view.stay(user, room)?;
         let joined = stay.is_some_and(|stay| stay.membership == Membership::Join);
+        let room = (room, view.has_several_servers(room)?);
         Ok::<_, StoreError>(Some(room).filter(|_| joined))
     });
-    let Some(room) = room.await? else { return Ok(Err(NotJoined)) };
+    let Some((room, is_shared)) = room.await? else { return Ok(Err(NotJoined)) };
     if typing.is_some() {
         presence::act(app, user);
     }
-    show(app, room, user, typing);
+    show(app, (room, is_shared), user, typing);
     Ok(Ok(()))
 }
 
-/// Shows that somebody who is in a room is typing, for as long as is said, or no more.
-pub(super) fn show(app: &App, room: RoomNumber, user: UserNumber, typing: Option<Duration>) {
+/// Shows that somebody who is in a room is typing, for as long as is said, or no more; to other servers, too, if it is
+/// theirs to hear.
+pub(super) fn show(
+    app: &App,
+    (room, spreads): (RoomNumber, bool),
+    user: UserNumber,
+    typing: Option<Duration>,
+) {
     let Some(said) = app.typing.set(&app.heard, room, user, typing.is_some()) else { return };
     app.store.wake(&[Topic::Room(room)]);
-    app.spread_typing(room, user, typing.is_some());
+    if spreads {
+        app.spread_typing(room, user, typing.is_some());
+    }
     if let Some(time) = typing {
         let app = app.weak();
         tokio::spawn(async move {
@@ -132,7 +141,9 @@ pub(super) fn show(app: &App, room: RoomNumber, user: UserNumber, typing: Option
                 && app.typing.end(&app.heard, room, user, said)
             {
                 app.store.wake(&[Topic::Room(room)]);
-                app.spread_typing(room, user, false);
+                if spreads {
+                    app.spread_typing(room, user, false);
+                }
             }
         });
     }

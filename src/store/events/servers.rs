@@ -67,7 +67,7 @@ impl View<'_> {
     }
 
     /// Whether users of more than one server are or were anything to a room.
-    pub(super) fn has_several_servers(&self, room: RoomNumber) -> Result<bool, StoreError> {
+    pub fn has_several_servers(&self, room: RoomNumber) -> Result<bool, StoreError> {
         let end = prefix(RoomNumber(room.0.saturating_add(1)), ServerNumber::default());
         let from = |server| {
             let begin = prefix(room, server);

@@ -169,6 +169,6 @@ pub(super) struct Typist {
 
 impl Typist {
     pub(super) fn show(self, app: &App) {
-        typing::show(app, self.room, self.user, self.typing.then_some(limits::TYPING_TIME));
+        typing::show(app, (self.room, false), self.user, self.typing.then_some(limits::TYPING_TIME));
     }
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::{OWN, Player, until};
+use super::{OWN, Player, servers, until};
 use crate::{
     network::Network,
     rig::{Member, Rig},
@@ -125,4 +125,28 @@ async fn who_cannot_be_reached_does_not_hear_later_of_what_has_passed() {
     scene.two.ask(&scene.rig, "GET", "/_matrix/federation/v1/publicRooms", Value::Null).await.ok();
     scene.settled("a").await;
     assert_eq!(scene.two.edus("m.typing"), [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn what_no_other_server_is_to_hear_wakes_nobody() {
+    let (_network, mut rig, [two]) = servers(["two.example:1"]).await;
+    let anna = rig.register("anna").await;
+    let room = create(&rig, &anna, json!({"preset": "public_chat", "room_version": "11"})).await;
+    rig.stop_workers().await;
+    for is_shared in [false, true] {
+        if is_shared {
+            two.act(&rig, "join", &room).await;
+        }
+        let said = say(&rig, &anna, &room, "tea", &is_shared.to_string()).await;
+        let typing = format!("/_matrix/client/v3/rooms/{room}/typing/{}", anna.user_id);
+        let receipt = format!("/_matrix/client/v3/rooms/{room}/receipt/m.read/{said}");
+        for (method, path, body) in
+            [("PUT", typing, json!({"typing": true, "timeout": 30_000})), ("POST", receipt, json!({}))]
+        {
+            rig.send_as(&anna, method, &path, body).await.ok();
+            assert_eq!(rig.app.has_rumours(), is_shared, "{path}");
+            rig.app.distribute().await.unwrap();
+            assert!(!rig.app.has_rumours());
+        }
+    }
 }
