@@ -40,6 +40,8 @@ async fn serve(settings: Settings, socket: PathBuf, app: App, ready: impl FnOnce
     // Before anything is answered, so that a signal never finds the default, which ends the process.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     app.claim_store().await?;
+    // Whoever asks or is told goes by it.
+    app.index_servers().await.context("the members of older rooms can't be indexed")?;
     let server = Server::bind(settings, app.clone(), api::routes()).await?;
     app.traffic.ask(server.traffic());
     let operated = bind_operator(socket, app.clone()).await?;
