@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Request, StatusCode, header::AUTHORIZATION};
 use ruma::{
-    OwnedServerName,
+    OwnedServerName, ServerName,
     api::{error::ErrorKind, federation::authentication::ServerSignatures},
 };
 
@@ -27,15 +27,19 @@ use crate::{
     store::StoredServerKey,
 };
 
-/// Takes from the rate of whoever sent a request, or says how long to wait for that. It is part of the head.
+/// Takes from the rate of whoever sent a request, or says how long to wait for that: of a server that has proved to be it,
+/// or else of an address. It is part of the head.
 #[derive(Clone)]
-pub struct Toll(pub Arc<dyn Fn() -> Result<(), Duration> + Send + Sync>);
+pub struct Toll(pub Arc<Take>);
+
+type Take = dyn Fn(Option<&ServerName>) -> Result<(), Duration> + Send + Sync;
 
 /// Another server, by whose key the request is signed.
 pub(crate) struct Peer {
     proof: XMatrix,
     key: StoredServerKey,
     turn: Turn,
+    toll: Option<Toll>,
 }
 
 impl Peer {
@@ -73,7 +77,7 @@ impl Caller<ServerSignatures> for Peer {
         };
         let key = key.filter(|key| key.signs_requests_at(now));
         let key = key.ok_or_else(|| unauthorized("Your server has no such key now"))?;
-        Ok(Self { proof, key, turn: turn(head).clone() })
+        Ok(Self { proof, key, turn: turn(head).clone(), toll: head.extensions().get().cloned() })
     }
 
     fn prove(&self, app: &App, request: &Request<Inbound>) -> Result<(), Error> {
@@ -95,14 +99,17 @@ impl Caller<ServerSignatures> for Peer {
             error => unauthorized("The request is not signed by this key").caused_by(error),
         })?;
         app.peer_spoke(&self.proof.origin);
-        Ok(())
+        match &self.toll {
+            Some(Toll(take)) => take(Some(&self.proof.origin)).map_err(Error::limit_exceeded),
+            None => Ok(()),
+        }
     }
 }
 
 /// The key of a server that has proved nothing yet: anybody can name any server, and have it asked.
 async fn fetched(app: &App, head: &Request<()>, proof: &XMatrix) -> Result<Option<StoredServerKey>, Error> {
     if let Some(Toll(take)) = head.extensions().get() {
-        take().map_err(Error::limit_exceeded)?;
+        take(None).map_err(Error::limit_exceeded)?;
     }
     let key = server_keys::key(app, &proof.origin, &proof.key, app.clock.now(), Asker::Stranger);
     turn(head).pause(key).await.map_err(|error| match error {

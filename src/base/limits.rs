@@ -89,7 +89,10 @@ pub const USER_INTERVAL: Duration = Duration::from_millis(50);
 /// The same for callers without an account, by address (IPv6: by /64).
 pub const ADDRESS_BURST: u32 = 50;
 pub const ADDRESS_INTERVAL: Duration = Duration::from_millis(200);
-/// Users, and addresses, whose rates are remembered: as many as a table of 32,768 places holds.
+/// The same for other servers, whatever they ask.
+pub const SERVER_BURST: u32 = 500;
+pub const SERVER_INTERVAL: Duration = Duration::from_millis(20);
+/// Users, addresses, and servers, whose rates are remembered: as many as a table of 32,768 places holds.
 pub const RATES: usize = 28_672;
 /// Responses of so many bytes and more are compressed if the client likes.
 pub const GZIP_BYTES: usize = 1_024;

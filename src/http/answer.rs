@@ -9,7 +9,7 @@ use http::{
     header::{CONTENT_LENGTH, EXPECT, VARY},
 };
 use hyper::body::{Body as _, Incoming};
-use ruma::api::error::ErrorKind;
+use ruma::{ServerName, api::error::ErrorKind};
 use tokio::time::sleep;
 use tracing::{Instrument, Span, field};
 
@@ -96,10 +96,13 @@ async fn handle(
     }
     if shared.rates.is_some() {
         let shared = shared.clone();
-        let take = move || {
+        let take = move |server: Option<&ServerName>| {
             let now = shared.app.clock.monotonic();
-            let rates = shared.rates.as_ref();
-            rates.map_or(Ok(()), |rates| rates.take(None, subscriber(sender), now))
+            match (&shared.rates, server) {
+                (Some(rates), Some(server)) => rates.take_of_server(server, now),
+                (Some(rates), None) => rates.take(None, subscriber(sender), now),
+                (None, _) => Ok(()),
+            }
         };
         head.extensions_mut().insert(Toll(Arc::new(take)));
     }

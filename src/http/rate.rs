@@ -1,8 +1,9 @@
-//! Rate limits: a token bucket for each user, and for each address that has not authenticated.
+//! Rate limits: a token bucket for each user, for each address that has not authenticated, and for each server.
 //!
 //! A bucket is one moment in time, the one at which it would be full again. Memory is bounded whatever comes: full buckets
 //! are forgotten, since they are as good as none, and if there are still too many, the fullest. So a flood of addresses that
-//! ask a little makes nobody forgotten who asks a lot. Users and addresses are apart.
+//! ask a little makes nobody forgotten who asks a lot. Users, addresses and
+//! servers are apart.
 //! <https://spec.matrix.org/v1.19/client-server-api/#rate-limiting>
 
 use std::{
@@ -13,14 +14,15 @@ use std::{
     time::Duration,
 };
 
-use ruma::UserId;
+use ruma::{ServerName, UserId};
 
 use crate::base::limits;
 
-/// The buckets of all users and addresses.
+/// The buckets of all users, addresses and servers.
 pub(super) struct Rates {
     users: Buckets,
     addresses: Buckets,
+    servers: Buckets,
 }
 
 impl Rates {
@@ -28,7 +30,13 @@ impl Rates {
         Self {
             users: Buckets::new(limits::USER_BURST, limits::USER_INTERVAL),
             addresses: Buckets::new(limits::ADDRESS_BURST, limits::ADDRESS_INTERVAL),
+            servers: Buckets::new(limits::SERVER_BURST, limits::SERVER_INTERVAL),
         }
+    }
+
+    /// The same of a server that proved its request.
+    pub(super) fn take_of_server(&self, server: &ServerName, now: Duration) -> Result<(), Duration> {
+        self.servers.take(server, now)
     }
 
     /// Takes a token of the user, or of the address if there is no user; the error says how long to wait for one.

@@ -150,6 +150,35 @@ async fn without_federation_nobody_is_answered_nor_asked() {
     let asked = Asked::with(|config| config.federation.enabled = false).await;
     assert_eq!(asked.ask("GET", PROFILE, Value::Null).await.error(), (403, "M_FORBIDDEN"));
     assert_eq!(asked.ask("GET", "/_matrix/federation/v1/nothing", Value::Null).await.status, 404);
+#[tokio::test]
+async fn a_server_that_asks_too_often_is_told_to_wait() {
+    let asked = Asked::new().await;
+    let listeners = vec![Listener::plain(Bind::Tcp(([127, 0, 0, 1], 0).into()))];
+    let settings = Settings { listeners, rate_limit: true, limits: Limits::default() };
+    let server = Server::bind(settings, asked.rig.app.clone(), api::routes()).await.unwrap();
+    let address = server.addresses()[0];
+    let task = tokio::spawn(server.run(pending()));
+    let path = "/_matrix/federation/v1/publicRooms";
+    let good = header("GET", path, &Value::Null, "example.org", ("a", 1));
+    let send = async |header: &str| {
+        let stream = TcpStream::connect(address).await.unwrap();
+        try_request(stream, "GET", path, Some(header), Value::Null).await.unwrap()
+    };
+    // What nobody proved is on nobody's account.
+    for _ in 0..3 {
+        assert_eq!(send(&good.replace("sig=\"", "sig=\"AAAA")).await.status, 401);
+    }
+    for _ in 0..limits::SERVER_BURST {
+        send(&good).await.ok();
+    }
+    let refused = send(&good).await;
+    assert_eq!(refused.error(), (429, "M_LIMIT_EXCEEDED"));
+    assert_eq!(refused.body["retry_after_ms"], 20);
+    asked.rig.advance(limits::SERVER_INTERVAL);
+    send(&good).await.ok();
+    task.abort();
+}
+
     assert!(asked.memory.0.lock().unwrap().asked.is_empty());
 }
 
