@@ -8,7 +8,7 @@ use std::{
 };
 
 use http::{
-    Method, Response, StatusCode,
+    HeaderMap, Method, Response, StatusCode,
     header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
 };
 use ruma::{
@@ -257,6 +257,7 @@ impl Fetch {
         let kind =
             response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let mut reader = Multipart::new(kind)?;
+        let mut left = length(response.headers());
         let mut body = response.into_body();
         let mut receiving = None;
         let mut description = Description::default();
@@ -264,11 +265,16 @@ impl Fetch {
         loop {
             match reader.next()? {
                 None => {
-                    if let Some(receiving) = &mut receiving {
+                    if let Some(receiving) = &mut receiving
+                        && left.is_none_or(|left| left > NEARLY_ALL)
+                    {
                         self.show(receiving, None, &description).await?;
                     }
                     match body.next().await.map_err(AskError::from)? {
-                        Some(piece) => reader.feed(&piece),
+                        Some(piece) => {
+                            left = left.map(|left| left.saturating_sub(piece.len() as u64));
+                            reader.feed(&piece);
+                        }
                         None => return Err(FetchError::Form("it breaks off")),
                     }
                 }
@@ -309,14 +315,14 @@ impl Fetch {
         let (head, mut body) = response.into_parts();
         let field = |name| head.headers.get(name).map(|value| value.as_bytes());
         let description = described(field(CONTENT_TYPE), field(CONTENT_DISPOSITION));
-        let size = field(CONTENT_LENGTH).and_then(|size| str::from_utf8(size).ok()?.parse().ok());
+        let size = length(&head.headers);
         if size.is_some_and(|size| size > limit) {
             return Err(ReceiveError::TooLarge(limit).into());
         }
         let mut receiving = self.begin(limit).await?;
         while let Some(piece) = body.next().await.map_err(AskError::from)? {
             receiving.write(&piece).await?;
-            if size.is_none_or(|size| receiving.size() < size) {
+            if size.is_none_or(|size| size > receiving.size() + NEARLY_ALL) {
                 self.show(&mut receiving, size, &description).await?;
             }
         }
@@ -330,8 +336,7 @@ impl Fetch {
         Ok(Receiving::begin(self.app.clone(), limit).await.map_err(ReceiveError::from)?)
     }
 
-    /// Lets a file be read of which a part is there and the rest isn't. What comes in one piece is kept first, so that its
-    /// size can be told.
+    /// Lets a file be read of which a part is there and much isn't.
     async fn show(
         &self,
         receiving: &mut Receiving,
@@ -391,6 +396,11 @@ async fn elsewhere(app: &App, url: Option<&[u8]>, bounds: Bounds) -> Result<Resp
     Ok(response)
 }
 
+/// How long an answer is, as its head says.
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// What a server says of a file, as far as it can be said on.
 fn described(kind: Option<&[u8]>, disposition: Option<&[u8]>) -> Description {
     let content_type =
@@ -428,6 +438,9 @@ async fn keep(
     Ok(())
 }
 
+/// What stays to be sent of an answer is no more than what one waits for, so that a file is whole when it is told: with
+/// its size, and a tag by which it isn't sent again.
+const NEARLY_ALL: u64 = 64 << 10;
 /// The place of the file among the parts.
 const FILE: usize = 2;
 /// What an answer in parts has besides the file.

@@ -381,15 +381,24 @@ async fn a_slow_client_slows_nobody_and_one_that_leaves_stops_nothing() {
     assert!(idle.rest().await.ok().body == content);
 
     // Nobody is there to see the end of this one.
-    let feeder = slow.feed("left", Some(2_000));
+    let feeder = slow.feed("left", Some(200_000));
     let mut client = Client::ask(&rig, &bob, ONE, "left", "").await;
-    feeder.send(Ok(content[..1_000].to_vec())).unwrap();
-    client.read(1_000).await.unwrap().ok();
+    feeder.send(Ok(content[..100_000].to_vec())).unwrap();
+    client.read(100_000).await.unwrap().ok();
     drop(client);
-    feeder.send(Ok(content[1_000..2_000].to_vec())).unwrap();
+    feeder.send(Ok(content[100_000..200_000].to_vec())).unwrap();
     drop(feeder);
     until(async || rig.files("content").len() == 2).await;
     assert_eq!(slow.asked("/federation/v1/media/download/"), 2);
+
+    // What is nearly there is told with its size.
+    let feeder = slow.feed("small", Some(2_000));
+    let client = Client::ask(&rig, &bob, ONE, "small", "").await;
+    feeder.send(Ok(content[..1_000].to_vec())).unwrap();
+    feeder.send(Ok(content[1_000..2_000].to_vec())).unwrap();
+    drop(feeder);
+    let small = client.rest().await.ok();
+    assert!(small.body == content[..2_000] && !small.header("etag").is_empty());
 }
 
 #[tokio::test]
