@@ -24,6 +24,13 @@ pub const TRANSACTION_ROOMS: usize = 4;
 pub const JUDGES: usize = READERS - 2;
 /// Servers that are asked for their keys at once for the sake of one room's events.
 pub const KEY_ASKED: usize = 4;
+/// Servers whose keys another one is asked for at once, and its answer, in bytes.
+pub const NOTARY_SERVERS: usize = 50;
+pub const NOTARY_ANSWER_BYTES: u64 = 1 << 20;
+/// A server whose keys somebody else wants has so long to tell them, and what it tells is vouched for if it has at most so
+/// many bytes.
+pub const NOTARY_TIME: Duration = Duration::from_secs(10);
+pub const KEY_DOCUMENT_BYTES: usize = 4 << 10;
 /// Events whose signatures a thread checks one after another.
 pub const SIGNATURES_STEP: usize = 32;
 /// Redactions of one event that are remembered until it comes.

@@ -85,7 +85,7 @@ async fn fill_by_any(app: &App, number: RoomNumber, anchor: Position) -> Result<
     // Somebody else closed it.
     let Some((room, missing, servers)) = app.store.read(read).await? else { return Ok(true) };
     for server in servers {
-        let source = Source { app: app.clone(), server, room: room.clone() };
+        let source = Source::new(app, server, &room);
         let name = source.server.clone();
         let filled = Box::pin(fill_by(source, &missing, anchor));
         match timeout(limits::FETCH_TIME_PER_SERVER, filled).await {
@@ -106,7 +106,7 @@ async fn fill_by_any(app: &App, number: RoomNumber, anchor: Position) -> Result<
 async fn fill_by(source: Source, missing: &[OwnedEventId], anchor: Position) -> Result<bool, StoreError> {
     match source.past(missing.to_vec(), limits::BACKFILLED).await {
         Ok(told) => {
-            let told = source.verified(told).await?;
+            let told = source.verified(told).await;
             Batch::new(source, missing, told).place(anchor).await
         }
         Err(error) => {

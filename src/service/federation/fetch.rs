@@ -14,10 +14,14 @@ use ruma::{
     signatures::PublicKeyMap,
 };
 use serde_json::value::RawValue;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::{
+    sync::Mutex,
+    task::{JoinSet, spawn_blocking},
+};
 
 use super::{
     ask::{AskError, ask},
+    keyring::Keyring,
     receive,
 };
 use crate::{
@@ -42,6 +46,8 @@ pub(super) struct Source {
     pub app: App,
     pub server: OwnedServerName,
     pub room: Room,
+    /// The keys by which what it tells is checked.
+    keyring: Arc<Mutex<Keyring>>,
 }
 
 /// The ids of a state's events, and of those that permit them.
@@ -52,6 +58,18 @@ pub(super) struct StateIds {
 }
 
 impl Source {
+    pub(super) fn new(app: &App, server: OwnedServerName, room: &Room) -> Self {
+        let keyring = Arc::new(Mutex::new(Keyring::new(limits::KEY_ASKED, Some(server.clone()))));
+        Self { app: app.clone(), server, room: room.clone(), keyring }
+    }
+
+    /// The keys by which events that it told are checked.
+    pub(super) async fn keys(&self, events: &[&Object]) -> Vec<PublicKeyMap> {
+        let mut keyring = self.keyring.lock().await;
+        keyring.learn(&self.app, events, self.room.version).await;
+        events.iter().map(|event| keyring.of(&self.app, event, self.room.version)).collect()
+    }
+
     /// The events before the latest ones and behind the earliest, no more than are asked for.
     pub(super) async fn parents(
         &self,
@@ -120,21 +138,14 @@ impl Source {
     }
 
     /// Those of some events that are the room's and rightly signed. What of them was tampered with is redacted.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub(super) async fn verified(&self, events: Vec<Object>) -> Result<Vec<Pdu>, StoreError> {
-        receive::gather(&self.app, &events, self.room.version).await;
+    pub(super) async fn verified(&self, events: Vec<Object>) -> Vec<Pdu> {
+        let keys = self.keys(&events.iter().collect::<Vec<_>>()).await;
         let mut verified = Vec::with_capacity(events.len());
-        let mut events = events.into_iter();
+        let mut events = events.into_iter().zip(keys);
         loop {
-            let mut some = Vec::new();
-            for event in events.by_ref().take(limits::SIGNATURES_STEP) {
-                let keys = receive::keys(&self.app, &event, self.room.version).await?;
-                some.push((event, keys));
-            }
+            let some: Vec<_> = events.by_ref().take(limits::SIGNATURES_STEP).collect();
             if some.is_empty() {
-                return Ok(verified);
+                return verified;
             }
             let place = self.app.key_checks.clone().acquire_owned().await.expect("it is never closed");
             let room = self.room.clone();

@@ -90,13 +90,13 @@ pub async fn receive(app: &App, by: OwnedServerName, brought: Brought) -> Result
     let user = checked.pdu().state_key().and_then(|key| OwnedUserId::try_from(key).ok());
     let user = user.ok_or(InviteError::Nobody)?;
 
-    let (own, id, server) = (app.server_name.clone(), room_id.clone(), by.to_string());
+    let (own, id, server) = (app.server_name.clone(), room_id.clone(), by.clone());
     let read = move |view: &View<'_>| wanted(view, &own, (&id, version), (&by, &user));
     let is_in = app.store.read(read).await?;
     let pdu = sign(checked, signer.server_name, signer.key).map_err(Unsigned::from)?;
     let event = pdu.json().to_owned();
     if !is_in {
-        let told = shown(app, (&room_id, version), Shown::of(list)?).await?;
+        let told = shown(app, server.clone(), (&room_id, version), Shown::of(list)?).await?;
         if version.room_id_is_hash() {
             if !told.has_create {
                 return Err(InviteError::NoCreate);
@@ -107,7 +107,8 @@ pub async fn receive(app: &App, by: OwnedServerName, brought: Brought) -> Result
         } else if !told.has_create || !told.is_sound {
             tracing::debug!(%room_id, "an invitation is not shown as the specification has it");
         }
-        keep(app, (room_id, version), pdu, OutOfBand { server: Some(server), state: told.json }).await?;
+        keep(app, (room_id, version), pdu, OutOfBand { server: Some(server.into()), state: told.json })
+            .await?;
     }
     Ok(event)
 }

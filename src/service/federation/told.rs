@@ -49,7 +49,7 @@ pub(super) async fn before(source: &Source, event: &EventId) -> Result<Option<St
                 whole(source, event, unknown).await?
             }
         };
-        let fetched = source.verified(fetched).await?;
+        let fetched = source.verified(fetched).await;
         outliers::keep(&source.app.store, source.room.number, fetched).await?;
     }
     let Some(entries) = entries(source, told.state).await? else { return Ok(None) };
@@ -82,7 +82,7 @@ pub(super) async fn permissions(
     let unknown: HashSet<_> =
         unknown(source, named.iter().map(|(id, _)| id.clone()).collect()).await?.into_iter().collect();
     let events = named.into_iter().filter(|(id, _)| unknown.contains(id)).map(|(_, event)| event);
-    let verified = source.verified(events.collect()).await?;
+    let verified = source.verified(events.collect()).await;
     outliers::keep(&source.app.store, source.room.number, verified).await
 }
 

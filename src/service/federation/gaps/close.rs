@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,7 +17,7 @@ use crate::{
     service::{
         App,
         federation::{
-            fetch::{self, Room, Source},
+            fetch::{Room, Source},
             policy, told,
         },
         write::ingest::{IngestError, Ingested, ingest},
@@ -96,7 +97,7 @@ async fn close_by_any(
         // The last one may take what the others left.
         let share = (budget.left() / left).max(limits::FETCH_TIME_PER_SERVER);
         left -= 1;
-        let source = Source { app: app.clone(), server: server.clone(), room: room.clone() };
+        let source = Source::new(app, server.clone(), room);
         match timeout(share, Closing::new(source, pdu).run()).await {
             Ok(result) => closed = result?,
             Err(_) => _ = budget.slow.insert(server),
@@ -207,7 +208,7 @@ impl<'p> Closing<'p> {
                 return Ok(false);
             }
         };
-        let mut told = self.source.verified(told).await?;
+        let mut told = self.source.verified(told).await;
         // Whatever else it tells is not what was asked for.
         let (mut wanted, mut any) = (missing, false);
         while let Some(at) = told.iter().position(|pdu| wanted.contains(pdu.event_id())) {
@@ -241,7 +242,7 @@ impl<'p> Closing<'p> {
     async fn take(&mut self, pdu: &Pdu) -> Result<bool, StoreError> {
         let Source { app, room, .. } = &self.source;
         let mut object = pdu.object();
-        let keys = fetch::keys(app, &object, room.version).await?;
+        let keys = Arc::new(self.source.keys(&[&object]).await.pop().unwrap_or_default());
         policy::ask_about(app, &room.id, &mut object).await?;
         let (mut told, mut asked): (Option<State>, bool) = (None, false);
         loop {

@@ -5,7 +5,6 @@
 //! A task of the server's does it, which goes on when whoever asked for it has gone.
 
 mod answer;
-mod keyring;
 mod load;
 mod need;
 mod servers;
@@ -41,6 +40,7 @@ pub(super) use shown::{Shown, shown};
 
 use super::{
     ask::{AskError, ask, ask_streamed, call, older, sent},
+    keyring::Keyring,
     pdus::raw,
     policy, receive,
 };
@@ -342,7 +342,8 @@ impl Through<'_> {
             MembershipState::Join => {
                 let request = create_join_event::v2::Request::new(room_id.clone(), event_id, event);
                 let body = self.send_join(request).await?;
-                let mut told = Told::read(app, body, (&room_id, version)).await?;
+                let keyring = Keyring::new(limits::JOIN_KEY_ASKS, Some((*server).to_owned()));
+                let mut told = Told::read(app, (body, keyring), (&room_id, version)).await?;
                 let _lane = app.lanes.enter(&room_id).await;
                 let (own, id) = (app.server_name.clone(), room_id.clone());
                 if app.store.read(move |view| is_in(view, &own, &id)).await? {
@@ -354,8 +355,8 @@ impl Through<'_> {
             MembershipState::Knock => {
                 let request = create_knock_event::v1::Request::new(room_id.clone(), event_id, event);
                 let shown = ask(app, server, request, BRIEF).await?.knock_room_state;
-                let shown = Shown::of(shown)?;
-                let state = shown::shown(app, (&room_id, version), shown).await?.json;
+                let (by, shown) = ((*server).to_owned(), Shown::of(shown)?);
+                let state = shown::shown(app, by, (&room_id, version), shown).await?.json;
                 return Ok(self.keep((room_id, version), pdu, Some(state)).await?);
             }
             _ => {

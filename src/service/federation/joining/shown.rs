@@ -1,15 +1,18 @@
 //! What a server shows of a room to somebody who is invited or knocks: whole events, of which this one shows its users
 //! little. <https://spec.matrix.org/v1.19/client-server-api/#stripped-state>
 
-use ruma::{OwnedUserId, RoomId, api::federation::membership::RawStrippedState, signatures::PublicKeyMap};
+use ruma::{
+    OwnedServerName, OwnedUserId, RoomId, api::federation::membership::RawStrippedState,
+    signatures::PublicKeyMap,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Failure, keyring::Keyring};
+use super::Failure;
 use crate::{
     base::{json::Object, limits},
     room::{receive::verify_backfilled, version::Version},
-    service::App,
+    service::{App, federation::keyring::Keyring},
 };
 
 /// Events as a server shows them.
@@ -62,17 +65,18 @@ impl Shown {
     }
 }
 
-/// What its users may see of the events that a server shows of a room. Of those that aren't what they should be it is
+/// What its users may see of the events that one shows of a room. Of those that aren't what they should be it is
 /// what the server says.
 ///
 /// # Errors
 /// None, but that it can't be checked.
 pub(crate) async fn shown(
     app: &App,
+    server: OwnedServerName,
     (room_id, version): (&RoomId, Version),
     Shown(events): Shown,
 ) -> Result<Stripped, Failure> {
-    let mut keyring = Keyring::default();
+    let mut keyring = Keyring::new(limits::KEY_ASKED, Some(server));
     keyring.learn(app, &events.iter().collect::<Vec<_>>(), version).await;
     let mut stripped = Stripped { json: "[".to_owned(), has_create: false, is_sound: true };
     for event in events {

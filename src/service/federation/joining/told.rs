@@ -16,13 +16,12 @@ use tokio::task::spawn_blocking;
 use super::{
     Failure,
     answer::{List, Part, Splitter},
-    keyring::Keyring,
 };
 use crate::{
     base::{json::Object, limits},
     net::Body,
     room::{auth::create_event_id, pdu::Pdu, receive, version::Version},
-    service::App,
+    service::{App, federation::keyring::Keyring},
     store::StoreError,
 };
 
@@ -57,7 +56,7 @@ impl Told {
     /// The answer breaks off, is too large or none.
     pub(super) async fn read(
         app: &App,
-        body: Body,
+        (body, keyring): (Body, Keyring),
         (room_id, version): (&RoomId, Version),
     ) -> Result<Self, Failure> {
         let name = format!("join-{}", app.rng.text(16, b"abcdefghijklmnopqrstuvwxyz"));
@@ -69,7 +68,7 @@ impl Told {
             by_id: HashMap::new(),
             own: None,
             create: None,
-            keyring: Keyring::default(),
+            keyring,
         };
         let (mut body, mut splitter, mut parts) = (body, Splitter::default(), Vec::new());
         let (mut batch, mut bytes) = (Vec::new(), 0);

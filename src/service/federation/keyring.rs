@@ -7,6 +7,7 @@ use ruma::{
 };
 use tokio::{task::JoinSet, time::timeout};
 
+use super::notary::{self, Wanted};
 use crate::{
     base::{clock::Timestamp, json::Object, limits},
     room::{sign::signers, version::Version},
@@ -18,8 +19,14 @@ use crate::{
 };
 
 /// Keys as they were found.
-#[derive(Debug, Default)]
-pub(super) struct Keyring(HashMap<Name, Found>);
+#[derive(Debug)]
+pub(super) struct Keyring {
+    found: HashMap<Name, Found>,
+    /// Servers that are asked at once.
+    at_once: usize,
+    /// Who tells of the events, and is asked for the keys of servers that don't tell theirs.
+    notary: Option<OwnedServerName>,
+}
 
 type Name = (OwnedServerName, OwnedServerSigningKeyId);
 
@@ -31,10 +38,14 @@ struct Found {
 }
 
 impl Keyring {
+    /// One that has no keys yet.
+    pub(super) fn new(at_once: usize, notary: Option<OwnedServerName>) -> Self {
+        Self { found: HashMap::new(), at_once, notary }
+    }
+
     /// Looks for the keys by which events are checked: those of many servers at once.
     pub(super) async fn learn(&mut self, app: &App, events: &[&Object], version: Version) {
-        let mut wanted: BTreeMap<OwnedServerName, BTreeMap<OwnedServerSigningKeyId, Timestamp>> =
-            BTreeMap::new();
+        let mut wanted = Wanted::new();
         for event in events {
             let sent = sent(event);
             for (server, id) in names(event, version) {
@@ -46,16 +57,44 @@ impl Keyring {
             }
         }
         let mut wanted = wanted.into_iter();
-        let mut asking = JoinSet::new();
+        let (mut asking, mut silent) = (JoinSet::new(), Wanted::new());
         loop {
-            while asking.len() < limits::JOIN_KEY_ASKS
+            while asking.len() < self.at_once
                 && let Some((server, ids)) = wanted.next()
             {
                 asking.spawn(look(app.clone(), server, ids));
             }
             match asking.join_next().await {
-                Some(found) => self.0.extend(found.unwrap_or_default()),
+                Some(Ok((found, unheard))) => {
+                    self.found.extend(found);
+                    silent.extend(unheard);
+                }
+                Some(Err(_)) => {}
                 None => break,
+            }
+        }
+        self.ask_notary(app, silent).await;
+    }
+
+    /// Looks for the keys of servers that told none.
+    async fn ask_notary(&mut self, app: &App, mut silent: Wanted) {
+        let Some(notary) = self.notary.clone() else { return };
+        silent.remove(&notary);
+        let mut silent = silent.into_iter().peekable();
+        while silent.peek().is_some() {
+            let some = silent.by_ref().take(limits::NOTARY_SERVERS).collect();
+            match notary::told(app, &notary, &some).await {
+                Ok(told) => {
+                    for (server, id, key) in told {
+                        if let Some(found) = self.found.get_mut(&(server, id)) {
+                            found.key = Some(key);
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%notary, %error, "a server tells no keys of others");
+                    return;
+                }
             }
         }
     }
@@ -64,7 +103,7 @@ impl Keyring {
     pub(super) fn of(&self, event: &Object, version: Version) -> PublicKeyMap {
         let (mut keys, sent) = (PublicKeyMap::new(), sent(event));
         for (server, id) in names(event, version) {
-            let found = self.0.get(&(server.clone(), id.clone())).and_then(|found| found.key.as_ref());
+            let found = self.found.get(&(server.clone(), id.clone())).and_then(|found| found.key.as_ref());
             let key = found
                 .filter(|key| !version.rules().enforce_key_validity || key.is_valid_at(sent))
                 .map(|key| key.key.clone());
@@ -75,22 +114,26 @@ impl Keyring {
     }
 
     fn has(&self, name: &Name, sent: Timestamp) -> bool {
-        self.0.get(name).is_some_and(|found| {
+        self.found.get(name).is_some_and(|found| {
             found.at >= sent || found.key.as_ref().is_some_and(|key| key.is_valid_at(sent))
         })
     }
 }
 
-/// Looks for keys of one server. One that tells none has none.
+/// Looks for keys of one server; gives those apart that it didn't tell because it told nothing.
 async fn look(
     app: App,
     server: OwnedServerName,
     ids: BTreeMap<OwnedServerSigningKeyId, Timestamp>,
-) -> Vec<(Name, Found)> {
-    let mut found = Vec::new();
+) -> (Vec<(Name, Found)>, Wanted) {
+    let (mut found, mut silent) = (Vec::new(), Wanted::new());
     for (id, at) in ids {
         let looking = server_keys::key(&app, &server, &id, at, Asker::Peer);
-        let key = match timeout(limits::CONNECT_TIME, looking).await {
+        let told = timeout(limits::CONNECT_TIME, looking).await;
+        if !matches!(told, Ok(Ok(_))) {
+            silent.entry(server.clone()).or_default().insert(id.clone(), at);
+        }
+        let key = match told {
             Ok(Ok(key)) => key,
             Ok(Err(error)) => {
                 tracing::debug!(%server, %error, "a server tells no keys");
@@ -100,7 +143,7 @@ async fn look(
         };
         found.push(((server.clone(), id), Found { key, at }));
     }
-    found
+    (found, silent)
 }
 
 fn sent(event: &Object) -> Timestamp {
