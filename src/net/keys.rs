@@ -21,6 +21,8 @@ pub struct ServerKeys {
     /// Until when those that were not given up are good: never further away than [`limits::SERVER_KEYS_LIFETIME`], so that
     /// who stole a name or a key has it for so long at most.
     pub valid_until: Timestamp,
+    /// All of it as the server signed it, as JSON.
+    pub document: String,
 }
 
 /// One of its keys of ed25519.
@@ -87,7 +89,7 @@ pub fn read(text: &str, server: &ServerName, now: Timestamp) -> Result<ServerKey
         return Err(NetError::Content("too many keys"));
     }
     let valid_until = valid_until.min(now.plus(limits::SERVER_KEYS_LIFETIME));
-    Ok(ServerKeys { server, keys: found.into_values().collect(), valid_until })
+    Ok(ServerKeys { server, keys: found.into_values().collect(), valid_until, document: text.to_owned() })
 }
 
 /// The keys of a field that can be used, each with its entry; others are nobody's business here.

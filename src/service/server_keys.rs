@@ -1,7 +1,15 @@
 //! The keys of servers: this one's, as it publishes them, and others', as they were fetched and kept.
 //! <https://spec.matrix.org/v1.19/server-server-api/#retrieving-server-keys>
 
-use std::{sync::Arc, time::Duration};
+mod vouching;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, OwnedServerName, OwnedServerSigningKeyId, ServerName,
@@ -12,6 +20,7 @@ use ruma::{
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::Semaphore;
 
+pub use self::vouching::vouched;
 use super::{App, own_keys};
 use crate::{
     base::{
@@ -19,7 +28,7 @@ use crate::{
         limits,
     },
     net::{Host, NetError, cache::Cache, discovery::unspelled, keys},
-    store::{OwnKey, StoreError, StoredServerKey, Transaction},
+    store::{KeyDocument, OwnKey, StoreError, StoredServerKey, Transaction},
 };
 
 /// How the last fetch of each server's keys went, and what it told: the names of one server that differ in spelling alone
@@ -34,6 +43,10 @@ pub(super) struct Fetches {
 struct Fetched {
     server: OwnedServerName,
     keys: Vec<(OwnedServerSigningKeyId, StoredServerKey)>,
+    /// All that it told, unless that is large.
+    document: Option<KeyDocument>,
+    /// Whether it is written down.
+    is_kept: AtomicBool,
 }
 
 /// For whose sake a server is asked for its keys.
@@ -109,11 +122,14 @@ pub async fn key(
     if server == app.server_name {
         return Ok(own_keys::by_id(app, id.as_str()).await?);
     }
+    if asker == Asker::Peer {
+        write_down(app, server).await;
+    }
     let kept = kept(app, server, id).await?;
     if kept.as_ref().is_some_and(|key| key.is_valid_at(at)) {
         return Ok(kept);
     }
-    match refresh(app, server, id, asker).await {
+    match refresh(app, server, Some(id), asker).await {
         Ok(fetched) => match fetched.key(server, id) {
             Some(key) => Ok(Some(key)),
             None => Ok(self::kept(app, server, id).await?),
@@ -140,11 +156,20 @@ async fn kept(
     app.store.read(move |view| view.server_key(server.as_str(), id.as_str())).await
 }
 
+/// Writes down what a server told before it was anything to a room, if it is now.
+async fn write_down(app: &App, server: &ServerName) {
+    if let Some(Ok(fetched)) = app.server_keys.servers.last(&unspelled(server))
+        && !fetched.is_kept.load(Ordering::Relaxed)
+    {
+        fetched.keep(app).await;
+    }
+}
+
 /// Fetches a server's keys and keeps them, unless that was done or tried a moment ago.
 async fn refresh(
     app: &App,
     server: &ServerName,
-    id: &ServerSigningKeyId,
+    id: Option<&ServerSigningKeyId>,
     asker: Asker,
 ) -> Result<Arc<Fetched>, NetError> {
     let places = app.server_keys.strangers.clone();
@@ -154,9 +179,9 @@ async fn refresh(
             Asker::Peer => None,
         }
     };
-    let (shared, name, id) = (app.clone(), server.to_owned(), id.to_owned());
+    let (shared, name, id) = (app.clone(), server.to_owned(), id.map(ToOwned::to_owned));
     let fetch = |place| async move {
-        let fetched = fetch(&shared, &name, &id).await;
+        let fetched = fetch(&shared, &name, id).await;
         drop(place);
         // Of what this server couldn't do another one is not to blame.
         let pause = match fetched {
@@ -168,40 +193,50 @@ async fn refresh(
     app.server_keys.servers.get_begun(&unspelled(server), begin, fetch).await
 }
 
-async fn fetch(app: &App, server: &ServerName, asked: &ServerSigningKeyId) -> Result<Arc<Fetched>, NetError> {
-    let keys::ServerKeys { server, keys, valid_until } =
+async fn fetch(
+    app: &App,
+    server: &ServerName,
+    asked: Option<OwnedServerSigningKeyId>,
+) -> Result<Arc<Fetched>, NetError> {
+    let keys::ServerKeys { server, keys, valid_until, document } =
         keys::fetch(&app.federation, server, app.clock.now()).await?;
     let stored = |key: keys::ServerKey| {
         let (id, expired_at) = (key.id, key.expired_at);
         (id, StoredServerKey { key: key.key.as_bytes().to_vec(), valid_until, expired_at })
     };
     let mut keys: Vec<_> = keys.into_iter().map(stored).collect();
-    if let Err(error) = keep(app, server.clone(), keys.clone()).await {
-        tracing::error!(%server, %error, "a server's keys can't be kept");
-    }
-    keys.sort_by_key(|(id, key)| (*id != *asked, key.expired_at.is_some()));
-    keys.truncate(limits::SERVER_KEYS_IN_MEMORY);
-    keys.shrink_to_fit();
-    Ok(Arc::new(Fetched { server, keys }))
+    keys.sort_by_key(|(id, key)| (Some(id) != asked.as_ref(), key.expired_at.is_some()));
+    let document = KeyDocument { text: document, valid_until };
+    let document = Some(document).filter(|document| document.text.len() <= limits::KEY_DOCUMENT_BYTES);
+    let mut fetched = Fetched { server, keys, document, is_kept: AtomicBool::new(false) };
+    fetched.keep(app).await;
+    fetched.keys.truncate(limits::SERVER_KEYS_IN_MEMORY);
+    fetched.keys.shrink_to_fit();
+    Ok(Arc::new(fetched))
 }
 
-/// Writes a server's keys down, if it is or was anything to a room: anybody can make up others, as many as they like.
+/// Writes a server's keys down, if it is or was anything to a room: anybody can make up others, as many as they like. Tells
+/// whether they are.
 async fn keep(
     app: &App,
     server: OwnedServerName,
     keys: Vec<(OwnedServerSigningKeyId, StoredServerKey)>,
-) -> Result<(), StoreError> {
+    document: Option<KeyDocument>,
+) -> Result<bool, StoreError> {
     let name = server.clone();
     if app.store.read(move |view| view.server_number(&name)).await?.is_none() {
-        return Ok(());
+        return Ok(false);
     }
     let job = move |transaction: &mut Transaction<'_>| {
         for (id, key) in &keys {
             transaction.put_server_key(server.as_str(), id.as_str(), key)?;
         }
+        if let Some(document) = &document {
+            transaction.put_server_key_document(server.as_str(), document)?;
+        }
         transaction.trim_server_keys(server.as_str(), limits::SERVER_KEYS)
     };
-    app.store.write(job).await
+    app.store.write(job).await.map(|()| true)
 }
 
 impl Fetches {
@@ -212,6 +247,14 @@ impl Fetches {
 }
 
 impl Fetched {
+    async fn keep(&self, app: &App) {
+        let Self { server, keys, document, is_kept } = self;
+        match keep(app, server.clone(), keys.clone(), document.clone()).await {
+            Ok(is_written) => is_kept.store(is_written, Ordering::Relaxed),
+            Err(error) => tracing::error!(%server, %error, "a server's keys can't be kept"),
+        }
+    }
+
     fn key(&self, server: &ServerName, id: &ServerSigningKeyId) -> Option<StoredServerKey> {
         let key = self.keys.iter().find(|(kept, _)| *kept == *id)?;
         (self.server == *server).then(|| key.1.clone())

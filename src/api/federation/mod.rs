@@ -29,6 +29,9 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(invites::invite);
     routes.add(invites::invite_of_first_version);
     routes.add(keys::server);
+    // Anybody may have any server asked.
+    routes.add(keys::query).rate_limited = true;
+    routes.add(keys::query_one).rate_limited = true;
     routes.add_streamed(media::content);
     routes.add_streamed(media::thumbnail);
     routes.add(membership::make_join);

@@ -30,6 +30,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0022_failing.sql"),
     include_str!("migrations/0023_own_keys.sql"),
     include_str!("migrations/0024_kept.sql"),
+    include_str!("migrations/0025_server_key_documents.sql"),
 ];
 
 /// Brings the database up to date.

@@ -47,7 +47,7 @@ pub use self::{
     registration_tokens::RegistrationToken,
     remote_keys::RemoteUser,
     sending::{Destination, DeviceChange, OutgoingMessage},
-    server_keys::StoredServerKey,
+    server_keys::{KeyDocument, StoredServerKey},
     tasks::Task,
     to_device::ToDeviceMessage,
     tokens::Bearer,

@@ -33,7 +33,22 @@ impl StoredServerKey {
     }
 }
 
+/// What another server said last of its keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyDocument {
+    /// JSON, as the server signed it.
+    pub text: String,
+    pub valid_until: Timestamp,
+}
+
 impl View<'_> {
+    /// What a server said last of its keys.
+    pub fn server_key_document(&self, server: &str) -> Result<Option<KeyDocument>, StoreError> {
+        let sql = "SELECT document, valid_until FROM server_key_documents WHERE server = ?1";
+        let read = |row: &Row<'_>| Ok(KeyDocument { text: row.get(0)?, valid_until: row.get(1)? });
+        Ok(self.sql().prepare_cached(sql)?.query_row([server], read).optional()?)
+    }
+
     /// The key of a server with this id, whether it is good now or not.
     pub fn server_key(&self, server: &str, id: &str) -> Result<Option<StoredServerKey>, StoreError> {
         let sql = "SELECT key, valid_until, expired_at FROM server_keys WHERE server = ?1 AND id = ?2";
@@ -53,6 +68,18 @@ impl Transaction<'_> {
                    VALUES (?1, ?2, ?3, ?4, ?5)";
         let StoredServerKey { key, valid_until, expired_at } = key;
         self.sql().prepare_cached(sql)?.execute((server, id, key, valid_until, expired_at))?;
+        Ok(())
+    }
+
+    /// Keeps what a server says of its keys in place of what it said before.
+    pub fn put_server_key_document(
+        &mut self,
+        server: &str,
+        document: &KeyDocument,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO server_key_documents (server, document, valid_until)
+                   VALUES (?1, ?2, ?3)";
+        self.sql().prepare_cached(sql)?.execute((server, &document.text, document.valid_until))?;
         Ok(())
     }
 

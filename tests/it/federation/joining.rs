@@ -276,6 +276,36 @@ async fn where_nobody_here_can_vouch_another_server_does() {
     is_sound(&two).await;
 }
 
+#[tokio::test]
+async fn members_of_a_server_that_is_gone_are_there_by_the_word_of_who_tells_of_them() {
+    let network = Network::default();
+    let one = network.start("one.example:1", |_| {}).await;
+    let two = network.start("two.example:1", |_| {}).await;
+    let gone = network.start("gone.example:1", |_| {}).await;
+    let (anna, carol, dora) =
+        (one.register("anna").await, two.register("carol").await, gone.register("dora").await);
+    let room = create(&one, &anna, json!({"preset": "public_chat", "room_version": "11"})).await;
+    join(&gone, &dora, &room, &["one.example:1"]).await.ok();
+    say(&gone, &dora, &room, "farewell", "1").await;
+    super::pair::until(async || {
+        let page = read(&one, &anna, &format!("rooms/{room}/messages?dir=b")).await;
+        page["chunk"][0]["content"]["body"] == "farewell"
+    })
+    .await;
+    network.cut("gone.example:1");
+    join(&two, &carol, &room, &["one.example:1"]).await.ok();
+    let everybody = [&anna.user_id, &dora.user_id, &carol.user_id].map(Clone::clone);
+    let mut found = members(&two, &carol, &room).await;
+    found.sort_by_key(|user| everybody.iter().position(|known| known == user));
+    assert_eq!(found, everybody);
+    let asked = network.asked("/key/v2/query");
+    assert_eq!(asked.iter().map(|asked| &*asked.of).collect::<Vec<_>>(), ["one.example:1"]);
+    // So are past events.
+    let page = read(&two, &carol, &format!("rooms/{room}/messages?dir=b&limit=50")).await;
+    assert_eq!(texts(&json!({"events": page["chunk"]})), ["farewell"]);
+    is_sound(&two).await;
+}
+
 /// Adds members to an answer, who are of the server that gives it.
 fn crowd(answer: &mut Value, room: &str, count: usize) {
     let rules = RoomVersionId::V11.rules().unwrap();
@@ -366,6 +396,10 @@ async fn a_room_that_was_being_entered_when_the_server_ended_is_entered() {
     load.await.unwrap();
     assert_eq!(read(&two, &carol, "joined_rooms").await["joined_rooms"], json!([]));
     is_sound(&two).await;
+    // What others send meanwhile they are to send again.
+    let body = json!({"origin": "one.example:1", "origin_server_ts": 1, "pdus": [{"room_id": room}]});
+    let sent = super::pair::ask(&one, &two, "PUT", "/_matrix/federation/v1/send/early", body).await;
+    assert_eq!(sent.error(), (503, "M_UNKNOWN"));
     let since = next(&sync(&two, &carol, "").await);
     let two = network.again(two).await;
     let told = sync(&two, &carol, &format!("since={since}&timeout=60000")).await;
@@ -374,7 +408,3 @@ async fn a_room_that_was_being_entered_when_the_server_ended_is_entered() {
     assert_eq!(two.app.store.read(|view| view.first_load()).await.unwrap(), None);
     is_sound(&two).await;
 }
-    // What others send meanwhile they are to send again.
-    let body = json!({"origin": "one.example:1", "origin_server_ts": 1, "pdus": [{"room_id": room}]});
-    let sent = super::pair::ask(&one, &two, "PUT", "/_matrix/federation/v1/send/early", body).await;
-    assert_eq!(sent.error(), (503, "M_UNKNOWN"));

@@ -52,7 +52,7 @@ impl Asked {
     }
 
     /// The whole of it.
-    async fn act(&self, wish: &str, room: &str, user: &str, version: &str) -> Value {
+    pub(crate) async fn act(&self, wish: &str, room: &str, user: &str, version: &str) -> Value {
         let template = self.make(wish, room, user, version).await.ok();
         let (id, event) = signed(version, template["event"].clone());
         self.send(wish, room, &id, &event).await.ok()

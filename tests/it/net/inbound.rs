@@ -51,6 +51,11 @@ impl Asked {
         self.memory.0.lock().unwrap().answer = Some(document("a", 1, soon, old).to_string());
     }
 
+    /// Lets the other server answer nothing any more.
+    pub(crate) fn fall_silent(&self) {
+        self.memory.0.lock().unwrap().answer = None;
+    }
+
     pub(crate) async fn ask(&self, method: &str, path: &str, body: Value) -> Reply {
         let header = header(method, path, &body, "example.org", ("a", 1));
         self.rig.send_with(method, path, Some(&header), body).await
@@ -146,11 +151,6 @@ async fn who_has_many_servers_asked_has_a_limit() {
 }
 
 #[tokio::test]
-async fn without_federation_nobody_is_answered_nor_asked() {
-    let asked = Asked::with(|config| config.federation.enabled = false).await;
-    assert_eq!(asked.ask("GET", PROFILE, Value::Null).await.error(), (403, "M_FORBIDDEN"));
-    assert_eq!(asked.ask("GET", "/_matrix/federation/v1/nothing", Value::Null).await.status, 404);
-#[tokio::test]
 async fn a_server_that_asks_too_often_is_told_to_wait() {
     let asked = Asked::new().await;
     let listeners = vec![Listener::plain(Bind::Tcp(([127, 0, 0, 1], 0).into()))];
@@ -179,6 +179,11 @@ async fn a_server_that_asks_too_often_is_told_to_wait() {
     task.abort();
 }
 
+#[tokio::test]
+async fn without_federation_nobody_is_answered_nor_asked() {
+    let asked = Asked::with(|config| config.federation.enabled = false).await;
+    assert_eq!(asked.ask("GET", PROFILE, Value::Null).await.error(), (403, "M_FORBIDDEN"));
+    assert_eq!(asked.ask("GET", "/_matrix/federation/v1/nothing", Value::Null).await.status, 404);
     assert!(asked.memory.0.lock().unwrap().asked.is_empty());
 }
 

@@ -167,6 +167,60 @@ async fn a_server_is_not_asked_all_the_time() {
 }
 
 #[tokio::test]
+async fn what_others_said_of_their_keys_is_told_with_this_servers_signature() {
+    let asked = crate::net::inbound::Asked::new().await;
+    let rig = &asked.rig;
+    let one = async |server: &str, until: u64| {
+        let path = format!("/_matrix/key/v2/query/{server}?minimum_valid_until_ts={until}");
+        rig.get(&path).await.ok()["server_keys"].as_array().unwrap().clone()
+    };
+    let now = rig.app.clock.now();
+    let told = one("hs.example:1", now.0).await;
+    assert_eq!(told[0]["verify_keys"]["ed25519:a"]["key"], public(1));
+    let [own, theirs] = ["example.org", "hs.example:1"].map(|name| told[0]["signatures"][name].clone());
+    assert!(own["ed25519:1"].is_string() && theirs["ed25519:a"].is_string(), "{told:?}");
+    // Both are of the whole document.
+    keys::read(&told[0].to_string(), &ServerName::parse("hs.example:1").unwrap(), now).unwrap();
+    let object = serde_json::from_value(told[0].clone()).unwrap();
+    let of = |name: &str, id: &str, seed| {
+        (name.to_owned(), [(id.to_owned(), Base64::parse(public(seed)).unwrap())].into())
+    };
+    let keys = [of("example.org", "ed25519:1", 7), of("hs.example:1", "ed25519:a", 1)].into();
+    ruma::signatures::verify_json(&keys, &object).unwrap();
+    let ask = async |wanted: Value| {
+        let told = rig.send("POST", "/_matrix/key/v2/query", None, json!({"server_keys": wanted})).await.ok();
+        let mut names: Vec<String> = told["server_keys"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|document| document["server_name"].as_str().unwrap().to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(ask(json!({})).await, [] as [&str; 0]);
+    let wanted = json!({
+        "hs.example:1": {}, "example.org": {"ed25519:1": {}},
+        "other.example:1": {"ed25519:a": {"minimum_valid_until_ts": 1}},
+    });
+    assert_eq!(ask(wanted).await, ["example.org", "hs.example:1"]);
+
+    // What was said last is told on, if the server is gone; else it is asked again.
+    let anna = rig.register("anna").await;
+    let room = crate::rooms::create(rig, &anna, json!({"preset": "public_chat", "room_version": "11"})).await;
+    asked.act("join", &room, "@carol:hs.example:1", "11").await;
+    rig.advance(HOUR * 2);
+    asked.publish();
+    let valid = |told: &[Value]| told[0]["valid_until_ts"].as_u64().unwrap();
+    let now = rig.app.clock.now();
+    assert!(valid(&one("hs.example:1", now.0).await) >= now.plus(HOUR).0);
+    rig.advance(HOUR * 2);
+    asked.fall_silent();
+    let later = rig.app.clock.now();
+    assert_eq!(valid(&one("hs.example:1", later.0).await), now.plus(HOUR).0);
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_to_speak_to_others_asks_nobody() {
     let folder = TempDir::new().unwrap();
     let memory = Memory::default();
