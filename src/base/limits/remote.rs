@@ -20,8 +20,9 @@ pub const PRESENCE_REMOTE_TIME: Duration = Duration::from_secs(30 * 60);
 pub const REMOTE_DEVICES: usize = 500;
 /// Users of other servers whose lists of devices are looked at in one step.
 pub const REMOTE_STEP: usize = 256;
-/// Servers that are asked at once for lists of devices that are not fresh.
-pub const RESYNCS: usize = 4;
+/// Servers that are asked at once for lists of devices that are not fresh, and for how long until others are.
+pub const RESYNCS: usize = 8;
+pub const RESYNC_TIME: Duration = Duration::from_secs(60);
 /// A server that doesn't tell them is asked again after so long, and after twice as long each time that follows.
 pub const RESYNC_RETRY: Duration = Duration::from_secs(30);
 pub const RESYNC_RETRY_MAX: Duration = Duration::from_secs(60 * 60);

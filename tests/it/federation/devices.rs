@@ -4,12 +4,16 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tayberry::{base::limits, service::keys::forget_strangers};
+use tayberry::{
+    base::limits,
+    service::keys::{Resyncing, forget_strangers},
+};
 use vodozemac::Ed25519SecretKey;
 
 use super::across::{Across, TWO, update};
 use crate::{
     encryption::{Signer, upload},
+    rig::Rig,
     rooms::{next, sync},
 };
 
@@ -47,6 +51,13 @@ impl Across {
         let listed = tayberry::service::keys::of_user(&self.two.app, &bob);
         listed.await.unwrap().unwrap().0.0
     }
+}
+
+/// Has every list anew that is not fresh.
+async fn resync(rig: &Rig) {
+    let mut resyncing = Resyncing::default();
+    rig.app.resync_device_lists(&mut resyncing).await.unwrap();
+    resyncing.over().await.unwrap();
 }
 
 // RULES R35
@@ -94,11 +105,11 @@ async fn what_follows_is_taken_and_what_was_missed_is_had_anew() {
     let first = update(bob, (None, 1), json!({}));
     across.tell("m.device_list_update", first.clone()).await;
     assert_eq!(across.changed(&mut since).await, [json!(bob.member.user_id)]);
-    across.one.app.resync_device_lists().await.unwrap();
+    resync(&across.one).await;
     assert_eq!((across.asked(DEVICES), across.devices().await), (0, (1, true)));
     across.tell("m.device_list_update", first).await;
     assert_eq!(across.changed(&mut since).await, [json!(bob.member.user_id)]);
-    across.one.app.resync_device_lists().await.unwrap();
+    resync(&across.one).await;
     assert_eq!(across.asked(DEVICES), 1, "the first of a sequence tells nothing of what was before");
     let stream = across.stream().await;
     assert_eq!((across.devices().await, across.asked(QUERY)), ((1, true), 1));
@@ -108,7 +119,7 @@ async fn what_follows_is_taken_and_what_was_missed_is_had_anew() {
     let tablet = across.another_device().await;
     let next = update(&tablet, (Some(stream), stream + 5), json!({"device_display_name": "Tablet"}));
     across.tell("m.device_list_update", next.clone()).await;
-    across.one.app.resync_device_lists().await.unwrap();
+    resync(&across.one).await;
     let found = across.query(&bob.member.user_id).await;
     let told = &found["device_keys"][&bob.member.user_id][&tablet.member.device_id];
     assert_eq!(told["unsigned"]["device_display_name"], "Tablet");
@@ -125,14 +136,14 @@ async fn what_follows_is_taken_and_what_was_missed_is_had_anew() {
     let late = update(bob, (Some(stream + 9), stream + 10), json!({}));
     across.tell("m.device_list_update", late).await;
     assert_eq!(across.changed(&mut since).await, [json!(bob.member.user_id)]);
-    across.one.app.resync_device_lists().await.unwrap();
+    resync(&across.one).await;
     assert_eq!((across.devices().await, across.asked(DEVICES)), ((2, true), 2));
     assert_eq!(
         across.changed(&mut since).await,
         [json!(bob.member.user_id)],
         "it is another one than before"
     );
-    across.one.app.resync_device_lists().await.unwrap();
+    resync(&across.one).await;
     assert_eq!((across.asked(DEVICES), across.asked(QUERY)), (2, 1));
 }
 
@@ -144,25 +155,25 @@ async fn a_server_that_cannot_be_asked_is_asked_again() {
     let late = update(&across.bob, (Some(7), 8), json!({}));
     across.tell("m.device_list_update", late.clone()).await;
     for _ in 0..3 {
-        across.one.app.resync_device_lists().await.unwrap();
+        resync(&across.one).await;
     }
     assert_eq!(across.asked(DEVICES), 1, "not again at once");
     assert_eq!(across.devices().await, (0, false));
     across.network.mend(TWO);
     across.one.advance(limits::RESYNC_RETRY - Duration::from_secs(1));
-    across.one.app.resync_device_lists().await.unwrap();
+    resync(&across.one).await;
     assert_eq!(across.asked(DEVICES), 1);
     across.one.advance(Duration::from_secs(1));
-    across.one.app.resync_device_lists().await.unwrap();
+    resync(&across.one).await;
     assert_eq!((across.asked(DEVICES), across.devices().await), (2, (1, true)));
 
     // One that is heard of is there again.
     across.network.cut(TWO);
     across.tell("m.device_list_update", late).await;
-    across.one.app.resync_device_lists().await.unwrap();
+    resync(&across.one).await;
     across.network.mend(TWO);
     across.tell("m.typing", json!({})).await;
-    across.one.app.resync_device_lists().await.unwrap();
+    resync(&across.one).await;
     assert_eq!(across.asked(DEVICES), 4);
 }
 
@@ -175,14 +186,13 @@ async fn what_comes_while_a_list_is_asked_for_is_newer_than_the_answer() {
     across.devices().await;
     late(8).await;
     let held = across.network.hold(DEVICES);
-    let (resynced, ()) = tokio::join!(across.one.app.resync_device_lists(), async {
+    tokio::join!(resync(&across.one), async {
         held.reached.notified().await;
         late(20).await;
         held.let_go.notify_one();
     });
-    resynced.unwrap();
     assert!(across.stale().await);
-    across.one.app.resync_device_lists().await.unwrap();
+    resync(&across.one).await;
     assert!(!across.stale().await);
     assert_eq!(across.asked(DEVICES), 2);
 
@@ -210,6 +220,45 @@ async fn what_comes_while_a_list_is_asked_for_is_newer_than_the_answer() {
     across.query(&dan.member.user_id).await;
     across.query(&dan.member.user_id).await;
     assert_eq!(across.asked(QUERY), asked + 1);
+}
+
+#[tokio::test]
+async fn a_server_that_takes_its_time_holds_up_no_other() {
+    let across = Across::new().await;
+    let mut three = across.network.start("three.example:1", |_| {}).await;
+    three.stop_workers().await;
+    let carl = Signer::register(&three, "carl").await;
+    super::joining::join(&three, &carl.member, &across.room, &["one.example:1"]).await.ok();
+    across.query(&carl.member.user_id).await;
+    across.devices().await;
+    let late = |who: &Signer, stream| update(who, (Some(stream - 1), stream), json!({}));
+    super::across::tell(&across.one, "three.example:1", &[("m.device_list_update", late(&carl, 8))]).await;
+    let held = across.network.hold(DEVICES);
+    let (app, mut resyncing) = (&across.one.app, Resyncing::default());
+    let stale = async || {
+        let stale = app.store.read(|view| view.remote_users(Default::default(), true, 10));
+        stale.await.unwrap().len()
+    };
+    let story = async {
+        held.reached.notified().await;
+        for times in 1..=2 {
+            across.tell("m.device_list_update", late(&across.bob, times as u64 * 10)).await;
+            super::pair::until(async || across.asked(DEVICES) == times && stale().await == 1).await;
+        }
+        held.let_go.notify_one();
+        super::pair::until(async || stale().await == 0).await;
+    };
+    let work = async {
+        loop {
+            app.resync_device_lists(&mut resyncing).await.unwrap();
+            app.resync_wanted(&mut resyncing).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = story => {}
+        () = work => {}
+    }
+    assert_eq!(across.network.asked(DEVICES).len(), 3);
 }
 
 #[tokio::test]
@@ -272,6 +321,6 @@ async fn nobody_is_followed_whom_nobody_meets() {
     assert!(across.changed(&mut since).await.is_empty());
     let kept = across.one.app.store.read(|view| view.remote_users(Default::default(), false, 10));
     assert_eq!(kept.await.unwrap(), []);
-    across.one.app.resync_device_lists().await.unwrap();
+    resync(&across.one).await;
     assert_eq!(across.asked(DEVICES), 0);
 }

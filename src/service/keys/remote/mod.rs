@@ -12,7 +12,7 @@ mod told;
 
 pub use self::{
     lists::{DeviceUpdate, SigningUpdate, apply_devices, apply_signing_keys, is_met},
-    resync::{Resyncs, forget_strangers},
+    resync::{Resyncing, Resyncs, forget_strangers},
     told::{device as told_device, master as told_master, self_signing as told_self_signing},
 };
 pub(super) use self::{

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,7 +12,11 @@ use ruma::{
     OwnedServerName, OwnedUserId, ServerName,
     api::federation::device::get_devices::v1::{Request, Response},
 };
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::Notify,
+    task::{Id, JoinSet},
+    time::timeout,
+};
 
 use super::{Known, Told, is_met, put_down, told};
 use crate::{
@@ -29,6 +34,52 @@ use crate::{
 pub struct Resyncs {
     wanted: Notify,
     absent: Mutex<HashMap<OwnedServerName, Absence>>,
+}
+
+/// The servers that are being asked, each once.
+#[derive(Default)]
+pub struct Resyncing {
+    asked: JoinSet<Result<IsDone, StoreError>>,
+    /// Whether lists of theirs are to be looked for again after that.
+    busy: HashMap<Id, (OwnedServerName, bool)>,
+}
+
+/// Whether a server was asked for all that was wanted.
+type IsDone = bool;
+
+impl Resyncing {
+    /// Waits until no server is being asked.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn over(&mut self) -> Result<(), StoreError> {
+        while let Some(done) = self.one_is_done().await {
+            done?;
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, app: &App, server: OwnedServerName, users: Vec<Stale>) {
+        let task = self.asked.spawn(resync(app.clone(), server.clone(), users));
+        self.busy.insert(task.id(), (server, false));
+    }
+
+    /// Tells whether a server is being asked already, which is then to be asked for more after that.
+    fn is_busy(&mut self, server: &ServerName) -> bool {
+        let busy = self.busy.values_mut().find(|(busy, _)| busy == server);
+        busy.map(|(_, has_more)| *has_more = true).is_some()
+    }
+
+    /// Waits until one of them was asked; tells whether there may be more to ask it for. None is there if none is asked.
+    async fn one_is_done(&mut self) -> Option<Result<bool, StoreError>> {
+        let (id, done) = match self.asked.join_next_with_id().await? {
+            Ok((id, done)) => (id, done),
+            // It panicked, which the log tells; its users are still wanted.
+            Err(error) => (error.id(), Ok(true)),
+        };
+        let has_more = self.busy.remove(&id).is_some_and(|(_, has_more)| has_more);
+        Some(done.map(|is_done| has_more || !is_done))
+    }
 }
 
 /// A server that didn't tell.
@@ -102,11 +153,12 @@ impl Resyncs {
 }
 
 impl App {
-    /// Gets every list anew that is not fresh, of servers that are there.
+    /// Begins to get every list anew that is not fresh, of servers that are there. None waits for another one, unless too
+    /// many are asked.
     ///
     /// # Errors
     /// The store failed.
-    pub async fn resync_device_lists(&self) -> Result<(), StoreError> {
+    pub async fn resync_device_lists(&self, resyncing: &mut Resyncing) -> Result<(), StoreError> {
         let mut after = UserNumber::default();
         loop {
             let server_name = self.server_name.clone();
@@ -114,27 +166,41 @@ impl App {
             let Some((last, by_server)) = page else { return Ok(()) };
             after = last;
             let now = self.clock.monotonic();
-            let mut asked = JoinSet::new();
             for (server, users) in by_server {
-                if self.resyncs.is_absent(&server, now) {
+                if self.resyncs.is_absent(&server, now) || resyncing.is_busy(&server) {
                     continue;
                 }
-                if asked.len() >= limits::RESYNCS {
-                    finished(asked.join_next().await)?;
+                if resyncing.asked.len() >= limits::RESYNCS
+                    && let Some(Ok(true) | Err(_)) = resyncing.one_is_done().await
+                {
+                    self.resyncs.want();
                 }
-                asked.spawn(resync(self.clone(), server, users));
-            }
-            while !asked.is_empty() {
-                finished(asked.join_next().await)?;
+                resyncing.ask(self, server, users);
             }
         }
     }
 
     /// Waits until a list is not fresh any more, or a server that didn't tell is to be asked again; not for ever.
-    pub async fn resync_wanted(&self) {
-        let rest = self.resyncs.rest(self.clock.monotonic()).unwrap_or(limits::FORGET_EVERY);
-        // Whether somebody wants it or the time has come is all one.
-        _ = tokio::time::timeout(rest.min(limits::FORGET_EVERY), self.resyncs.wanted.notified()).await;
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn resync_wanted(&self, resyncing: &mut Resyncing) -> Result<(), StoreError> {
+        let wanted = async {
+            let rest = self.resyncs.rest(self.clock.monotonic()).unwrap_or(limits::FORGET_EVERY);
+            // Whether somebody wants it or the time has come is all one.
+            _ = timeout(rest.min(limits::FORGET_EVERY), self.resyncs.wanted.notified()).await;
+        };
+        let mut wanted = pin!(wanted);
+        loop {
+            tokio::select! {
+                () = &mut wanted => return Ok(()),
+                Some(has_more) = resyncing.one_is_done() => {
+                    if has_more? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -199,20 +265,15 @@ fn stale(
     Ok(Some((last, by_server)))
 }
 
-fn finished(
-    joined: Option<Result<Result<(), StoreError>, tokio::task::JoinError>>,
-) -> Result<(), StoreError> {
-    match joined {
-        Some(Ok(done)) => done,
-        // It panicked, which the log tells; its users are still wanted.
-        Some(Err(_)) | None => Ok(()),
-    }
-}
-
-/// Asks a server for its users' lists, one after another.
-async fn resync(app: App, server: OwnedServerName, users: Vec<Stale>) -> Result<(), StoreError> {
-    let mut failed = false;
+/// Asks a server for its users' lists, one after another, for so long; tells whether those are all.
+async fn resync(app: App, server: OwnedServerName, users: Vec<Stale>) -> Result<IsDone, StoreError> {
+    let (mut failed, mut is_done) = (false, true);
+    let ends_at = app.clock.monotonic() + limits::RESYNC_TIME;
     for Stale { user, user_id, known } in users {
+        if app.clock.monotonic() >= ends_at {
+            is_done = false;
+            break;
+        }
         let bounds = Bounds { body_bytes: limits::KEYS_ANSWER_BYTES, ..Bounds::SMALL };
         let answer = ask(&app, &server, Request::new(user_id.clone()), bounds).await;
         let list = match answer {
@@ -244,7 +305,7 @@ async fn resync(app: App, server: OwnedServerName, users: Vec<Stale>) -> Result<
     } else {
         app.resyncs.lock().remove(&server);
     }
-    Ok(())
+    Ok(is_done)
 }
 
 /// What a server says of a user's devices, and the number that it gives it.
