@@ -17,8 +17,8 @@ pub use self::{
     },
     query::{Claims, Found, claim, of_user, query, told},
     remote::{
-        DeviceUpdate, Resyncing, Resyncs, SigningUpdate, apply_devices, apply_signing_keys, forget_strangers,
-        is_met, told_device, told_master, told_self_signing,
+        DeviceUpdate, Resyncing, Resyncs, SigningUpdate, apply_devices, apply_signing_keys, distrust_devices,
+        forget_strangers, is_met, told_device, told_master, told_self_signing,
     },
     upload::{Counts, Uploaded, counts, unused_fallback_keys, upload},
 };

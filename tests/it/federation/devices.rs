@@ -223,6 +223,27 @@ async fn what_comes_while_a_list_is_asked_for_is_newer_than_the_answer() {
 }
 
 #[tokio::test]
+async fn what_is_told_and_cannot_be_made_out_is_asked_for() {
+    let across = Across::new().await;
+    let bob = &across.bob.member.user_id;
+    across.devices().await;
+    let mut since = across.since().await;
+    for (content, is_heard) in [
+        (json!({"user_id": "@dan:one.example:1", "device_id": 1}), false),
+        (json!({"device_id": "PHONE"}), false),
+        (json!({"user_id": bob, "device_id": "PHONE", "stream_id": -1}), true),
+    ] {
+        across.tell("m.device_list_update", content.clone()).await;
+        assert_eq!(
+            (across.stale().await, !across.changed(&mut since).await.is_empty()),
+            (is_heard, is_heard)
+        );
+    }
+    resync(&across.one).await;
+    assert_eq!((across.asked(DEVICES), across.devices().await), (1, (1, true)));
+}
+
+#[tokio::test]
 async fn a_server_that_takes_its_time_holds_up_no_other() {
     let across = Across::new().await;
     let mut three = across.network.start("three.example:1", |_| {}).await;

@@ -197,9 +197,7 @@ async fn what_is_wrong_is_left_out_and_the_rest_is_taken() {
         ("m.typing", json!({"user_id": CAROL, "room_id": room})),
         ("m.receipt", json!({&room: {"m.read": {CAROL: 1}}})),
         ("m.presence", json!({"push": 1})),
-        ("m.device_list_update", json!({"user_id": CAROL})),
         ("m.device_list_update", json!({"user_id": &anna.user_id, "device_id": "X", "stream_id": 1})),
-        ("m.device_list_update", json!({"user_id": CAROL, "device_id": "X", "stream_id": 1, "keys": {}})),
         ("m.signing_key_update", json!({"user_id": CAROL, "master_key": {}})),
         ("org.example.other", json!({})),
     ];

@@ -117,6 +117,16 @@ pub(super) fn read_update(content: &RawValue, origin: &ServerName) -> Option<Dev
     Some(DeviceUpdate { user_id, device_id, keys, stream_id, prev_ids })
 }
 
+/// The user whom something is about that can't be made out otherwise.
+pub(super) fn read_user(content: &RawValue, origin: &ServerName) -> Option<OwnedUserId> {
+    #[derive(Deserialize)]
+    struct Content {
+        user_id: OwnedUserId,
+    }
+    let Content { user_id } = parsed(content)?;
+    is_of(&user_id, origin).then_some(user_id)
+}
+
 pub(super) fn read_signing_keys(content: &RawValue, origin: &ServerName) -> Option<SigningUpdate> {
     let content: Value = parsed(content)?;
     let user_id = OwnedUserId::try_from(content["user_id"].as_str()?).ok()?;

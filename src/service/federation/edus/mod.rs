@@ -6,7 +6,7 @@ mod devices;
 mod people;
 mod rooms;
 
-use ruma::{ServerName, UserId};
+use ruma::{OwnedUserId, ServerName, UserId};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
@@ -46,6 +46,7 @@ pub async fn receive(app: &App, origin: &ServerName, edus: Vec<Box<RawValue>>) -
                 Edu::Presence(told) => unkept.presence.extend(people::known(view, &own, told)?),
                 Edu::Devices(update) => records.push(Record::Devices(update)),
                 Edu::SigningKeys(update) => records.push(Record::SigningKeys(update)),
+                Edu::Garbled(user_id) => records.push(Record::Garbled(user_id)),
                 Edu::ToDevice(sent) => records.push(Record::ToDevice(sent)),
             }
         }
@@ -84,6 +85,8 @@ enum Edu {
     ToDevice(ToDevice),
     Devices(DeviceUpdate),
     SigningKeys(SigningUpdate),
+    /// A change of one of a user's devices that can't be made out.
+    Garbled(OwnedUserId),
 }
 
 impl Edu {
@@ -101,7 +104,9 @@ impl Edu {
             "m.receipt" => parsed(content).map(Self::Receipts),
             "m.presence" => people::read(content, origin).map(Self::Presence),
             "m.direct_to_device" => devices::read_message(content, origin).map(Self::ToDevice),
-            "m.device_list_update" => devices::read_update(content, origin).map(Self::Devices),
+            "m.device_list_update" => devices::read_update(content, origin)
+                .map(Self::Devices)
+                .or_else(|| devices::read_user(content, origin).map(Self::Garbled)),
             "m.signing_key_update" | "org.matrix.signing_key_update" => {
                 devices::read_signing_keys(content, origin).map(Self::SigningKeys)
             }
@@ -120,6 +125,7 @@ enum Record {
     ToDevice(ToDevice),
     Devices(DeviceUpdate),
     SigningKeys(SigningUpdate),
+    Garbled(OwnedUserId),
 }
 
 impl Record {
@@ -130,6 +136,7 @@ impl Record {
             Self::ToDevice(sent) => sent.bytes(),
             Self::Devices(_) => limits::PUBLISHED_KEY_BYTES,
             Self::SigningKeys(_) => 2 * limits::PUBLISHED_KEY_BYTES,
+            Self::Garbled(_) => limits::USER_ID_BYTES,
         }
     }
 
@@ -145,6 +152,7 @@ impl Record {
             Self::ToDevice(sent) => sent.keep(transaction, own, origin).map(|()| false),
             Self::Devices(update) => keys::apply_devices(transaction, own, update),
             Self::SigningKeys(update) => keys::apply_signing_keys(transaction, own, update),
+            Self::Garbled(user_id) => keys::distrust_devices(transaction, own, user_id),
         }
     }
 }

@@ -144,6 +144,18 @@ pub fn apply_signing_keys(
     Ok(false)
 }
 
+/// One of a user's devices changed, and nobody could make out how; returns whether the list has to be had anew.
+pub fn distrust_devices(
+    transaction: &mut Transaction<'_>,
+    own: &ServerName,
+    user_id: &UserId,
+) -> Result<bool, StoreError> {
+    match followed(transaction, own, user_id)? {
+        Some(user) => distrust(transaction, user),
+        None => Ok(false),
+    }
+}
+
 /// The user, if somebody here is to know their devices.
 fn followed(
     transaction: &mut Transaction<'_>,

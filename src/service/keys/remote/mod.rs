@@ -11,7 +11,7 @@ mod resync;
 mod told;
 
 pub use self::{
-    lists::{DeviceUpdate, SigningUpdate, apply_devices, apply_signing_keys, is_met},
+    lists::{DeviceUpdate, SigningUpdate, apply_devices, apply_signing_keys, distrust_devices, is_met},
     resync::{Resyncing, Resyncs, forget_strangers},
     told::{device as told_device, master as told_master, self_signing as told_self_signing},
 };
