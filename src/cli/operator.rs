@@ -109,11 +109,7 @@ impl Operator {
         }
     }
 
-    fn opened(
-        config: Config,
-        configured: bool,
-        key: Option<&SigningKey>,
-    ) -> anyhow::Result<(Runtime, App)> {
+    fn opened(config: Config, configured: bool, key: Option<&SigningKey>) -> anyhow::Result<(Runtime, App)> {
         check_folder(&config)?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let mut parts = open::parts(config, key)?;

@@ -108,7 +108,8 @@ pub async fn known(
 }
 
 /// A server's key, which is good at a time if there is one that is: the known one, or else what the server says now; of
-/// this server, the known one. Whether it is good enough is up to the caller, above all where the server can't be asked. None: it has no such key.
+/// this server, the known one. Whether it is good enough is up to the caller, above all where the server can't be asked.
+/// None: it has no such key.
 ///
 /// # Errors
 /// Nothing is known, and the server has to be asked and doesn't tell, or was asked a moment ago and didn't.

@@ -56,7 +56,10 @@ pub use self::{
     records::{
         Account, AccountData, BackedUpKey, BackupScope, BackupState, Bearer, ContentHash, Counts,
         CountsByThread, CrossSigningKey, Destination, Device, DeviceChange, DeviceKeys, KeyBackup,
-KeyDocument, KeySignature, ListedRoom, Media, MediaPart, MediaUsage, NewMedia, OneTimeKey, OutOfBand, OutgoingMessage, OwnKey, Rank, Receipt, RecordFinding, RegistrationToken, RemoteUser, RoomLoad, RoomPage, RoomSearch, StoredContent, StoredServerKey, Task, ToDeviceMessage, Unread, WaitingEvent, WaitingRoom,
+        KeyDocument, KeySignature, ListedRoom, Media, MediaPart, MediaUsage, NewMedia, OneTimeKey, OutOfBand,
+        OutgoingMessage, OwnKey, Rank, Receipt, RecordFinding, RegistrationToken, RemoteUser, RoomLoad,
+        RoomPage, RoomSearch, StoredContent, StoredServerKey, Task, ToDeviceMessage, Unread, WaitingEvent,
+        WaitingRoom,
     },
     tables::Table,
     transaction::Transaction,

@@ -67,7 +67,7 @@ impl Source {
     pub(super) async fn keys(&self, events: &[&Object]) -> Vec<PublicKeyMap> {
         let mut keyring = self.keyring.lock().await;
         keyring.learn(&self.app, events, self.room.version).await;
-        events.iter().map(|event| keyring.of(&self.app, event, self.room.version)).collect()
+        events.iter().map(|event| keyring.of(event, self.room.version)).collect()
     }
 
     /// The events before the latest ones and behind the earliest, no more than are asked for.

@@ -31,7 +31,7 @@ pub async fn vouched(app: &App, wanted: BTreeMap<OwnedServerName, Timestamp>) ->
 
 async fn vouch(app: &App, server: &ServerName, until: Timestamp) -> Option<Box<RawValue>> {
     if *server == app.server_name {
-        return own(app).ok();
+        return own(app).await.ok();
     }
     let mut document = known(app, server).await.ok()?;
     if document.as_ref().is_none_or(|document| document.valid_until < until) {
