@@ -122,8 +122,11 @@ mod tests {
     #[test]
     fn keys_are_sorted_by_code_point_and_text_is_shortest() {
         assert_eq!(
-            canonical(r#"{"本":2, "日":1, "\uD83D\uDE00":"\u65E5\u0009", "a":{"b":[null,true]}}"#).as_deref(),
-            Some(r#"{"a":{"b":[null,true]},"日":1,"本":2,"😀":"日\t"}"#),
+            canonical(
+                r#"{"本":2, "日":1, "\uD83D\uDE00":"\u65E5\u0009", "\uFF5E":3, "a":{"b":[null,true]}}"#
+            )
+            .as_deref(),
+            Some(r#"{"a":{"b":[null,true]},"日":1,"本":2,"～":3,"😀":"日\t"}"#),
         );
     }
 

@@ -333,6 +333,20 @@ fn nobody_invites_in_anothers_name_by_what_redaction_takes_away() {
 }
 
 #[test]
+fn nobody_comes_or_goes_unsigned_as_if_by_invitation() {
+    for version in versions().into_iter().filter(|version| !["1", "2"].contains(version)) {
+        for membership in ["join", "leave"] {
+            let (mut world, last) = World::new(version);
+            let content = json!({ "membership": membership, "third_party_invite": {} });
+            let mut forged = world.make(BOB, &[&last], "m.room.member", Some(BOB), content);
+            forged.remove("signatures");
+            let outcome = world.arrive(forged);
+            assert!(matches!(outcome, Outcome::Dropped(_)), "{version}, {membership}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
 fn a_room_that_is_not_federated_takes_only_its_own_servers_events() {
     for version in ["11", "12"] {
         let mut world = World::empty(World::new(version).0.version);

@@ -138,6 +138,17 @@ async fn receipts_are_of_those_in_the_room_and_go_only_ahead() {
     let third = say(rig, &anna, &room, "four", "4").await;
     tell(rig, ORIGIN, &[receipt(&room, "m.read", CAROL, read(&third, None))]).await;
     assert!(!sync(rig, &anna, "").await["rooms"]["join"][&room]["ephemeral"].to_string().contains(&third));
+    // Of two rooms in one, that one alone is denied.
+    let open = public(&asked, &anna, "11").await;
+    asked.act("join", &open, CAROL, "11").await;
+    let fifth = say(rig, &anna, &open, "five", "5").await;
+    let both = json!({
+        &room: {"m.read": {CAROL: read(&third, None)}}, &open: {"m.read": {CAROL: read(&fifth, None)}},
+    });
+    tell(rig, ORIGIN, &[("m.receipt", both)]).await;
+    let rooms = sync(rig, &anna, "").await["rooms"]["join"].clone();
+    assert!(!rooms[&room]["ephemeral"].to_string().contains(&third));
+    assert!(rooms[&open]["ephemeral"].to_string().contains(&fifth));
 }
 
 #[tokio::test]
@@ -199,6 +210,7 @@ async fn what_is_wrong_is_left_out_and_the_rest_is_taken() {
         ("m.presence", json!({"push": 1})),
         ("m.device_list_update", json!({"user_id": &anna.user_id, "device_id": "X", "stream_id": 1})),
         ("m.signing_key_update", json!({"user_id": CAROL, "master_key": {}})),
+        ("m.signing_key_update", json!({"user_id": &anna.user_id})),
         ("org.example.other", json!({})),
     ];
     for told in wrong {

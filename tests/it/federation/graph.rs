@@ -82,6 +82,14 @@ async fn servers_that_are_not_in_a_room_or_kept_out_learn_nothing_of_it() {
         assert_eq!(asked.make(wish, &room, CAROL, "11").await.error(), (403, "M_FORBIDDEN"), "{wish}");
         assert_eq!(asked.send(wish, &room, &id, &leave).await.error(), (403, "M_FORBIDDEN"), "{wish}");
     }
+    let ben = asked.rig.register("ben").await;
+    let mut invite = leave.clone();
+    invite["content"] = json!({"membership": "invite"});
+    invite["state_key"] = json!(ben.user_id);
+    let (invite_id, invite) = signed("11", invite);
+    let invitation = json!({"room_version": "11", "event": invite, "invite_room_state": []});
+    let path = format!("{FEDERATION}/v2/invite/{room}/{invite_id}");
+    assert_eq!(asked.ask("PUT", &path, invitation).await.error(), (403, "M_FORBIDDEN"));
     set(&asked.rig, &anna, &room, "m.room.server_acl", json!({"allow": ["*"]})).await;
     asked.send("leave", &room, &id, &leave).await.ok();
     refused().await;

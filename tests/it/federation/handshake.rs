@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{CAROL, public, signed, signed_as};
+use super::{CAROL, public, signed, signed_as, signed_by};
 use crate::{
     net::{HOUR, inbound::Asked},
     rooms::{act, create, say, set},
@@ -148,6 +148,31 @@ async fn in_rooms_whose_events_servers_name_each_names_its_own() {
         );
     }
     assert_eq!(asked.members(&anna, &room).await, [anna.user_id.as_str()]);
+}
+
+// RULES R5, R22, R23
+#[tokio::test]
+async fn a_key_is_good_for_events_of_its_time() {
+    let asked = Asked::new().await;
+    let anna = asked.rig.register("anna").await;
+    // Its keys are good for an hour from now, but for an old one that was given up.
+    let late = asked.rig.app.clock.now().plus(HOUR * 2).0;
+    for (version, key, sent, good) in [
+        ("11", ("a", 1), late, false),
+        ("5", ("a", 1), late, false),
+        ("4", ("a", 1), late, true),
+        ("1", ("a", 1), late, true),
+        ("11", ("old", 3), 999, true),
+        ("11", ("old", 3), 1_000, false),
+    ] {
+        let room = public(&asked, &anna, version).await;
+        let mut event = asked.make("join", &room, CAROL, version).await.ok()["event"].clone();
+        event["origin_server_ts"] = sent.into();
+        let (id, event) = signed_by(key, version, event, "$late:hs.example:1");
+        let status = asked.send("join", &room, &id, &event).await.status;
+        assert_eq!(status == 200, good, "version {version}, {} at {sent}: {status}", key.0);
+        assert_eq!(asked.members(&anna, &room).await.len(), 1 + usize::from(good));
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use ruma::{CanonicalJsonObject, RoomVersionId, signatures::hash_and_sign_event};
 use serde_json::{Value, json};
 
 use super::joining::{is_sound, join, members};
@@ -128,6 +129,35 @@ async fn of_an_answer_that_is_no_room_to_enter_nothing_is_to_be_seen() {
         assert_eq!(members(&two, &carol, &room).await, [anna.user_id.as_str(), &carol.user_id]);
         is_sound(&two).await;
     }
+}
+
+// RULES R4, R11
+#[tokio::test]
+async fn an_event_that_nothing_permits_is_no_part_of_the_room() {
+    let network = Network::default();
+    let (one, two, carol, room) = room_elsewhere(&network, "11").await;
+    let app = one.app.clone();
+    change(&network, "send_join", move |answer| {
+        let state = answer["state"].as_array_mut().unwrap();
+        let topic = state.iter().find(|event| event["type"] == "m.room.topic").unwrap().clone();
+        for (sender, kind) in
+            [("@mallory:one.example:1", "m.room.name"), ("@anna:one.example:1", "org.example.tea")]
+        {
+            let mut event = topic.clone();
+            (event["sender"], event["type"]) = (json!(sender), json!(kind));
+            event.as_object_mut().unwrap().retain(|field, _| field != "hashes" && field != "signatures");
+            let mut event: CanonicalJsonObject = serde_json::from_value(event).unwrap();
+            let redaction = RoomVersionId::V11.rules().unwrap().redaction;
+            hash_and_sign_event("one.example:1", app.signer().key, &mut event, &redaction).unwrap();
+            state.push(serde_json::to_value(&event).unwrap());
+        }
+    });
+    join(&two, &carol, &room, &["one.example:1"]).await.ok();
+    let state = read(&two, &carol, &format!("rooms/{room}/state")).await;
+    let kinds: Vec<_> =
+        state.as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert!(kinds.contains(&"org.example.tea") && !kinds.contains(&"m.room.name"), "{kinds:?}");
+    is_sound(&two).await;
 }
 
 #[tokio::test]

@@ -73,12 +73,17 @@ fn signed(version: &str, event: Value) -> (String, Value) {
 
 /// The same by this id, where servers name events.
 fn signed_as(version: &str, event: Value, named: &str) -> (String, Value) {
+    signed_by(("a", 1), version, event, named)
+}
+
+/// The same by another key of that server.
+fn signed_by((key, seed): (&str, u8), version: &str, event: Value, named: &str) -> (String, Value) {
     let rules = RoomVersionId::try_from(version).unwrap().rules().unwrap();
     let mut object: CanonicalJsonObject = serde_json::from_value(event).unwrap();
     if version == "1" {
         object.insert("event_id".to_owned(), named.into());
     }
-    hash_and_sign_event("hs.example:1", &pair("a", 1), &mut object, &rules.redaction).unwrap();
+    hash_and_sign_event("hs.example:1", &pair(key, seed), &mut object, &rules.redaction).unwrap();
     let id = match object.get("event_id") {
         Some(id) => id.as_str().unwrap().to_owned(),
         None => format!("${}", reference_hash(&object, &rules).unwrap()),

@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::pair::{ONE, Pair, nowhere};
+use tayberry::service::federation::transactions::{Transaction, receive};
+
+use super::pair::{ONE, Pair, ask, nowhere};
 use crate::rooms::{act, say, set, sync, texts};
 
 // RULES R28
@@ -28,6 +30,13 @@ async fn a_transaction_is_taken_once_and_answered_as_often_as_it_comes() {
     assert_eq!(pair.texts().await, ["first", "second"]);
     let told = sync(&pair.two, &pair.bea, "").await;
     assert_eq!(texts(&told["rooms"]["join"][room]["timeline"]), ["first", "second"]);
+    // Another server has names of its own.
+    let third = say(one, anna, room, "third", "3").await;
+    let pdus = vec![serde_json::value::to_raw_value(&pair.event(&third).await).unwrap()];
+    let transaction = Transaction { id: "t".into(), pdus, edus: Vec::new() };
+    let other = ruma::ServerName::parse("three.example:1").unwrap();
+    receive(&pair.two.app, other, transaction).await.unwrap();
+    assert_eq!(pair.texts().await, ["first", "second", "third"]);
 }
 
 // RULES R28
@@ -157,6 +166,8 @@ async fn what_follows_a_rejected_event_is_taken() {
         assert_eq!(answer["pdus"][&next_id], json!({}));
         assert_eq!(pair.texts().await, ["first", "next"]);
         assert_eq!(pair.ends(&pair.two).await.last(), Some(&next_id));
+        let path = format!("/_matrix/federation/v1/event/{bad_id}");
+        assert_eq!(ask(one, &pair.two, "GET", &path, Value::Null).await.error(), (404, "M_NOT_FOUND"));
         pair.check().await;
     }
 }

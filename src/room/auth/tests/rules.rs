@@ -296,6 +296,12 @@ fn leaving_and_kicking() {
         case(ALL, banned(50, 51), member(BOB, DAVE, "leave"), false),
         case(ALL, banned(51, 50), member(BOB, DAVE, "leave"), false),
         case(ALL, banned(51, 51), member(ALICE, DAVE, "leave"), true),
+        case(
+            ALL,
+            json!([power(ALICE, json!({ "users": { BOB: 50, DAVE: 50 } })), member(DAVE, DAVE, "ban")]),
+            member(BOB, DAVE, "leave"),
+            false,
+        ),
     ]);
 }
 
