@@ -1,5 +1,7 @@
 //! `tayberry compact`: gives back to the disk what a server's stores no longer need.
 
+use std::path::Path;
+
 use anyhow::bail;
 use lexopt::prelude::*;
 use tokio::runtime::Runtime;
@@ -47,18 +49,36 @@ fn compact(runtime: &Runtime, app: App) -> anyhow::Result<()> {
     drop(app);
     erased?;
     let compaction = Compaction::of(&dir)?;
-    let (needed, free) = compaction.space()?;
-    let (needed, free, is_enough) = (size(needed), size(free), needed <= free);
-    if !is_enough {
-        bail!("{needed} must be free on the disk of {}, where {free} are: make room first", dir.display());
-    }
-    say!("needs     {needed} of the {free} that are free");
+    say!("needs     {}", room(&dir, compaction.space()?)?);
     say!("before    {}", told(&compaction.sizes()?));
     say!("now       {}", told(&compaction.run()?));
     Ok(())
 }
 
+/// What of the free space is needed, where there is enough.
+fn room(dir: &Path, (needed, free): (u64, u64)) -> anyhow::Result<String> {
+    let is_enough = needed <= free;
+    let (needed, free) = (size(needed), size(free));
+    if !is_enough {
+        bail!("{needed} must be free on the disk of {}, where {free} are: make room first", dir.display());
+    }
+    Ok(format!("{needed} of the {free} that are free"))
+}
+
 fn told(sizes: &Sizes) -> String {
     let Sizes { events, records, log } = *sizes;
     format!("events {}, records {}, their log {}", size(events), size(records), size(log))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let dir = Path::new("/data");
+        assert_eq!(room(dir, (5 << 20, 5 << 20)).unwrap(), "5.0 MB of the 5.0 MB that are free");
+        let refused = room(dir, ((5 << 20) + 1, 5 << 20)).unwrap_err().to_string();
+        assert_eq!(refused, "5.0 MB must be free on the disk of /data, where 5.0 MB are: make room first");
+    }
 }

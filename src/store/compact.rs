@@ -132,9 +132,9 @@ pub(in crate::store) fn remove_leftovers(dir: &Path) -> io::Result<()> {
         _ => {}
     }
     for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == ASIDE) {
-            fs::remove_file(path)?;
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| name.ends_with(RECORDS_ASIDE)) {
+            fs::remove_file(entry.path())?;
         }
     }
     Ok(())
@@ -177,7 +177,7 @@ fn copy(old: &Lmdb, new: &Lmdb, table: Table) -> Result<(), StoreError> {
 }
 
 fn rewrite_records(file: &Path) -> Result<(), CompactError> {
-    let aside = file.with_extension(ASIDE);
+    let aside = file.with_extension(&RECORDS_ASIDE[1..]);
     write_records(file, &aside)?;
     // A log that stayed would be taken for the new file's. It goes with the last connection.
     if log_of(file).exists() {
@@ -221,9 +221,9 @@ fn log_of(file: &Path) -> PathBuf {
 }
 
 const DATA: &str = "data.mdb";
-/// The folder, and the extension, of what is written aside.
+/// What is written aside: the folder of the one, and how the names of the others end.
 const EVENTS_ASIDE: &str = "events.new";
-const ASIDE: &str = "new";
+const RECORDS_ASIDE: &str = ".sqlite.new";
 /// What the new files may take beyond what the old ones have in use, in bytes.
 const MARGIN: u64 = 1 << 20;
 const MAP_MARGIN: usize = 16 << 20;
@@ -374,7 +374,8 @@ mod tests {
             let path = dir.path();
             DirBuilder::new().create(path.join(EVENTS_ASIDE)).unwrap();
             fs::write(path.join(EVENTS_ASIDE).join(DATA), "half").unwrap();
-            fs::write(path.join("records.new"), "half").unwrap();
+            fs::write(path.join("records.sqlite.new"), "half").unwrap();
+            fs::write(path.join("other.new"), "whole").unwrap();
             match done {
                 // It starts over.
                 0 => _ = Compaction::of(path).unwrap().run().unwrap(),
@@ -390,7 +391,8 @@ mod tests {
                 _ => {}
             }
             let rig = Rig::on(dir, &world);
-            assert!(!file(rig.dir(), EVENTS_ASIDE) && !file(rig.dir(), "records.new"));
+            assert!(!file(rig.dir(), EVENTS_ASIDE) && !file(rig.dir(), "records.sqlite.new"));
+            assert!(file(rig.dir(), "other.new"), "it is somebody else's");
             assert_eq!(rig.findings(), []);
             let room = rig.room;
             rig.read(move |view| view.event(room, number));

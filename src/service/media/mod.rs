@@ -3,7 +3,7 @@
 //!
 //! A file lies under the hash of its content, so the same content twice is one file; a row of the store for each
 //! `mxc://` URI leads there. A file is whole and on the device before its row is committed, and goes after its last row
-//! is gone. Nothing here holds a file in memory.
+//! is gone. What comes from another server is sent on while it arrives. Nothing here holds a file in memory.
 
 pub mod download;
 mod files;

@@ -32,7 +32,9 @@ async fn a_folder_survives_a_kill_while_it_is_compacted() {
         }
         drop(server);
         server = serve_on(site.port, folder.path(), &[]);
-        assert!(!folder.path().join("events.new").exists() && !folder.path().join("records.new").exists());
+        assert!(
+            !folder.path().join("events.new").exists() && !folder.path().join("records.sqlite.new").exists()
+        );
         site.check(&mut ledger, &at).await;
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use super::{end, free_port, run, serve_on};
+use super::{command, end, free_port, run, serve_on};
 use crate::rig::{Reply, exchange};
 
 #[tokio::test]
@@ -69,6 +69,13 @@ async fn a_full_disk_refuses_what_is_new_and_recovers_by_itself() {
     end(&mut server);
     let verified = run(&["verify", "--data-dir", &root]);
     assert_eq!(String::from_utf8_lossy(&verified.stdout), "Nothing is damaged.\n");
+    // Nor is anything written anew there; where there is space again it is.
+    let compact = || command(&["compact", "--data-dir", &root]).envs(preloaded).output().unwrap();
+    let refused = compact();
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && told.lines().count() == 1, "{told}");
+    fs::remove_file(&full).unwrap();
+    assert!(compact().status.success());
     let _server = serve_on(port, &data, &[]);
     assert_eq!(said().await, expected);
 }

@@ -185,14 +185,20 @@ async fn what_was_redacted_is_shown_nowhere_and_is_erased_in_time() {
     act(&rig, &bob, &room, "join", json!({})).await;
     let since = next(&sync(&rig, &bob, "").await);
     let root = say(&rig, &alice, &room, "the root, of no secrets", "t1").await;
-    let mut gone = vec![set(&rig, &alice, &room, "m.room.topic", json!({"topic": "hush-topic"})).await];
+    let mut gone = Vec::new();
+    for topic in ["hush-before", "hush-topic"] {
+        gone.push(set(&rig, &alice, &room, "m.room.topic", json!({ "topic": topic })).await);
+    }
     gone.push(say(&rig, &alice, &room, &format!("hush-message for {}", bob.user_id), "t2").await);
     for (number, rel_type) in ["m.replace", "m.thread", "m.reference"].into_iter().enumerate() {
         let content = relating(rel_type, &root, &format!("hush-{rel_type}"));
         gone.push(tell(&rig, &alice, &room, ("m.room.message", &format!("r{number}")), content).await);
     }
     let before = everything(&rig, &bob, (&room, &root), &since).await;
-    for path in ["context", "messages", "state", "relations", "threads", "sync", "publicRooms"] {
+    assert!(before.contains(r#""prev_content":{"topic":"hush-before"}"#), "{before}");
+    for path in
+        ["context", "messages", "state", "relations", "threads", "sync", "notifications", "publicRooms"]
+    {
         assert!(lines_with(&before, "hush").iter().any(|line| line.contains(path)), "{path}: {before}");
     }
     for event in &gone {
