@@ -1,7 +1,10 @@
 //! A room as those are told who might come in, and the children of one that is a space, whether this server knows it or
 //! another one tells it.
 
-use ruma::{OwnedRoomId, OwnedServerName, RoomId, events::StateEventType};
+use ruma::{
+    OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, events::StateEventType,
+    room_version_rules::AuthorizationRules,
+};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -9,6 +12,7 @@ use crate::{
         ids::{RoomNumber, UserNumber},
         limits,
     },
+    room::version::Version,
     store::{
         StoreError, View,
         events::{Membership, RoomRecord},
@@ -117,13 +121,19 @@ impl Room {
     /// Whether somebody who is nothing to it may read it, or ask to come in.
     /// <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1roomsroomidhierarchy>
     pub(super) fn is_open(&self) -> bool {
-        self.is_readable() || matches!(self.text("join_rule"), "public" | "knock" | "knock_restricted")
+        let is_open = match self.text("join_rule") {
+            "public" => true,
+            "knock" => self.knows(|rules| rules.knocking),
+            "knock_restricted" => self.knows(|rules| rules.knock_restricted_join_rule),
+            _ => false,
+        };
+        is_open || self.is_readable()
     }
 
     /// The rooms of which one must be in to join it.
     pub(super) fn allowed(&self) -> impl Iterator<Item = &RoomId> {
         let allowed = match self.text("join_rule") {
-            "restricted" | "knock_restricted" => {
+            "restricted" | "knock_restricted" if self.knows(|rules| rules.restricted_join_rule) => {
                 self.summary.get("allowed_room_ids").and_then(Value::as_array)
             }
             _ => None,
@@ -151,6 +161,12 @@ impl Room {
             }
         }
         Ok(false)
+    }
+
+    /// Whether its version has a join rule. One that isn't told is taken for a newer one.
+    fn knows(&self, has: fn(&AuthorizationRules) -> bool) -> bool {
+        let version = RoomVersionId::try_from(self.text("room_version")).ok();
+        version.and_then(|version| Version::of(&version)).is_none_or(|version| has(version.auth()))
     }
 
     fn is_readable(&self) -> bool {

@@ -180,6 +180,13 @@ async fn who_may_come_in_or_read_is_told() {
         }
         put(rig, anna, in_space, json!({})).await;
     }
+    // What a version doesn't know is no way in.
+    for rule in ["knock", "knock_restricted", "restricted"] {
+        let room = named(rig, anna, rule, json!({"room_version": "6"})).await;
+        let rule = json!({"join_rule": rule, "allow": allow(&joined)});
+        set(rig, anna, &room, "m.room.join_rules", rule).await;
+        assert_eq!(hierarchy(rig, ben, &room, "").await.error(), (403, "M_FORBIDDEN"));
+    }
     let nowhere = "!nowhere:example.org";
     assert_eq!(hierarchy(rig, ben, nowhere, "").await.error(), (403, "M_FORBIDDEN"));
     assert_eq!(summary(rig, ben, nowhere).await.error(), (404, "M_NOT_FOUND"));
