@@ -60,3 +60,50 @@ impl Policy {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::room::{
+        fixture::{ALICE, World},
+        graph::Graph,
+    };
+
+    fn event(key: &str, content: Value) -> Arc<Pdu> {
+        let (mut world, last) = World::new("11");
+        world.accept(ALICE, &[&last], Policy::KIND, Some(key), content);
+        let number = world.current.entry(&world, &Policy::KIND.into(), key).unwrap().unwrap();
+        world.event(number).unwrap()
+    }
+
+    #[test]
+    fn a_room_names_a_server_and_its_key() {
+        let key = "XGX0JRS2Af3be3knz2fBiRbApjm2Dh61gXDJA8kcJNI";
+        let named = |content| Policy::named(&event("", content)).map(|policy| policy.server.to_string());
+        let good = json!({"via": "policy.example", "public_keys": {"ed25519": key, "ed448": "x"}, "else": 1});
+        assert_eq!(named(good.clone()), Some("policy.example".to_owned()));
+        for (field, value) in [
+            ("via", json!("no name")),
+            ("via", json!(1)),
+            ("public_keys", json!({})),
+            ("public_keys", json!({"ed25519": 1})),
+            ("public_keys", json!({"ed25519": "?"})),
+            ("public_keys", json!(key)),
+        ] {
+            let mut content = good.clone();
+            content[field] = value;
+            assert_eq!(named(content.clone()), None, "{content}");
+        }
+        assert_eq!(named(json!({})), None);
+    }
+
+    #[test]
+    fn every_event_needs_it_but_that_which_names_it() {
+        assert!(!Policy::concerns(&event("", json!({}))));
+        assert!(Policy::concerns(&event("else", json!({}))));
+    }
+}

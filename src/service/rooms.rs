@@ -197,13 +197,12 @@ pub(super) async fn in_room<T: Send + 'static>(
     room_id: &RoomId,
     mut job: impl FnMut(&mut Transaction<'_>, &App, RoomNumber) -> Result<T, WriteError> + Send + 'static,
 ) -> Result<T, WriteError> {
-    let _passing = app.lanes.pass(room_id).await;
-    let (shared, room_id) = (app.clone(), room_id.to_owned());
+    let (shared, id) = (app.clone(), room_id.to_owned());
     let job = move |transaction: &mut Transaction<'_>| {
-        let room = transaction.room_number(&room_id)?.ok_or(WriteError::UnknownRoom)?;
+        let room = transaction.room_number(&id)?.ok_or(WriteError::UnknownRoom)?;
         job(transaction, &shared, room)
     };
-    policy::write(app, job).await
+    policy::write(app, room_id, job).await
 }
 
 const ROOM_ID_LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

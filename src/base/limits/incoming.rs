@@ -104,4 +104,4 @@ const _: () = {
 pub const CONSENTS: usize = 64;
 pub const CONSENT_LIFETIME: Duration = Duration::from_secs(60);
 /// Times that a policy server is asked for the sake of one request: for several events, or anew because a room moved on.
-pub const CONSENT_TRIES: usize = 16;
+pub const CONSENT_TRIES: u32 = 16;

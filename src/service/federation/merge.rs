@@ -38,7 +38,6 @@ pub(super) async fn merge(app: &App, room: &Room, is_torn: bool) -> Result<(), S
         Ok::<Vec<OwnedUserId>, StoreError>(users)
     };
     for user in app.store.read(read).await? {
-        let _passing = app.lanes.pass(id).await;
         let shared = app.clone();
         let job = move |transaction: &mut Transaction<'_>| {
             if !is_due(&transaction.room(room)?, is_torn) {
@@ -52,7 +51,7 @@ pub(super) async fn merge(app: &App, room: &Room, is_torn: bool) -> Result<(), S
             };
             append(transaction, shared.signer(), room, &user, draft, None).map(|_| ())
         };
-        match policy::write(app, job).await {
+        match policy::write(app, id, job).await {
             Ok(()) => return Ok(()),
             Err(WriteError::Store(error @ StoreError::TooLarge(_))) => {
                 tracing::warn!(room_id = %id, %error, "a room's extremities are not merged");

@@ -105,20 +105,33 @@ fn name(event: &Pdu) -> String {
     blake3::hash(object.text().as_bytes()).to_hex().to_string()
 }
 
-/// Runs a job of the writer that sends events, and gets those signatures for them that are needed.
+/// Runs a job of the writer that sends events to a room, past its gate, and gets those signatures for them that are needed.
+/// A room that moves on each time is held up in the end.
 pub(in crate::service) async fn write<T: Send + 'static>(
     app: &App,
+    room_id: &RoomId,
     job: impl FnMut(&mut Transaction<'_>) -> Result<T, WriteError> + Send + 'static,
 ) -> Result<T, WriteError> {
     let job = Arc::new(Mutex::new(job));
-    let mut tries = 0..limits::CONSENT_TRIES;
+    let (mut tries, mut held) = (0..limits::CONSENT_TRIES, None);
     loop {
+        let passing = match held {
+            None => Some(app.lanes.pass(room_id).await),
+            Some(_) => None,
+        };
         let again = job.clone();
         let run = move |transaction: &mut Transaction<'_>| {
             (again.lock().unwrap_or_else(PoisonError::into_inner))(transaction)
         };
         match app.store.write(run).await {
-            Err(WriteError::Unconsented(event)) if tries.next().is_some() => gain(app, *event).await?,
+            Err(WriteError::Unconsented(event)) if !tries.is_empty() => {
+                drop(passing);
+                if tries.next() == Some(limits::INGEST_TRIES) {
+                    let turn = app.lanes.enter(room_id).await;
+                    held = Some((turn.close_gate().await, turn));
+                }
+                gain(app, *event).await?;
+            }
             result => return result,
         }
     }

@@ -222,3 +222,29 @@ async fn an_event_is_signed_for_the_room_as_it_is() {
     assert_eq!(watched.asked() - before, 3, "the room had moved on");
     watched.arrived("first").await;
 }
+
+#[tokio::test]
+async fn a_room_that_moves_on_each_time_is_held_up() {
+    let watched = Watched::new("11").await;
+    let Watched { network, one, two, anna, ben, .. } = &watched;
+    watched.watch().await;
+    let mut held = network.hold("/policy/v1/sign");
+    let sending = watched.send(one, anna, "slow");
+    let meanwhile = async {
+        for text in ["a", "b", "c"] {
+            held.reached.notified().await;
+            watched.send(two, ben, text).await.ok();
+            until(async || watched.texts(one, anna).await.contains(&text.to_owned())).await;
+            let next = network.hold("/policy/v1/sign");
+            held.let_go.notify_one();
+            held = next;
+        }
+        held.reached.notified().await;
+        watched.send(two, ben, "late").await.ok();
+        let is_late = |asked: &Asked| String::from_utf8_lossy(&asked.body).contains("late");
+        until(async || network.asked("/federation/v1/send/").iter().any(is_late)).await;
+        held.let_go.notify_one();
+    };
+    tokio::join!(sending, meanwhile).0.ok();
+    until(async || watched.texts(one, anna).await == ["a", "b", "c", "slow", "late"]).await;
+}
