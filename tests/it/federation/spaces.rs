@@ -77,7 +77,7 @@ async fn a_space_is_put_together_of_what_servers_tell() {
     let Galaxy { two, ben, space, .. } = &galaxy;
     let mut before = 0;
     assert_eq!(galaxy.names().await, ["top", "near", "far", "farther"]);
-    // The room that the third server didn't tell of its space's answer was in it.
+    // One answer tells a space with its rooms.
     assert_eq!(galaxy.asked(&mut before), 2);
     galaxy.names().await;
     assert_eq!(galaxy.asked(&mut before), 0, "it is kept for a while");
