@@ -226,6 +226,7 @@ mod tests {
         rooms.extend([room(11, "b.example", 2), room(12, "c.example", 3), room(13, "d.example", 4)]);
         // Whoever brings much to many rooms holds up nobody else there.
         rooms.insert(3, room(3, "b.example", 1));
+        rooms.insert(2, room(1, "b.example", 1));
         rooms.push(room(14, "e.example", 12_000));
         let found = due(rooms.clone(), &Vec::new(), now);
         let numbers: Vec<_> = found.0.iter().map(|(room, _)| room.0).collect();

@@ -312,26 +312,28 @@ fn an_event_gets_its_turn_among_many_local_sends() {
 
 #[test]
 fn a_state_that_is_far_from_all_others_is_stored_in_parts() {
-    let (mut world, last) = World::new("11");
-    let rig = Rig::like(&world);
-    let room = rig.room;
-    let event = world.make(BOB, &[&last], "org.example.tea", Some(""), json!({}));
-    let Step::Judged(mut judged) = rig.judge(event.clone()) else { panic!("it stands") };
-    let number = rig.event(&last).number;
-    for key in 0..3_000 {
-        judged.before.set(("org.example.leaf".into(), format!("{key:0>100}")), number);
+    for (sender, standing, count) in [(CAROL, Standing::Rejected, 6), (BOB, Standing::Live, 3_007)] {
+        let (mut world, last) = World::new("11");
+        let rig = Rig::like(&world);
+        let room = rig.room;
+        let event = world.make(sender, &[&last], "org.example.tea", Some(""), json!({}));
+        let Step::Judged(mut judged) = rig.judge(event.clone()) else { panic!("it stands") };
+        let number = rig.event(&last).number;
+        for key in 0..3_000 {
+            judged.before.set(("org.example.leaf".into(), format!("{key:0>100}")), number);
+        }
+        let (judged, lanes) = (rig.meet(*judged), Lanes::default());
+        let taken = async {
+            let turn = lanes.enter(&world.room_id).await;
+            finish(rig.server.store(), turn, judged, false).await.unwrap()
+        };
+        assert_eq!(stands(rig.server.block_on(taken)), standing);
+        let header = rig.event(&world.id_of(&event)).header;
+        let (before, current) = (header.state_before.unwrap(), rig.server.record(room).state);
+        let length = |root| rig.server.read(move |view| view.state_len(room, root));
+        assert_eq!((length(before), length(current)), (3_006, count));
+        assert!(!rig.server.read(move |view| view.is_approaching(room)));
     }
-    let (judged, lanes) = (rig.meet(*judged), Lanes::default());
-    let taken = async {
-        let turn = lanes.enter(&world.room_id).await;
-        finish(rig.server.store(), turn, judged, false).await.unwrap()
-    };
-    assert_eq!(stands(rig.server.block_on(taken)), Standing::Live);
-    let header = rig.event(&world.id_of(&event)).header;
-    let (before, current) = (header.state_before.unwrap(), rig.server.record(room).state);
-    let counts = |root| rig.server.read(move |view| view.state_len(room, root));
-    assert_eq!((counts(before), counts(current)), (3_006, 3_007));
-    assert!(!rig.server.read(move |view| view.is_approaching(room)));
 }
 
 #[test]
