@@ -44,7 +44,10 @@
 //! it ([`service::directory`]).
 //!
 //! Files are no part of that: the content repository ([`service::media`]) has them on the device before it commits the row
-//! that names them.
+//! that names them. What comes from another server is sent on while it arrives.
+//!
+//! The content of a redacted event is shown to nobody from then on. Some time later it is erased
+//! ([`service::erasing`]), and [`store::Compaction`] takes it, and whatever else was deleted, out of the files.
 //!
 //! How a write and a read travel through the two engines is told in [`store`].
 //!
@@ -62,16 +65,17 @@
 //! | is told what is new | [`push_rules`](service::push_rules) and [`unread`](service::unread), [`notifications`](service::notifications), [`receipts`](service::receipts) |
 //! | shows itself | [`profile`](service::profile), [`presence`](service::presence), [`typing`](service::typing) |
 //! | keeps things for itself | [`account_data`](service::account_data), tags among it; [`filters`](service::filters); [`ignored`](service::ignored), [`invite_permission`](service::invite_permission) |
-//! | finds rooms and people | [`directory`](service::directory), [`aliases`](service::aliases) |
+//! | finds rooms and people | [`directory`](service::directory), [`aliases`](service::aliases); trees of rooms, and rooms before one is in them: [`spaces`](service::spaces) |
 //! | sends files and pictures | [`media`](service::media) |
 //!
 //! | what another server does | use case |
 //! | --- | --- |
-//! | asks who this one is, and proves who asks | [`server_keys`](service::server_keys): this server's keys, and others' as they are fetched and kept; [`api::peer`] is the caller that has proved it |
+//! | asks who this one is, asks for others' keys, and proves who asks | [`own_keys`](service::own_keys): what this server signs with, and signed with before; [`server_keys`](service::server_keys): others' as they are fetched, kept and told on; [`api::peer`] is the caller that has proved it |
 //! | sends events | [`transactions`](service::federation::transactions), taken by [`ingest`](service::write::ingest) in their room's lane; what they follow and this server lacks is fetched by [`gaps`](service::federation::gaps), and by [`backfill`](service::federation::backfill) when a client pages back |
 //! | tells what its users do beside events | [`edus`](service::federation::edus) |
 //! | brings its users into rooms, asks what a room is and was | [`handshake`](service::federation::handshake), [`state`](service::federation::state), [`history`](service::federation::history) |
-//! | lets users of this one into its rooms, and invites them | [`joining`](service::federation::joining), which takes a room in as it arrives; [`inviting`](service::federation::inviting) |
+//! | lets users of this one into its rooms, and invites them | [`joining`](service::federation::joining), which takes a room in as it arrives; [`inviting`](service::federation::inviting), and [`withdrawing`](service::federation::withdrawing), by which an invitation is taken back |
+//! | watches over a room's messages | [`policy`](service::federation::policy): its signature is had before an event goes out, and asked for where others' lack it |
 //! | is told what it is to have | [`sending`](service::federation::sending): a reader of the log, and for each server a noted position |
 //! | asks of people, names and the directory | the same use cases as a client, in [`api::federation`], for what belongs to this server; what this one asks is in [`queries`](service::federation::queries) |
 //!
@@ -80,7 +84,7 @@
 //! The operator's commands are [`operator`](service::operator), the same on a running server and on a stopped one, and
 //! [`moderation`](service::moderation) is what an administrator may do over HTTP. What a client may take is bounded in
 //! [`http`]: what it holds by `clients`, how much of it and of its user is worked on at once by
-//! [`Turns`](service::turn::Turns), how often it asks by `rate`, what it doesn't take of its answers by `pieces`; the
+//! [`Turns`](service::turn::Turns), how often it and another server ask by `rate`, what it doesn't take of its answers by `pieces`; the
 //! figures are in [`limits`](base::limits).
 //!
 //! # Invariants
