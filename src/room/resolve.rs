@@ -33,7 +33,7 @@ pub enum ResolveError<E> {
     /// The room holds an event that its rules cannot have let in.
     #[error("state resolution: {0}")]
     Broken(#[from] state_res::Error),
-    /// They are more than an event of today may follow.
+    /// They are more than any event that is judged follows.
     #[error("{0} states are too many to resolve")]
     Many(usize),
 }
@@ -111,9 +111,10 @@ type Conflicts = BTreeMap<Key, Vec<Option<EventNumber>>>;
 
 /// The states, as bits, in whose auth chain an event is.
 pub type Sides = u32;
-/// How many states are resolved at once: those after an event's parents, and one that another server told.
-pub const STATES: usize = limits::PREV_EVENTS + 1;
-const _: () = assert!(STATES < Sides::BITS as usize);
+/// How many states are resolved at once. An event of today follows no more, with one that another server told; one of the
+/// past may.
+pub const STATES: usize = Sides::BITS as usize - 1;
+const _: () = assert!(limits::PREV_EVENTS < STATES);
 
 fn conflicts<G: Graph>(states: &[State], graph: &G) -> Result<Conflicts, G::Error> {
     let Some((first, others)) = states.split_first() else { return Ok(Conflicts::new()) };

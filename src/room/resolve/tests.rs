@@ -319,7 +319,7 @@ fn a_failed_lookup_is_reported() {
 }
 
 #[test]
-fn more_states_than_an_event_may_follow_are_not_resolved() {
+fn more_states_than_there_are_bits_for_are_not_resolved() {
     let (world, last) = World::new("11");
     let state = after(&world, &[&last]).remove(0);
     let differing = |count: usize| -> Vec<State> {
