@@ -64,6 +64,11 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
         "only net goes out, because it checks where to",
     ),
     (&["UnixStream", "UnixDatagram"], &["src/http/", "src/cli/"], "local sockets belong to http and cli"),
+    (
+        &["spawn_blocking", "block_in_place"],
+        &["src/base/blocking.rs"],
+        "a simulation has one thread: take base::blocking::run",
+    ),
     (&["anyhow"], &["src/cli/"], "errors are typed below cli"),
 ];
 
@@ -109,6 +114,7 @@ const RULES: &[Rule] = &[
             ),
             ("src/http/a.rs", "use tokio::net::{TcpListener, TcpStream};\n"),
             ("src/net/a.rs", "fn f<'a>(x: &'a hyper_util::client::Y, r: r#\"rusqlite\"#) {}\n"),
+            ("src/store/b.rs", "let reading = tokio::task::spawn_blocking(read); // bad\n"),
             ("tests/it/rig.rs", "use tokio::net::TcpStream;\n"),
         ],
     },

@@ -1,5 +1,6 @@
-//! What everything else stands on: time, randomness, bounds, identifiers, secrets. Imports no other layer.
+//! What everything else stands on: time, randomness, threads for what blocks, bounds, identifiers, secrets. Imports no other layer.
 
+pub mod blocking;
 pub mod clock;
 pub mod duration;
 pub mod expiring;

@@ -10,7 +10,10 @@ use http::{
 };
 use tokio::sync::Semaphore;
 
-use crate::{api::body::Failed, base::limits};
+use crate::{
+    api::body::Failed,
+    base::{blocking, limits},
+};
 
 /// Whether the client of a request takes gzip.
 pub(super) fn accepted(headers: &HeaderMap) -> bool {
@@ -38,7 +41,7 @@ pub(super) async fn compress(headers: &mut HeaderMap, body: Bytes, threads: &Sem
     } else {
         let body = body.clone();
         let _permit = threads.acquire().await;
-        tokio::task::spawn_blocking(move || gzip(&body)).await.ok().flatten()
+        blocking::run(move || gzip(&body)).await.ok().flatten()
     };
     let Some(compressed) = compressed else { return body };
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -58,7 +61,7 @@ impl Encoder {
     /// Takes a piece, and gives what is compressed by then: perhaps nothing yet. `threads` is as with [`compress`].
     pub(super) async fn piece(mut self, piece: Bytes, threads: &Semaphore) -> Result<(Self, Bytes), Failed> {
         let _permit = threads.acquire().await;
-        let compressing = tokio::task::spawn_blocking(move || {
+        let compressing = blocking::run(move || {
             self.0.write_all(&piece).map_err(|_| Failed)?;
             let compressed = std::mem::take(self.0.get_mut());
             Ok((self, compressed.into()))

@@ -7,9 +7,9 @@ use argon2::{
     Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version,
     password_hash::SaltString,
 };
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::sync::Semaphore;
 
-use crate::base::{limits, rng::Rng, secret::Secret};
+use crate::base::{blocking, limits, rng::Rng, secret::Secret};
 
 /// Hashes and checks passwords, a few at a time.
 pub struct Passwords {
@@ -55,7 +55,7 @@ impl Passwords {
 
     async fn work<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the permits are never closed");
-        let done = spawn_blocking(move || {
+        let done = blocking::run(move || {
             let _permit = permit;
             job()
         });

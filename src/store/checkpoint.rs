@@ -52,22 +52,25 @@ impl Checkpointer {
     /// Works until the writer has ended.
     pub(in crate::store) fn run(self) {
         while let Ok(work) = self.work.recv() {
-            let done = match work {
-                Work::Log => {
-                    self.shorten_log();
-                    Done::Log
-                }
-                Work::Events { tail, position } => match self.write_until_done(&tail, position) {
-                    Some(base) => Done::Events { base },
-                    None => return,
-                },
-            };
-            if self.reports.send(Message::Done(done)).is_err() {
+            if self.work(work).is_none() {
                 return;
             }
-            let merged = merge_runs(&self.lmdb);
-            merged.unwrap_or_else(|error| tracing::warn!(%error, "runs of ids were not merged"));
         }
+    }
+
+    /// Does what it was told; none if the writer has ended meanwhile.
+    pub(in crate::store) fn work(&self, work: Work) -> Option<()> {
+        let done = match work {
+            Work::Log => {
+                self.shorten_log();
+                Done::Log
+            }
+            Work::Events { tail, position } => Done::Events { base: self.write_until_done(&tail, position)? },
+        };
+        self.reports.send(Message::Done(done)).ok()?;
+        let merged = merge_runs(&self.lmdb);
+        merged.unwrap_or_else(|error| tracing::warn!(%error, "runs of ids were not merged"));
+        Some(())
     }
 
     /// Moves SQLite's log, and then what was written meanwhile, until little is left: the writer does the rest, and

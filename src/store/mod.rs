@@ -16,6 +16,7 @@ mod compact;
 mod error;
 pub mod events;
 mod ids;
+mod inline;
 mod job;
 mod journal;
 mod lmdb;
@@ -38,7 +39,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::AtomicU64,
         mpsc::{self},
     },
@@ -66,15 +67,17 @@ pub use self::{
     view::View,
 };
 use self::{
+    inline::Inline,
     job::TypedJob,
     lmdb::Lmdb,
     notify::Waiters,
     view::{Published, Shared},
     writer::Message,
 };
-use crate::base::{clock::Clock, ids::Position, rng::Rng};
+use crate::base::{blocking, clock::Clock, ids::Position, rng::Rng};
 
-/// An open data folder. Cheap to clone; closed when [`Store::close`] was called or the last clone is gone.
+/// An open data folder. Cheap to clone; closed when [`Store::close`] was called or the last clone is gone. It has threads
+/// of its own, unless the one that opens it keeps such work to itself ([`blocking::keep_here`]).
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
@@ -105,6 +108,8 @@ struct Inner {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held for as long as the folder is open; the threads hold it, too.
     _lock: Arc<File>,
+    /// What else the threads do, if the store has none.
+    inline: Option<Mutex<Inline>>,
 }
 
 impl Store {
@@ -142,7 +147,7 @@ impl Store {
         let permits = self.0.read_permits.clone();
         let permit = permits.acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let inner = self.0.clone();
-        let reading = tokio::task::spawn_blocking(move || {
+        let reading = blocking::run(move || {
             let _permit = permit;
             read(&inner)
         });
@@ -169,7 +174,7 @@ impl Store {
         let permit = permits.acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let (reply, answer) = oneshot::channel();
         let job = TypedJob::new(job, reply, permit);
-        self.0.queue.send(Message::Job(Box::new(job))).map_err(|_| StoreError::Closed)?;
+        self.tell(Message::Job(Box::new(job)))?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -179,8 +184,18 @@ impl Store {
     /// The store is closed.
     pub async fn progress(&self) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.0.queue.send(Message::Call(reply)).map_err(|_| StoreError::Closed)?;
+        self.tell(Message::Call(reply))?;
         answer.await.map_err(|_| StoreError::Closed)
+    }
+
+    fn tell(&self, message: Message) -> Result<(), StoreError> {
+        self.0.queue.send(message).map_err(|_| StoreError::Closed)?;
+        if self.0.inline.is_some() {
+            let inner = self.0.clone();
+            // Detached: whoever asked may give up, and others' jobs are in the queue.
+            drop(blocking::run(move || inner.inline().map(|mut inline| inline.work())));
+        }
+        Ok(())
     }
 
     /// The position that was published last.
@@ -238,8 +253,15 @@ impl Inner {
         }
     }
 
+    fn inline(&self) -> Option<MutexGuard<'_, Inline>> {
+        self.inline.as_ref().map(|inline| inline.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn close(&self) {
         self.queue.send(Message::Close).ok();
+        if let Some(mut inline) = self.inline() {
+            inline.end();
+        }
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let own = std::thread::current().id();
         if threads.iter().any(|thread| thread.thread().id() == own) {
@@ -256,7 +278,10 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.close();
+        // A simulated server that is gone without a close has crashed.
+        if self.inline.is_none() {
+            self.close();
+        }
     }
 }
 

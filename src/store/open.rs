@@ -17,6 +17,7 @@ use super::{
     Inner, OpenError, Options, Store, StoreError,
     checkpoint::{self, Checkpointer},
     compact,
+    inline::Inline,
     journal::{self, Half, Packer, Puts},
     lmdb::Lmdb,
     notify::Waiters,
@@ -25,9 +26,9 @@ use super::{
     view::{Pointer, Published},
     writer::{Wal, Writer},
 };
-use crate::base::{ids::Position, limits, rng::Rng};
+use crate::base::{blocking, ids::Position, limits, rng::Rng};
 
-/// Opens a data folder and starts its threads.
+/// Opens a data folder and starts its threads, if it is to have any.
 pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
     let Options { dir, clock, rng } = options;
     let failed = |source: StoreError| OpenError::Store { dir: dir.clone(), source };
@@ -84,10 +85,13 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
         closing: false,
         gave_up: false,
     };
-    let threads = vec![
-        spawn("writer", lock.clone(), move || writer.run()).map_err(failed)?,
-        spawn("checkpoint", lock.clone(), move || checkpointer.run()).map_err(failed)?,
-    ];
+    let (threads, inline) = if blocking::is_here() {
+        (Vec::new(), Some(Mutex::new(Inline { writer, checkpointer })))
+    } else {
+        let writer = spawn("writer", lock.clone(), move || writer.run()).map_err(failed)?;
+        let checkpointer = spawn("checkpoint", lock.clone(), move || checkpointer.run()).map_err(failed)?;
+        (vec![writer, checkpointer], None)
+    };
     Ok(Store(Arc::new(Inner {
         dir: dir.clone(),
         lmdb,
@@ -101,6 +105,7 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
         events,
         threads: Mutex::new(threads),
         _lock: lock,
+        inline,
     })))
 }
 

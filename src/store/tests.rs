@@ -72,6 +72,33 @@ async fn a_store_opens_that_was_cut_short_before_it_had_a_name() {
 }
 
 #[tokio::test]
+async fn a_store_without_threads_keeps_what_it_answered_and_no_more() {
+    blocking::keep_here();
+    let (folder, cut) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(folder.path());
+    let both = tokio::join!(put(&store, b"a", b"1"), put(&store, b"b", b"2"));
+    assert_eq!(both, (Position(1), Position(2)));
+    tokio::select! {
+        biased;
+        _ = put(&store, b"c", b"3") => panic!("nobody has done it yet"),
+        () = std::future::ready(()) => {}
+    }
+    // The power goes: what is on the disk is all there is.
+    std::fs::create_dir(cut.path().join("events")).unwrap();
+    for name in ["records.sqlite", "records.sqlite-wal", "events/data.mdb"] {
+        std::fs::copy(folder.path().join(name), cut.path().join(name)).unwrap();
+    }
+    let kept = entries(&[(b"a", b"1"), (b"b", b"2")]);
+    for _ in 0..2 {
+        let store = open(cut.path());
+        assert_eq!(all(&store).await, kept);
+        store.close();
+        let pointer = store.0.published.load();
+        assert!(pointer.tail.is_empty() && pointer.frozen.is_none(), "all of it is in LMDB");
+    }
+}
+
+#[tokio::test]
 async fn what_was_written_is_there_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

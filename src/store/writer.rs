@@ -114,17 +114,23 @@ impl Writer {
                     None => self.freeze(),
                 }
             }
-            while let Ok(message) = self.queue.try_recv() {
-                self.take(message);
-            }
-            if !self.pending.is_empty() && !self.must_wait() {
-                self.write_group();
-            }
-            self.look_after_log();
+            self.work();
         }
     }
 
-    fn is_finished(&mut self) -> bool {
+    /// Does what has queued up, at most one group of it. Waits for nothing.
+    pub(in crate::store) fn work(&mut self) {
+        while let Ok(message) = self.queue.try_recv() {
+            self.take(message);
+        }
+        if !self.pending.is_empty() && !self.must_wait() {
+            self.write_group();
+        }
+        self.look_after_log();
+    }
+
+    /// Whether the store is closed, and nothing is left to do; else sees to it that what is left gets done.
+    pub(in crate::store) fn is_finished(&mut self) -> bool {
         if !self.closing || !self.pending.is_empty() {
             return false;
         }

@@ -30,6 +30,7 @@ pub(super) async fn run(app: App) {
             }
             is_new = false;
         }
+        while turns.try_join_next().is_some() {}
         while turns.len() < limits::SENDERS
             && let Some(turn) = app.next_turn()
         {
@@ -45,15 +46,16 @@ pub(super) async fn run(app: App) {
             }
         };
         tokio::select! {
-            () = log.changed() => is_new = true,
-            () = app.sending_stirred() => {}
-            Some(_) = turns.join_next() => {}
+            biased;
             () = noting => {
                 note = None;
                 if let Err(error) = app.note_sent().await {
                     tracing::warn!(%error, "how far everything was sent is noted later");
                 }
             }
+            () = log.changed() => is_new = true,
+            () = app.sending_stirred() => {}
+            Some(_) = turns.join_next() => {}
         }
     }
 }

@@ -11,14 +11,14 @@ use rustls::{ClientConfig, client::Resumption, crypto::ring, pki_types::ServerNa
 use tokio::{
     net::TcpStream,
     sync::OnceCell,
-    task::{JoinSet, spawn_blocking},
+    task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsConnector;
 
 use super::{connection::Connection, roots};
 use crate::{
-    base::limits,
+    base::{blocking, limits},
     net::{
         Addresses, NetError,
         dns::Resolver,
@@ -125,7 +125,7 @@ async fn first(mut addresses: impl ExactSizeIterator<Item = SocketAddr>) -> Resu
 
 async fn tls(authorities: Vec<PathBuf>) -> Result<TlsConnector, NetError> {
     let unread = |error| NetError::Authorities(Arc::new(error));
-    let read = spawn_blocking(move || roots::trusted(&authorities)).await;
+    let read = blocking::run(move || roots::trusted(&authorities)).await;
     let roots = read.map_err(|error| unread(error.into()))?.map_err(unread)?;
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

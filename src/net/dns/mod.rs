@@ -16,11 +16,11 @@ use std::{
 };
 
 use domain::base::Rtype;
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::time::timeout;
 
 use self::message::{Data, Question, Reply};
 use super::cache::Cache;
-use crate::base::{clock::Clock, limits, rng::Rng};
+use crate::base::{blocking, clock::Clock, limits, rng::Rng};
 
 /// Where a service is. <https://www.rfc-editor.org/rfc/rfc2782>
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,7 +158,7 @@ impl Resolver {
 
 /// Reads files where it holds up nobody else.
 async fn from_files<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> T {
-    spawn_blocking(read).await.expect("reading a file doesn't panic")
+    blocking::run(read).await.expect("reading a file doesn't panic")
 }
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";

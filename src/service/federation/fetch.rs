@@ -14,10 +14,7 @@ use ruma::{
     signatures::PublicKeyMap,
 };
 use serde_json::value::RawValue;
-use tokio::{
-    sync::Mutex,
-    task::{JoinSet, spawn_blocking},
-};
+use tokio::{sync::Mutex, task::JoinSet};
 
 use super::{
     ask::{AskError, ask},
@@ -25,7 +22,7 @@ use super::{
     receive,
 };
 use crate::{
-    base::{ids::RoomNumber, json::Object, limits},
+    base::{blocking, ids::RoomNumber, json::Object, limits},
     net::Bounds,
     room::{pdu::Pdu, receive::verify_backfilled, version::Version},
     service::App,
@@ -149,7 +146,7 @@ impl Source {
             }
             let place = self.app.key_checks.clone().acquire_owned().await.expect("it is never closed");
             let room = self.room.clone();
-            let checked = spawn_blocking(move || {
+            let checked = blocking::run(move || {
                 let _place = place;
                 check(&room, some)
             });

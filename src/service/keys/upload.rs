@@ -4,12 +4,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
-use tokio::task::spawn_blocking;
 use vodozemac::Ed25519PublicKey;
 
 use super::{KeyError, signed::Signed};
 use crate::{
-    base::{ids::DeviceNumber, limits},
+    base::{blocking, ids::DeviceNumber, limits},
     service::{App, sessions::Session},
     store::{OneTimeKey, StoreError, View},
 };
@@ -116,7 +115,7 @@ async fn check(
         let part = keys.split_off(keys.len() - each.min(keys.len()));
         let permit = app.key_checks.clone().acquire_owned().await.expect("the permits are never closed");
         let signer = signer.clone();
-        checks.push(spawn_blocking(move || {
+        checks.push(blocking::run(move || {
             let _permit = permit;
             part.into_iter().map(|key| signer.check(key)).collect::<Result<Vec<_>, _>>()
         }));

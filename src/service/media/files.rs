@@ -16,7 +16,7 @@ use bytes::Bytes;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 
 use crate::{
-    base::{limits, rng::Rng},
+    base::{blocking, limits, rng::Rng},
     store::{ContentHash, StoreError},
 };
 
@@ -118,7 +118,7 @@ pub(super) async fn run_with<T: Send + 'static>(
     permit: OwnedSemaphorePermit,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, StoreError> {
-    let working = tokio::task::spawn_blocking(move || {
+    let working = blocking::run(move || {
         let _permit = permit;
         work()
     });
@@ -206,7 +206,7 @@ impl Drop for Incoming {
                 .unwrap_or_else(|error| tracing::warn!(%error, "an upload left a file behind"));
         };
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Ok(_) => drop(blocking::run(remove)),
             Err(_) => remove(),
         }
     }

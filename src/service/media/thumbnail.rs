@@ -17,7 +17,7 @@ use super::{
     picture::{Encoding, Frame, Picture, PictureError},
 };
 use crate::{
-    base::limits,
+    base::{blocking, limits},
     service::App,
     store::{ContentHash, StoreError, StoredContent},
 };
@@ -105,7 +105,7 @@ impl Task {
         }
         let task = self.clone();
         // The place goes along: nothing stops this when the client is gone.
-        let making = tokio::task::spawn_blocking(move || {
+        let making = blocking::run(move || {
             let _place = place;
             task.make()
         });

@@ -150,6 +150,7 @@ impl App {
             }
         };
         tokio::select! {
+            biased;
             () = time => {}
             () = self.presence.stirred.notified() => {}
         }

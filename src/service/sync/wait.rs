@@ -50,8 +50,9 @@ pub async fn sync(
             Some((topics, watch)) if *topics == answer.topics => {
                 let news = async {
                     tokio::select! {
-                        () = watch.changed() => true,
+                        biased;
                         () = &mut deadline => false,
+                        () = watch.changed() => true,
                     }
                 };
                 if !turn.pause(news).await {

@@ -77,6 +77,7 @@ impl App {
             }
             let visited = poll_fn(|context| visited(&mut busy, context));
             tokio::select! {
+                biased;
                 (room, failure) = visited => {
                     if let Some(error) = failure {
                         // One room's trouble is no other's.

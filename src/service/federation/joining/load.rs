@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use ruma::{OwnedRoomId, OwnedUserId, UserId, events::TimelineEventType};
-use tokio::task::spawn_blocking;
 
 use super::{Failure, told::Told};
 use crate::{
     base::{
+        blocking,
         ids::{RoomNumber, StateRoot},
         json::Object,
         limits,
@@ -124,7 +124,7 @@ async fn store_events(
     while done < order.len() {
         let (shared, rest) = (told.clone(), order.clone());
         let part =
-            spawn_blocking(move || shared.part(&rest[done..])).await.map_err(|_| StoreError::Panicked)??;
+            blocking::run(move || shared.part(&rest[done..])).await.map_err(|_| StoreError::Panicked)??;
         done += part.len();
         let job = move |transaction: &mut Transaction<'_>| {
             let mut entries = Entries::new();

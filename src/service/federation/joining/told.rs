@@ -11,14 +11,13 @@ use std::{
 };
 
 use ruma::{OwnedRoomId, RoomId, events::TimelineEventType};
-use tokio::task::spawn_blocking;
 
 use super::{
     Failure,
     answer::{List, Part, Splitter},
 };
 use crate::{
-    base::{json::Object, limits},
+    base::{blocking, json::Object, limits},
     net::Body,
     room::{auth::create_event_id, pdu::Pdu, receive, version::Version},
     service::{App, federation::keyring::Keyring},
@@ -117,7 +116,7 @@ impl Told {
         with_keys.enumerate().for_each(|(place, event)| halves[place % 2].push(event));
         let checking = halves.map(|events| {
             let room_id = room_id.to_owned();
-            spawn_blocking(move || {
+            blocking::run(move || {
                 let checked = events.into_iter().filter_map(|(list, object, keys)| {
                     Some((list, checked(object, &keys, (&room_id, version))?))
                 });
@@ -128,7 +127,7 @@ impl Told {
         for checking in checking {
             checked.extend(checking.await.map_err(|_| StoreError::Panicked)?);
         }
-        let putting = spawn_blocking(move || {
+        let putting = blocking::run(move || {
             checked.iter().try_for_each(|(list, pdu)| self.put(*list == List::State, pdu, version))?;
             Ok(self)
         });

@@ -183,6 +183,7 @@ async fn all<T: Send + 'static>(
             });
         }
         let done = tokio::select! {
+            biased;
             done = tasks.join_next() => done,
             () = &mut late => {
                 running.iter().for_each(|server| app.resyncs.missed(server, now));
