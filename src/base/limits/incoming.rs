@@ -55,6 +55,8 @@ pub const PARENTS_BYTES: usize = 2 << 20;
 pub const PARENTS_ANSWER_BYTES: u64 = 8 << 20;
 /// Events among them before which the state is asked for.
 pub const PARENTS_EDGES: usize = 5;
+/// Another server that is to bear out what one tells of a state has so long.
+pub const WITNESS_TIME: Duration = Duration::from_secs(5);
 /// Events of a state that are asked for one by one; of more, the whole state is asked for.
 pub const STATE_ASKED: usize = 50;
 /// A whole state, in bytes, and the ids of one.
@@ -71,6 +73,9 @@ pub const STATE_CHANGES: usize = 256;
 /// How often parents are asked for that can't be had, and after how long the second time; each time it is twice as long.
 pub const FETCH_TRIES: u32 = 8;
 pub const FETCH_RETRY: Duration = Duration::from_secs(30);
+/// As often somebody else must bear out the state that a server tells, and so often it must be whole.
+pub const FETCH_TRIES_WITNESSED: u32 = 3;
+pub const FETCH_TRIES_WHOLE: u32 = 4;
 /// Extremities of a room at which an event of this server follows them all.
 pub const EXTREMITIES: usize = 10;
 /// Joined users of a room that is large: after an outage it is merged at once.

@@ -10,6 +10,7 @@ use ruma::{OwnedEventId, OwnedServerName};
 use tokio::time::timeout;
 
 use self::batch::Batch;
+pub(super) use self::batch::judge;
 use super::fetch::{Room, Source};
 use crate::{
     base::{
@@ -84,10 +85,10 @@ async fn fill_by_any(app: &App, number: RoomNumber, anchor: Position) -> Result<
     };
     // Somebody else closed it.
     let Some((room, missing, servers)) = app.store.read(read).await? else { return Ok(true) };
-    for server in servers {
+    for server in servers.clone() {
         let source = Source::new(app, server, &room);
         let name = source.server.clone();
-        let filled = Box::pin(fill_by(source, &missing, anchor));
+        let filled = Box::pin(fill_by(source, servers.clone(), &missing, anchor));
         match timeout(limits::FETCH_TIME_PER_SERVER, filled).await {
             Ok(Ok(true)) => return Ok(true),
             Ok(Ok(false)) => {}
@@ -103,11 +104,16 @@ async fn fill_by_any(app: &App, number: RoomNumber, anchor: Position) -> Result<
 }
 
 /// Fills the gap by what one server tells; tells whether something of it was filled.
-async fn fill_by(source: Source, missing: &[OwnedEventId], anchor: Position) -> Result<bool, StoreError> {
+async fn fill_by(
+    source: Source,
+    servers: Vec<OwnedServerName>,
+    missing: &[OwnedEventId],
+    anchor: Position,
+) -> Result<bool, StoreError> {
     match source.past(missing.to_vec(), limits::BACKFILLED).await {
         Ok(told) => {
             let told = source.verified(told).await;
-            Batch::new(source, missing, told).place(anchor).await
+            Batch::new(source, servers, missing, told).place(anchor).await
         }
         Err(error) => {
             tracing::debug!(server = %source.server, %error, "a server tells no past events");

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     base::{clock::Timestamp, json::Object, limits},
-    room::{sign::signers, version::Version},
+    room::{receive::Dropped, sign::signers, version::Version},
     service::{
         App,
         server_keys::{self, Asker, ServerKeyError},
@@ -82,6 +82,11 @@ pub(super) async fn keys_of(
         }
     }
     Ok(found)
+}
+
+/// Whether an event was dropped because no key was to be had of a server that signed it.
+pub(super) fn lacks_keys(dropped: &Dropped, keys: &PublicKeyMap) -> bool {
+    matches!(dropped, Dropped::Signature(_)) && keys.values().any(BTreeMap::is_empty)
 }
 
 /// The ids of the keys by which a server says that it signed an event.

@@ -1,17 +1,23 @@
 //! The state before an event whose past is not known here, as another server tells it.
 //!
 //! It is believed as far as its events go: each is signed, and permitted by those that it names. That they make up the
-//! state is the other server's word, so it counts only beside what is known here ([`receive::judge_told`]).
+//! state is the other server's word, so it counts only beside what is known here ([`receive::judge_told`]), and where
+//! others are in the room only if one of them says the same: all that follows is judged by it, and one server that lies
+//! would have this one reject what all others take.
 //! <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1state_idsroomid>
 //!
 //! [`receive::judge_told`]: crate::room::receive::judge_told
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use ruma::{EventId, OwnedEventId};
+use ruma::{EventId, OwnedEventId, OwnedServerName};
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 
-use super::fetch::{Source, objects};
+use super::{
+    ask::AskError,
+    fetch::{Source, objects},
+};
 use crate::{
     base::{
         ids::{EventNumber, KeyNumber, RoomNumber, StateRoot},
@@ -26,11 +32,27 @@ use crate::{
     store::{StoreError, Transaction, View, events::Standing},
 };
 
-/// The state before an event; none if the server tells none that this one can make out.
+/// Who else is asked for what a server tells.
+#[derive(Clone, Debug)]
+pub(super) struct Witnesses {
+    /// The server itself may be among them.
+    pub servers: Vec<OwnedServerName>,
+    /// Whether it is enough that none of them says anything else.
+    pub may_be_silent: bool,
+    /// Whether a little of the state may be missing: servers go for good, and their keys with them. First they may just be
+    /// hard to reach.
+    pub may_lack: bool,
+}
+
+/// The state before an event; none if the server tells none that this one can make out, or others tell another one.
 ///
 /// # Errors
 /// The store failed.
-pub(super) async fn before(source: &Source, event: &EventId) -> Result<Option<State>, StoreError> {
+pub(super) async fn before(
+    source: &Source,
+    event: &EventId,
+    witnesses: &Witnesses,
+) -> Result<Option<State>, StoreError> {
     let told = match source.state_ids(event).await {
         Ok(told) if !told.state.is_empty() => told,
         Ok(_) => return Ok(None),
@@ -39,6 +61,10 @@ pub(super) async fn before(source: &Source, event: &EventId) -> Result<Option<St
             return Ok(None);
         }
     };
+    if !is_witnessed(source, event, &told.state, witnesses).await {
+        tracing::debug!(server = %source.server, %event, "nobody bears a server out on the state before an event");
+        return Ok(None);
+    }
     let all: Vec<_> = told.auth_chain.iter().chain(&told.state).cloned().collect();
     let unknown = unknown(source, all).await?;
     if !unknown.is_empty() {
@@ -52,13 +78,35 @@ pub(super) async fn before(source: &Source, event: &EventId) -> Result<Option<St
         let fetched = source.verified(fetched).await;
         outliers::keep(&source.app.store, source.room.number, fetched).await?;
     }
-    let Some(entries) = entries(source, told.state).await? else { return Ok(None) };
+    let Some(entries) = entries(source, told.state, witnesses.may_lack).await? else { return Ok(None) };
     let room = source.room.number;
     let changes = source.app.store.read(move |view| changes(view, room, entries)).await?;
     match changes {
         Some((root, changes)) => Ok(Some(kept(source, root, changes).await?)),
         None => Ok(None),
     }
+}
+
+/// Whether somebody else tells the same state, or nobody can.
+async fn is_witnessed(
+    source: &Source,
+    event: &EventId,
+    state: &[OwnedEventId],
+    witnesses: &Witnesses,
+) -> bool {
+    let told: BTreeSet<_> = state.iter().collect();
+    let mut others = witnesses.servers.clone();
+    others.retain(|server| *server != source.server);
+    let mut is_borne_out = others.is_empty() || witnesses.may_be_silent;
+    for server in others {
+        let witness = Source::new(&source.app, server, &source.room);
+        match timeout(limits::WITNESS_TIME, witness.state_ids(event)).await {
+            Ok(Ok(other)) if told == other.state.iter().collect() => return true,
+            Err(_) | Ok(Err(AskError::Net(_))) => {}
+            Ok(_) => is_borne_out = false,
+        }
+    }
+    is_borne_out
 }
 
 /// Stores those of an event's permissions that are not known: as the server tells them of the event, which it may not have
@@ -137,11 +185,11 @@ fn named(source: &Source, event: Object) -> Option<(OwnedEventId, Object)> {
     Some((Pdu::id_of(&event, source.room.version).ok()?, event))
 }
 
-/// What a state has at each key; none if too much of it is not to be had. What is missing of it is missing here as well:
-/// servers go for good, and their keys with them.
+/// What a state has at each key; none if too much of it is not to be had. What is missing of it is missing here as well.
 async fn entries(
     source: &Source,
     ids: Vec<OwnedEventId>,
+    may_lack: bool,
 ) -> Result<Option<BTreeMap<KeyNumber, EventNumber>>, StoreError> {
     let (room, all, mut known) = (source.room.number, ids.len(), 0);
     let (mut entries, mut ids) = (BTreeMap::new(), ids.into_iter());
@@ -170,7 +218,8 @@ async fn entries(
             }
         }
     }
-    Ok(((all - known) * MISSING_PART <= all).then_some(entries))
+    let missing = all - known;
+    Ok((missing == 0 || (may_lack && missing * MISSING_PART <= all)).then_some(entries))
 }
 
 /// Entries that are set, or removed if none.

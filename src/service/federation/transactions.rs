@@ -255,11 +255,16 @@ async fn take_one(
     event.remove("unsigned");
     let keys = fetch::keys(app, &event, room.version).await?;
     policy::ask_about(app, &room.id, &mut event).await?;
-    let ingested = ingest(&app.store, &app.lanes, room.id.clone(), (event.clone(), None), keys).await;
+    let ingested = ingest(&app.store, &app.lanes, room.id.clone(), (event.clone(), None), keys.clone()).await;
     Ok(match ingested {
         Ok(Ingested::As(Standing::Rejected)) => Err("M_FORBIDDEN: the room's rules forbid it".to_owned()),
         Ok(Ingested::As(_)) => Ok(()),
         Ok(Ingested::Needs(_)) => {
+            gaps::wait(app, number, (event_id, origin.clone()), event.text()).await?;
+            Ok(())
+        }
+        // Whoever brought it is not its server, which may be known again soon.
+        Ok(Ingested::Dropped(dropped)) if receive::lacks_keys(&dropped, &keys) => {
             gaps::wait(app, number, (event_id, origin.clone()), event.text()).await?;
             Ok(())
         }

@@ -9,7 +9,10 @@ use tayberry::{
     store::{StoreError, View, events::Standing},
 };
 
-use super::pair::{ONE, Pair, TWO, until};
+use super::{
+    joining::join,
+    pair::{ONE, Pair, TWO, ask, until},
+};
 use crate::rooms::{act, say, set, sync};
 
 fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
@@ -179,4 +182,72 @@ async fn a_crowd_that_came_meanwhile_is_there_at_once() {
     let told = sync(&pair.two, &pair.bea, "").await;
     assert_eq!(told["rooms"]["join"][room]["summary"]["m.joined_member_count"], 1_302);
     pair.check().await;
+}
+
+#[tokio::test]
+async fn a_state_is_believed_if_another_server_tells_the_same() {
+    for is_borne_out in [true, false] {
+        let mut pair = Pair::new("11").await;
+        let three = pair.network.start("three.example:1", |_| {}).await;
+        let carol = three.register("carol").await;
+        join(&three, &carol, &pair.room, &[ONE]).await.ok();
+        let come = pair.events(&pair.one).await.pop().unwrap();
+        let id = pair.ends(&pair.one).await.remove(0);
+        assert_eq!(pair.carry("t", &[come]).await.ok(), json!({"pdus": {id: {}}}));
+        let mut state: Vec<_> = pair.state(&pair.one).await.into_iter().map(|(.., id)| id).collect();
+        if !is_borne_out {
+            state.pop();
+        }
+        pair.network.play("three.example:1", move |asked| {
+            let told = json!({"pdu_ids": state, "auth_chain_ids": []});
+            asked.path.contains("/state_ids/").then_some((200, told))
+        });
+        let last = pair.count(0..150).await;
+        pair.carry("u", &[pair.event(&last).await]).await.ok();
+        until(async || pair.network.asked("/state_ids/").iter().any(|asked| asked.of == "three.example:1"))
+            .await;
+        if is_borne_out {
+            until(async || pair.waiting().await == 0).await;
+            assert_eq!(pair.texts().await.last().map(String::as_str), Some("149"));
+        } else {
+            pair.two = pair.network.again(pair.two).await;
+            assert_eq!(pair.waiting().await, 1);
+            assert!(pair.texts().await.is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_before_a_server_came_is_nothing_that_the_room_goes_on_from() {
+    let pair = Pair::new("11").await;
+    let three = pair.network.start("three.example:1", |_| {}).await;
+    let carol = three.register("carol").await;
+    join(&three, &carol, &pair.room, &[ONE]).await.ok();
+    let ends = pair.ends(&three).await;
+    assert_eq!(ends, pair.ends(&pair.one).await);
+    // Bea wasn't there then.
+    let early =
+        pair.events(&pair.one).await.into_iter().take_while(|event| event["sender"] == pair.anna.user_id);
+    let mut early: Vec<_> = early.map(|event| pair.signed(&pair.one, event)).collect();
+    let mut event = early.pop().unwrap().1;
+    event["sender"] = json!(pair.bea.user_id);
+    event["depth"] = json!(100);
+    event["type"] = json!("m.room.message");
+    event.as_object_mut().unwrap().remove("state_key");
+    event["prev_events"] = json!([early.last().unwrap().0]);
+    let (id, event) = pair.signed(&pair.two, event);
+    let told: Vec<_> = early.into_iter().map(|(_, event)| event).collect();
+    pair.network.play(TWO, move |asked| match &asked.path {
+        path if path.contains("/get_missing_events/") => Some((200, json!({"events": told}))),
+        path if path.contains("/state_ids/") => Some((404, json!({"errcode": "M_NOT_FOUND", "error": "no"}))),
+        _ => None,
+    });
+    let body = json!({"origin": TWO, "origin_server_ts": 1, "pdus": [event]});
+    let answer = ask(&pair.two, &three, "PUT", "/_matrix/federation/v1/send/t", body).await.ok();
+    assert_eq!(answer, json!({"pdus": {id: {}}}));
+    until(async || pair.network.asked("/get_missing_events/").iter().any(|asked| asked.of == ONE)).await;
+    assert_eq!(pair.ends(&three).await, ends);
+    say(&three, &carol, &pair.room, "here", "1").await;
+    let last = pair.events(&three).await.pop().unwrap();
+    assert_eq!(last["prev_events"], json!(ends));
 }

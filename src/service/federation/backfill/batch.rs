@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use ruma::OwnedEventId;
+use ruma::{OwnedEventId, OwnedServerName};
 
 use crate::{
     base::{
@@ -17,7 +17,10 @@ use crate::{
         resolve::ResolveError,
     },
     service::{
-        federation::{fetch::Source, told},
+        federation::{
+            fetch::Source,
+            told::{self, Witnesses},
+        },
         write::{outliers, redactions},
     },
     store::{
@@ -29,6 +32,7 @@ use crate::{
 /// Events of one gap.
 pub(super) struct Batch {
     source: Source,
+    witnesses: Witnesses,
     /// The latest first, each before its parents.
     events: Vec<Pdu>,
 }
@@ -42,7 +46,12 @@ struct Judged {
 
 impl Batch {
     /// Those of some events that lead up to the missing ones.
-    pub(super) fn new(source: Source, missing: &[OwnedEventId], told: Vec<Pdu>) -> Self {
+    pub(super) fn new(
+        source: Source,
+        servers: Vec<OwnedServerName>,
+        missing: &[OwnedEventId],
+        told: Vec<Pdu>,
+    ) -> Self {
         let mut known: HashMap<OwnedEventId, Pdu> =
             told.into_iter().map(|pdu| (pdu.event_id().to_owned(), pdu)).collect();
         let mut reached: HashMap<OwnedEventId, Pdu> = HashMap::new();
@@ -53,7 +62,8 @@ impl Batch {
                 reached.insert(id, pdu);
             }
         }
-        Self { source, events: latest_first(reached) }
+        let witnesses = Witnesses { servers, may_be_silent: true, may_lack: true };
+        Self { source, witnesses, events: latest_first(reached) }
     }
 
     /// Gives the events their places; tells whether any has one.
@@ -62,7 +72,7 @@ impl Batch {
             return Ok(false);
         }
         let told = self.told().await?;
-        let Self { source, events } = self;
+        let Self { source, events, .. } = self;
         outliers::keep(&source.app.store, source.room.number, events.clone()).await?;
         let unknown = told::unknown(&source, events.iter().map(|pdu| pdu.event_id().to_owned()).collect());
         let unknown: BTreeSet<_> = unknown.await?.into_iter().collect();
@@ -109,7 +119,7 @@ impl Batch {
         let edges = self.source.app.store.read(read).await?;
         let mut told = BTreeMap::new();
         for edge in edges.into_iter().rev().take(limits::PARENTS_EDGES) {
-            let state = told::before(&self.source, &edge).await?;
+            let state = told::before(&self.source, &edge, &self.witnesses).await?;
             told.extend(state.map(|state| (edge, state)));
         }
         Ok(told)
@@ -204,6 +214,18 @@ impl Judging {
         }
         Ok(())
     }
+}
+
+/// Judges events that are stored, each behind those that it follows; leaves away those whose past is not known.
+pub(in crate::service::federation) fn judge(
+    view: &View<'_>,
+    room: RoomNumber,
+    events: Vec<Pdu>,
+) -> Result<Vec<Pdu>, StoreError> {
+    let judged = Vec::with_capacity(events.len());
+    let mut judging = Judging { told: BTreeMap::new(), after: HashMap::new(), judged };
+    judging.judge(view, room, events)?;
+    Ok(judging.judged.into_iter().map(|judged| judged.pdu).collect())
 }
 
 /// The states that an event follows; none if some are not known.

@@ -8,21 +8,39 @@ use std::{
     time::Duration,
 };
 
-use ruma::{OwnedEventId, OwnedServerName};
+use ruma::{OwnedEventId, OwnedServerName, ServerName};
 use tokio::time::timeout;
 
 use crate::{
-    base::{clock::Clock, ids::ServerNumber, json::Object, limits},
-    room::{graph::State, pdu::Pdu, receive::Missing},
+    base::{
+        clock::Clock,
+        ids::{RoomNumber, ServerNumber},
+        json::Object,
+        limits,
+    },
+    room::{
+        graph::State,
+        pdu::Pdu,
+        receive::{Missing, soft_failure},
+    },
     service::{
         App,
         federation::{
+            backfill::judge,
             fetch::{Room, Source},
-            policy, told,
+            policy,
+            receive::lacks_keys,
+            told::{self, Witnesses},
         },
-        write::ingest::{IngestError, Ingested, ingest},
+        write::{
+            ingest::{IngestError, Ingested, ingest},
+            outliers,
+        },
     },
-    store::{StoreError, View, WaitingEvent},
+    store::{
+        StoreError, View, WaitingEvent,
+        events::{Item, Membership, Place},
+    },
 };
 
 /// What came of an event that lacked parents.
@@ -91,6 +109,9 @@ async fn close_by_any(
 ) -> Result<Closed, StoreError> {
     let mut closed = Closed::default();
     let mut servers = servers(app, room, event, pdu).await?;
+    let may_be_silent = event.tries >= limits::FETCH_TRIES_WITNESSED;
+    let may_lack = event.tries >= limits::FETCH_TRIES_WHOLE;
+    let witnesses = Witnesses { servers: servers.clone(), may_be_silent, may_lack };
     servers.retain(|server| !budget.slow.contains(server));
     let mut left = servers.len() as u32;
     for server in servers {
@@ -98,7 +119,7 @@ async fn close_by_any(
         let share = (budget.left() / left).max(limits::FETCH_TIME_PER_SERVER);
         left -= 1;
         let source = Source::new(app, server.clone(), room);
-        match timeout(share, Closing::new(source, pdu).run()).await {
+        match timeout(share, Closing::new(source, pdu, &witnesses).run()).await {
             Ok(result) => closed = result?,
             Err(_) => _ = budget.slow.insert(server),
         }
@@ -110,7 +131,7 @@ async fn close_by_any(
 }
 
 /// Who may know the parents: whoever brought the event, whoever sent it, and others that are in the room. Whoever brought
-/// it is asked last, and others each time, after that was in vain.
+/// it is asked last, and others each time, after that was in vain; and last of these, whoever is hard to reach.
 async fn servers(
     app: &App,
     room: &Room,
@@ -127,6 +148,7 @@ async fn servers(
             servers.push(server);
         }
     }
+    servers[1..].sort_by_key(|server| app.is_failing(server));
     if event.tries > 0 && servers.len() > 1 {
         let origin = servers.remove(0);
         let at = (event.tries as usize - 1) % servers.len();
@@ -142,17 +164,20 @@ async fn servers(
 struct Closing<'p> {
     source: Source,
     pdu: &'p Pdu,
+    witnesses: &'p Witnesses,
     /// What was fetched of its past, and itself.
     events: BTreeMap<OwnedEventId, Pdu>,
     bytes: usize,
     /// How often the state may still be asked for.
     edges: usize,
+    /// The depth at which this server has come into the room.
+    begin: u64,
 }
 
 impl<'p> Closing<'p> {
-    fn new(source: Source, pdu: &'p Pdu) -> Self {
+    fn new(source: Source, pdu: &'p Pdu, witnesses: &'p Witnesses) -> Self {
         let events = BTreeMap::from([(pdu.event_id().to_owned(), pdu.clone())]);
-        Self { source, pdu, events, bytes: 0, edges: limits::PARENTS_EDGES }
+        Self { source, pdu, witnesses, events, bytes: 0, edges: limits::PARENTS_EDGES, begin: 0 }
     }
 
     async fn run(mut self) -> Result<Closed, StoreError> {
@@ -162,7 +187,11 @@ impl<'p> Closing<'p> {
             }
         }
         let mut is_settled = false;
-        for pdu in self.in_order() {
+        let mut order = self.in_order();
+        if order.iter().any(|pdu| pdu.depth() < self.begin) && !self.leads_on(&order).await? {
+            order.drain(..order.len() - 1);
+        }
+        for pdu in order {
             is_settled = self.take(&pdu).await?;
         }
         Ok(Closed { is_settled, is_torn: self.edges < limits::PARENTS_EDGES })
@@ -174,6 +203,7 @@ impl<'p> Closing<'p> {
         let wanted: Vec<_> = self.events.values().map(|pdu| pdu.prev_events().to_vec()).collect();
         let ids: Vec<_> = self.events.keys().cloned().collect();
         let own: BTreeSet<_> = ids.iter().cloned().collect();
+        let server = self.source.app.server_name.clone();
         let read = move |view: &View<'_>| {
             let (mut latest, mut missing) = (Vec::new(), BTreeSet::new());
             for (id, parents) in ids.into_iter().zip(wanted) {
@@ -195,9 +225,10 @@ impl<'p> Closing<'p> {
             for number in view.room(room)?.extremities {
                 earliest.push(view.event_id(room, number)?);
             }
-            Ok::<_, StoreError>((earliest, latest, missing))
+            Ok::<_, StoreError>((earliest, latest, missing, begin(view, room, &server)?))
         };
-        let (earliest, latest, missing) = self.source.app.store.read(read).await?;
+        let (earliest, latest, missing, begin) = self.source.app.store.read(read).await?;
+        self.begin = begin;
         if missing.is_empty() {
             return Ok(false);
         }
@@ -238,6 +269,30 @@ impl<'p> Closing<'p> {
         order
     }
 
+    /// Whether the room goes on from an event if these before it are taken, some of which may be the past of all that this
+    /// server knows. If it doesn't, it would go on from that past.
+    async fn leads_on(&self, order: &[Pdu]) -> Result<bool, StoreError> {
+        let (app, room) = (&self.source.app, self.source.room.number);
+        let (_, parents) = order.split_last().expect("the event is among them");
+        // It waited as it came.
+        let Some(pdu) = self.source.verified(vec![self.pdu.object()]).await.pop() else { return Ok(false) };
+        let events: Vec<_> = parents.iter().cloned().chain([pdu]).collect();
+        outliers::keep(&app.store, room, events.clone()).await?;
+        let event_id = self.pdu.event_id().to_owned();
+        let _place = app.lanes.judge().await;
+        let read = move |view: &View<'_>| {
+            let judged = judge(view, room, events)?.pop();
+            let Some(pdu) = judged.filter(|pdu| *pdu.event_id() == event_id && !pdu.rejected()) else {
+                return Ok(false);
+            };
+            let record = view.room(room)?;
+            let failure =
+                soft_failure(&pdu, &State::stored(record.state), &view.graph(room), record.version)?;
+            Ok::<_, StoreError>(failure.is_none())
+        };
+        app.store.read(read).await
+    }
+
     /// Takes an event whose parents were taken as far as they were told; tells whether it is settled.
     async fn take(&mut self, pdu: &Pdu) -> Result<bool, StoreError> {
         let Source { app, room, .. } = &self.source;
@@ -250,6 +305,7 @@ impl<'p> Closing<'p> {
             let ingested = ingest(&app.store, &app.lanes, room.id.clone(), event, keys.clone()).await;
             let Missing { auth_events, .. } = match ingested {
                 Ok(Ingested::Needs(missing)) => missing,
+                Ok(Ingested::Dropped(dropped)) if lacks_keys(&dropped, &keys) => return Ok(false),
                 Ok(Ingested::As(_) | Ingested::Dropped(_) | Ingested::Refused(_)) => return Ok(true),
                 Err(IngestError::UnknownRoom) => return Ok(true),
                 // It is as if it had never come; for what follows it, the state stands.
@@ -274,11 +330,26 @@ impl<'p> Closing<'p> {
                 return Ok(false);
             }
             self.edges -= 1;
-            told = told::before(&self.source, pdu.event_id()).await?;
+            told = told::before(&self.source, pdu.event_id(), self.witnesses).await?;
             if told.is_none() {
                 return Ok(false);
             }
         }
+    }
+}
+
+/// The depth at which a server has come into a room.
+fn begin(view: &View<'_>, room: RoomNumber, server: &ServerName) -> Result<u64, StoreError> {
+    let Some(server) = view.server_number(server)? else { return Ok(0) };
+    let mut since = None;
+    for user in view.members_of_server(room, server, Membership::Join).take(limits::SERVER_USERS) {
+        let stay = view.stay(user?, room)?;
+        since = stay.map(|stay| stay.since).into_iter().chain(since).min();
+    }
+    let Some(since) = since else { return Ok(0) };
+    match view.timeline(room, Place::live(since)..).next().transpose()? {
+        Some((_, Item::Event(number))) => Ok(view.header(room, number)?.depth),
+        _ => Ok(0),
     }
 }
 

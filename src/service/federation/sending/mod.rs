@@ -164,6 +164,11 @@ impl App {
         }
     }
 
+    /// Whether a server couldn't be reached when it was last sent something.
+    pub(in crate::service) fn is_failing(&self, server: &ServerName) -> bool {
+        self.sending.lock().is_failing(server)
+    }
+
     /// Whose turn it is to be sent something; none: nobody's now.
     pub fn next_turn(&self) -> Option<Turn> {
         let work = self.sending.lock().next(self.clock.now())?;
@@ -181,6 +186,7 @@ impl App {
             }
         };
         tokio::select! {
+            biased;
             () = time => {}
             () = self.sending.stirred.notified() => {}
         }

@@ -361,6 +361,11 @@ impl Peers {
         self.due.first().filter(|_| is_free).map(|(due, _)| *due)
     }
 
+    /// Whether a server couldn't be reached when it was last sent something.
+    pub(super) fn is_failing(&self, server: &ServerName) -> bool {
+        self.peers.get(server).is_some_and(|peer| peer.failing_since.is_some())
+    }
+
     /// A server has something of what it was to be sent.
     pub(super) fn done(&mut self, work: &Work, done: Done, now: Timestamp) {
         let told = self.told;
