@@ -7,7 +7,7 @@
 //!
 //! | module | is |
 //! | --- | --- |
-//! | [`base`] | time, randomness, bounds, identifiers, secrets, strict JSON and the looser JSON of old rooms, folding text |
+//! | [`base`] | time, randomness, threads for what blocks, bounds, identifiers, secrets, strict JSON and the looser JSON of old rooms, folding text |
 //! | [`room`], [`config`] | what events mean, as pure functions; what the operator may choose |
 //! | [`store`], [`net`] | what is kept: SQLite and LMDB behind one commit point; what goes out |
 //! | [`service`] | the use cases, without HTTP types |
@@ -92,7 +92,8 @@
 //! - Acknowledged means flushed to the device. No option trades that away.
 //! - A job of the writer can run twice: it decides on what it reads and puts absolute values, nothing else.
 //! - A [`View`](store::View) is one state of both engines. None is held across an await.
-//! - Time comes from [`Clock`](base::clock::Clock), randomness from [`Rng`](base::rng::Rng), both as arguments.
+//! - Time comes from [`Clock`](base::clock::Clock), randomness from [`Rng`](base::rng::Rng), both as arguments. What blocks
+//!   goes through [`blocking::run`](base::blocking::run). So a simulation of whole servers repeats itself (`tests/simulation`).
 //! - Every queue, body, batch and concurrency has a bound, in [`limits`](base::limits) or as an option.
 //! - No input from outside panics. Should a handler do so all the same, that is one answer of 500.
 //! - What a client is told and what the log is told are two texts ([`api::Error`]). No token, password or message is
