@@ -84,8 +84,8 @@
 //! The operator's commands are [`operator`](service::operator), the same on a running server and on a stopped one, and
 //! [`moderation`](service::moderation) is what an administrator may do over HTTP. What a client may take is bounded in
 //! [`http`]: what it holds by `clients`, how much of it and of its user is worked on at once by
-//! [`Turns`](service::turn::Turns), how often it and another server ask by `rate`, what it doesn't take of its answers by `pieces`; the
-//! figures are in [`limits`](base::limits).
+//! [`Turns`](service::turn::Turns), how often it and another server ask by `rate`, what it doesn't take of its answers by
+//! `pieces`; the figures are in [`limits`](base::limits).
 //!
 //! # Invariants
 //!

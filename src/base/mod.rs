@@ -1,4 +1,5 @@
-//! What everything else stands on: time, randomness, threads for what blocks, bounds, identifiers, secrets. Imports no other layer.
+//! What everything else stands on: time, randomness, threads for what blocks, bounds, identifiers, secrets. Imports no
+//! other layer.
 
 pub mod blocking;
 pub mod clock;
