@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use ruma::{
-    CanonicalJsonValue, OwnedServerName, OwnedServerSigningKeyId, serde::Base64, signatures::PublicKeyMap,
-};
+use ruma::{CanonicalJsonValue, OwnedServerName, OwnedServerSigningKeyId, signatures::PublicKeyMap};
 use tokio::{task::JoinSet, time::timeout};
 
-use super::notary::{self, Wanted};
+use super::{
+    notary::{self, Wanted},
+    receive,
+};
 use crate::{
     base::{clock::Timestamp, json::Object, limits},
     room::{sign::signers, version::Version},
@@ -33,6 +34,8 @@ type Name = (OwnedServerName, OwnedServerSigningKeyId);
 #[derive(Clone, Debug)]
 struct Found {
     key: Option<StoredServerKey>,
+    /// Whether the server told nothing.
+    is_silent: bool,
     /// The latest time for which it was looked for.
     at: Timestamp,
 }
@@ -87,7 +90,7 @@ impl Keyring {
                 Ok(told) => {
                     for (server, id, key) in told {
                         if let Some(found) = self.found.get_mut(&(server, id)) {
-                            found.key = Some(key);
+                            (found.key, found.is_silent) = (Some(key), false);
                         }
                     }
                 }
@@ -103,12 +106,10 @@ impl Keyring {
     pub(super) fn of(&self, event: &Object, version: Version) -> PublicKeyMap {
         let (mut keys, sent) = (PublicKeyMap::new(), sent(event));
         for (server, id) in names(event, version) {
-            let found = self.found.get(&(server.clone(), id.clone())).and_then(|found| found.key.as_ref());
-            let key = found
-                .filter(|key| !version.rules().enforce_key_validity || key.is_valid_at(sent))
-                .map(|key| key.key.clone());
-            let of_server = keys.entry(server.to_string()).or_default();
-            of_server.extend(key.map(|key| (id.to_string(), Base64::new(key))));
+            let found = self.found.get(&(server.clone(), id.clone()));
+            if let Some(found) = found.filter(|found| !found.is_silent) {
+                receive::add(&mut keys, &server, &id, found.key.clone(), (sent, version));
+            }
         }
         keys
     }
@@ -130,7 +131,8 @@ async fn look(
     for (id, at) in ids {
         let looking = server_keys::key(&app, &server, &id, at, Asker::Peer);
         let told = timeout(limits::CONNECT_TIME, looking).await;
-        if !matches!(told, Ok(Ok(_))) {
+        let is_silent = !matches!(told, Ok(Ok(_)));
+        if is_silent {
             silent.entry(server.clone()).or_default().insert(id.clone(), at);
         }
         let key = match told {
@@ -141,7 +143,7 @@ async fn look(
             }
             Err(_) => None,
         };
-        found.push(((server.clone(), id), Found { key, at }));
+        found.push(((server.clone(), id), Found { key, is_silent, at }));
     }
     (found, silent)
 }

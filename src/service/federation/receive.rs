@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ruma::{
-    CanonicalJsonValue, OwnedServerName, OwnedServerSigningKeyId, ServerSigningKeyId, serde::Base64,
-    signatures::PublicKeyMap,
+    CanonicalJsonValue, OwnedServerName, OwnedServerSigningKeyId, ServerName, ServerSigningKeyId,
+    serde::Base64, signatures::PublicKeyMap,
 };
 use tokio::task::JoinSet;
 
@@ -16,7 +16,7 @@ use crate::{
         App,
         server_keys::{self, Asker, ServerKeyError},
     },
-    store::StoreError,
+    store::{StoreError, StoredServerKey},
 };
 
 /// Asks the servers that must have signed some events for their keys, each once and several at a time, so that none of the
@@ -68,25 +68,39 @@ pub(super) async fn keys_of(
     for server in servers {
         for id in key_ids(event, server.as_str()) {
             let key = match server_keys::key(app, &server, id, sent, Asker::Peer).await {
-                Ok(key) => key
-                    .filter(|key| !version.rules().enforce_key_validity || key.is_valid_at(sent))
-                    .map(|key| key.key),
+                Ok(key) => key,
                 Err(ServerKeyError::Store(error)) => return Err(error),
                 Err(ServerKeyError::Net(error)) => {
                     tracing::debug!(%server, %error, "a server tells no keys");
-                    None
+                    continue;
                 }
             };
-            let of_server = found.entry(server.to_string()).or_default();
-            of_server.extend(key.map(|key| (id.to_string(), Base64::new(key))));
+            add(&mut found, &server, id, key, (sent, version));
         }
     }
     Ok(found)
 }
 
-/// Whether an event was dropped because no key was to be had of a server that signed it.
-pub(super) fn lacks_keys(dropped: &Dropped, keys: &PublicKeyMap) -> bool {
-    matches!(dropped, Dropped::Signature(_)) && keys.values().any(BTreeMap::is_empty)
+/// Adds what is known of a key: of a server that is to be heard again, nothing.
+pub(super) fn add(
+    keys: &mut PublicKeyMap,
+    server: &ServerName,
+    id: &ServerSigningKeyId,
+    key: Option<StoredServerKey>,
+    (sent, version): (Timestamp, Version),
+) {
+    let asks = version.rules().enforce_key_validity;
+    let Some(is_good) = key.as_ref().map_or(Some(false), |key| key.is_good_at(sent, asks)) else { return };
+    let of_server = keys.entry(server.to_string()).or_default();
+    of_server.extend(key.filter(|_| is_good).map(|key| (id.to_string(), Base64::new(key.key))));
+}
+
+/// Whether an event was dropped because a server that signed it is still to be heard of its keys.
+pub(super) fn lacks_keys(dropped: &Dropped, event: &Object, keys: &PublicKeyMap, version: Version) -> bool {
+    let lacks = |server: &OwnedServerName| {
+        !keys.contains_key(server.as_str()) && key_ids(event, server.as_str()).next().is_some()
+    };
+    matches!(dropped, Dropped::Signature(_)) && signers(event, version).unwrap_or_default().iter().any(lacks)
 }
 
 /// The ids of the keys by which a server says that it signed an event.

@@ -264,7 +264,7 @@ async fn take_one(
             Ok(())
         }
         // Whoever brought it is not its server, which may be known again soon.
-        Ok(Ingested::Dropped(dropped)) if receive::lacks_keys(&dropped, &keys) => {
+        Ok(Ingested::Dropped(dropped)) if receive::lacks_keys(&dropped, &event, &keys, room.version) => {
             gaps::wait(app, number, (event_id, origin.clone()), event.text()).await?;
             Ok(())
         }

@@ -19,6 +19,15 @@ pub struct StoredServerKey {
 }
 
 impl StoredServerKey {
+    /// Whether it is good for an event of a time, in a room whose version asks for that; none if its server has to be
+    /// heard again to know that.
+    pub fn is_good_at(&self, sent: Timestamp, asks: bool) -> Option<bool> {
+        match !asks || self.is_valid_at(sent) {
+            false if self.expired_at.is_none() => None,
+            is_good => Some(is_good),
+        }
+    }
+
     /// Whether it signs requests now, which no key does that was given up.
     pub fn signs_requests_at(&self, now: Timestamp) -> bool {
         self.expired_at.is_none() && now <= self.valid_until

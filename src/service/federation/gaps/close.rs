@@ -305,7 +305,9 @@ impl<'p> Closing<'p> {
             let ingested = ingest(&app.store, &app.lanes, room.id.clone(), event, keys.clone()).await;
             let Missing { auth_events, .. } = match ingested {
                 Ok(Ingested::Needs(missing)) => missing,
-                Ok(Ingested::Dropped(dropped)) if lacks_keys(&dropped, &keys) => return Ok(false),
+                Ok(Ingested::Dropped(dropped)) if lacks_keys(&dropped, &object, &keys, room.version) => {
+                    return Ok(false);
+                }
                 Ok(Ingested::As(_) | Ingested::Dropped(_) | Ingested::Refused(_)) => return Ok(true),
                 Err(IngestError::UnknownRoom) => return Ok(true),
                 // It is as if it had never come; for what follows it, the state stands.
