@@ -138,6 +138,7 @@ async fn a_room_that_everybody_left_is_entered_again_behind_a_gap() {
     let left = next(&sync(&two, &carol, "").await);
     say(&two, &carol, &room, "old", "1").await;
     act(&two, &carol, &room, "leave", json!({})).await;
+    super::pair::until(async || members(&one, &anna, &room).await == [anna.user_id.as_str()]).await;
     set(&one, &anna, &room, "m.room.topic", json!({"topic": "new"})).await;
     join(&two, &carol, &room, &["one.example:1"]).await.ok();
     assert_eq!(network.asked("send_join").len(), 2);
