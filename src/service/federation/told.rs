@@ -14,10 +14,7 @@ use ruma::{EventId, OwnedEventId, OwnedServerName};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::{
-    ask::AskError,
-    fetch::{Source, objects},
-};
+use super::fetch::{Source, objects};
 use crate::{
     base::{
         ids::{EventNumber, KeyNumber, RoomNumber, StateRoot},
@@ -39,6 +36,8 @@ pub(super) struct Witnesses {
     pub servers: Vec<OwnedServerName>,
     /// Whether it is enough that none of them says anything else.
     pub may_be_silent: bool,
+    /// Who is believed whatever others say, because nobody else is left who could know.
+    pub believed: Option<OwnedServerName>,
     /// Whether a little of the state may be missing: servers go for good, and their keys with them. First they may just be
     /// hard to reach.
     pub may_lack: bool,
@@ -98,12 +97,16 @@ async fn is_witnessed(
     let mut others = witnesses.servers.clone();
     others.retain(|server| *server != source.server);
     let mut is_borne_out = others.is_empty() || witnesses.may_be_silent;
+    if witnesses.believed.as_ref() == Some(&source.server) {
+        return true;
+    }
     for server in others {
         let witness = Source::new(&source.app, server, &source.room);
         match timeout(limits::WITNESS_TIME, witness.state_ids(event)).await {
             Ok(Ok(other)) if told == other.state.iter().collect() => return true,
-            Err(_) | Ok(Err(AskError::Net(_))) => {}
-            Ok(_) => is_borne_out = false,
+            Ok(Ok(_)) => is_borne_out = false,
+            // It may not have the event either.
+            Ok(Err(_)) | Err(_) => {}
         }
     }
     is_borne_out

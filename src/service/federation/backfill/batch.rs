@@ -62,7 +62,7 @@ impl Batch {
                 reached.insert(id, pdu);
             }
         }
-        let witnesses = Witnesses { servers, may_be_silent: true, may_lack: true };
+        let witnesses = Witnesses { servers, may_be_silent: true, believed: None, may_lack: true };
         Self { source, witnesses, events: latest_first(reached) }
     }
 

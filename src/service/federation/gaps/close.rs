@@ -111,7 +111,9 @@ async fn close_by_any(
     let mut servers = servers(app, room, event, pdu).await?;
     let may_be_silent = event.tries >= limits::FETCH_TRIES_WITNESSED;
     let may_lack = event.tries >= limits::FETCH_TRIES_WHOLE;
-    let witnesses = Witnesses { servers: servers.clone(), may_be_silent, may_lack };
+    let is_last = event.tries + 1 >= limits::FETCH_TRIES;
+    let believed = is_last.then(|| pdu.sender().server_name().to_owned());
+    let witnesses = Witnesses { servers: servers.clone(), may_be_silent, believed, may_lack };
     servers.retain(|server| !budget.slow.contains(server));
     let mut left = servers.len() as u32;
     for server in servers {
