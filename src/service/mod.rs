@@ -6,7 +6,7 @@ pub mod aliases;
 pub mod app;
 pub mod devices;
 pub mod directory;
-mod erasing;
+pub mod erasing;
 pub mod federation;
 pub mod filters;
 pub mod heard;

@@ -25,4 +25,4 @@ pub mod sending;
 pub mod state;
 mod told;
 pub mod transactions;
-mod withdrawing;
+pub mod withdrawing;
