@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use ruma::{CanonicalJsonValue, OwnedServerName, OwnedServerSigningKeyId, signatures::PublicKeyMap};
+use ruma::{OwnedServerName, OwnedServerSigningKeyId, signatures::PublicKeyMap};
 use tokio::{task::JoinSet, time::timeout};
 
 use super::{
     notary::{self, Wanted},
-    receive,
+    receive::{self, key_ids, sent},
 };
 use crate::{
     base::{clock::Timestamp, json::Object, limits},
@@ -148,20 +148,11 @@ async fn look(
     (found, silent)
 }
 
-fn sent(event: &Object) -> Timestamp {
-    let sent = event.integer("origin_server_ts").and_then(|time| u64::try_from(time).ok());
-    Timestamp(sent.unwrap_or_default())
-}
-
 /// The servers that must have signed an event, with the keys by which they say they did.
 fn names(event: &Object, version: Version) -> BTreeSet<Name> {
     let mut names = BTreeSet::new();
-    let signatures = event.get("signatures").and_then(CanonicalJsonValue::as_object);
     for server in signers(event, version).unwrap_or_default() {
-        let of_server = signatures.and_then(|signatures| signatures.get(server.as_str())?.as_object());
-        let ids = of_server.into_iter().flatten().map(|(id, _)| id.as_str());
-        let ids = ids.filter_map(|id| OwnedServerSigningKeyId::try_from(id).ok()).take(limits::SIGNATURES);
-        names.extend(ids.map(|id| (server.clone(), id)));
+        names.extend(key_ids(event, server.as_str()).map(|id| (server.clone(), id.to_owned())));
     }
     names
 }

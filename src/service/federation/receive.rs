@@ -104,14 +104,15 @@ pub(super) fn lacks_keys(dropped: &Dropped, event: &Object, keys: &PublicKeyMap,
 }
 
 /// The ids of the keys by which a server says that it signed an event.
-fn key_ids<'e>(event: &'e Object, server: &str) -> impl Iterator<Item = &'e ServerSigningKeyId> {
+pub(super) fn key_ids<'e>(event: &'e Object, server: &str) -> impl Iterator<Item = &'e ServerSigningKeyId> {
     let signatures = event.get("signatures").and_then(CanonicalJsonValue::as_object);
     let of_server = signatures.and_then(|signatures| signatures.get(server)?.as_object());
     let ids = of_server.into_iter().flatten().map(|(id, _)| id.as_str());
     ids.filter_map(|id| <&ServerSigningKeyId>::try_from(id).ok()).take(limits::SIGNATURES)
 }
 
-fn sent(event: &Object) -> Timestamp {
+/// When an event says that it was sent.
+pub(super) fn sent(event: &Object) -> Timestamp {
     let sent = event.integer("origin_server_ts").and_then(|time| u64::try_from(time).ok());
     Timestamp(sent.unwrap_or_default())
 }

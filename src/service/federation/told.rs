@@ -2,8 +2,8 @@
 //!
 //! It is believed as far as its events go: each is signed, and permitted by those that it names. That they make up the
 //! state is the other server's word, so it counts only beside what is known here ([`receive::judge_told`]), and where
-//! others are in the room only if one of them says the same: all that follows is judged by it, and one server that lies
-//! would have this one reject what all others take.
+//! others are in the room only if one of them says the same, or after some tries nobody anything else ([`Witnesses`]): all
+//! that follows is judged by it, and one server that lies would have this one reject what all others take.
 //! <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1state_idsroomid>
 //!
 //! [`receive::judge_told`]: crate::room::receive::judge_told
@@ -36,7 +36,7 @@ pub(super) struct Witnesses {
     pub servers: Vec<OwnedServerName>,
     /// Whether it is enough that none of them says anything else.
     pub may_be_silent: bool,
-    /// Who is believed whatever others say, because nobody else is left who could know.
+    /// Who is believed whatever others say: at the last try, the server whose event it is.
     pub believed: Option<OwnedServerName>,
     /// Whether a little of the state may be missing: servers go for good, and their keys with them. First they may just be
     /// hard to reach.
@@ -86,20 +86,20 @@ pub(super) async fn before(
     }
 }
 
-/// Whether somebody else tells the same state, or nobody can.
+/// Whether a told state counts: somebody else tells the same, or those who are believed without that do.
 async fn is_witnessed(
     source: &Source,
     event: &EventId,
     state: &[OwnedEventId],
     witnesses: &Witnesses,
 ) -> bool {
+    if witnesses.believed.as_ref() == Some(&source.server) {
+        return true;
+    }
     let told: BTreeSet<_> = state.iter().collect();
     let mut others = witnesses.servers.clone();
     others.retain(|server| *server != source.server);
     let mut is_borne_out = others.is_empty() || witnesses.may_be_silent;
-    if witnesses.believed.as_ref() == Some(&source.server) {
-        return true;
-    }
     for server in others {
         let witness = Source::new(&source.app, server, &source.room);
         match timeout(limits::WITNESS_TIME, witness.state_ids(event)).await {
