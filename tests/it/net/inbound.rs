@@ -1,7 +1,7 @@
 //! What other servers ask this one: whom it believes, and what it tells.
 //! <https://spec.matrix.org/v1.19/server-server-api/#request-authentication>
 
-use std::{future::pending, sync::Arc};
+use std::{future::pending, net::SocketAddr, sync::Arc};
 
 use http::HeaderValue;
 use ruma::ServerName;
@@ -13,7 +13,7 @@ use tayberry::{
     http::{Bind, Limits, Listener, Server, Settings},
     net::x_matrix::{Signable, sign},
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::JoinHandle};
 
 use super::{HOUR, Memory, document, pair, public};
 use crate::{
@@ -73,6 +73,7 @@ fn header(method: &str, uri: &str, body: &Value, to: &str, (version, seed): (&st
 }
 
 const QUERY: &str = "/_matrix/federation/v1/user/keys/query";
+const ROOMS: &str = "/_matrix/federation/v1/publicRooms";
 const PROFILE: &str = "/_matrix/federation/v1/query/profile";
 
 #[tokio::test]
@@ -123,20 +124,26 @@ async fn nobody_is_asked_for_keys_for_what_is_not_for_this_server() {
     assert!(asked.memory.0.lock().unwrap().asked.is_empty());
 }
 
-#[tokio::test]
-async fn who_has_many_servers_asked_has_a_limit() {
-    let asked = Asked::new().await;
+/// The same server where it limits how often it is asked.
+async fn limited(asked: &Asked) -> (SocketAddr, JoinHandle<()>) {
     let listeners = vec![Listener::plain(Bind::Tcp(([127, 0, 0, 1], 0).into()))];
     let settings = Settings { listeners, rate_limit: true, limits: Limits::default() };
     let server = Server::bind(settings, asked.rig.app.clone(), api::routes()).await.unwrap();
-    let address = server.addresses()[0];
-    let task = tokio::spawn(server.run(pending()));
-    let path = "/_matrix/federation/v1/publicRooms";
-    let good = header("GET", path, &Value::Null, "example.org", ("a", 1));
-    let send = async |header: &str| {
-        let stream = TcpStream::connect(address).await.unwrap();
-        try_request(stream, "GET", path, Some(header), Value::Null).await.unwrap()
-    };
+    (server.addresses()[0], tokio::spawn(server.run(pending())))
+}
+
+/// Looks into its directory with this proof.
+async fn look(address: SocketAddr, header: &str) -> Reply {
+    let stream = TcpStream::connect(address).await.unwrap();
+    try_request(stream, "GET", ROOMS, Some(header), Value::Null).await.unwrap()
+}
+
+#[tokio::test]
+async fn who_has_many_servers_asked_has_a_limit() {
+    let asked = Asked::new().await;
+    let (address, task) = limited(&asked).await;
+    let good = header("GET", ROOMS, &Value::Null, "example.org", ("a", 1));
+    let send = async |header: &str| look(address, header).await;
     send(&good).await.ok();
     let mut answers = Vec::new();
     for number in 0..limits::ADDRESS_BURST * 2 {
@@ -153,17 +160,9 @@ async fn who_has_many_servers_asked_has_a_limit() {
 #[tokio::test]
 async fn a_server_that_asks_too_often_is_told_to_wait() {
     let asked = Asked::new().await;
-    let listeners = vec![Listener::plain(Bind::Tcp(([127, 0, 0, 1], 0).into()))];
-    let settings = Settings { listeners, rate_limit: true, limits: Limits::default() };
-    let server = Server::bind(settings, asked.rig.app.clone(), api::routes()).await.unwrap();
-    let address = server.addresses()[0];
-    let task = tokio::spawn(server.run(pending()));
-    let path = "/_matrix/federation/v1/publicRooms";
-    let good = header("GET", path, &Value::Null, "example.org", ("a", 1));
-    let send = async |header: &str| {
-        let stream = TcpStream::connect(address).await.unwrap();
-        try_request(stream, "GET", path, Some(header), Value::Null).await.unwrap()
-    };
+    let (address, task) = limited(&asked).await;
+    let good = header("GET", ROOMS, &Value::Null, "example.org", ("a", 1));
+    let send = async |header: &str| look(address, header).await;
     // What nobody proved is on nobody's account.
     for _ in 0..3 {
         assert_eq!(send(&good.replace("sig=\"", "sig=\"AAAA")).await.status, 401);
