@@ -43,6 +43,9 @@ pub(crate) const ALICE: &str = "@alice:one.example";
 pub(crate) const BOB: &str = "@bob:two.example";
 pub(crate) const CAROL: &str = "@carol:three.example";
 
+/// The depth from which an event's successors have none that a [strict](strict) value holds, in old room versions.
+const DEEPEST: u64 = (1 << 53) - 2;
+
 /// What became of an event that arrived.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -160,7 +163,7 @@ impl World {
             version: self.version,
             prev_events: prev_events
                 .iter()
-                .map(|id| ((*id).to_owned(), self.pdu(id).map_or(1, |event| event.depth())))
+                .map(|id| ((*id).to_owned(), self.pdu(id).map_or(1, |event| event.depth().min(DEEPEST))))
                 .collect(),
             state: state.clone(),
         };
