@@ -49,10 +49,10 @@ pub(super) struct Witnesses {
 /// The store failed.
 pub(super) async fn before(
     source: &Source,
-    event: &EventId,
+    event: &Pdu,
     witnesses: &Witnesses,
 ) -> Result<Option<State>, StoreError> {
-    let told = match source.state_ids(event).await {
+    let told = match source.state_ids(event.event_id()).await {
         Ok(told) if !told.state.is_empty() => told,
         Ok(_) => return Ok(None),
         Err(error) => {
@@ -60,10 +60,10 @@ pub(super) async fn before(
             return Ok(None);
         }
     };
-    if !is_witnessed(source, event, &told.state, witnesses).await {
-        tracing::debug!(server = %source.server, %event, "nobody bears a server out on the state before an event");
+    let Some(word) = word(source, event.event_id(), &told.state, witnesses).await else {
+        tracing::debug!(server = %source.server, event_id = %event.event_id(), "nobody bears a server out on a state");
         return Ok(None);
-    }
+    };
     let all: Vec<_> = told.auth_chain.iter().chain(&told.state).cloned().collect();
     let unknown = unknown(source, all).await?;
     if !unknown.is_empty() {
@@ -71,45 +71,52 @@ pub(super) async fn before(
             true => source.events(unknown).await,
             false => {
                 let _place = source.app.states.acquire().await.expect("it is never closed");
-                whole(source, event, unknown).await?
+                whole(source, event.event_id(), unknown).await?
             }
         };
         let fetched = source.verified(fetched).await;
         outliers::keep(&source.app.store, source.room.number, fetched).await?;
     }
     let Some(entries) = entries(source, told.state, witnesses.may_lack).await? else { return Ok(None) };
-    let room = source.room.number;
-    let changes = source.app.store.read(move |view| changes(view, room, entries)).await?;
+    let (room, depth) = (source.room.number, event.depth());
+    let changes = source.app.store.read(move |view| changes(view, room, entries, (word, depth))).await?;
     match changes {
         Some((root, changes)) => Ok(Some(kept(source, root, changes).await?)),
         None => Ok(None),
     }
 }
 
-/// Whether a told state counts: somebody else tells the same, or those who are believed without that do.
-async fn is_witnessed(
+/// What a told state counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// Somebody else tells the same.
+    BorneOut,
+    /// Nobody does, so it takes away nothing that is known here.
+    Alone,
+}
+
+/// What a told state counts for; none if that is nothing.
+async fn word(
     source: &Source,
     event: &EventId,
     state: &[OwnedEventId],
     witnesses: &Witnesses,
-) -> bool {
-    if witnesses.believed.as_ref() == Some(&source.server) {
-        return true;
-    }
+) -> Option<Word> {
+    let is_believed = witnesses.believed.as_ref() == Some(&source.server);
     let told: BTreeSet<_> = state.iter().collect();
     let mut others = witnesses.servers.clone();
     others.retain(|server| *server != source.server);
-    let mut is_borne_out = others.is_empty() || witnesses.may_be_silent;
+    let mut counts_alone = is_believed || others.is_empty() || witnesses.may_be_silent;
     for server in others {
         let witness = Source::new(&source.app, server, &source.room);
         match timeout(limits::WITNESS_TIME, witness.state_ids(event)).await {
-            Ok(Ok(other)) if told == other.state.iter().collect() => return true,
-            Ok(Ok(_)) => is_borne_out = false,
+            Ok(Ok(other)) if told == other.state.iter().collect() => return Some(Word::BorneOut),
+            Ok(Ok(_)) => counts_alone &= is_believed,
             // It may not have the event either.
             Ok(Err(_)) | Err(_) => {}
         }
     }
-    is_borne_out
+    counts_alone.then_some(Word::Alone)
 }
 
 /// Stores those of an event's permissions that are not known: as the server tells them of the event, which it may not have
@@ -228,11 +235,15 @@ async fn entries(
 /// Entries that are set, or removed if none.
 type Changes = Vec<(Key, Option<EventNumber>)>;
 
-/// Where a state differs from the room's current one; none if it is that of another room.
+/// Where the state before an event at a depth differs from the room's current one; none if it is that of another room.
+///
+/// A room's state loses no key as it goes on, and what is set at one is set anew by what comes later. So one server's word
+/// alone counts for what is new here, but what is known here from before the event is neither removed nor put back.
 fn changes(
     view: &View<'_>,
     room: RoomNumber,
     mut entries: BTreeMap<KeyNumber, EventNumber>,
+    (word, depth): (Word, u64),
 ) -> Result<Option<(StateRoot, Changes)>, StoreError> {
     let root = view.room(room)?.state;
     let create = view.key_number(room, "m.room.create", Some(""))?;
@@ -245,6 +256,13 @@ fn changes(
         }
         if Some(key) == create {
             return Ok(None);
+        }
+        if word == Word::Alone {
+            let known = view.header(room, number)?.depth;
+            let told = told.map(|told| view.header(room, told)).transpose()?.map_or(0, |told| told.depth);
+            if known < depth && known >= told {
+                continue;
+            }
         }
         changes.push((key, told));
     }

@@ -111,7 +111,7 @@ impl Batch {
             for pdu in events {
                 let missing = view.missing_parents(room, &pdu)?;
                 if missing.iter().any(|id| !own.contains(id)) {
-                    edges.push(pdu.event_id().to_owned());
+                    edges.push(pdu);
                 }
             }
             Ok::<_, StoreError>(edges)
@@ -120,7 +120,7 @@ impl Batch {
         let mut told = BTreeMap::new();
         for edge in edges.into_iter().rev().take(limits::PARENTS_EDGES) {
             let state = told::before(&self.source, &edge, &self.witnesses).await?;
-            told.extend(state.map(|state| (edge, state)));
+            told.extend(state.map(|state| (edge.event_id().to_owned(), state)));
         }
         Ok(told)
     }

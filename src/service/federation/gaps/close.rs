@@ -334,7 +334,7 @@ impl<'p> Closing<'p> {
                 return Ok(false);
             }
             self.edges -= 1;
-            told = told::before(&self.source, pdu.event_id(), self.witnesses).await?;
+            told = told::before(&self.source, pdu, self.witnesses).await?;
             if told.is_none() {
                 return Ok(false);
             }
