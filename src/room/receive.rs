@@ -139,8 +139,17 @@ pub fn judge<G: Graph>(pdu: Pdu, graph: &G, version: Version) -> Result<Judgemen
     judge_told(pdu, graph, version, None)
 }
 
-/// The same for an event of whose parents some can't be had: the state before it, which another server tells, stands for
-/// them. It is resolved with what follows from those that are known, so that nobody tells away what those say.
+/// The state before an event of whose parents some have no state here.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// As another server tells it. It is resolved with what follows from the parents that are known, so that nobody tells
+    /// away what those say.
+    Word(State),
+    /// As its whole past says.
+    MadeOut(State),
+}
+
+/// The same for an event of whose parents some can't be had: what is told stands for them.
 ///
 /// # Errors
 /// As [`judge`].
@@ -148,14 +157,18 @@ pub fn judge_told<G: Graph>(
     pdu: Pdu,
     graph: &G,
     version: Version,
-    told: Option<&State>,
+    told: Option<&Told>,
 ) -> Result<Judgement, ResolveError<G::Error>> {
     let missing = missing(&pdu, graph, version).map_err(ResolveError::Graph)?;
     let told = told.filter(|_| !missing.prev_events.is_empty());
     if !missing.auth_events.is_empty() || (told.is_none() && !missing.prev_events.is_empty()) {
         return Ok(Judgement::Needs(missing));
     }
-    let mut states: Vec<_> = told.into_iter().cloned().collect();
+    let mut states = match told {
+        Some(Told::MadeOut(state)) => return judge_after(pdu, vec![state.clone()], graph, version),
+        Some(Told::Word(state)) => vec![state.clone()],
+        None => Vec::new(),
+    };
     for id in pdu.prev_events() {
         if let Some(number) = graph.number(id).map_err(ResolveError::Graph)? {
             states.extend(state_after(number, graph).map_err(ResolveError::Graph)?);

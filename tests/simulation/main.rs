@@ -45,6 +45,8 @@ const KNOWN: &[(u64, &str)] = &[
     (50, "an event that follows the distant past made the room go on from there"),
     (58, "an event was dropped for good because its server's keys were not to be had at that moment"),
     (82, "a join was taken back by a fork, since the room was closed later"),
+    (93, "one server's word, which nobody else had to give, took away parts of the state"),
+    (149, "a server was believed on what follows the past before a join, though that past was there"),
 ];
 /// Seeds that are run twice, with the same log each time.
 const TWICE: [u64; 3] = [1, 2, 3];

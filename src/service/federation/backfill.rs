@@ -10,7 +10,7 @@ use ruma::{OwnedEventId, OwnedServerName};
 use tokio::time::timeout;
 
 use self::batch::Batch;
-pub(super) use self::batch::judge;
+pub(super) use self::batch::{Judged, judge};
 use super::fetch::{Room, Source};
 use crate::{
     base::{

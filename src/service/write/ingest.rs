@@ -26,7 +26,7 @@ use crate::{
         auth::Denied,
         graph::State,
         pdu::{FormatError, Pdu},
-        receive::{self, Dropped, Judgement, Missing, soft_failure},
+        receive::{self, Dropped, Judgement, Missing, Told, soft_failure},
         resolve::ResolveError,
         sign::{CheckedEvent, sign},
         version::Version,
@@ -71,7 +71,7 @@ pub async fn ingest(
     store: &Store,
     lanes: &Lanes,
     room_id: OwnedRoomId,
-    (object, told): (Object, Option<State>),
+    (object, told): (Object, Option<Told>),
     keys: Arc<PublicKeyMap>,
 ) -> Result<Ingested, IngestError> {
     let turn = lanes.enter(&room_id).await;
@@ -219,7 +219,7 @@ enum Meeting {
 pub fn judge(
     view: &View<'_>,
     room: RoomNumber,
-    (object, told): (Object, Option<&State>),
+    (object, told): (Object, Option<&Told>),
     keys: &PublicKeyMap,
 ) -> Result<Step, IngestError> {
     let version = view.room(room)?.version;
@@ -275,7 +275,7 @@ fn weigh(
     view: &View<'_>,
     room: RoomNumber,
     version: Version,
-    (pdu, told): (Pdu, Option<&State>),
+    (pdu, told): (Pdu, Option<&Told>),
 ) -> Result<Result<Judgement, Ingested>, IngestError> {
     if pdu.room_id() != view.room_id(room)? {
         return Ok(Err(Ingested::Dropped(FormatError::Field("room_id").into())));

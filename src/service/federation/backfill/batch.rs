@@ -39,9 +39,9 @@ pub(super) struct Batch {
 
 /// An event with the state before it, if that could be found out.
 #[derive(Clone)]
-struct Judged {
-    pdu: Pdu,
-    before: State,
+pub(in crate::service::federation) struct Judged {
+    pub(in crate::service::federation) pdu: Pdu,
+    pub(in crate::service::federation) before: State,
 }
 
 impl Batch {
@@ -221,11 +221,11 @@ pub(in crate::service::federation) fn judge(
     view: &View<'_>,
     room: RoomNumber,
     events: Vec<Pdu>,
-) -> Result<Vec<Pdu>, StoreError> {
+) -> Result<Vec<Judged>, StoreError> {
     let judged = Vec::with_capacity(events.len());
     let mut judging = Judging { told: BTreeMap::new(), after: HashMap::new(), judged };
     judging.judge(view, room, events)?;
-    Ok(judging.judged.into_iter().map(|judged| judged.pdu).collect())
+    Ok(judging.judged)
 }
 
 /// The states that an event follows; none if some are not known.

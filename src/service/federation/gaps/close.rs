@@ -3,7 +3,7 @@
 //! <https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -21,12 +21,12 @@ use crate::{
     room::{
         graph::State,
         pdu::Pdu,
-        receive::{Missing, soft_failure},
+        receive::{Missing, Told, soft_failure},
     },
     service::{
         App,
         federation::{
-            backfill::judge,
+            backfill::{Judged, judge},
             fetch::{Room, Source},
             policy,
             receive::lacks_keys,
@@ -167,8 +167,11 @@ struct Closing<'p> {
     source: Source,
     pdu: &'p Pdu,
     witnesses: &'p Witnesses,
-    /// What was fetched of its past, and itself.
+    /// What is known of its past, and itself.
     events: BTreeMap<OwnedEventId, Pdu>,
+    /// Those of them that a state or a chain of permissions brought before. What is past of them gets no place in the
+    /// timeline, where it would come last.
+    outliers: BTreeSet<OwnedEventId>,
     bytes: usize,
     /// How often the state may still be asked for.
     edges: usize,
@@ -179,7 +182,16 @@ struct Closing<'p> {
 impl<'p> Closing<'p> {
     fn new(source: Source, pdu: &'p Pdu, witnesses: &'p Witnesses) -> Self {
         let events = BTreeMap::from([(pdu.event_id().to_owned(), pdu.clone())]);
-        Self { source, pdu, witnesses, events, bytes: 0, edges: limits::PARENTS_EDGES, begin: 0 }
+        Self {
+            source,
+            pdu,
+            witnesses,
+            events,
+            outliers: BTreeSet::new(),
+            bytes: 0,
+            edges: limits::PARENTS_EDGES,
+            begin: 0,
+        }
     }
 
     async fn run(mut self) -> Result<Closed, StoreError> {
@@ -190,11 +202,18 @@ impl<'p> Closing<'p> {
         }
         let mut is_settled = false;
         let mut order = self.in_order();
-        if order.iter().any(|pdu| pdu.depth() < self.begin) && !self.leads_on(&order).await? {
+        let is_past = |pdu: &Pdu| pdu.depth() < self.begin;
+        let mut past = match order.iter().any(is_past) {
+            true => self.past(&order).await?,
+            false => Past::default(),
+        };
+        order.retain(|pdu| !(is_past(pdu) && self.outliers.contains(pdu.event_id())));
+        if order.iter().any(is_past) && !past.leads_on {
             order.drain(..order.len() - 1);
         }
         for pdu in order {
-            is_settled = self.take(&pdu).await?;
+            let before = past.before.remove(pdu.event_id());
+            is_settled = self.take(&pdu, before.map(Told::MadeOut)).await?;
         }
         Ok(Closed { is_settled, is_torn: self.edges < limits::PARENTS_EDGES })
     }
@@ -202,21 +221,28 @@ impl<'p> Closing<'p> {
     /// Fetches some of what is missing; tells whether some more may be.
     async fn fetch_parents(&mut self) -> Result<bool, StoreError> {
         let room = self.source.room.number;
-        let wanted: Vec<_> = self.events.values().map(|pdu| pdu.prev_events().to_vec()).collect();
-        let ids: Vec<_> = self.events.keys().cloned().collect();
-        let own: BTreeSet<_> = ids.iter().cloned().collect();
-        let server = self.source.app.server_name.clone();
+        let mut ahead: Vec<_> =
+            self.events.iter().map(|(id, pdu)| (id.clone(), pdu.prev_events().to_vec())).collect();
+        let mut own: BTreeSet<_> = self.events.keys().cloned().collect();
+        let (server, mut bytes) = (self.source.app.server_name.clone(), self.bytes);
         let read = move |view: &View<'_>| {
-            let (mut latest, mut missing) = (Vec::new(), BTreeSet::new());
-            for (id, parents) in ids.into_iter().zip(wanted) {
+            let (mut latest, mut missing, mut outliers) = (Vec::new(), BTreeSet::new(), Vec::new());
+            while let Some((id, parents)) = ahead.pop() {
                 let before = missing.len();
                 for parent in parents {
-                    let known = match view.event_number(room, &parent)? {
-                        Some(number) => view.header(room, number)?.state_before.is_some(),
-                        None => own.contains(&parent),
-                    };
-                    if !known {
-                        missing.insert(parent);
+                    if own.contains(&parent) {
+                        continue;
+                    }
+                    match view.event_number(room, &parent)? {
+                        Some(number) if view.header(room, number)?.state_before.is_some() => {}
+                        Some(number) if own.len() < MOST_PARENTS && bytes < limits::PARENTS_BYTES => {
+                            let pdu = Arc::unwrap_or_clone(view.event(room, number)?.pdu);
+                            bytes += pdu.json().len();
+                            ahead.push((parent.clone(), pdu.prev_events().to_vec()));
+                            own.insert(parent);
+                            outliers.push(pdu);
+                        }
+                        _ => _ = missing.insert(parent),
                     }
                 }
                 if missing.len() > before {
@@ -227,10 +253,14 @@ impl<'p> Closing<'p> {
             for number in view.room(room)?.extremities {
                 earliest.push(view.event_id(room, number)?);
             }
-            Ok::<_, StoreError>((earliest, latest, missing, begin(view, room, &server)?))
+            Ok::<_, StoreError>((earliest, latest, missing, outliers, bytes, begin(view, room, &server)?))
         };
-        let (earliest, latest, missing, begin) = self.source.app.store.read(read).await?;
-        self.begin = begin;
+        let (earliest, latest, missing, outliers, bytes, begin) = self.source.app.store.read(read).await?;
+        (self.begin, self.bytes) = (begin, bytes);
+        for pdu in outliers {
+            self.outliers.insert(pdu.event_id().to_owned());
+            self.events.insert(pdu.event_id().to_owned(), pdu);
+        }
         if missing.is_empty() {
             return Ok(false);
         }
@@ -271,37 +301,41 @@ impl<'p> Closing<'p> {
         order
     }
 
-    /// Whether the room goes on from an event if these before it are taken, some of which may be the past of all that this
-    /// server knows. If it doesn't, it would go on from that past.
-    async fn leads_on(&self, order: &[Pdu]) -> Result<bool, StoreError> {
+    /// What comes of these events, some of which are the past of all that this server knows.
+    async fn past(&self, order: &[Pdu]) -> Result<Past, StoreError> {
         let (app, room) = (&self.source.app, self.source.room.number);
         let (_, parents) = order.split_last().expect("the event is among them");
         // It waited as it came.
-        let Some(pdu) = self.source.verified(vec![self.pdu.object()]).await.pop() else { return Ok(false) };
+        let Some(pdu) = self.source.verified(vec![self.pdu.object()]).await.pop() else {
+            return Ok(Past::default());
+        };
         let events: Vec<_> = parents.iter().cloned().chain([pdu]).collect();
         outliers::keep(&app.store, room, events.clone()).await?;
         let event_id = self.pdu.event_id().to_owned();
         let _place = app.lanes.judge().await;
         let read = move |view: &View<'_>| {
-            let judged = judge(view, room, events)?.pop();
-            let Some(pdu) = judged.filter(|pdu| *pdu.event_id() == event_id && !pdu.rejected()) else {
-                return Ok(false);
-            };
-            let record = view.room(room)?;
-            let failure =
-                soft_failure(&pdu, &State::stored(record.state), &view.graph(room), record.version)?;
-            Ok::<_, StoreError>(failure.is_none())
+            let mut past = Past::default();
+            let judged = judge(view, room, events)?;
+            let last = judged.last().filter(|last| *last.pdu.event_id() == event_id && !last.pdu.rejected());
+            if let Some(Judged { pdu, .. }) = last {
+                let record = view.room(room)?;
+                let (graph, state) = (view.graph(room), State::stored(record.state));
+                past.leads_on = soft_failure(pdu, &state, &graph, record.version)?.is_none();
+            }
+            past.before =
+                judged.into_iter().map(|judged| (judged.pdu.event_id().to_owned(), judged.before)).collect();
+            Ok::<_, StoreError>(past)
         };
         app.store.read(read).await
     }
 
     /// Takes an event whose parents were taken as far as they were told; tells whether it is settled.
-    async fn take(&mut self, pdu: &Pdu) -> Result<bool, StoreError> {
+    async fn take(&mut self, pdu: &Pdu, mut told: Option<Told>) -> Result<bool, StoreError> {
         let Source { app, room, .. } = &self.source;
         let mut object = pdu.object();
         let keys = Arc::new(self.source.keys(&[&object]).await.pop().unwrap_or_default());
         policy::ask_about(app, &room.id, &mut object).await?;
-        let (mut told, mut asked): (Option<State>, bool) = (None, false);
+        let mut asked = false;
         loop {
             let event = (object.clone(), told.clone());
             let ingested = ingest(&app.store, &app.lanes, room.id.clone(), event, keys.clone()).await;
@@ -334,12 +368,21 @@ impl<'p> Closing<'p> {
                 return Ok(false);
             }
             self.edges -= 1;
-            told = told::before(&self.source, pdu, self.witnesses).await?;
+            told = told::before(&self.source, pdu, self.witnesses).await?.map(Told::Word);
             if told.is_none() {
                 return Ok(false);
             }
         }
     }
+}
+
+/// What comes of an event and of what is known of its past.
+#[derive(Default)]
+struct Past {
+    /// The states before those of them whose whole past is known.
+    before: HashMap<OwnedEventId, State>,
+    /// Whether the room goes on from the event if all are taken. If it doesn't, it would go on from that past.
+    leads_on: bool,
 }
 
 /// The depth at which a server has come into a room.
