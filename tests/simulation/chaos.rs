@@ -118,6 +118,7 @@ pub(crate) async fn calm(world: &Arc<World>, acts: &mut JoinSet<()>) {
     }
     assert_eq!(world.up().len(), HONEST.len());
     sleep(QUIET).await;
+    count_stays(world).await;
     // Where everybody is honest, nobody has to say anything more for that.
     let people = world.state().people.clone();
     let rooms = world.state().rooms.clone();
