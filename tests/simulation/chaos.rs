@@ -119,11 +119,11 @@ pub(crate) async fn calm(world: &Arc<World>, acts: &mut JoinSet<()>) {
     assert_eq!(world.up().len(), HONEST.len());
     sleep(QUIET).await;
     count_stays(world).await;
-    // Where everybody is honest, nobody has to say anything more for that.
+    // Where everybody is honest, nobody has to say anything more to those who were known to be there.
     let people = world.state().people.clone();
     let rooms = world.state().rooms.clone();
     for room in rooms.iter().filter(|room| !world.hostile.is_in(room)) {
-        verdict::events(world, room).await;
+        verdict::events(world, room, false).await;
     }
     for round in 0..ROUNDS {
         for room in &rooms {

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Request;
+use ruma::ServerName;
 use serde_json::{Value, json};
 use tayberry::{
     base::{ids::RoomNumber, rng::Rng, secret::Secret},
@@ -15,7 +16,10 @@ use tayberry::{
 };
 use vodozemac::Ed25519SecretKey;
 
-use crate::{host, world::World};
+use crate::{
+    host,
+    world::{HONEST, World},
+};
 
 /// Somebody with a device.
 #[derive(Clone)]
@@ -47,6 +51,8 @@ pub(crate) struct Acknowledged {
     pub(crate) room: usize,
     pub(crate) id: String,
     pub(crate) at: Duration,
+    /// The honest servers that it knew to be in the room. Others hear of the event with what comes after it.
+    pub(crate) to: Vec<&'static str>,
 }
 
 impl Person {
@@ -155,8 +161,19 @@ impl Person {
         let path = format!("rooms/{}/{path}", room.id);
         let (status, body) = self.ask(world, "PUT", &path, content).await?;
         let id = body["event_id"].as_str().filter(|_| status == 200)?.to_owned();
-        let acknowledged = Acknowledged { room: room.number, id: id.clone(), at: world.elapsed() };
-        world.state().acknowledged.push(acknowledged);
+        let at = world.elapsed();
+        let to = joined(world, self.home, room, |view, number| {
+            let mut to = Vec::new();
+            for name in HONEST {
+                let server = <&ServerName>::try_from(name).unwrap();
+                if view.is_server_joined(number, server)? {
+                    to.push(name);
+                }
+            }
+            Ok(to)
+        });
+        let to = to.await.unwrap_or_default();
+        world.state().acknowledged.push(Acknowledged { room: room.number, id: id.clone(), at, to });
         Some(id)
     }
 
@@ -171,7 +188,14 @@ impl Person {
         let number = world.next();
         let path = format!("sendToDevice/m.test/t{number}");
         let content = json!({"messages": {&to.id: {&to.device: {"number": number}}}});
-        if let Some((200, _)) = self.ask(world, "PUT", &path, content).await {
+        // Nothing is for servers that were in no room that is known there.
+        let Some(app) = world.state().hosts.get(self.home).map(|host| host.app.clone()) else { return };
+        let home = to.home;
+        let known = move |view: &View<'_>| view.server_number(<&ServerName>::try_from(home).unwrap());
+        let is_known = home == self.home || app.store.read(known).await.unwrap().is_some();
+        if let Some((200, _)) = self.ask(world, "PUT", &path, content).await
+            && is_known
+        {
             world.state().messages.insert(number, to.number);
         }
     }

@@ -27,7 +27,7 @@ pub(crate) async fn judge(world: &Arc<World>) {
     for room in &rooms {
         states(world, room).await;
         lies(world, room).await;
-        events(world, room).await;
+        events(world, room, true).await;
     }
     messages(world);
     devices(world).await;
@@ -74,8 +74,9 @@ async fn states(world: &Arc<World>, room: &Room) {
     }
 }
 
-/// What a server acknowledged it has, and so have those that were in the room without a pause since then.
-pub(crate) async fn events(world: &Arc<World>, room: &Room) {
+/// What a server acknowledged it has, and so have those that were in the room without a pause since then: all of them if
+/// everybody said something since, else those that the server knew of.
+pub(crate) async fn events(world: &Arc<World>, room: &Room, have_all_spoken: bool) {
     let (acknowledged, stays) = {
         let state = world.state();
         (state.acknowledged.clone(), state.stays.clone())
@@ -83,7 +84,7 @@ pub(crate) async fn events(world: &Arc<World>, room: &Room) {
     for event in acknowledged.into_iter().filter(|event| event.room == room.number) {
         for name in HONEST {
             let stay = stays.get(&(name, room.number));
-            if stay.is_none_or(|since| *since > event.at) {
+            if stay.is_none_or(|since| *since > event.at) || !(have_all_spoken || event.to.contains(&name)) {
                 continue;
             }
             let id = OwnedEventId::try_from(event.id.as_str()).unwrap();
