@@ -245,7 +245,8 @@ async fn what_was_before_a_server_came_is_nothing_that_the_room_goes_on_from() {
     let body = json!({"origin": TWO, "origin_server_ts": 1, "pdus": [event]});
     let answer = ask(&pair.two, &three, "PUT", "/_matrix/federation/v1/send/t", body).await.ok();
     assert_eq!(answer, json!({"pdus": {id: {}}}));
-    until(async || pair.network.asked("/get_missing_events/").iter().any(|asked| asked.of == ONE)).await;
+    until(async || pair.waiting_on(&three).await == 0).await;
+    assert!(pair.network.asked("/state_ids/").is_empty(), "nobody has to tell what its past says");
     assert_eq!(pair.ends(&three).await, ends);
     say(&three, &carol, &pair.room, "here", "1").await;
     let last = pair.events(&three).await.pop().unwrap();

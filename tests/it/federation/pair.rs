@@ -224,6 +224,11 @@ impl Pair {
 
     /// How many events wait for their parents on the second server.
     pub(super) async fn waiting(&self) -> usize {
+        self.waiting_on(&self.two).await
+    }
+
+    /// The same on another server.
+    pub(super) async fn waiting_on(&self, server: &Rig) -> usize {
         let room = self.room_id();
         let read = move |view: &View<'_>| {
             let room = view.room_number(&room)?.unwrap();
@@ -231,7 +236,7 @@ impl Pair {
                 view.waiting_events(room, tayberry::base::clock::Timestamp(1 << 52), 1_000)?.len(),
             )
         };
-        self.two.app.store.read(read).await.unwrap()
+        server.app.store.read(read).await.unwrap()
     }
 
     /// Checks that nothing breaks an invariant of the second server's store.
