@@ -248,6 +248,31 @@ fn since_version_12_what_lies_between_conflicting_events_counts() {
     }
 }
 
+/// A ban that was lost again though all agree on what came after it: by the levels on which all agree its sender may ban
+/// nobody any more, by those that permitted it he might.
+/// <https://spec.matrix.org/v1.19/rooms/v12/#state-resolution>
+// RULES R15
+#[test]
+fn since_version_12_what_all_agree_on_judges_no_power_event() {
+    for version in versions().split_off(1) {
+        let (mut world, last) = World::new(version);
+        let joined = world.entry(&world.after(&[&last]), "m.room.member", CAROL).unwrap();
+        let ban = world.accept(BOB, &[&last], "m.room.member", Some(CAROL), json!({ "membership": "ban" }));
+        let users = if version == "12" { json!({}) } else { json!({ ALICE: 100 }) };
+        let down = world.accept(ALICE, &[&ban], "m.room.power_levels", Some(""), json!({ "users": users }));
+        let after = world.after(&[&down]);
+        let mut reset = after.clone();
+        reset.set((StateEventType::RoomMember, CAROL.to_owned()), world.number(&joined).unwrap().unwrap());
+        let expected = if version == "12" { ban } else { joined };
+        for states in [[after.clone(), reset.clone()], [reset, after]] {
+            let resolved = resolve(&states, &world, world.version).unwrap();
+            let entry = |kind, key| world.entry(&resolved, kind, key);
+            assert_eq!(entry("m.room.member", CAROL).as_ref(), Some(&expected), "version {version}");
+            assert_eq!(entry("m.room.power_levels", ""), Some(down.clone()), "version {version}");
+        }
+    }
+}
+
 #[test]
 fn what_was_rejected_permits_nothing_where_the_state_says_nothing() {
     const DAVE: &str = "@dave:three.example";
