@@ -23,7 +23,7 @@ use tayberry::{
         dns::{DnsError, Service},
         federation::{Call, Origin},
         transport::Boxed,
-        x_matrix::{Signable, XMatrix},
+        x_matrix::{Signable, Unproven, XMatrix},
     },
     service::signer::signing_key,
 };
@@ -233,4 +233,39 @@ async fn a_signed_request_proves_itself() {
         content: Some(str::from_utf8(request.body()).unwrap()),
     };
     assert_eq!(proof.verify(signed, &destination, &key.public_key()), Ok(()));
+}
+
+/// What is signed names the server that is asked, wherever it is.
+/// <https://spec.matrix.org/v1.19/server-server-api/#request-authentication>
+// RULES R24
+#[tokio::test]
+async fn a_request_is_signed_for_the_name_that_delegates() {
+    let authority = Authority::new();
+    let tls = authority.tls(&["there.example"], &["h2"]);
+    let there = Peer::start((LOOPBACK, 0), Some(tls), |_| ok("{}")).await;
+    let delegated = format!("there.example:{}", there.address.port());
+    let document = format!(r#"{{"m.server": "{delegated}"}}"#);
+    let tls = authority.tls(&["delegating.example"], &["h2"]);
+    let https = Peer::start((LOOPBACK, 0), Some(tls), move |_| ok(&document)).await;
+    let zone = Zone::start(|zone| {
+        zone.add("delegating.example", "127.0.0.1");
+        zone.add("there.example", "127.0.0.1");
+    })
+    .await;
+    let federation = federation(&authority, &zone, https.address.port(), &clock());
+    let key = signing_key("k1", &Secret::new([7; 32])).unwrap();
+    let origin = Origin { server: server_name!("own.example"), key: &key };
+    let destination = server_name!("delegating.example");
+    federation.send_signed(origin, destination, call(), BOUNDS).await.unwrap();
+
+    let seen = there.seen().pop().unwrap();
+    assert_eq!((&seen.host, seen.sni.as_deref()), (&delegated, Some("there.example")));
+    let proof = XMatrix::parse(&seen.request.headers()["authorization"]).unwrap();
+    assert_eq!(proof.destination.as_deref(), Some(destination));
+    let signed = Signable { method: "GET", uri: &call().uri, content: None };
+    assert_eq!(proof.verify(signed, destination, &key.public_key()), Ok(()));
+    // Nor is the other name what is signed where the header only says otherwise.
+    let delegated = ServerName::parse(delegated).unwrap();
+    let renamed = XMatrix { destination: Some(delegated.clone()), ..proof };
+    assert_eq!(renamed.verify(signed, &delegated, &key.public_key()), Err(Unproven::Signature));
 }

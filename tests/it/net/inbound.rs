@@ -112,6 +112,32 @@ async fn only_what_is_signed_as_a_whole_by_a_good_key_is_answered() {
     assert_eq!(reply.error(), (401, "M_UNAUTHORIZED"));
 }
 
+/// <https://spec.matrix.org/v1.19/server-server-api/#request-authentication>
+// RULES R24
+#[tokio::test]
+async fn a_request_is_for_the_servers_name_and_not_for_the_place_where_it_is() {
+    const PLACE: &str = "matrix.example.org:443";
+    let place = ServerName::parse(PLACE).unwrap();
+    let asked = Asked::with(|config| config.well_known.server = Some(place)).await;
+    let send = async |header: &str| asked.rig.send_with("GET", ROOMS, Some(header), Value::Null).await;
+    let own = header("GET", ROOMS, &Value::Null, "example.org", ("a", 1));
+    send(&own).await.ok();
+    for to in [PLACE, "matrix.example.org", "example.org:8448", "Example.org"] {
+        let signed = header("GET", ROOMS, &Value::Null, to, ("a", 1));
+        assert_eq!(send(&signed).await.error(), (401, "M_UNAUTHORIZED"), "{to}");
+        // Whether it says so or not, it is signed for another name.
+        let silent = signed.replace(&format!("destination=\"{to}\","), "");
+        let renamed = signed.replace(&format!("destination=\"{to}\""), "destination=\"example.org\"");
+        for header in [silent, renamed] {
+            assert_ne!(header, signed);
+            assert_eq!(send(&header).await.error(), (401, "M_UNAUTHORIZED"), "{header}");
+        }
+        // And what is signed for this one says in vain that it is for another.
+        let said = own.replace("destination=\"example.org\"", &format!("destination=\"{to}\""));
+        assert_eq!(send(&said).await.error(), (401, "M_UNAUTHORIZED"), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn nobody_is_asked_for_keys_for_what_is_not_for_this_server() {
     let asked = Asked::new().await;
