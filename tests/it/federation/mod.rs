@@ -15,6 +15,7 @@ mod media;
 mod pair;
 mod policy;
 mod queries;
+mod refusals;
 mod rotation;
 mod sender;
 mod spaces;
