@@ -116,3 +116,114 @@ async fn what_is_told_of_the_past_is_not_believed_unsigned() {
     assert_eq!(pair.back(50).await, known);
     pair.check().await;
 }
+
+/// A room of which the second server has the first message and one far behind it; between them stands what the first
+/// one tells of the past.
+struct Told {
+    pair: Pair,
+    template: Value,
+}
+
+impl Told {
+    async fn new() -> Self {
+        let pair = Pair::new("11").await;
+        let first = pair.count(0..1).await;
+        let mut template = pair.event(&first).await;
+        pair.carry("t", &[template.clone()]).await.ok();
+        template["prev_events"] = json!([first]);
+        Self { pair, template }
+    }
+
+    /// A message that follows the first, with these fields instead.
+    fn event(&self, text: &str, fields: &[(&str, Value)]) -> (String, Value) {
+        let mut event = self.template.clone();
+        event["content"] = json!({"body": text});
+        for (field, value) in fields {
+            event[field] = value.clone();
+        }
+        self.pair.signed(&self.pair.one, event)
+    }
+
+    /// A message of so many bytes.
+    fn sized(&self, text: &str, bytes: usize) -> (String, Value) {
+        let padded = |padding: usize| {
+            let content = json!({"body": text, "padding": "x".repeat(padding)});
+            self.event(text, &[("content", content)])
+        };
+        let (id, event) = padded(bytes - padded(0).1.to_string().len());
+        assert_eq!(event.to_string().len(), bytes);
+        (id, event)
+    }
+
+    /// Lets the first server tell these events of the past when it is asked what came before the one behind them all, and
+    /// tells what Bea reads then, in no order.
+    async fn read(&self, mut events: Vec<(String, Value)>, followed: Vec<String>) -> Vec<String> {
+        let Self { pair, .. } = self;
+        events.push(self.event("joint", &[("prev_events", json!(followed)), ("depth", json!(100))]));
+        let behind = [("prev_events", json!([events.last().unwrap().0])), ("depth", json!(101))];
+        let (_, last) = self.event("last", &behind);
+        let state: Vec<_> = pair.state(&pair.one).await.into_iter().map(|(.., id)| id).collect();
+        let pdus: Vec<_> = events.into_iter().rev().map(|(_, event)| event).collect();
+        pair.network.play(ONE, move |asked| {
+            let answers = [
+                ("/backfill/", json!({"origin": ONE, "origin_server_ts": 1, "pdus": pdus})),
+                ("/get_missing_events/", json!({"events": []})),
+                ("/state_ids/", json!({"pdu_ids": state, "auth_chain_ids": []})),
+            ];
+            let answer = answers.into_iter().find(|(path, _)| asked.path.contains(path));
+            answer.map(|(_, answer)| (200, answer))
+        });
+        pair.carry("u", &[last]).await.ok();
+        until(async || pair.waiting().await == 0).await;
+        let mut told = pair.back(50).await;
+        told.sort();
+        told
+    }
+}
+
+/// <https://spec.matrix.org/v1.19/client-server-api/#size-limits>
+// RULES R1, R2
+#[tokio::test]
+async fn of_the_past_what_is_too_large_is_left_out_and_the_rest_is_taken() {
+    let told = Told::new().await;
+    let long = |bytes: usize| json!("x".repeat(bytes));
+    let state = |key: Value| [("type", json!("org.example.tea")), ("state_key", key)];
+    let good = [
+        told.sized("size", 65_536),
+        told.event("type", &[("type", long(255))]),
+        told.event("state key", &state(long(255))),
+    ];
+    let sender = format!("@{}:{ONE}", "x".repeat(256 - 2 - ONE.len()));
+    let bad = [
+        told.sized("no size", 65_537),
+        told.event("no type", &[("type", long(256))]),
+        told.event("no state key", &state(long(256))),
+        // What counts are bytes.
+        told.event("no state key either", &state(json!("\u{e9}".repeat(128)))),
+        told.event("no sender", &[("sender", json!(sender))]),
+    ];
+    let ids: Vec<_> = bad.iter().map(|(id, _)| ruma::OwnedEventId::try_from(id.as_str()).unwrap()).collect();
+    let events: Vec<_> = bad.into_iter().chain(good).collect();
+    let followed = events.iter().map(|(id, _)| id.clone()).collect();
+    let read = told.read(events, followed).await;
+    assert_eq!(read, ["0", "joint", "last", "size", "state key", "type"]);
+    let room = told.pair.room_id();
+    let known = told.pair.two.app.store.read(move |view| {
+        let room = view.room_number(&room)?.unwrap();
+        let known = ids.iter().map(|id| view.event_number(room, id));
+        known.collect::<Result<Vec<_>, tayberry::store::StoreError>>()
+    });
+    assert_eq!(known.await.unwrap(), [None; 5], "nor are they kept");
+    told.pair.check().await;
+}
+
+/// <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1backfillroomid>
+// RULES R2
+#[tokio::test]
+async fn a_past_event_may_follow_more_than_one_of_today() {
+    let told = Told::new().await;
+    let known = told.event("known", &[]);
+    let followed = (0..20).map(|number| format!("$unknown{number}")).chain([known.0.clone()]).collect();
+    assert_eq!(told.read(vec![known], followed).await, ["0", "joint", "known", "last"]);
+    told.pair.check().await;
+}
