@@ -12,6 +12,7 @@ mod inviting;
 mod joining;
 mod keys;
 mod media;
+mod meeting;
 mod pair;
 mod policy;
 mod queries;
