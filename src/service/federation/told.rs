@@ -2,8 +2,9 @@
 //!
 //! It is believed as far as its events go: each is signed, and permitted by those that it names. That they make up the
 //! state is the other server's word, so it counts only beside what is known here ([`receive::judge_told`]), and where
-//! others are in the room only if one of them says the same, or after some tries nobody anything else ([`Witnesses`]): all
-//! that follows is judged by it, and one server that lies would have this one reject what all others take.
+//! others are in the room only if one of them says the same. After some tries it is enough if nobody says anything else,
+//! but then it takes away nothing that is known here ([`Word`]): all that follows is judged by it, and one server that lies
+//! would have this one reject what all others take.
 //! <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1state_idsroomid>
 //!
 //! [`receive::judge_told`]: crate::room::receive::judge_told

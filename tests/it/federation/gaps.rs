@@ -1,7 +1,10 @@
 //! Events whose parents are missing.
 //! <https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tayberry::{
@@ -215,6 +218,40 @@ async fn a_state_is_believed_if_another_server_tells_the_same() {
             assert!(pair.texts().await.is_empty());
         }
     }
+}
+
+#[tokio::test]
+async fn a_word_that_nobody_bears_out_takes_nothing_away() {
+    let pair = Pair::new("11").await;
+    let (one, anna, room) = (&pair.one, &pair.anna, &pair.room);
+    let old = set(one, anna, room, "m.room.topic", json!({"topic": "Tea"})).await;
+    let new = set(one, anna, room, "m.room.topic", json!({"topic": "Cake"})).await;
+    pair.carry("t", &[pair.event(&old).await, pair.event(&new).await]).await.ok();
+    let name = set(one, anna, room, "m.room.name", json!({"name": "Garden"})).await;
+    let honest: Vec<_> = pair.state(one).await.into_iter().map(|(.., id)| id).collect();
+    let rules = pair.state(one).await.into_iter().find(|(kind, ..)| kind == "m.room.join_rules").unwrap().2;
+    let mut lie: Vec<_> = honest.iter().filter(|id| **id != rules && **id != new).cloned().collect();
+    lie.push(old);
+    assert!(lie.contains(&name));
+    pair.network.play(ONE, move |asked| {
+        let told = json!({"pdu_ids": lie, "auth_chain_ids": []});
+        asked.path.contains("/state_ids/").then_some((200, told))
+    });
+    let last = pair.count(0..150).await;
+    pair.carry("u", &[pair.event(&last).await]).await.ok();
+    until(async || pair.waiting().await == 0).await;
+    // What came meanwhile is new, what was there before has stayed, and is as it was.
+    let id = pair.room_id();
+    let first = pair.event(&last).await["prev_events"][0].as_str().unwrap().to_owned();
+    let read = move |view: &View<'_>| {
+        let room = view.room_number(&id)?.unwrap();
+        let number = view.event_number(room, &ruma::OwnedEventId::try_from(first).unwrap())?.unwrap();
+        let before = view.header(room, number)?.state_before.unwrap();
+        let entries = view.state(room, before).map(|entry| Ok(view.event_id(room, entry?.1)?.to_string()));
+        entries.collect::<Result<BTreeSet<_>, StoreError>>()
+    };
+    assert_eq!(pair.two.app.store.read(read).await.unwrap(), honest.into_iter().collect());
+    pair.check().await;
 }
 
 #[tokio::test]
