@@ -16,7 +16,10 @@ use crate::{
     base::ids::RoomNumber,
     room::build::Draft,
     service::signer::Signer,
-    store::{Transaction, events::TransactionIdentity},
+    store::{
+        Transaction,
+        events::{Membership, TransactionIdentity},
+    },
 };
 
 /// Sends an event for a local user and gives its id.
@@ -95,7 +98,7 @@ pub(in crate::service) fn tidied(mut draft: Draft) -> Result<Draft, WriteError> 
     Ok(draft)
 }
 
-/// The event that already says in the room's state what the draft would.
+/// The event that already says in the room's state what the draft of somebody in the room would.
 fn unchanged(
     transaction: &Transaction<'_>,
     room: RoomNumber,
@@ -111,5 +114,8 @@ fn unchanged(
     let same = event.header.redacted_by.is_none()
         && event.pdu.sender() == sender
         && event.pdu.content_object() == draft.content;
-    Ok(same.then(|| event.pdu.event_id().to_owned()))
+    let own = transaction.state_event(room, state, "m.room.member", sender.as_str())?;
+    let own = own.filter(|_| same).map(|number| transaction.header(room, number)).transpose()?;
+    let is_joined = own.is_some_and(|own| own.membership == Some(Membership::Join));
+    Ok(is_joined.then(|| event.pdu.event_id().to_owned()))
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tayberry::base::limits;
 
-use super::{create, next, read, say, sync};
+use super::{act, create, next, read, say, set, sync};
 use crate::{
     accounts::by_password,
     rig::{Member, Rig},
@@ -73,4 +73,21 @@ async fn a_transaction_id_has_a_bound() {
         assert_eq!(refused.error(), (400, "M_INVALID_PARAM"), "{endpoint}");
         rig.send_as(&alice, "PUT", &path(&longest), json!({"msgtype": "m.text", "body": "x"})).await.ok();
     }
+}
+
+#[tokio::test]
+async fn a_state_event_that_changes_nothing_is_taken_of_those_in_the_room_only() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let levels = json!({"users": {&alice.user_id: 100, &bob.user_id: 50}});
+    let with =
+        json!({"invite": [&bob.user_id], "room_version": "11", "power_level_content_override": levels});
+    let room = create(&rig, &alice, with).await;
+    act(&rig, &bob, &room, "join", json!({})).await;
+    let topic = json!({"topic": "Tea"});
+    let first = set(&rig, &bob, &room, "m.room.topic", topic.clone()).await;
+    assert_eq!(set(&rig, &bob, &room, "m.room.topic", topic.clone()).await, first);
+    act(&rig, &bob, &room, "leave", json!({})).await;
+    let path = format!("/_matrix/client/v3/rooms/{room}/state/m.room.topic/");
+    assert_eq!(rig.send_as(&bob, "PUT", &path, topic).await.error(), (403, "M_FORBIDDEN"));
 }
