@@ -9,7 +9,7 @@
 
 mod v1;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 
 use ruma::{
     OwnedEventId,
@@ -118,18 +118,26 @@ const _: () = assert!(limits::PREV_EVENTS < STATES);
 
 fn conflicts<G: Graph>(states: &[State], graph: &G) -> Result<Conflicts, G::Error> {
     let Some((first, others)) = states.split_first() else { return Ok(Conflicts::new()) };
-    let mut keys: BTreeSet<Key> = states.iter().flat_map(|state| state.changes.keys().cloned()).collect();
-    for other in others.iter().filter(|other| other.root != first.root) {
-        keys.extend(graph.state_difference(first.root, other.root)?.into_iter().map(|(key, ..)| key));
-    }
     let mut conflicts = Conflicts::new();
-    for key in keys {
-        let entries: Vec<_> =
-            states.iter().map(|state| state.entry(graph, &key.0, &key.1)).collect::<Result<_, _>>()?;
-        if entries.iter().any(|entry| entry != &entries[0]) {
-            conflicts.insert(key, entries);
+    for (other, at) in others.iter().zip(1..).filter(|(other, _)| other.root != first.root) {
+        for (key, of_first, of_other) in graph.state_difference(first.root, other.root)? {
+            conflicts.entry(key).or_insert_with(|| vec![of_first; states.len()])[at] = of_other;
         }
     }
+    for key in states.iter().flat_map(|state| state.changes.keys()) {
+        if !conflicts.contains_key(key) {
+            let stored = graph.state(first.root, &key.0, &key.1)?;
+            conflicts.insert(key.clone(), vec![stored; states.len()]);
+        }
+    }
+    conflicts.retain(|key, entries| {
+        for (state, entry) in states.iter().zip(&mut *entries) {
+            if let Some(change) = state.changes.get(key) {
+                *entry = *change;
+            }
+        }
+        entries.iter().any(|entry| entry != &entries[0])
+    });
     Ok(conflicts)
 }
 
@@ -167,8 +175,9 @@ fn chains_of_conflicts<G: Graph>(
     // What the entries in which all agree descend from is in every chain. None of those at or below the lowest
     // event of the difference can descend from one in it.
     let first = &states[0];
-    let mut replaced = HashSet::new();
-    for key in first.changes.keys().chain(conflicts.keys()) {
+    let conflicting = conflicts.iter().filter(|(key, _)| !first.changes.contains_key(*key));
+    let mut replaced: HashSet<_> = conflicting.filter_map(|(_, entries)| entries[0]).collect();
+    for key in first.changes.keys() {
         replaced.extend(graph.state(first.root, &key.0, &key.1)?);
     }
     let agreed = first.changes.iter().filter(|(key, _)| !conflicts.contains_key(*key));
@@ -190,7 +199,7 @@ fn chains_differ<G: Graph>(
     all: Sides,
     graph: &G,
 ) -> Result<BTreeMap<EventNumber, Sides>, G::Error> {
-    let mut walk = Walk { ahead: BTreeMap::new(), partial: 0, all };
+    let mut walk = Walk { ahead: HashMap::new(), order: BinaryHeap::new(), partial: 0, all };
     for (tip, sides) in tips {
         graph.auth_events(*tip)?.into_iter().for_each(|number| walk.reach(number, *sides));
     }
@@ -206,7 +215,8 @@ fn chains_differ<G: Graph>(
 
 /// The events that a walk down the auth graph has reached and not yet passed.
 struct Walk {
-    ahead: BTreeMap<EventNumber, Sides>,
+    ahead: HashMap<EventNumber, Sides>,
+    order: BinaryHeap<EventNumber>,
     /// How many of them are not known to be in every chain.
     partial: usize,
     all: Sides,
@@ -214,7 +224,10 @@ struct Walk {
 
 impl Walk {
     fn reach(&mut self, number: EventNumber, sides: Sides) {
-        let reached = self.ahead.entry(number).or_default();
+        let reached = self.ahead.entry(number).or_insert_with(|| {
+            self.order.push(number);
+            0
+        });
         let counted = *reached != 0 && *reached != self.all;
         *reached |= sides;
         let counts = *reached != self.all;
@@ -226,7 +239,8 @@ impl Walk {
         if self.partial == 0 {
             return None;
         }
-        let (number, sides) = self.ahead.pop_last()?;
+        let number = self.order.pop()?;
+        let sides = self.ahead.remove(&number)?;
         self.partial -= usize::from(sides != self.all);
         Some((number, sides))
     }
