@@ -245,6 +245,9 @@ impl From<WriteError> for Error {
             WriteError::InviteBlocked => {
                 Self::new(StatusCode::FORBIDDEN, ErrorKind::InviteBlocked, "This user wants no invitations")
             }
+            WriteError::Withdrawn => {
+                Self::new(StatusCode::CONFLICT, ErrorKind::Unknown, "The event is not to be sent any more")
+            }
             WriteError::Remote => Self::forbidden("Users of other servers can't be reached from here"),
             WriteError::Elsewhere(error) => error.into(),
             // The room is too busy for its policy server.

@@ -20,6 +20,7 @@ mod media;
 mod panic;
 mod pdus;
 pub mod peer;
+mod proposed;
 mod published;
 mod unstable;
 mod written;

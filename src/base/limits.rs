@@ -2,6 +2,7 @@
 //!
 //! A bound that an operator may want to move is an option instead (`config`).
 
+mod calls;
 mod incoming;
 mod media;
 mod remote;
@@ -10,7 +11,7 @@ mod spaces;
 
 use std::time::Duration;
 
-pub use self::{incoming::*, media::*, remote::*, sending::*, spaces::*};
+pub use self::{calls::*, incoming::*, media::*, remote::*, sending::*, spaces::*};
 
 /// A whole event as canonical JSON, signatures included, in bytes.
 /// <https://spec.matrix.org/v1.19/client-server-api/#size-limits>

@@ -37,6 +37,9 @@ pub struct Unsigned<'a> {
     /// The transaction id with which the reader's own device sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transaction_id: Option<&'a TransactionId>,
+    /// The id by which the reader put it off. <https://github.com/matrix-org/matrix-spec-proposals/pull/4140>
+    #[serde(rename = "org.matrix.msc4140.delay_id", skip_serializing_if = "Option::is_none")]
+    pub delay_id: Option<&'a str>,
     /// What is summed up of the events that relate to it.
     #[serde(rename = "m.relations", skip_serializing_if = "Option::is_none")]
     pub relations: Option<Aggregations>,

@@ -81,6 +81,8 @@ pub struct Shared {
     pub(super) inbox: Inbox,
     pub(super) joins: Joins,
     pub(super) rounds: Notify,
+    /// Stirred when an event is scheduled.
+    pub(super) delays: Notify,
     pub(super) heard: Count,
     pub(super) typing: Typing,
     pub(super) presence: Arc<Presence>,
@@ -131,6 +133,7 @@ impl App {
             inbox: Inbox::new(clock.clone()),
             joins: Joins::default(),
             rounds: Notify::new(),
+            delays: Notify::new(),
             heard: Count::new(parts.clock.now()),
             typing: Typing::default(),
             presence: Arc::default(),

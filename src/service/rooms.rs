@@ -4,7 +4,8 @@
 //! up for a moment; nothing else does.
 
 use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, UserId, events::room::member::MembershipState,
+    OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId,
+    events::room::member::MembershipState,
 };
 
 use super::{
@@ -27,7 +28,7 @@ use super::{
     },
 };
 use crate::{
-    base::ids::RoomNumber,
+    base::{clock::Timestamp, ids::RoomNumber},
     room::build::Draft,
     store::{
         Transaction,
@@ -113,11 +114,41 @@ pub async fn send(
     let request = request.map(|(endpoint, id)| TransactionIdentity { device: sender.device, endpoint, id });
     let user_id = sender.user_id.clone();
     presence::act(app, sender.number);
+    deliver(app, user_id, room_id, draft, request, None).await
+}
+
+/// Sends an event of a user, who may do nothing just now. `delay` is one that ends with it, and that nobody must have ended
+/// or restarted since the given moment.
+pub(super) async fn deliver(
+    app: &App,
+    user_id: OwnedUserId,
+    room_id: &RoomId,
+    draft: Draft,
+    request: Option<TransactionIdentity>,
+    delay: Option<(String, Timestamp)>,
+) -> Result<OwnedEventId, WriteError> {
     if draft.invited().is_some_and(|user| user.server_name() != app.server_name) {
-        return inviting::invite(app, user_id, room_id.to_owned(), draft).await;
+        let event_id = inviting::invite(app, user_id, room_id.to_owned(), draft).await?;
+        if let Some((delay, _)) = delay {
+            let sent = event_id.clone();
+            app.store
+                .write(move |transaction| transaction.end_delay(&delay, Some(sent.as_str()), None))
+                .await?;
+        }
+        return Ok(event_id);
     }
     in_room(app, room_id, move |transaction, app, room| {
-        send::send(transaction, app.signer(), room, &user_id, draft.clone(), request.clone())
+        if let Some((delay, since)) = &delay {
+            let event = transaction.delayed_event(delay)?;
+            event
+                .filter(|event| event.ended.is_none() && event.since == *since)
+                .ok_or(WriteError::Withdrawn)?;
+        }
+        let event_id = send::send(transaction, app.signer(), room, &user_id, draft.clone(), request.clone())?;
+        if let Some((delay, _)) = &delay {
+            transaction.end_delay(delay, Some(event_id.as_str()), None)?;
+        }
+        Ok(event_id)
     })
     .await
 }

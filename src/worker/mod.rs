@@ -3,6 +3,7 @@
 //!
 //! A worker is a loop that ends with the server. It holds nothing that would be lost with it.
 
+mod delayed;
 mod device_lists;
 mod directory;
 mod erasing;
@@ -30,6 +31,7 @@ pub fn start(app: &App) -> JoinSet<()> {
     workers.spawn(gaps::run(app.clone()));
     workers.spawn(joins::run(app.clone()));
     workers.spawn(erasing::run(app.clone()));
+    workers.spawn(delayed::run(app.clone()));
     workers.spawn(sending::run(app.clone()));
     workers
 }

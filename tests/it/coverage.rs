@@ -28,6 +28,13 @@ const SERVED: usize = 156;
 const OTHERS: &[(&str, &str)] = &[
     ("GET", "/_synapse/admin/v1/register"),
     ("POST", "/_synapse/admin/v1/register"),
+    (
+        "PUT",
+        "/_matrix/client/unstable/org.matrix.msc4140/rooms/{room_id}/delayed_event/{event_type}/{txn_id}",
+    ),
+    ("GET", "/_matrix/client/unstable/org.matrix.msc4140/delayed_events"),
+    ("GET", "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}"),
+    ("POST", "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}"),
     ("PUT", "/_matrix/federation/v1/send_join/{room_id}/{event_id}"),
     ("PUT", "/_matrix/federation/v1/send_leave/{room_id}/{event_id}"),
 ];

@@ -114,6 +114,14 @@ async fn every_feature_that_is_told_is_there() {
             403,
         ),
         ("uk.timedout.msc4323.stable", "GET", format!("{v1}/admin/lock/{user}"), json!(null), 403),
+        (
+            "org.matrix.msc4140",
+            "GET",
+            format!("{unstable}/org.matrix.msc4140/delayed_events"),
+            json!(null),
+            200,
+        ),
+        ("org.matrix.msc4140.stable", "GET", format!("{v1}/delayed_events/x"), json!(null), 404),
         ("com.beeper.msc4169", "PUT", redaction, json!({"redacts": event}), 200),
     ];
     let told = rig.get("/_matrix/client/versions").await.ok()["unstable_features"].clone();

@@ -5,8 +5,11 @@ use ruma::api::client::discovery::get_capabilities::v3::{
     RoomVersionStability, RoomVersionsCapability, ThirdPartyIdChangesCapability,
 };
 
+use serde_json::json;
+
 use crate::{
     api::{Error, User},
+    base::limits,
     room::version::Version,
     service::{App, moderation},
 };
@@ -22,5 +25,9 @@ pub(crate) async fn capabilities(app: App, user: User, _request: v3::Request) ->
     capabilities.get_login_token = GetLoginTokenCapability::new(true);
     let admin = moderation::is_admin(&app, user.number).await?;
     capabilities.account_moderation = AccountModerationCapability::new(admin, admin);
+    let delays = json!({"max_delay_ms": limits::DELAY.as_millis() as u64, "max_scheduled": limits::DELAYS});
+    for name in ["m.delayed_events", "org.matrix.msc4140.delayed_events"] {
+        capabilities.set(name, delays.clone()).map_err(Error::internal)?;
+    }
     Ok(v3::Response::new(capabilities))
 }

@@ -39,7 +39,7 @@ const VERSIONS: [&str; 21] = [
 
 /// What clients look for by other names than a version's: paths of proposals that are served, and, as `stable`, the
 /// paths and shapes that the specification made of a proposal.
-const FEATURES: [&str; 19] = [
+const FEATURES: [&str; 21] = [
     "com.beeper.msc4169",
     "fi.mau.msc2246",
     "fi.mau.msc2246.stable",
@@ -53,6 +53,8 @@ const FEATURES: [&str; 19] = [
     "org.matrix.msc3856.stable",
     "org.matrix.msc3916",
     "org.matrix.msc3916.stable",
+    "org.matrix.msc4140",
+    "org.matrix.msc4140.stable",
     "uk.half-shot.msc2666.query_mutual_rooms",
     "uk.half-shot.msc2666.query_mutual_rooms.stable",
     "uk.tcpip.msc4133",

@@ -7,6 +7,7 @@ mod aliases;
 mod capabilities;
 mod create_room;
 mod cross_signing;
+mod delayed_events;
 mod devices;
 mod discovery;
 mod filters;
@@ -163,6 +164,10 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(send::message);
     routes.add(send::state);
     routes.add(send::redact);
+    routes.add(delayed_events::schedule);
+    routes.add(delayed_events::list);
+    routes.add(delayed_events::get);
+    routes.add(delayed_events::manage);
     routes.add(aliases::get);
     routes.add(aliases::create);
     routes.add(aliases::delete);

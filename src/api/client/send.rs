@@ -1,16 +1,19 @@
 //! Saying something in a room. <https://spec.matrix.org/v1.19/client-server-api/#sending-events-to-a-room>
 
+use std::time::Duration;
+
 use ruma::{
-    CanonicalJsonObject, TransactionId,
+    CanonicalJsonObject, OwnedRoomId, TransactionId,
     api::client::{message::send_message_event, redact::redact_event, state::send_state_event},
     events::TimelineEventType,
 };
+use serde_json::{Value, json};
 
 use crate::{
-    api::{Error, User, caller::EvenSuspended, content},
+    api::{Error, User, caller::EvenSuspended, content, custom::JsonAnswer, proposed::Delayable},
     base::limits,
     room::build::Draft,
-    service::{App, read::look, rooms},
+    service::{App, delayed, read::look, rooms},
     store::events::Endpoint,
 };
 
@@ -18,33 +21,50 @@ use crate::{
 pub(crate) async fn message(
     app: App,
     user: User,
-    request: send_message_event::v3::Request,
-) -> Result<send_message_event::v3::Response, Error> {
+    Delayable { request, delay }: Delayable<send_message_event::v3::Request>,
+) -> Result<JsonAnswer<Value>, Error> {
     let draft = Draft {
         kind: TimelineEventType::from(request.event_type),
         state_key: None,
         content: content::object(&request.body)?,
         redacts: None,
     };
-    let by = Some((Endpoint::Send, bounded(&request.txn_id)?));
-    let event_id = rooms::send(&app, &user, &request.room_id, draft, by).await?;
-    Ok(send_message_event::v3::Response::new(event_id))
+    let by = Some(bounded(&request.txn_id)?);
+    send(app, &user, (request.room_id, draft), by, delay).await
 }
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}`
 pub(crate) async fn state(
     app: App,
     user: User,
-    request: send_state_event::v3::Request,
-) -> Result<send_state_event::v3::Response, Error> {
+    Delayable { request, delay }: Delayable<send_state_event::v3::Request>,
+) -> Result<JsonAnswer<Value>, Error> {
     let draft = Draft {
         kind: TimelineEventType::from(request.event_type),
         state_key: Some(request.state_key),
         content: content::object(&request.body)?,
         redacts: None,
     };
-    let event_id = rooms::send(&app, &user, &request.room_id, draft, None).await?;
-    Ok(send_state_event::v3::Response::new(event_id))
+    send(app, &user, (request.room_id, draft), None, delay).await
+}
+
+/// Sends an event, or sees to it that it is sent later.
+async fn send(
+    app: App,
+    user: &User,
+    (room_id, draft): (OwnedRoomId, Draft),
+    by: Option<String>,
+    delay: Option<Duration>,
+) -> Result<JsonAnswer<Value>, Error> {
+    Ok(JsonAnswer(match delay {
+        Some(delay) => {
+            json!({"delay_id": delayed::schedule(&app, user, &room_id, draft, by, delay).await?})
+        }
+        None => {
+            let by = by.map(|id| (Endpoint::Send, id));
+            json!({"event_id": rooms::send(&app, user, &room_id, draft, by).await?})
+        }
+    }))
 }
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}`. Who is suspended may still take back what they said

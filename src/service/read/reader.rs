@@ -25,7 +25,7 @@ use crate::{
     service::ignored::ignored,
     store::{
         StoreError, View,
-        events::{Child, Header, Place, RoomGraph, StoredEvent},
+        events::{Child, Endpoint, Header, Place, RoomGraph, StoredEvent},
     },
 };
 
@@ -246,6 +246,7 @@ impl<'v> Reader<'v> {
             prev_content: replaced.as_deref(),
             redacted_because: self.redacted_because(&stored)?,
             transaction_id: transaction_id.as_deref(),
+            delay_id: self.delay_id(&stored),
             relations: self.aggregations(&stored, style)?,
         };
         let write = if style.in_room { format::client_in_room } else { format::client };
@@ -266,7 +267,14 @@ impl<'v> Reader<'v> {
     /// <https://spec.matrix.org/v1.19/client-server-api/#transaction-identifiers>
     fn transaction_id(&self, stored: &StoredEvent) -> Option<OwnedTransactionId> {
         let transaction = stored.transaction.as_ref()?;
-        (transaction.device == self.onlooker.device).then(|| transaction.id.as_str().into())
+        let is_own = transaction.device == self.onlooker.device && transaction.endpoint != Endpoint::Delayed;
+        is_own.then(|| transaction.id.as_str().into())
+    }
+
+    /// The id by which the user put the event off.
+    fn delay_id<'e>(&self, stored: &'e StoredEvent) -> Option<&'e str> {
+        let transaction = stored.transaction.as_ref().filter(|by| by.endpoint == Endpoint::Delayed)?;
+        self.is_own(&stored.header).then_some(transaction.id.as_str())
     }
 
     /// The content of the event in whose place a state event came, unless that was redacted.

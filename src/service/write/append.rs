@@ -78,6 +78,9 @@ pub enum WriteError {
     /// The user who is to be invited wants no invitations.
     #[error("the user blocks invitations")]
     InviteBlocked,
+    /// Its sender put it off, and then withdrew it.
+    #[error("the event is not to be sent any more")]
+    Withdrawn,
     /// It concerns a user of another server.
     #[error("users of other servers cannot be reached")]
     Remote,

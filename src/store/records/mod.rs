@@ -6,6 +6,7 @@ pub(in crate::store) mod migrations;
 
 mod account_data;
 mod check;
+mod delayed_events;
 mod devices;
 mod filters;
 mod key_backups;
@@ -35,6 +36,7 @@ mod waiting_events;
 pub use self::{
     account_data::AccountData,
     check::RecordFinding,
+    delayed_events::{DelayedEvent, EndOfDelay},
     devices::Device,
     key_backups::{BackedUpKey, BackupScope, BackupState, KeyBackup},
     keys::{CrossSigningKey, DeviceKeys, KeySignature, OneTimeKey},

@@ -3,6 +3,7 @@
 mod aggregations;
 mod beginnings;
 mod conversation;
+mod delayed;
 mod ignored;
 mod invite_permission;
 mod listings;

@@ -81,6 +81,8 @@ pub enum Endpoint {
     Send = 0,
     /// `PUT /rooms/{roomId}/redact/{eventId}/{txnId}`
     Redact = 1,
+    /// None: the server sent it when its time came, and the id is that of the delay.
+    Delayed = 2,
 }
 
 /// A value of the table of events, which is the log of rooms.
@@ -283,6 +285,7 @@ fn read_transaction(reader: &mut Reader<'_>) -> Result<Option<TransactionIdentit
     let endpoint = match reader.byte()? {
         0 => Endpoint::Send,
         1 => Endpoint::Redact,
+        2 => Endpoint::Delayed,
         _ => return Err(Damaged),
     };
     Ok(Some(TransactionIdentity { device, endpoint, id: reader.text()?.to_owned() }))

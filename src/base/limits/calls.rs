@@ -1,0 +1,30 @@
+//! Bounds of what calls need: events that are sent later.
+
+use std::time::Duration;
+
+use super::{ADDRESS_INTERVAL, EVENT_BYTES, JOB_BYTES, USER_INTERVAL};
+
+/// Events that one user may have scheduled, and the bytes of their contents.
+pub const DELAYS: usize = 100;
+pub const DELAYS_BYTES: usize = 256 << 10;
+/// For how long an event can be put off.
+pub const DELAY: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+/// Of the events that were sent or withdrawn, so many of one user are kept so that it can be told what became of them, and
+/// for so long.
+pub const DELAYS_ENDED: usize = 100;
+pub const DELAY_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Events that are due and that are sent beside each other, one a user.
+pub const DELAYS_SENT: usize = 16;
+/// One that takes longer, as it waits for a policy server, holds up no other.
+pub const DELAY_PATIENCE: Duration = Duration::from_secs(1);
+/// How long it is believed at most that the clock shows what it will: one that is set may leap.
+pub const DELAY_LOOK: Duration = Duration::from_secs(60);
+
+const _: () = {
+    assert!(EVENT_BYTES < DELAYS_BYTES, "an event of the largest size can be put off");
+    assert!(EVENT_BYTES * 2 < JOB_BYTES, "a job can take one in");
+    assert!(
+        USER_INTERVAL.as_millis() * 20 <= 5_000 && ADDRESS_INTERVAL.as_millis() * 20 <= 5_000,
+        "whoever is in calls may restart a delay every five seconds, and several from one address"
+    );
+};

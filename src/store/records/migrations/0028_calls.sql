@@ -1,0 +1,22 @@
+-- Events that are to be sent later, and for a while what became of them.
+CREATE TABLE delayed_events (
+    number         INTEGER PRIMARY KEY,
+    id             TEXT    NOT NULL UNIQUE,    -- whoever knows it may manage the event
+    user           INTEGER NOT NULL REFERENCES users (number) ON DELETE CASCADE,
+    device         INTEGER NOT NULL,           -- which may be gone when the event is sent
+    transaction_id TEXT,
+    room_id        TEXT    NOT NULL,
+    type           TEXT    NOT NULL,
+    state_key      TEXT,                       -- NULL: no state event
+    content        TEXT    NOT NULL,           -- JSON
+    delay_ms       INTEGER NOT NULL,
+    since          INTEGER NOT NULL,           -- when it was scheduled, or restarted last
+    due            INTEGER,                    -- NULL: it has ended
+    ended_at       INTEGER,
+    event_id       TEXT,                       -- NULL: it was not sent
+    error          TEXT,                       -- why not, JSON; NULL: somebody cancelled it
+    UNIQUE (device, room_id, transaction_id)
+) STRICT;
+CREATE INDEX delayed_events_by_due ON delayed_events (due) WHERE due NOT NULL;
+CREATE INDEX delayed_events_by_user ON delayed_events (user, due);
+CREATE INDEX delayed_events_by_end ON delayed_events (ended_at) WHERE ended_at NOT NULL;
