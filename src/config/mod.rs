@@ -14,11 +14,13 @@ mod rate_limit;
 mod reader;
 mod registration;
 mod retention;
+mod rtc;
 mod section;
 mod signing_key;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod value;
 mod well_known;
 
@@ -39,8 +41,10 @@ pub use self::{
     rate_limit::RateLimit,
     registration::{Registration, RegistrationMode},
     retention::{Retention, Span},
+    rtc::Rtc,
     signing_key::{SigningKey, SigningKeyError, is_version},
     terms::Terms,
+    turn::Turn,
     well_known::{HttpUrl, WellKnown},
 };
 use self::{
@@ -69,6 +73,8 @@ section! {
         rate_limit: RateLimit,
         federation: Federation,
         well_known: WellKnown,
+        turn: Turn,
+        rtc: Rtc,
         log: Log,
     }
 }

@@ -51,6 +51,14 @@ fn every_key_of_the_contract_is_read() {
         trusted_ca_files = ["/ca.pem"]
         [well_known]
         client_url = "https://matrix.example.org/"
+        [turn]
+        uris = ["turn:turn.example.org"]
+        shared_secret = "t0rn"
+        ttl_s = 60
+        username = "everybody"
+        password = "p4ss"
+        [rtc]
+        livekit_service_url = "https://rtc.example.org/jwt/"
         [log]
         level = "warn"
         format = "json"
@@ -74,10 +82,14 @@ fn every_key_of_the_contract_is_read() {
     assert!(config.federation.allow_private_addresses);
     assert_eq!(config.federation.trusted_ca_files, [Path::new("/ca.pem")]);
     assert_eq!(config.well_known.client_url.as_ref().unwrap().as_str(), "https://matrix.example.org");
+    assert_eq!((&config.turn.uris[..], config.turn.ttl_s), (&["turn:turn.example.org".to_owned()][..], 60));
+    assert_eq!(config.turn.shared_secret.as_ref().unwrap().expose(), "t0rn");
+    assert_eq!(config.turn.username.as_deref(), Some("everybody"));
+    assert_eq!(config.rtc.livekit_service_url.as_ref().unwrap().as_str(), "https://rtc.example.org/jwt");
     assert_eq!(config.log.format, LogFormat::Json);
 
     let printed = config.to_toml();
-    assert!(!printed.contains("s3cret"), "{printed}");
+    assert!(["s3cret", "t0rn", "p4ss"].iter().all(|secret| !printed.contains(secret)), "{printed}");
     assert_eq!(read(&printed, &[]).unwrap().to_toml(), printed);
 }
 

@@ -4,6 +4,7 @@ pub mod account_data;
 pub mod accounts;
 pub mod aliases;
 pub mod app;
+pub mod calls;
 pub mod delayed;
 pub mod devices;
 pub mod directory;

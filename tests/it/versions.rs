@@ -122,6 +122,13 @@ async fn every_feature_that_is_told_is_there() {
             200,
         ),
         ("org.matrix.msc4140.stable", "GET", format!("{v1}/delayed_events/x"), json!(null), 404),
+        (
+            "org.matrix.msc4143",
+            "GET",
+            format!("{unstable}/org.matrix.msc4143/rtc/transports"),
+            json!(null),
+            200,
+        ),
         ("com.beeper.msc4169", "PUT", redaction, json!({"redacts": event}), 200),
     ];
     let told = rig.get("/_matrix/client/versions").await.ok()["unstable_features"].clone();

@@ -2,10 +2,14 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#server-discovery>
 
 use ruma::api::client::discovery::{discover_homeserver, get_supported_versions};
+use serde_json::{Value, json};
 
 use crate::{
-    api::{Anyone, Error},
-    service::App,
+    api::{
+        Anyone, Error,
+        custom::{AsKept, JsonAnswer},
+    },
+    service::{App, calls},
 };
 
 /// `GET /_matrix/client/versions`
@@ -23,12 +27,16 @@ pub(crate) async fn versions(
 pub(crate) async fn well_known(
     app: App,
     _caller: Anyone,
-    _request: discover_homeserver::Request,
-) -> Result<discover_homeserver::Response, Error> {
+    _request: AsKept<discover_homeserver::Request, Value>,
+) -> Result<JsonAnswer<Value>, Error> {
     let url = app.well_known.client_url.as_ref();
     let url = url.ok_or_else(|| Error::not_found("No client address is configured"))?;
-    let homeserver = discover_homeserver::HomeserverInfo::new(url.as_str().to_owned());
-    Ok(discover_homeserver::Response::new(homeserver))
+    let mut told = json!({"m.homeserver": {"base_url": url.as_str()}});
+    let transports = calls::transports(&app);
+    if !transports.is_empty() {
+        told["org.matrix.msc4143.rtc_foci"] = transports.into();
+    }
+    Ok(JsonAnswer(told))
 }
 
 /// The versions of the specification whose paths and shapes are served.
@@ -39,7 +47,7 @@ const VERSIONS: [&str; 21] = [
 
 /// What clients look for by other names than a version's: paths of proposals that are served, and, as `stable`, the
 /// paths and shapes that the specification made of a proposal.
-const FEATURES: [&str; 21] = [
+const FEATURES: [&str; 22] = [
     "com.beeper.msc4169",
     "fi.mau.msc2246",
     "fi.mau.msc2246.stable",
@@ -55,6 +63,7 @@ const FEATURES: [&str; 21] = [
     "org.matrix.msc3916.stable",
     "org.matrix.msc4140",
     "org.matrix.msc4140.stable",
+    "org.matrix.msc4143",
     "uk.half-shot.msc2666.query_mutual_rooms",
     "uk.half-shot.msc2666.query_mutual_rooms.stable",
     "uk.tcpip.msc4133",

@@ -4,6 +4,7 @@
 mod account;
 mod account_data;
 mod aliases;
+mod calls;
 mod capabilities;
 mod create_room;
 mod cross_signing;
@@ -181,6 +182,8 @@ pub(crate) fn routes(routes: &mut Routes) {
     // It may ask others, so it's limited although the specification doesn't ask for it.
     routes.add(spaces::summary).rate_limited = true;
     routes.add(mutual_rooms::rooms);
+    routes.add(calls::turn_server);
+    routes.add(calls::transports);
 
     routes.add_streamed(media::upload);
     routes.add(media::create);

@@ -2,6 +2,7 @@
 
 mod account;
 mod account_data;
+mod calls;
 mod devices;
 mod login;
 mod moderation;
