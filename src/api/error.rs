@@ -73,10 +73,10 @@ impl Error {
         Self::bad_request(ErrorKind::MissingParam, text)
     }
 
-    /// 400 with a code that ruma has no name for.
-    pub fn coded(code: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
+    /// An error with a code that ruma has no name for.
+    pub fn coded(status: StatusCode, code: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
         let kind = serde_json::from_value(serde_json::json!({"errcode": code}));
-        Self::bad_request(kind.expect("any code is an error's kind"), text)
+        Self::new(status, kind.expect("any code is an error's kind"), text)
     }
 
     /// 401 `M_MISSING_TOKEN`: the endpoint needs an access token.

@@ -42,6 +42,7 @@ pub mod signer;
 pub mod spaces;
 pub mod sync;
 pub mod tags;
+pub mod thread_subscriptions;
 pub mod to_device;
 pub mod traffic;
 pub mod turn;

@@ -36,6 +36,9 @@ const OTHERS: &[(&str, &str)] = &[
     ("GET", "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}"),
     ("POST", "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}"),
     ("GET", "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports"),
+    ("PUT", "/_matrix/client/unstable/io.element.msc4306/rooms/{room_id}/thread/{event_id}/subscription"),
+    ("DELETE", "/_matrix/client/unstable/io.element.msc4306/rooms/{room_id}/thread/{event_id}/subscription"),
+    ("GET", "/_matrix/client/unstable/io.element.msc4306/rooms/{room_id}/thread/{event_id}/subscription"),
     ("PUT", "/_matrix/federation/v1/send_join/{room_id}/{event_id}"),
     ("PUT", "/_matrix/federation/v1/send_leave/{room_id}/{event_id}"),
 ];

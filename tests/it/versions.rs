@@ -129,6 +129,13 @@ async fn every_feature_that_is_told_is_there() {
             json!(null),
             200,
         ),
+        (
+            "org.matrix.msc4306",
+            "PUT",
+            format!("{unstable}/io.element.msc4306/{rooms}/thread/{event}/subscription"),
+            json!({}),
+            200,
+        ),
         ("com.beeper.msc4169", "PUT", redaction, json!({"redacts": event}), 200),
     ];
     let told = rig.get("/_matrix/client/versions").await.ok()["unstable_features"].clone();

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use http::StatusCode;
 use ruma::{
     OwnedOneTimeKeyId, OwnedServerName, UInt,
     api::client::keys::{claim_keys, get_key_changes, get_keys, upload_keys},
@@ -107,7 +108,10 @@ impl From<KeyError> for Error {
         match error {
             KeyError::Malformed(text) => Self::bad_json(text),
             KeyError::Foreign => Self::invalid_param("These keys belong to another user or device"),
-            KeyError::Signature => Self::coded("M_INVALID_SIGNATURE", "A signature is missing or wrong"),
+            KeyError::Signature => {
+                let text = "A signature is missing or wrong";
+                Self::coded(StatusCode::BAD_REQUEST, "M_INVALID_SIGNATURE", text)
+            }
             KeyError::Conflict => Self::invalid_param("A one-time key's id stands for another key already"),
             KeyError::TooMany => Self::too_large("A device keeps no more one-time keys"),
             KeyError::NoMasterKey => Self::missing_param("There is no master key that could sign this key"),

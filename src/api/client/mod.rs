@@ -36,6 +36,7 @@ mod spaces;
 mod state;
 mod sync;
 mod tags;
+mod thread_subscriptions;
 mod threads;
 mod to_device;
 mod typing;
@@ -149,6 +150,9 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(relations::of_type);
     routes.add(relations::of_event_type);
     routes.add(threads::threads);
+    routes.add(thread_subscriptions::subscribe);
+    routes.add(thread_subscriptions::unsubscribe);
+    routes.add(thread_subscriptions::get);
 
     routes.add(create_room::create_room);
     // Makes a room as the former does, so it's limited although the specification doesn't ask for it.

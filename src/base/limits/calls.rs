@@ -1,4 +1,4 @@
-//! Bounds of what calls need: events that are sent later.
+//! Bounds of what calls need, events that are sent later, and of threads that are followed.
 
 use std::time::Duration;
 
@@ -19,6 +19,9 @@ pub const DELAYS_SENT: usize = 16;
 pub const DELAY_PATIENCE: Duration = Duration::from_secs(1);
 /// How long it is believed at most that the clock shows what it will: one that is set may leap.
 pub const DELAY_LOOK: Duration = Duration::from_secs(60);
+
+/// Threads that one user follows, or followed; those go of which nothing changed for longest.
+pub const THREAD_SUBSCRIPTIONS: usize = 5_000;
 
 const _: () = {
     assert!(EVENT_BYTES < DELAYS_BYTES, "an event of the largest size can be put off");

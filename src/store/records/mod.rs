@@ -25,6 +25,7 @@ mod sending;
 mod server_keys;
 mod server_name;
 mod tasks;
+mod thread_subscriptions;
 mod to_device;
 mod tokens;
 mod unread;
@@ -51,6 +52,7 @@ pub use self::{
     sending::{Destination, DeviceChange, OutgoingMessage},
     server_keys::{KeyDocument, StoredServerKey},
     tasks::Task,
+    thread_subscriptions::Subscription,
     to_device::ToDeviceMessage,
     tokens::Bearer,
     unread::{Counts, CountsByThread, Unread},

@@ -14,6 +14,7 @@ mod requests;
 mod rounds;
 pub(crate) mod spaces;
 mod sync;
+mod thread_subscriptions;
 mod threads;
 mod transactions;
 mod upgrade;

@@ -20,3 +20,14 @@ CREATE TABLE delayed_events (
 CREATE INDEX delayed_events_by_due ON delayed_events (due) WHERE due NOT NULL;
 CREATE INDEX delayed_events_by_user ON delayed_events (user, due);
 CREATE INDEX delayed_events_by_end ON delayed_events (ended_at) WHERE ended_at NOT NULL;
+
+-- Which threads users follow.
+CREATE TABLE thread_subscriptions (
+    user     INTEGER NOT NULL REFERENCES users (number) ON DELETE CASCADE,
+    room     INTEGER NOT NULL,
+    thread   INTEGER NOT NULL,                 -- the number of its root
+    kind     INTEGER NOT NULL,                 -- 0: ended, 1: automatic, 2: manual
+    position INTEGER NOT NULL,
+    PRIMARY KEY (user, room, thread)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX thread_subscriptions_by_position ON thread_subscriptions (user, position);
