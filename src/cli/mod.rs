@@ -27,6 +27,7 @@ mod open;
 mod operator;
 mod progress;
 mod registration_token;
+mod report;
 mod room;
 mod routes;
 mod serve;
@@ -60,6 +61,7 @@ const COMMANDS: &[Command] = &[
     user::COMMAND,
     registration_token::COMMAND,
     room::COMMAND,
+    report::COMMAND,
     key::COMMAND,
     media::COMMAND,
     status::COMMAND,

@@ -32,6 +32,7 @@ pub mod push_rules;
 pub mod read;
 pub mod receipts;
 pub mod registration_tokens;
+pub mod reports;
 pub mod rooms;
 mod rounds;
 pub mod server_keys;

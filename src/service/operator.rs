@@ -97,6 +97,13 @@ pub enum Command {
         /// Keys that it signed with elsewhere: `ed25519:VERSION PUBLIC_KEY EXPIRED_TS`.
         old: Vec<String>,
     },
+    /// Lists what users reported, [`limits::LISTED_REPORTS`] at a time, after the report of the given number.
+    ListReports {
+        after: u64,
+    },
+    DeleteReport {
+        number: u64,
+    },
     /// Tells how the server is.
     Status {},
     /// Checks a part of the stores, from where the last one ended; takes as long as reading it.
@@ -119,6 +126,7 @@ pub enum Outcome {
     MediaUsage { users: Vec<MediaOf>, stored: Stored },
     Purged { deleted: Stored, left: u64 },
     SigningKeys { keys: Vec<PublicKey> },
+    Reports { reports: Vec<UserReport> },
     Status { status: Box<Status> },
     Verified { part: Part },
 }
@@ -148,6 +156,20 @@ pub struct RegistrationToken {
     pub valid: bool,
 }
 
+/// What a user reported: an event in a room, a room or a user.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct UserReport {
+    pub number: u64,
+    /// Milliseconds since the Unix epoch.
+    pub at: u64,
+    pub by: String,
+    pub room_id: Option<String>,
+    pub event_id: Option<String>,
+    /// Who is reported, or sent the event.
+    pub user_id: Option<String>,
+    pub reason: String,
+}
+
 /// A key that the server signs with, or did, as others know it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PublicKey {
@@ -168,6 +190,8 @@ pub enum OperatorError {
     NoSuchToken,
     #[error("there is no such room here; `tayberry room list` tells which there are")]
     NoSuchRoom,
+    #[error("there is no report of this number; `tayberry report list` tells which there are")]
+    NoSuchReport,
     #[error("a signing key is the line `ed25519 VERSION SEED`")]
     NoKey,
     #[error(
@@ -248,9 +272,32 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, OperatorError> 
             own_keys::change(app, key, old.ok_or(OperatorError::NoOldKey)?).await?;
             Ok(Outcome::SigningKeys { keys: signing_keys(app).await? })
         }
+        Command::ListReports { after } => Ok(Outcome::Reports { reports: reports(app, after).await? }),
+        Command::DeleteReport { number } => {
+            let removed = app.store.write(move |transaction| transaction.remove_report(number)).await?;
+            if removed { Ok(Outcome::Done {}) } else { Err(OperatorError::NoSuchReport) }
+        }
         Command::Status {} => Ok(Outcome::Status { status: Box::new(status::status(app).await?) }),
         Command::Verify { from } => Ok(Outcome::Verified { part: verify(app, from).await? }),
     }
+}
+
+async fn reports(app: &App, after: u64) -> Result<Vec<UserReport>, StoreError> {
+    let found = app.store.read(move |view| {
+        let shown = |report: crate::store::Report| {
+            Ok(UserReport {
+                number: report.number,
+                at: report.at.0,
+                by: view.user_id(report.by)?.to_string(),
+                room_id: report.room_id,
+                event_id: report.event_id,
+                user_id: report.user_id,
+                reason: report.reason,
+            })
+        };
+        view.reports(after, limits::LISTED_REPORTS)?.into_iter().map(shown).collect::<Result<_, StoreError>>()
+    });
+    found.await
 }
 
 async fn signing_keys(app: &App) -> Result<Vec<PublicKey>, StoreError> {

@@ -59,7 +59,7 @@ pub use self::{
         CountsByThread, CrossSigningKey, DelayedEvent, Destination, Device, DeviceChange, DeviceKeys,
         EndOfDelay, KeyBackup, KeyDocument, KeySignature, ListedRoom, Media, MediaPart, MediaUsage, NewMedia,
         OneTimeKey, OutOfBand, OutgoingMessage, OwnKey, Rank, Receipt, RecordFinding, RegistrationToken,
-        RemoteUser, RoomLoad, RoomPage, RoomSearch, StoredContent, StoredServerKey, Subscription, Task, ToDeviceMessage,
+        RemoteUser, Report, RoomLoad, RoomPage, RoomSearch, StoredContent, StoredServerKey, Subscription, Task, ToDeviceMessage,
         Unread, WaitingEvent, WaitingRoom,
     },
     tables::Table,

@@ -28,6 +28,7 @@ mod push_rules;
 mod receipts;
 mod register;
 mod relations;
+mod reports;
 mod room_directory;
 mod send;
 mod session;
@@ -76,6 +77,10 @@ pub(crate) fn routes(routes: &mut Routes) {
 
     routes.add(openid::token);
 
+    routes.add(reports::room);
+    // Kept as the others are, so it's limited although the specification doesn't ask for it.
+    routes.add(reports::event).rate_limited = true;
+    routes.add(reports::user);
     routes.add(moderation::whois);
     routes.add(moderation::lock);
     routes.add(moderation::is_locked);

@@ -1,4 +1,4 @@
-//! Bounds of what calls need, events that are sent later, and of threads that are followed.
+//! Bounds of what calls need, events that are sent later, and of threads that are followed; of what is reported.
 
 use std::time::Duration;
 
@@ -22,6 +22,12 @@ pub const DELAY_LOOK: Duration = Duration::from_secs(60);
 
 /// Threads that one user follows, or followed; those go of which nothing changed for longest.
 pub const THREAD_SUBSCRIPTIONS: usize = 5_000;
+
+/// Reports of one user that are kept for the operator, the latest, and what each says, in bytes.
+pub const REPORTS: usize = 100;
+pub const REPORT_BYTES: usize = 2_000;
+/// Reports that the operator is shown at once.
+pub const LISTED_REPORTS: usize = 100;
 
 const _: () = {
     assert!(EVENT_BYTES < DELAYS_BYTES, "an event of the largest size can be put off");

@@ -21,6 +21,7 @@ mod receipts;
 mod redacted;
 mod registration_tokens;
 mod remote_keys;
+mod reports;
 mod sending;
 mod server_keys;
 mod server_name;
@@ -49,6 +50,7 @@ pub use self::{
     receipts::Receipt,
     registration_tokens::RegistrationToken,
     remote_keys::RemoteUser,
+    reports::Report,
     sending::{Destination, DeviceChange, OutgoingMessage},
     server_keys::{KeyDocument, StoredServerKey},
     tasks::Task,

@@ -31,6 +31,8 @@ const ASKING: &[&[&str]] = &[
     &["user", "deactivate", "anna"],
     &["registration-token", "create"],
     &["registration-token", "list"],
+    &["report", "list"],
+    &["report", "delete", "3"],
     &["registration-token", "delete", "tea"],
     &["room", "list"],
     &["room", "show", "#tea:a.example"],
@@ -208,6 +210,7 @@ fn what_a_server_can_t_do_is_told_with_a_remedy() {
             "no such registration token",
             "`tayberry registration-token list`",
         ),
+        (&["report", "delete", "3"], "no report of this number", "`tayberry report list`"),
         (&["room", "show", "none"], "no such room", "`tayberry room list`"),
     ] {
         for json in [&[][..], &["--json"]] {

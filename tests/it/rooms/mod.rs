@@ -10,6 +10,7 @@ mod listings;
 mod pages;
 mod redactions;
 mod relations;
+mod reports;
 mod requests;
 mod rounds;
 pub(crate) mod spaces;

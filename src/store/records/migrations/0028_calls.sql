@@ -31,3 +31,15 @@ CREATE TABLE thread_subscriptions (
     PRIMARY KEY (user, room, thread)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX thread_subscriptions_by_position ON thread_subscriptions (user, position);
+
+-- What users reported, for the operator. AUTOINCREMENT: a report that is dealt with leaves its number unused.
+CREATE TABLE reports (
+    number   INTEGER PRIMARY KEY AUTOINCREMENT,
+    at       INTEGER NOT NULL,
+    by       INTEGER NOT NULL REFERENCES users (number) ON DELETE CASCADE,
+    room_id  TEXT,
+    event_id TEXT,
+    user_id  TEXT,                             -- who is reported, or sent the event
+    reason   TEXT    NOT NULL
+) STRICT;
+CREATE INDEX reports_by_user ON reports (by, number);
