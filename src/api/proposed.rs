@@ -31,6 +31,7 @@ pub(crate) trait Proposal: Send + 'static {
 pub(crate) struct Proposed<P> {
     /// The path's variables, in order.
     pub(crate) arguments: Vec<String>,
+    query: String,
     body: Vec<u8>,
     proposal: PhantomData<fn() -> P>,
 }
@@ -40,6 +41,10 @@ impl<P> Proposed<P> {
     pub(crate) fn body<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let body = if self.body.is_empty() { b"{}" } else { &self.body[..] };
         serde_json::from_slice(body).map_err(|error| Error::bad_json(error.to_string()))
+    }
+
+    pub(crate) fn query<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_html_form::from_str(&self.query).map_err(|error| Error::invalid_param(error.to_string()))
     }
 
     /// A variable of the path as an id.
@@ -67,6 +72,7 @@ impl<P: Proposal> IncomingRequest for Proposed<P> {
     ) -> Result<Self, DeserializationError> {
         Ok(Self {
             arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            query: request.uri().query().unwrap_or_default().to_owned(),
             body: request.into_body().to_vec(),
             proposal: PhantomData,
         })

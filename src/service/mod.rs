@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod aliases;
 pub mod app;
 pub mod calls;
+pub mod dehydrated;
 pub mod delayed;
 pub mod devices;
 pub mod directory;

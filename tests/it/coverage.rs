@@ -39,6 +39,11 @@ const OTHERS: &[(&str, &str)] = &[
     ("PUT", "/_matrix/client/unstable/io.element.msc4306/rooms/{room_id}/thread/{event_id}/subscription"),
     ("DELETE", "/_matrix/client/unstable/io.element.msc4306/rooms/{room_id}/thread/{event_id}/subscription"),
     ("GET", "/_matrix/client/unstable/io.element.msc4306/rooms/{room_id}/thread/{event_id}/subscription"),
+    ("PUT", "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device"),
+    ("GET", "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device"),
+    ("DELETE", "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device"),
+    ("GET", "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{device_id}/events"),
+    ("POST", "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{device_id}/events"),
     ("PUT", "/_matrix/federation/v1/send_join/{room_id}/{event_id}"),
     ("PUT", "/_matrix/federation/v1/send_leave/{room_id}/{event_id}"),
 ];

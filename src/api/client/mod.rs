@@ -8,6 +8,7 @@ mod calls;
 mod capabilities;
 mod create_room;
 mod cross_signing;
+mod dehydrated_devices;
 mod delayed_events;
 mod devices;
 mod discovery;
@@ -123,6 +124,12 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(keys::changes);
     routes.add(cross_signing::upload).rate_limited = true;
     routes.add(cross_signing::sign);
+
+    routes.add(dehydrated_devices::put);
+    routes.add(dehydrated_devices::get);
+    routes.add(dehydrated_devices::remove);
+    routes.add(dehydrated_devices::events);
+    routes.add(dehydrated_devices::old_events);
 
     routes.add_written(sync::sync);
     routes.add(to_device::send).body_limit(limits::TO_DEVICE_BODY_BYTES);

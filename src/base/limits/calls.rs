@@ -1,4 +1,5 @@
-//! Bounds of what calls need, events that are sent later, and of threads that are followed; of what is reported.
+//! Bounds of what calls need, events that are sent later, and of threads that are followed; of what is reported;
+//! of devices that nobody is logged in with.
 
 use std::time::Duration;
 
@@ -19,15 +20,15 @@ pub const DELAYS_SENT: usize = 16;
 pub const DELAY_PATIENCE: Duration = Duration::from_secs(1);
 /// How long it is believed at most that the clock shows what it will: one that is set may leap.
 pub const DELAY_LOOK: Duration = Duration::from_secs(60);
-
 /// Threads that one user follows, or followed; those go of which nothing changed for longest.
 pub const THREAD_SUBSCRIPTIONS: usize = 5_000;
-
 /// Reports of one user that are kept for the operator, the latest, and what each says, in bytes.
 pub const REPORTS: usize = 100;
 pub const REPORT_BYTES: usize = 2_000;
 /// Reports that the operator is shown at once.
 pub const LISTED_REPORTS: usize = 100;
+/// What is kept for a device that nobody is logged in with, beside its keys, in bytes.
+pub const DEHYDRATED_BYTES: usize = 64 << 10;
 
 const _: () = {
     assert!(EVENT_BYTES < DELAYS_BYTES, "an event of the largest size can be put off");

@@ -6,6 +6,7 @@ pub(in crate::store) mod migrations;
 
 mod account_data;
 mod check;
+mod dehydrated_devices;
 mod delayed_events;
 mod devices;
 mod filters;
@@ -38,6 +39,7 @@ mod waiting_events;
 pub use self::{
     account_data::AccountData,
     check::RecordFinding,
+    dehydrated_devices::DehydratedDevice,
     delayed_events::{DelayedEvent, EndOfDelay},
     devices::Device,
     key_backups::{BackedUpKey, BackupScope, BackupState, KeyBackup},

@@ -38,6 +38,10 @@ impl Identity {
         signed(object, &self.user_id, &id(&self.master), &self.master)
     }
 
+    pub(super) fn by_self_signing(&self, object: Value) -> Value {
+        signed(object, &self.user_id, &id(&self.self_signing), &self.self_signing)
+    }
+
     fn master_key(&self) -> Value {
         self.key("master", &self.master)
     }

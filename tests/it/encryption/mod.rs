@@ -1,6 +1,7 @@
 //! What end-to-end encryption needs of a server, over HTTP.
 
 pub(crate) mod cross_signing;
+mod dehydrated;
 mod device_lists;
 mod key_backup;
 mod keys;

@@ -43,3 +43,11 @@ CREATE TABLE reports (
     reason   TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX reports_by_user ON reports (by, number);
+
+-- Of each user's devices the one that nobody is logged in with.
+CREATE TABLE dehydrated_devices (
+    user   INTEGER PRIMARY KEY REFERENCES users (number) ON DELETE CASCADE,
+    device INTEGER NOT NULL REFERENCES devices (number) ON DELETE CASCADE,
+    data   TEXT    NOT NULL                    -- JSON
+) STRICT;
+CREATE INDEX dehydrated_devices_by_device ON dehydrated_devices (device);
