@@ -28,7 +28,6 @@ use crate::{
 
 /// Makes connections.
 pub(super) struct Connector {
-    pub(super) addresses: Addresses,
     pub(super) resolver: Resolver,
     pub(super) authorities: Vec<PathBuf>,
     /// Made for the first connection that needs it.
@@ -42,10 +41,15 @@ impl Connector {
     ///
     /// # Errors
     /// Why the last place has none.
-    pub(super) async fn connect(&self, target: &Target) -> Result<Connection, NetError> {
+    pub(super) async fn connect(
+        &self,
+        target: &Target,
+        addresses: Addresses,
+    ) -> Result<Connection, NetError> {
         let mut failed = NetError::Request("a target without a place");
         for place in target.places.iter().take(limits::PLACES) {
-            let connection = timeout(self.time, self.connect_at(place, target.certificate.as_ref())).await;
+            let connection = self.connect_at(place, addresses, target.certificate.as_ref());
+            let connection = timeout(self.time, connection).await;
             match connection.unwrap_or(Err(NetError::Late { what: "the connection", time: self.time })) {
                 Ok(connection) => return Ok(connection),
                 Err(error) => failed = error,
@@ -54,8 +58,13 @@ impl Connector {
         Err(failed)
     }
 
-    async fn connect_at(&self, place: &Place, certificate: Option<&Host>) -> Result<Connection, NetError> {
-        let stream = self.stream(place).await?;
+    async fn connect_at(
+        &self,
+        place: &Place,
+        admitted: Addresses,
+        certificate: Option<&Host>,
+    ) -> Result<Connection, NetError> {
+        let stream = self.stream(place, admitted).await?;
         // The last piece of a request is not to wait for more.
         _ = stream.set_nodelay(true);
         let Some(certificate) = certificate else { return Connection::one(stream).await };
@@ -74,13 +83,13 @@ impl Connector {
         }
     }
 
-    async fn stream(&self, place: &Place) -> Result<TcpStream, NetError> {
+    async fn stream(&self, place: &Place, admitted: Addresses) -> Result<TcpStream, NetError> {
         let addresses = match &place.host {
             Host::Address(address) => [*address].into(),
             Host::Name(name) => self.resolver.addresses(name).await?,
         };
         let admitted: Vec<IpAddr> =
-            addresses.iter().copied().filter(|address| self.addresses.admit(*address)).collect();
+            addresses.iter().copied().filter(|address| admitted.admit(*address)).collect();
         if admitted.is_empty() {
             return Err(NetError::Address(addresses[0]));
         }

@@ -66,28 +66,37 @@ impl Default for Limits {
 
 /// Goes out. Clones share everything.
 #[derive(Clone)]
-pub struct Client(Arc<Shared>);
+pub struct Client {
+    shared: Arc<Shared>,
+    addresses: Addresses,
+    /// A permit for each request.
+    requests: Arc<Semaphore>,
+}
 
 struct Shared {
     connector: Connector,
-    requests: Arc<Semaphore>,
     pool: Arc<Pool>,
 }
 
 impl Client {
     pub fn new(settings: Settings, clock: Clock, rng: Rng) -> Self {
         let Settings { addresses, name_servers, authorities, limits } = settings;
-        Self(Arc::new(Shared {
+        let shared = Shared {
             connector: Connector {
-                addresses,
                 resolver: Resolver::new(name_servers, clock.clone(), rng),
                 authorities,
                 tls: tokio::sync::OnceCell::new(),
                 time: limits.connect_time,
             },
-            requests: Arc::new(Semaphore::new(limits.requests)),
             pool: Arc::new(Pool::new(limits, clock)),
-        }))
+        };
+        Self { shared: Arc::new(shared), addresses, requests: Arc::new(Semaphore::new(limits.requests)) }
+    }
+
+    /// The same for requests of another kind, which may go to other addresses and take none of the places of these: there
+    /// are so many for them.
+    pub fn apart(&self, addresses: Addresses, requests: usize) -> Self {
+        Self { shared: self.shared.clone(), addresses, requests: Arc::new(Semaphore::new(requests)) }
     }
 }
 
@@ -98,15 +107,15 @@ impl Transport for Client {
         request: Request<Bytes>,
         bounds: Bounds,
     ) -> Boxed<'a, Result<Response<Body>, NetError>> {
-        Box::pin(self.0.exchange(target, request, bounds))
+        Box::pin(self.exchange(target, request, bounds))
     }
 
     fn services<'a>(&'a self, name: &'a str) -> Boxed<'a, Result<Vec<Service>, DnsError>> {
-        Box::pin(async { Ok(self.0.connector.resolver.services(name).await?.to_vec()) })
+        Box::pin(async { Ok(self.shared.connector.resolver.services(name).await?.to_vec()) })
     }
 }
 
-impl Shared {
+impl Client {
     async fn exchange(
         &self,
         target: &Target,
@@ -135,7 +144,7 @@ impl Shared {
     /// What a request needs to begin.
     async fn enter(&self, target: &Target) -> Option<Places> {
         // The peer's turn first: who waits for a slow peer takes no place from others.
-        let user = self.pool.enter(target);
+        let user = self.shared.pool.enter(target, self.addresses);
         let turn = user.turns.clone().acquire_owned().await.ok()?;
         let place = self.requests.clone().acquire_owned().await.ok()?;
         Some(Places { user, _turn: turn, _place: place })
@@ -178,7 +187,7 @@ impl Shared {
             return Ok((connection, true));
         }
         // On the heap for its time: a handshake's state is large.
-        let connection = Box::pin(self.connector.connect(target)).await?;
+        let connection = Box::pin(self.shared.connector.connect(target, self.addresses)).await?;
         user.add(&connection);
         Ok((connection, false))
     }

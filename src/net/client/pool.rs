@@ -14,7 +14,10 @@ use tokio::{runtime::Handle, sync::Semaphore, time::sleep};
 use super::{Limits, connection::Connection};
 use crate::{
     base::clock::Clock,
-    net::transport::{Host, Place, Target},
+    net::{
+        Addresses,
+        transport::{Host, Place, Target},
+    },
 };
 
 /// The peers that somebody uses or has a connection to.
@@ -41,8 +44,9 @@ struct Peer {
     shared: Option<(Duration, http2::SendRequest<Full<Bytes>>)>,
 }
 
-/// What one peer is known by: not by what the `Host` header says, since one peer has many names.
-type Key = (Option<Host>, Vec<Place>);
+/// What one peer is known by: not by what the `Host` header says, since one peer has many names. Who may not go to an
+/// address finds no connection of somebody who may.
+type Key = (Option<Host>, Vec<Place>, Addresses);
 
 /// A request's use of a peer.
 pub(super) struct Use {
@@ -60,8 +64,8 @@ impl Pool {
     }
 
     /// Begins to use a peer.
-    pub(super) fn enter(self: &Arc<Self>, target: &Target) -> Use {
-        let mut key = (target.certificate.clone(), target.places.clone());
+    pub(super) fn enter(self: &Arc<Self>, target: &Target, addresses: Addresses) -> Use {
+        let mut key = (target.certificate.clone(), target.places.clone(), addresses);
         // In which order chance puts equal places is no matter here.
         key.1.sort_unstable();
         let mut state = self.lock();

@@ -176,6 +176,24 @@ async fn a_private_address_is_refused_wherever_it_comes_from() {
 }
 
 #[tokio::test]
+async fn who_goes_apart_goes_by_rules_and_places_of_its_own() {
+    let peer = Peer::start((LOOPBACK, 0), None, |_| ok("secret")).await;
+    let (authority, target) = (Authority::new(), at(peer.address, None));
+    let all = client(authority.settings(None));
+    assert_eq!(text(&all, &target).await.unwrap(), "secret");
+    // Where others have a connection, too.
+    let strict = all.apart(Addresses { private: false }, 1);
+    assert_eq!(text(&strict, &target).await.unwrap_err().blame(), Blame::Refused);
+    let few = all.apart(Addresses { private: true }, 1);
+    let held = send(&few, &target, BOUNDS).await.unwrap();
+    let soon = Bounds { total: Duration::from_millis(50), ..BOUNDS };
+    assert!(matches!(send(&few, &target, soon).await, Err(NetError::Busy)));
+    assert_eq!(text(&all, &target).await.unwrap(), "secret");
+    drop(held);
+    assert_eq!(text(&few, &target).await.unwrap(), "secret");
+}
+
+#[tokio::test]
 async fn redirects_are_followed_but_not_around() {
     let authority = Authority::new();
     let peer = Peer::start((LOOPBACK, 0), None, |seen| {

@@ -10,6 +10,7 @@ mod keys;
 use std::{
     convert::Infallible,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -59,13 +60,13 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 /// An authority, the certificates that it signs, and its own in a file.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -75,7 +76,7 @@ impl Authority {
     }
 
     /// TLS for whom these names and addresses are, in these versions of HTTP.
-    fn tls(&self, names: &[&str], versions: &[&str]) -> TlsAcceptor {
+    pub(crate) fn tls(&self, names: &[&str], versions: &[&str]) -> TlsAcceptor {
         let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
@@ -90,12 +91,17 @@ impl Authority {
         Arc::new(config).into()
     }
 
+    /// The file of its own certificate.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
     /// A client that trusts it, goes anywhere and asks this name server.
     fn settings(&self, name_server: Option<SocketAddr>) -> Settings {
         Settings {
             addresses: Addresses { private: true },
             name_servers: NameServers::These(name_server.into_iter().collect()),
-            authorities: vec![self.folder.path().join("ca.pem")],
+            authorities: vec![self.file()],
             limits: Limits::default(),
         }
     }
