@@ -35,6 +35,8 @@ number! {
     ServerNumber(u32);
     /// A stay of a device: one that is deleted and logs in again under the same id has another number.
     DeviceNumber(u64);
+    /// A place where a device wants to be notified. What is removed leaves its number unused.
+    PusherNumber(u64);
     /// A row of the content repository. What is deleted leaves its number unused.
     MediaNumber(u64);
     /// A pair of event type and state key (none for a message) within one room.

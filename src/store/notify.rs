@@ -22,6 +22,8 @@ pub enum Topic {
     Media(MediaNumber),
     /// The log got something that other servers may have to hear of.
     Federation,
+    /// The log got something of which a device may have to be notified.
+    Push,
 }
 
 /// Who waits for which topic.

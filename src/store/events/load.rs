@@ -11,7 +11,7 @@ use crate::{
         members::membership_set,
         pdu::Pdu,
     },
-    store::{OutOfBand, StoreError, Transaction, View},
+    store::{OutOfBand, StoreError, Topic, Transaction, View},
 };
 
 /// An event in its place of a state.
@@ -152,6 +152,7 @@ impl Transaction<'_> {
         let (position, mut record) = (self.next_position(), self.room(room)?);
         self.set_membership((room, &mut record), user, membership, number, position)?;
         self.put_room(room, &record);
+        self.touch(Topic::Push);
         self.keep_out_of_band(user, room, told)
     }
 

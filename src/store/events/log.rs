@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use super::{
-    Header, Place, Standing,
+    Header, Membership, Place, Standing,
     codec::{Damaged, event::Entry},
     damaged, part,
 };
@@ -23,6 +23,22 @@ pub struct Logged {
 impl View<'_> {
     /// The live events behind a position, of at most so many entries of the log; and how far that goes.
     pub fn live_after(&self, after: Position, limit: usize) -> Result<(Vec<Logged>, Position), StoreError> {
+        self.logged_after(after, limit, |_| false)
+    }
+
+    /// The same with what may be an invitation to a room that this server is not in.
+    pub fn news_after(&self, after: Position, limit: usize) -> Result<(Vec<Logged>, Position), StoreError> {
+        self.logged_after(after, limit, |header| {
+            (header.standing, header.membership) == (Standing::Outlier, Some(Membership::Invite))
+        })
+    }
+
+    fn logged_after(
+        &self,
+        after: Position,
+        limit: usize,
+        also: fn(&Header) -> bool,
+    ) -> Result<(Vec<Logged>, Position), StoreError> {
         let (mut logged, mut read) = (Vec::new(), 0);
         let start = after.to_be_bytes();
         for entry in self.range(Table::Events, (Bound::Excluded(&start[..]), Bound::Unbounded)) {
@@ -35,7 +51,8 @@ impl View<'_> {
                 Err(Damaged) => return Err(damaged(Table::Events, &key)),
             };
             // One that became live later is met once more, there.
-            if header.standing == Standing::Live && header.place == Some(Place::live(position)) {
+            let is_live = header.standing == Standing::Live && header.place == Some(Place::live(position));
+            if is_live || also(&header) {
                 logged.push(Logged { position, number, header });
             }
             read += 1;

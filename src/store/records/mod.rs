@@ -18,6 +18,7 @@ mod media;
 mod out_of_band;
 mod own_keys;
 mod profiles;
+mod pushers;
 mod receipts;
 mod redacted;
 mod registration_tokens;
@@ -49,6 +50,7 @@ pub use self::{
     media::{ContentHash, Media, MediaPart, MediaUsage, NewMedia, StoredContent},
     out_of_band::OutOfBand,
     own_keys::OwnKey,
+    pushers::{Pusher, PusherSettings, PusherStand},
     receipts::Receipt,
     registration_tokens::RegistrationToken,
     remote_keys::RemoteUser,

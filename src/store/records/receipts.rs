@@ -74,6 +74,27 @@ impl View<'_> {
         let mut statement = self.sql().prepare_cached(sql)?;
         Ok(statement.query_map((room, user), read)?.collect::<Result<_, _>>()?)
     }
+
+    /// Who has read something behind one position up to another.
+    pub fn readers(&self, after: Position, until: Position) -> Result<Vec<UserNumber>, StoreError> {
+        let sql = "SELECT DISTINCT user FROM receipts WHERE position > ?1 AND position <= ?2";
+        let mut statement = self.sql().prepare_cached(sql)?;
+        let rows = statement.query_map((after, until), |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The rooms in which a user has read something behind one position up to another.
+    pub fn rooms_read(
+        &self,
+        user: UserNumber,
+        after: Position,
+        until: Position,
+    ) -> Result<Vec<RoomNumber>, StoreError> {
+        let sql = "SELECT DISTINCT room FROM receipts WHERE position > ?1 AND position <= ?2 AND user = ?3";
+        let mut statement = self.sql().prepare_cached(sql)?;
+        let rows = statement.query_map((after, until, user), |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
 }
 
 impl Transaction<'_> {

@@ -7,7 +7,7 @@ use rusqlite::{
 
 use crate::base::{
     clock::Timestamp,
-    ids::{DeviceNumber, MediaNumber, Position, RoomNumber, UserNumber},
+    ids::{DeviceNumber, MediaNumber, Position, PusherNumber, RoomNumber, UserNumber},
     secret::TokenHash,
 };
 
@@ -32,6 +32,7 @@ integer_columns! {
     DeviceNumber(u64),
     MediaNumber(u64),
     Position(u64),
+    PusherNumber(u64),
     RoomNumber(u32),
     Timestamp(u64),
     UserNumber(u32),
