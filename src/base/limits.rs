@@ -5,13 +5,14 @@
 mod calls;
 mod incoming;
 mod media;
+mod push;
 mod remote;
 mod sending;
 mod spaces;
 
 use std::time::Duration;
 
-pub use self::{calls::*, incoming::*, media::*, remote::*, sending::*, spaces::*};
+pub use self::{calls::*, incoming::*, media::*, push::*, remote::*, sending::*, spaces::*};
 
 /// A whole event as canonical JSON, signatures included, in bytes.
 /// <https://spec.matrix.org/v1.19/client-server-api/#size-limits>
@@ -57,7 +58,7 @@ pub const HEADERS: usize = 64;
 /// Connections of clients in all; fewer where the system allows fewer descriptors.
 pub const CONNECTIONS: usize = 8_192;
 /// Descriptors for everything else: stores, listeners, logs, files under way, what goes out.
-pub const DESCRIPTORS: usize = 384;
+pub const DESCRIPTORS: usize = 448;
 /// Connections from one address (IPv6: one /64). A reverse proxy on this machine speaks for many and is exempt.
 pub const CONNECTIONS_PER_ADDRESS: usize = 128;
 /// Requests in flight in all, waiting long-polls included.
@@ -406,7 +407,7 @@ pub const ECHO_PAUSE: Duration = Duration::from_millis(10);
 /// How long `/sync` waits for news at most, whatever the client asks for.
 pub const SYNC_WAIT: Duration = Duration::from_secs(120);
 
-/// Requests to others in flight: federation, push gateways, previews. A sender to many must leave some of them to others.
+/// Requests to others in flight, but for those to push gateways, which have places of their own. A sender to many must leave some of them to others.
 pub const OUTGOING: usize = 64;
 /// Those to one peer, and so the connections to it.
 pub const OUTGOING_PER_PEER: usize = 8;
@@ -551,7 +552,7 @@ const _: () = {
     assert!(PRESENCE_ACTIVE.as_secs() < PRESENCE_IDLE.as_secs());
     assert!(OUTGOING_PER_PEER * 4 <= OUTGOING, "a few slow peers don't take all");
     assert!(
-        OUTGOING * 3 + SEARCHES + OUTGOING_IDLE + 128 <= DESCRIPTORS,
+        (OUTGOING + PUSHES) * 3 + SEARCHES + OUTGOING_IDLE + 128 <= DESCRIPTORS,
         "each request has a connection, or tries a few addresses, or asks the DNS two things; each search asks it one"
     );
     assert!(STRANGERS * 2 <= SEARCHES && STRANGERS * 4 <= OUTGOING, "strangers leave most to others");

@@ -71,6 +71,7 @@ async fn serve(settings: Settings, socket: PathBuf, app: App, ready: impl FnOnce
     tokio::join!(server.run(stop), operated.run(stop_operated));
     drop(workers);
     app.end_sending().await;
+    app.end_pushing().await;
     Ok(())
 }
 

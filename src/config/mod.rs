@@ -10,6 +10,7 @@ mod listener;
 mod log;
 mod media;
 mod presence;
+mod push;
 mod rate_limit;
 mod reader;
 mod registration;
@@ -38,6 +39,7 @@ pub use self::{
     log::{Log, LogFormat, LogLevel},
     media::Media,
     presence::Presence,
+    push::Push,
     rate_limit::RateLimit,
     registration::{Registration, RegistrationMode},
     retention::{Retention, Span},
@@ -70,6 +72,7 @@ section! {
         media: Media,
         retention: Retention,
         presence: Presence,
+        push: Push,
         rate_limit: RateLimit,
         federation: Federation,
         well_known: WellKnown,

@@ -17,6 +17,7 @@ use super::{
     own_keys::Later,
     passwords::Passwords,
     presence::Presence,
+    push::Pushing,
     server_keys,
     shared_secret::Nonces,
     signer::Signer,
@@ -100,6 +101,9 @@ pub struct Shared {
     pub(super) spaces: Spaces,
     pub(super) consents: Consents,
     pub(super) sending: Sending,
+    pub(super) pushing: Arc<Pushing>,
+    /// The way to push gateways.
+    pub(super) gateways: Arc<dyn Transport>,
 }
 
 impl App {
@@ -111,11 +115,17 @@ impl App {
             limits: Limits::default(),
         };
         let client = Client::new(settings, parts.clock.clone(), parts.rng.clone());
-        Self::through(parts, Arc::new(client))
+        let private = parts.config.push.allow_private_gateways;
+        let gateways = client.apart(Addresses { private }, limits::PUSHES);
+        Self::made(parts, Arc::new(client), Arc::new(gateways))
     }
 
     /// The same with another way out than the network, for tests and simulation.
     pub fn through(parts: Parts, transport: Arc<dyn Transport>) -> Self {
+        Self::made(parts, transport.clone(), transport)
+    }
+
+    fn made(parts: Parts, transport: Arc<dyn Transport>, gateways: Arc<dyn Transport>) -> Self {
         let (enabled, clock, rng) = (parts.config.federation.enabled, parts.clock.clone(), parts.rng.clone());
         Self(Arc::new(Shared {
             started: parts.clock.monotonic(),
@@ -147,6 +157,8 @@ impl App {
             spaces: Spaces::new(clock.clone()),
             consents: Consents::default(),
             sending: Sending::new(&rng),
+            pushing: Arc::new(Pushing::new(rng.clone())),
+            gateways,
             federation: Federation::new(transport, enabled, clock, rng),
             parts,
         }))

@@ -29,6 +29,7 @@ pub mod own_keys;
 pub mod passwords;
 pub mod presence;
 pub mod profile;
+pub mod push;
 pub mod push_rules;
 pub mod read;
 pub mod receipts;

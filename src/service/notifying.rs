@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ruma::{
-    OwnedEventId,
+    OwnedEventId, UserId,
     push::{Action, Ruleset},
 };
 use serde::Deserialize;
@@ -76,7 +76,7 @@ impl<'a, 'v> Judge<'a, 'v> {
         onlooker: &'a Onlooker,
         rules: &'a Ruleset,
     ) -> Result<Self, StoreError> {
-        let display_name = display_name(view, (room, record), onlooker)?;
+        let display_name = display_name(view, (room, record), &onlooker.user_id)?;
         Ok(Self { view, room, record, onlooker, rules, display_name })
     }
 
@@ -107,16 +107,17 @@ impl<'a, 'v> Judge<'a, 'v> {
     }
 }
 
-fn display_name(
+/// What somebody is called in a room.
+pub(super) fn display_name(
     view: &View<'_>,
     (room, record): (RoomNumber, &RoomRecord),
-    onlooker: &Onlooker,
+    user_id: &UserId,
 ) -> Result<Option<String>, StoreError> {
     #[derive(Deserialize)]
     struct Member {
         displayname: Option<String>,
     }
-    let event = view.state_event(room, record.state, "m.room.member", onlooker.user_id.as_str())?;
+    let event = view.state_event(room, record.state, "m.room.member", user_id.as_str())?;
     let Some(number) = event else { return Ok(None) };
     let member: Option<Member> = view.event(room, number)?.shown(record.version).content_as();
     Ok(member.and_then(|member| member.displayname))

@@ -71,6 +71,7 @@ pub async fn mark(
                             transaction.touch(Topic::Room(room));
                         }
                         transaction.touch(Topic::User(user));
+                        transaction.touch(Topic::Push);
                         let is_told = receipt.kind == READ && transaction.has_several_servers(room)?;
                         return Ok(Some(receipt.clone()).filter(|_| is_told));
                     }

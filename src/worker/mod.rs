@@ -11,6 +11,7 @@ mod gaps;
 mod joins;
 mod media;
 mod presence;
+mod push;
 mod relations;
 mod rounds;
 mod sending;
@@ -33,5 +34,6 @@ pub fn start(app: &App) -> JoinSet<()> {
     workers.spawn(erasing::run(app.clone()));
     workers.spawn(delayed::run(app.clone()));
     workers.spawn(sending::run(app.clone()));
+    workers.spawn(push::run(app.clone()));
     workers
 }

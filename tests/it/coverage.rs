@@ -22,7 +22,7 @@ struct Operation {
 type Route = (String, String);
 
 /// How many of the operations are served at least. Raise it.
-const SERVED: usize = 160;
+const SERVED: usize = 162;
 
 /// What isn't the specification's, or is so no more.
 const OTHERS: &[(&str, &str)] = &[
@@ -129,6 +129,7 @@ const LEFT_TO_THE_SUSPENDED: &[(&str, &str)] = &[
     ("POST", "/_matrix/client/v3/keys/upload"),
     ("POST", "/_matrix/client/v3/logout"),
     ("POST", "/_matrix/client/v3/logout/all"),
+    ("POST", "/_matrix/client/v3/pushers/set"),
     ("DELETE", "/_matrix/client/v3/pushrules/global/{}/{}"),
     ("PUT", "/_matrix/client/v3/pushrules/global/{}/{}"),
     ("PUT", "/_matrix/client/v3/pushrules/global/{}/{}/actions"),

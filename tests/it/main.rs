@@ -16,6 +16,7 @@ mod net;
 mod network;
 mod presence;
 mod process;
+mod push;
 mod rig;
 mod rooms;
 #[path = "../tidy.rs"]

@@ -75,6 +75,7 @@ impl Rig {
         task.await.unwrap();
         workers.shutdown().await;
         app.end_sending().await;
+        app.end_pushing().await;
         app.store.close();
         // Its last clone holds the lock.
         drop(app);

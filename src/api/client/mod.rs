@@ -26,6 +26,7 @@ mod openid;
 mod presence;
 mod profile;
 mod push_rules;
+mod pushers;
 mod receipts;
 mod register;
 mod relations;
@@ -117,6 +118,8 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(push_rules::actions);
     routes.add(push_rules::set_actions);
     routes.add(notifications::list);
+    routes.add(pushers::list);
+    routes.add(pushers::set);
 
     routes.add(keys::upload);
     routes.add(keys::query);

@@ -1,0 +1,48 @@
+//! The bounds of push notifications.
+
+use std::time::Duration;
+
+use super::{BODY_BYTES, OUTGOING_PER_PEER};
+
+/// Pushers of one user.
+pub const PUSHERS: usize = 64;
+/// An application's id, in characters, and what it calls a device there, in bytes.
+/// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3pushersset>
+pub const APP_ID_CHARACTERS: usize = 64;
+pub const PUSH_KEY_BYTES: usize = 512;
+/// What a pusher has for people to read, and its gateway's URL, in bytes each.
+pub const PUSHER_TEXT_BYTES: usize = 1_024;
+/// What it has for its gateway, as JSON, in bytes: each notification carries it.
+pub const PUSHER_DATA_BYTES: usize = 8 << 10;
+/// Notifications that are under way at once.
+pub const PUSHES: usize = 20;
+/// Those of them that go to one gateway, that are one user's, and that are of pushers whose last one failed.
+pub const PUSHES_PER_GATEWAY: usize = 8;
+pub const PUSHES_PER_USER: usize = 4;
+pub const PUSHES_FAILING: usize = 6;
+/// A gateway may take so long for one, and its answer may have so many bytes.
+pub const PUSH_TIME: Duration = Duration::from_secs(20);
+pub const PUSH_ANSWER_BYTES: u64 = 64 << 10;
+/// What fails is tried again after so long at first, after twice as long each time that follows, and after so long at last;
+/// each is a quarter more or less, by chance.
+pub const PUSH_RETRY: Duration = Duration::from_secs(2);
+pub const PUSH_RETRY_MAX: Duration = Duration::from_secs(60 * 60);
+/// What failed so often goes without what somebody wrote, in case that is what the gateway doesn't take.
+pub const PUSH_TRIES: u32 = 3;
+/// Entries of the log that are looked at in one step.
+pub const PUSH_STEP: usize = 200;
+/// How far everything was told is noted after so long, if something was, and after so many entries of the log.
+pub const PUSHED_EVERY: Duration = Duration::from_secs(5);
+pub const PUSHED_ENTRIES: u64 = 4_096;
+/// Pushers of which one job notes how far they are.
+pub const PUSHED_NOTES: usize = 500;
+/// Users of whom is remembered what is new to them.
+pub const BADGES: usize = 256;
+
+const _: () = {
+    assert!(
+        PUSHES_FAILING * 2 <= PUSHES && PUSHES_PER_GATEWAY * 2 <= PUSHES && PUSHES_PER_USER * 2 <= PUSHES
+    );
+    assert!(PUSHES_PER_GATEWAY <= OUTGOING_PER_PEER, "none waits in the way out");
+    assert!(PUSHER_DATA_BYTES + PUSHER_TEXT_BYTES * 8 < BODY_BYTES);
+};

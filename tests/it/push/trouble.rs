@@ -1,0 +1,244 @@
+//! Gateways that refuse, delay, hang and die: every event is told in the end, and only a rejection ends a pusher.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use serde_json::{Value, json};
+use tayberry::base::{limits, rng::Rng};
+
+use super::{Gateway, Scene, gateway::Answer, keys, until};
+use crate::{
+    net::HOUR,
+    rooms::{act, say},
+};
+
+#[tokio::test]
+async fn a_gateway_that_hangs_delays_nobody_else() {
+    let scene = Scene::start().await;
+    let (slow, good) = (scene.gateway().await, scene.gateway().await);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    slow.answer(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        Answer::Hang
+    });
+    let (anna, ben) = (scene.rig.register("anna").await, scene.rig.register("ben").await);
+    let room = scene.room(&[&ben, &anna]).await;
+    let others = limits::PUSHES_PER_GATEWAY + 4;
+    let mut people = Vec::new();
+    for n in 0..others {
+        let person = scene.rig.register(&format!("p{n}")).await;
+        act(&scene.rig, &person, &room, "join", json!({})).await;
+        scene.notify(&person, &slow, &n.to_string(), json!({})).await;
+        people.push(person);
+    }
+    scene.notify(&anna, &slow, "hung", json!({})).await;
+    scene.notify(&anna, &good, "phone", json!({})).await;
+    for n in 0..5 {
+        let event = say(&scene.rig, &ben, &room, "hello", &n.to_string()).await;
+        until("it is told", || good.events_of("phone").contains(&json!(event))).await;
+    }
+    until("all places of it are taken", || asked.load(Ordering::SeqCst) >= limits::PUSHES_PER_GATEWAY).await;
+    assert_eq!(asked.load(Ordering::SeqCst), limits::PUSHES_PER_GATEWAY);
+    assert_eq!(good.events_of("phone").len(), 5);
+}
+
+#[tokio::test]
+async fn what_a_gateway_does_not_take_it_gets_later_and_once() {
+    let scene = Scene::start().await;
+    let gateway = scene.gateway().await;
+    let (anna, ben) = (scene.rig.register("anna").await, scene.rig.register("ben").await);
+    let room = scene.room(&[&anna, &ben]).await;
+    scene.notify(&anna, &gateway, "phone", json!({})).await;
+    let mut expected = vec![json!(say(&scene.rig, &ben, &room, "a", "1").await)];
+    until("it is told", || gateway.taken().len() == 1).await;
+    let mut scene = scene;
+    for (n, trouble) in [
+        Answer::Status(500),
+        Answer::Status(429),
+        Answer::Status(404),
+        Answer::Status(302),
+        Answer::Garbage,
+        Answer::Die { taken: false },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        gateway.answer(move |_| trouble);
+        for part in ["x", "y"] {
+            expected.push(json!(say(&scene.rig, &ben, &room, "b", &format!("{n}{part}")).await));
+        }
+        until("it fails", || scene.rig.app.pushes_failing() == 1).await;
+        if n % 2 == 0 {
+            scene = scene.again().await;
+        }
+        gateway.answer(|_| Answer::Take);
+        scene.eventually("it is told", || gateway.events_of("phone").len() == expected.len()).await;
+        assert_eq!(gateway.events_of("phone"), expected, "{trouble:?}");
+        assert_eq!(keys(&scene.rig, &anna).await, ["phone"]);
+    }
+    // A restart in order tells nothing again.
+    let scene = scene.again().await;
+    expected.push(json!(say(&scene.rig, &ben, &room, "c", "end").await));
+    until("it is told", || gateway.events_of("phone").contains(expected.last().unwrap())).await;
+    assert_eq!(gateway.events_of("phone"), expected);
+}
+
+#[tokio::test]
+async fn what_a_gateway_does_not_take_it_gets_without_its_content() {
+    let scene = Scene::start().await;
+    let gateway = scene.gateway().await;
+    let (anna, ben) = (scene.rig.register("anna").await, scene.rig.register("ben").await);
+    let room = scene.room(&[&anna, &ben]).await;
+    scene.notify(&anna, &gateway, "phone", json!({})).await;
+    gateway.answer(|notification| match notification.get("content") {
+        Some(content) if content["body"] == "poison" => Answer::Status(413),
+        _ => Answer::Take,
+    });
+    let poison = say(&scene.rig, &ben, &room, "poison", "1").await;
+    let next = say(&scene.rig, &ben, &room, "tea", "2").await;
+    scene.eventually("both are told", || gateway.taken().len() == 2).await;
+    assert_eq!(gateway.events_of("phone"), [json!(poison), json!(next)]);
+    let taken = gateway.taken();
+    assert_eq!((taken[0].get("content"), &taken[1]["content"]["body"]), (None, &json!("tea")));
+}
+
+#[tokio::test]
+async fn only_whom_it_rejects_a_gateway_is_not_asked_to_notify_again() {
+    let scene = Scene::start().await;
+    let gateway = scene.gateway().await;
+    let (anna, ben) = (scene.rig.register("anna").await, scene.rig.register("ben").await);
+    let room = scene.room(&[&anna, &ben]).await;
+    for key in ["gone", "another", "phone"] {
+        scene.notify(&anna, &gateway, key, json!({})).await;
+    }
+    gateway.answer(|notification| match notification["devices"][0]["pushkey"].as_str() {
+        Some("gone") => Answer::Reject,
+        _ => Answer::Take,
+    });
+    for n in 0..3 {
+        say(&scene.rig, &ben, &room, "hello", &n.to_string()).await;
+    }
+    until("the others hear of all", || {
+        gateway.taken_of("phone").len() == 3 && gateway.taken_of("another").len() == 3
+    })
+    .await;
+    // That it names others is not for it to say of them.
+    assert_eq!(keys(&scene.rig, &anna).await, ["another", "phone"]);
+    assert_eq!(gateway.taken_of("gone").len(), 1);
+}
+
+/// What two gateways do, by a seed.
+#[derive(Clone)]
+struct Weather {
+    rng: Rng,
+    calm: Arc<AtomicBool>,
+    rejected: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Weather {
+    fn answer(&self, notification: &Value) -> Answer {
+        let key = notification["devices"][0]["pushkey"].as_str().unwrap();
+        let mut rejected = self.rejected.lock().unwrap();
+        // Once is for ever.
+        if rejected.contains(key) {
+            return Answer::Reject;
+        }
+        if self.calm.load(Ordering::SeqCst) {
+            return Answer::Take;
+        }
+        match self.rng.below(16) {
+            0..5 => Answer::Take,
+            5..7 => Answer::Late,
+            7 => Answer::Status(500),
+            8 => Answer::Status(429),
+            9 => Answer::Status(400),
+            10 => Answer::Garbage,
+            11 => Answer::Hang,
+            12 => Answer::Die { taken: true },
+            13 | 14 => Answer::Die { taken: false },
+            _ if self.rng.below(8) == 0 => {
+                rejected.insert(key.to_owned());
+                Answer::Reject
+            }
+            _ => Answer::Status(502),
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_event_is_told_in_the_end_whatever_gateways_do() {
+    for seed in 1..=3 {
+        let rng = Rng::seeded(seed);
+        let mut scene = Scene::start().await;
+        let gateways = [
+            Gateway::start(&scene.authority, "h2").await,
+            Gateway::start(&scene.authority, "http/1.1").await,
+        ];
+        let weather = Weather { rng: rng.clone(), calm: Arc::default(), rejected: Arc::default() };
+        for gateway in &gateways {
+            let weather = weather.clone();
+            gateway.answer(move |notification| weather.answer(notification));
+        }
+        let mut people = Vec::new();
+        for name in ["anna", "ben", "carl"] {
+            people.push(scene.rig.register(name).await);
+        }
+        let all: Vec<_> = people.iter().collect();
+        let rooms = [scene.room(&all).await, scene.room(&all[..2]).await];
+        // The events of which each device is to hear.
+        let mut expected: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        for (n, person) in people.iter().enumerate() {
+            for (m, gateway) in gateways.iter().enumerate() {
+                let (key, is_short) = (format!("{n}.{m}"), rng.below(2) == 0);
+                let data = if is_short { json!({"format": "event_id_only"}) } else { json!({}) };
+                scene.notify(person, gateway, &key, data).await;
+                expected.insert(key, Vec::new());
+            }
+        }
+        for step in 0..40 {
+            match rng.below(10) {
+                0 => gateways.iter().for_each(Gateway::end_hanging),
+                1 => scene = scene.again().await,
+                2 => scene.rig.advance(HOUR),
+                _ => {}
+            }
+            let (room, who) = (rng.below(2) as usize, rng.below(2) as usize);
+            let event = say(&scene.rig, &people[who], &rooms[room], "hello", &step.to_string()).await;
+            for n in (0..3).filter(|n| *n != who && (room == 0 || *n < 2)) {
+                for m in 0..2 {
+                    expected.get_mut(&format!("{n}.{m}")).unwrap().push(json!(event));
+                }
+            }
+        }
+        weather.calm.store(true, Ordering::SeqCst);
+        let mut lacking = Vec::new();
+        for _ in 0..1_000 {
+            gateways.iter().for_each(Gateway::end_hanging);
+            scene.hours_pass().await;
+            let rejected = weather.rejected.lock().unwrap().clone();
+            expected.retain(|key, _| !rejected.contains(key));
+            let mut left = BTreeSet::new();
+            for person in &people {
+                left.extend(keys(&scene.rig, person).await);
+            }
+            assert!(expected.keys().all(|key| left.contains(key)), "seed {seed}: {left:?}");
+            lacking.clear();
+            lacking.extend(left.into_iter().filter(|key| !expected.contains_key(key)));
+            for (key, events) in &expected {
+                let told: Vec<_> = gateways.iter().flat_map(|gateway| gateway.events_of(key)).collect();
+                lacking
+                    .extend(Some(key.clone()).filter(|_| events.iter().any(|event| !told.contains(event))));
+            }
+            if lacking.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(lacking, [""; 0], "seed {seed}");
+    }
+}
