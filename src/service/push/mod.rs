@@ -125,6 +125,11 @@ impl App {
         }
     }
 
+    /// How many pushers have something to tell, as far as is known.
+    pub fn pushers_waiting(&self) -> usize {
+        self.pushing.lock().waiting()
+    }
+
     /// How many pushers couldn't tell their gateway something, and try again later.
     pub fn pushes_failing(&self) -> usize {
         self.pushing.lock().failing()

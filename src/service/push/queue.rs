@@ -216,6 +216,11 @@ impl Queue {
         self.due.first().filter(|_| self.busy.len() < limits::PUSHES).map(|(time, _)| *time)
     }
 
+    /// How many haven't told everything.
+    pub(super) fn waiting(&self) -> usize {
+        self.slots.values().filter(|slot| slot.turn != Turn::None).count()
+    }
+
     /// How many rest because their gateway didn't take something.
     pub(super) fn failing(&self) -> usize {
         self.slots.values().filter(|slot| slot.failures > 0 && slot.turn != Turn::Busy).count()
@@ -325,7 +330,7 @@ fn gateway(url: &str) -> Arc<str> {
 
 /// How long a pusher rests after so many failures.
 fn back_off(failures: u32, rng: &Rng) -> Duration {
-    let pause = limits::PUSH_RETRY * 2u32.pow(failures.saturating_sub(1).min(11));
+    let pause = limits::PUSH_RETRY * 2u32.pow(failures.saturating_sub(1).min(13));
     let pause = pause.min(limits::PUSH_RETRY_MAX);
     pause - pause / 4 + Duration::from_millis(rng.below((pause.as_millis() as u64 / 2).max(1)))
 }

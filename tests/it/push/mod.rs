@@ -7,13 +7,18 @@ mod notices;
 mod pushers;
 mod trouble;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Barrier},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tayberry::{
+    base::limits,
     config::{Config, RegistrationMode},
-    store::Topic,
+    store::{StoreError, Topic, View},
 };
+use tokio::task::JoinSet;
 
 use self::gateway::Gateway;
 use crate::{
@@ -37,7 +42,25 @@ impl Scene {
 
     /// Stops the server in order, and starts it again.
     async fn again(self) -> Self {
-        let Self { rig, authority } = self;
+        let Self { mut rig, authority } = self;
+        rig.stop_workers().await;
+        // What a worker was about to read is read to its end, and holds the store for as long: all readers are free once
+        // each has one of these.
+        let all = Arc::new(Barrier::new(limits::READERS));
+        let reads = (0..limits::READERS).map(|_| {
+            let (store, all) = (rig.app.store.clone(), all.clone());
+            async move {
+                let read = move |_: &View<'_>| {
+                    all.wait();
+                    Ok::<_, StoreError>(())
+                };
+                store.read(read).await
+            }
+        });
+        let mut reads: JoinSet<_> = reads.collect();
+        while let Some(read) = reads.join_next().await {
+            read.unwrap().unwrap();
+        }
         let rig = rig.again(|config| configure(config, &authority)).await;
         Self { rig, authority }
     }

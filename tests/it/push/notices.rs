@@ -7,9 +7,11 @@ use std::sync::{
 };
 
 use serde_json::{Value, json};
+use tayberry::store::Transaction;
 
-use super::{Gateway, Scene, gateway::Answer, until};
+use super::{Gateway, Scene, configure, gateway::Answer, until};
 use crate::{
+    net::Authority,
     rig::{Member, Rig},
     rooms::{act, create, ignore, read, redact, say, set, tell},
 };
@@ -264,18 +266,55 @@ async fn what_was_read_or_redacted_meanwhile_is_not_told() {
     assert_eq!(two.gateway.taken_of("phone").pop().unwrap()["counts"]["unread"], 1);
 }
 
+#[tokio::test]
+async fn a_pusher_tells_what_comes_after_it_and_that_once() {
+    let mut two = Two::meet(json!({})).await;
+    let (anna, ben, room) = (two.anna.clone(), two.ben.clone(), two.room.clone());
+    let say = async |rig: &Rig, n: usize| json!(say(rig, &ben, &room, "hello", &n.to_string()).await);
+    let tablet = two.rig().log_in("anna").await;
+    let mut events = vec![say(two.rig(), 0).await];
+    two.has(1).await;
+    two.scene.notify(&tablet, &two.gateway, "tablet", json!({})).await;
+    // The same once more, as apps set it at each start.
+    two.scene.notify(&anna, &two.gateway, "phone", json!({})).await;
+    events.push(say(two.rig(), 1).await);
+    two.has(2).await;
+    until("all is told", || two.rig().app.pushers_waiting() == 0).await;
+    two.scene.rig.stop_workers().await;
+    events.push(say(two.rig(), 2).await);
+    two.scene.rig.start_workers();
+    two.has(3).await;
+    until("all is told", || two.rig().app.pushers_waiting() == 0).await;
+    let lock = async |rig: &Rig, locked: bool| {
+        let job = move |transaction: &mut Transaction<'_>| {
+            let number = transaction.account("anna")?.unwrap().number;
+            transaction.set_locked(number, locked)
+        };
+        rig.app.store.write(job).await.unwrap();
+    };
+    lock(two.rig(), true).await;
+    say(two.rig(), 3).await;
+    two.rig().app.look_for_pushes().await.unwrap();
+    until("it is passed over", || two.rig().app.pushers_waiting() == 0).await;
+    lock(two.rig(), false).await;
+    events.push(say(two.rig(), 4).await);
+    two.has(4).await;
+    until("the tablet has them, too", || two.gateway.taken_of("tablet").len() == 3).await;
+    assert_eq!(two.gateway.events_of("phone"), events);
+    assert_eq!(two.gateway.events_of("tablet"), events[1..]);
+}
+
 // RULES R40
 #[tokio::test]
 async fn only_by_choice_is_a_gateway_in_the_local_network() {
-    let Scene { rig, authority } = Scene::start().await;
-    let rig = rig
-        .again(|config| {
-            super::configure(config, &authority);
-            config.push.allow_private_gateways = false;
-            // Which is a choice of its own.
-            config.federation.allow_private_addresses = true;
-        })
-        .await;
+    let authority = Authority::new();
+    let rig = Rig::with(|config| {
+        configure(config, &authority);
+        config.push.allow_private_gateways = false;
+        // Which is a choice of its own.
+        config.federation.allow_private_addresses = true;
+    });
+    let rig = rig.await;
     let scene = Scene { rig, authority };
     let gateway = scene.gateway().await;
     let (anna, ben) = (scene.rig.register("anna").await, scene.rig.register("ben").await);

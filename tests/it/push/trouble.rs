@@ -27,16 +27,18 @@ async fn a_gateway_that_hangs_delays_nobody_else() {
         count.fetch_add(1, Ordering::SeqCst);
         Answer::Hang
     });
-    let (anna, ben) = (scene.rig.register("anna").await, scene.rig.register("ben").await);
-    let room = scene.room(&[&ben, &anna]).await;
-    let others = limits::PUSHES_PER_GATEWAY + 4;
-    let mut people = Vec::new();
-    for n in 0..others {
+    let ben = scene.rig.register("ben").await;
+    let room = scene.room(&[&ben]).await;
+    // Who would take all places there are.
+    for n in 0..=limits::PUSHES / limits::PUSHES_PER_USER {
         let person = scene.rig.register(&format!("p{n}")).await;
         act(&scene.rig, &person, &room, "join", json!({})).await;
-        scene.notify(&person, &slow, &n.to_string(), json!({})).await;
-        people.push(person);
+        for key in 0..limits::PUSHES_PER_USER {
+            scene.notify(&person, &slow, &format!("{n}.{key}"), json!({})).await;
+        }
     }
+    let anna = scene.rig.register("anna").await;
+    act(&scene.rig, &anna, &room, "join", json!({})).await;
     scene.notify(&anna, &slow, "hung", json!({})).await;
     scene.notify(&anna, &good, "phone", json!({})).await;
     for n in 0..5 {
