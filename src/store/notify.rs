@@ -16,6 +16,8 @@ pub enum Topic {
     Room(RoomNumber),
     /// Something of the account changed: a membership, account data, a device.
     User(UserNumber),
+    /// Whose devices those in a room must know changed: somebody joined or left, or has other keys.
+    Devices(RoomNumber),
     /// Somebody in a room came or went, as presence has it.
     Presence(RoomNumber),
     /// Something of the content repository was uploaded.

@@ -200,6 +200,9 @@ impl Transaction<'_> {
         }
         self.put_member_of_server(room, user, before, membership)?;
         self.touch(Topic::User(user));
+        if membership == Membership::Join || before == Some(Membership::Join) {
+            self.touch(Topic::Devices(room));
+        }
         Ok(())
     }
 

@@ -295,7 +295,7 @@ impl Transaction<'_> {
         for stay in self.stays(user) {
             let (room, stay) = stay?;
             if stay.membership == Membership::Join {
-                topics.push(Topic::Room(room));
+                topics.extend([Topic::Room(room), Topic::Devices(room)]);
             }
         }
         topics.into_iter().for_each(|topic| self.touch(topic));
