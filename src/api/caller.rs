@@ -60,7 +60,7 @@ impl User {
     }
 }
 
-/// A user whose request may wait for news, with the turn to give back meanwhile.
+/// A user, even if the account is suspended, whose request may wait for news, with the turn to give back meanwhile.
 pub struct Waiting {
     pub user: User,
     pub turn: Turn,
@@ -111,7 +111,7 @@ impl Caller<AccessToken> for User {
 
 impl Caller<AccessToken> for Waiting {
     async fn identify(app: &App, head: &Request<()>) -> Result<Self, Error> {
-        let user = User::identify(app, head).await?;
+        let EvenSuspended(user) = <EvenSuspended as Caller<AccessToken>>::identify(app, head).await?;
         let turn = head.extensions().get::<Turn>().expect("the router gives every request a turn");
         Ok(Self { user, turn: turn.clone() })
     }

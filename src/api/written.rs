@@ -13,7 +13,11 @@ use super::{
 };
 use crate::{
     base::limits,
-    service::{App, read::listing::Listing, sync::rooms::Rooms},
+    service::{
+        App,
+        read::listing::Listing,
+        sync::{rooms::Rooms, sliding::answer as sliding},
+    },
     store::StoreError,
 };
 
@@ -50,6 +54,15 @@ impl Written {
     /// Goes on with the items of a list, without the brackets.
     pub(super) fn list(mut self, list: Listing) -> Self {
         self.0.push_back(Part::List(list));
+        self
+    }
+
+    /// Goes on with an answer of sliding sync.
+    pub(super) fn sliding(mut self, answer: sliding::Answer) -> Self {
+        self.0.extend(answer.0.into_iter().map(|part| match part {
+            sliding::Part::Json(json) => Part::Text(json),
+            sliding::Part::List(list) => Part::List(list),
+        }));
         self
     }
 

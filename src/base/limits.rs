@@ -8,11 +8,14 @@ mod media;
 mod push;
 mod remote;
 mod sending;
+mod sliding;
 mod spaces;
 
 use std::time::Duration;
 
-pub use self::{calls::*, incoming::*, media::*, push::*, remote::*, sending::*, spaces::*};
+pub use self::{
+    calls::*, incoming::*, media::*, push::*, remote::*, sending::*, sliding::*, spaces::*,
+};
 
 /// A whole event as canonical JSON, signatures included, in bytes.
 /// <https://spec.matrix.org/v1.19/client-server-api/#size-limits>

@@ -72,6 +72,7 @@ async fn serve(settings: Settings, socket: PathBuf, app: App, ready: impl FnOnce
     drop(workers);
     app.end_sending().await;
     app.end_pushing().await;
+    app.keep_connections().await;
     Ok(())
 }
 

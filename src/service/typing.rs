@@ -59,6 +59,11 @@ impl Typing {
         }
     }
 
+    /// Who is typing in a room; none if nobody did lately.
+    pub(super) fn of(&self, room: RoomNumber) -> Option<Vec<UserNumber>> {
+        self.lock().get(&room).map(|typing| typing.users.keys().copied().collect())
+    }
+
     /// Sets whether a user is typing; returns the count of that if something changed.
     fn set(&self, count: &Count, room: RoomNumber, user: UserNumber, typing: bool) -> Option<u64> {
         let mut all = self.lock();

@@ -3,6 +3,7 @@
 //!
 //! A worker is a loop that ends with the server. It holds nothing that would be lost with it.
 
+mod connections;
 mod delayed;
 mod device_lists;
 mod directory;
@@ -35,5 +36,6 @@ pub fn start(app: &App) -> JoinSet<()> {
     workers.spawn(delayed::run(app.clone()));
     workers.spawn(sending::run(app.clone()));
     workers.spawn(push::run(app.clone()));
+    workers.spawn(connections::run(app.clone()));
     workers
 }

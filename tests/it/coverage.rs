@@ -26,6 +26,7 @@ const SERVED: usize = 162;
 
 /// What isn't the specification's, or is so no more.
 const OTHERS: &[(&str, &str)] = &[
+    ("POST", "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"),
     ("GET", "/_synapse/admin/v1/register"),
     ("POST", "/_synapse/admin/v1/register"),
     (

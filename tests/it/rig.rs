@@ -76,6 +76,7 @@ impl Rig {
         workers.shutdown().await;
         app.end_sending().await;
         app.end_pushing().await;
+        app.keep_connections().await;
         app.store.close();
         // Its last clone holds the lock.
         drop(app);

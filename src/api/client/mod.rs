@@ -35,6 +35,7 @@ mod room_directory;
 mod send;
 mod session;
 mod shared_secret;
+mod sliding_sync;
 mod spaces;
 mod state;
 mod sync;
@@ -135,6 +136,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(dehydrated_devices::old_events);
 
     routes.add_written(sync::sync);
+    routes.add_written_whole(sliding_sync::sync);
     routes.add(to_device::send).body_limit(limits::TO_DEVICE_BODY_BYTES);
 
     routes.add(key_backup::create);

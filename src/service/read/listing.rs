@@ -108,6 +108,25 @@ impl Listing {
         Ok(Self { json, rest: Some(Box::new(Rest { onlooker, access, items })) })
     }
 
+    /// Writes events of a state without their room; gives what is behind a page of them. `is_begun` says that they follow
+    /// others.
+    pub(in crate::service) fn of_state(
+        reader: &Reader<'_>,
+        access: &Access,
+        (right, numbers): (StateAccess, Vec<EventNumber>),
+        is_begun: bool,
+        json: &mut Vec<u8>,
+    ) -> Result<Option<Self>, StoreError> {
+        let source = Source::OfState(right, numbers.into_iter(), None);
+        let style = Style::InRoom { bundled: false, fields: None };
+        let mut items = Items { is_begun, ..Items::new([source], style) };
+        if items.write(reader, json)? {
+            return Ok(None);
+        }
+        let (onlooker, access) = (reader.onlooker.clone(), access.clone());
+        Ok(Some(Self { json: Vec::new(), rest: Some(Box::new(Rest { onlooker, access, items })) }))
+    }
+
     /// Whether all that is to come is written.
     pub fn is_whole(&self) -> bool {
         self.rest.is_none()

@@ -110,7 +110,11 @@ impl FromStr for PageToken {
     type Err = ReadError;
 
     fn from_str(text: &str) -> Result<Self, ReadError> {
-        if let Ok(token) = SyncToken::from_str(text) {
+        // A position of sliding sync has the answer's number behind it.
+        let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let moment =
+            text.split_once('.').filter(|(_, serial)| number(serial)).map_or(text, |(moment, _)| moment);
+        if let Ok(token) = SyncToken::from_str(moment) {
             return Ok(token.into());
         }
         let (anchor, sub) =
@@ -160,6 +164,7 @@ mod tests {
             assert_eq!(token.to_string().parse::<PageToken>().unwrap(), token.into());
         }
         assert_eq!(token.to_string(), "s7");
+        assert_eq!("s7.12".parse::<PageToken>().unwrap(), token.into());
         assert_eq!("s7".parse::<PageToken>().unwrap(), token.into());
         assert!(PageToken::from(token).0 > Place { anchor: Position(7), sub: 0 });
         assert!(PageToken::from(token).0 < Place { anchor: Position(8), sub: -9 });
@@ -185,6 +190,9 @@ mod tests {
             "s2~",
             "s2~1~1",
             "s2~1_1",
+            "s2.",
+            "s2.x",
+            "s2.1.1",
             "ü",
         ] {
             assert!(text.parse::<PageToken>().is_err(), "{text}");

@@ -14,7 +14,7 @@ use super::{
     plan::Query,
 };
 use crate::{
-    base::ids::{Position, RoomNumber},
+    base::ids::{Position, RoomNumber, UserNumber},
     room::filter::{self, Subject},
     service::{
         notifying::{Allowance, MAIN},
@@ -78,9 +78,19 @@ pub(super) fn receipt_events(
     if !filter::admits_event(&query.filter.room.ephemeral, subject) {
         return Ok(Vec::new());
     }
+    let by_thread = receipt_contents(view, query.onlooker.user, receipts)?;
+    Ok(by_thread.into_values().map(|content| ephemeral("m.receipt", content)).collect())
+}
+
+/// The contents of receipts that a user may see, by thread.
+pub(super) fn receipt_contents(
+    view: &View<'_>,
+    user: UserNumber,
+    receipts: Vec<Receipt>,
+) -> Result<BTreeMap<String, Value>, StoreError> {
     let mut by_thread: BTreeMap<String, Value> = BTreeMap::new();
     for receipt in receipts {
-        if receipt.kind != receipts::READ && receipt.user != query.onlooker.user {
+        if receipt.kind != receipts::READ && receipt.user != user {
             continue;
         }
         let mut told = json!({"ts": receipt.sent_at.0});
@@ -90,8 +100,7 @@ pub(super) fn receipt_events(
         let content = by_thread.entry(receipt.thread).or_insert_with(|| json!({}));
         content[receipt.event_id][receipt.kind][view.user_id(receipt.user)?.as_str()] = told;
     }
-    let events = by_thread.into_values().map(|content| json!({"type": "m.receipt", "content": content}));
-    Ok(events.map(|event| to_raw_value(&event).expect("JSON has a text")).collect())
+    Ok(by_thread)
 }
 
 /// Writes who is typing in a room, if that is news.
@@ -115,9 +124,18 @@ pub(super) fn typing_event(
     if since.is_none() && users.is_empty() {
         return Ok(None);
     }
+    typing_of(view, users).map(Some)
+}
+
+/// Writes that these users are typing.
+pub(super) fn typing_of(view: &View<'_>, users: &[UserNumber]) -> Result<Box<RawValue>, StoreError> {
     let users: Vec<_> = users.iter().map(|user| view.user_id(*user)).collect::<Result<_, _>>()?;
-    let event = json!({"type": "m.typing", "content": {"user_ids": users}});
-    Ok(Some(to_raw_value(&event).expect("JSON has a text")))
+    Ok(ephemeral("m.typing", json!({"user_ids": users})))
+}
+
+/// Writes an event that isn't kept.
+pub(super) fn ephemeral(kind: &str, content: Value) -> Box<RawValue> {
+    to_raw_value(&json!({"type": kind, "content": content})).expect("JSON has a text")
 }
 
 /// Writes what is new to the user in a room.

@@ -12,6 +12,7 @@ pub mod device_lists;
 pub mod plan;
 mod presence;
 pub mod rooms;
+pub mod sliding;
 mod summary;
 pub mod unlogged;
 pub mod v3;

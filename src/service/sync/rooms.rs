@@ -394,7 +394,7 @@ fn text(value: &(impl Serialize + ?Sized)) -> Vec<u8> {
 
 /// The state that shows somebody what they are invited to or knock at.
 /// <https://spec.matrix.org/v1.19/client-server-api/#stripped-state>
-fn stripped_state(
+pub(super) fn stripped_state(
     view: &View<'_>,
     change: &Change,
     (user, stay): (UserNumber, Stay),

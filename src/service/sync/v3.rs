@@ -9,9 +9,9 @@ use ruma::OwnedRoomId;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
-    answer::{Events, Response},
+    answer::Response,
     beside::Beside,
-    data::{Data, account_data},
+    data::{Data, account_data, add_push_rules},
     device_lists::{DeviceLists, device_lists, everybody},
     plan::{Plan, Query, plan},
     presence,
@@ -19,13 +19,16 @@ use super::{
     unlogged::Unlogged,
 };
 use crate::{
-    base::{ids::RoomNumber, limits},
+    base::{
+        ids::{DeviceNumber, Position, RoomNumber, UserNumber},
+        limits,
+    },
     room::filter::{self, Subject},
     service::{
         ignored::ignored,
         invite_permission::{self, blocks_invites},
-        keys, push_rules,
-        read::{reader::Onlooker, token::SyncToken},
+        keys,
+        read::token::SyncToken,
         unread::Counted,
     },
     store::{Receipt, StoreError, Topic, View, events::Membership},
@@ -52,11 +55,11 @@ pub struct Answer {
 /// Answers a query as of a view.
 pub fn answer(view: &View<'_>, query: &Arc<Query>, unlogged: Unlogged) -> Result<Answer, StoreError> {
     let Unlogged { heard, typing, presence: news } = unlogged;
-    let mut data = account_data(view, query)?;
+    let mut data = account_data(view, query.onlooker.user, query.since.unwrap_or_default())?;
     let mut global = data.remove(&None).unwrap_or_default();
     let data: HashMap<OwnedRoomId, Vec<Data>> =
         data.into_iter().filter_map(|(room_id, data)| Some((room_id?, data))).collect();
-    let receipts = new_receipts(view, query)?;
+    let receipts = new_receipts(view, query.onlooker.user, query.since)?;
     let mut touched: HashSet<_> = receipts.keys().chain(typing.rooms.keys()).copied().collect();
     if typing.restarted {
         for room in view.joined_rooms(query.onlooker.user) {
@@ -72,11 +75,11 @@ pub fn answer(view: &View<'_>, query: &Arc<Query>, unlogged: Unlogged) -> Result
     let Plan { changes, mut topics, company } = plan(view, query, &touched, invited_again)?;
 
     let mut response = Response::default();
-    let mut next = to_device(view, query, &mut response.to_device)?;
-    if query.since.is_none() && global.iter().all(|data| data.kind != push_rules::TYPE) {
-        let Onlooker { user, user_id, .. } = &query.onlooker;
-        let content = RawValue::from_string(push_rules::content(view, *user, user_id)?);
-        global.extend(content.ok().map(|content| Data { kind: push_rules::TYPE.to_owned(), content }));
+    let mut next = SyncToken::at(view.position());
+    let device = query.onlooker.device;
+    (response.to_device.events, next.to_device) = to_device(view, device, query.to_device, usize::MAX)?;
+    if query.since.is_none() {
+        add_push_rules(view, &query.onlooker, &mut global)?;
     }
     response.account_data.events = global
         .into_iter()
@@ -121,11 +124,14 @@ pub fn answer(view: &View<'_>, query: &Arc<Query>, unlogged: Unlogged) -> Result
     })
 }
 
-/// The receipts since the last answer that the user may see, by room.
-fn new_receipts(view: &View<'_>, query: &Query) -> Result<HashMap<RoomNumber, Vec<Receipt>>, StoreError> {
+/// The receipts since a position that the user may see, by room.
+pub(super) fn new_receipts(
+    view: &View<'_>,
+    user: UserNumber,
+    since: Option<Position>,
+) -> Result<HashMap<RoomNumber, Vec<Receipt>>, StoreError> {
     let mut by_room: HashMap<RoomNumber, Vec<Receipt>> = HashMap::new();
-    let Some(since) = query.since else { return Ok(by_room) };
-    let user = query.onlooker.user;
+    let Some(since) = since else { return Ok(by_room) };
     let is_in = |room| {
         let stay = view.stay(user, room)?;
         Ok(stay.is_some_and(|stay| stay.membership == Membership::Join))
@@ -136,8 +142,13 @@ fn new_receipts(view: &View<'_>, query: &Query) -> Result<HashMap<RoomNumber, Ve
     Ok(by_room)
 }
 
-/// Writes the messages that wait for the device; where the next request goes on leaves out none of the others.
-fn to_device(view: &View<'_>, query: &Query, into: &mut Events) -> Result<SyncToken, StoreError> {
+/// Writes the oldest messages that wait for a device, so many at most, and gives the position up to which these are all.
+pub(super) fn to_device(
+    view: &View<'_>,
+    device: DeviceNumber,
+    since: Position,
+    limit: usize,
+) -> Result<(Vec<Box<RawValue>>, Position), StoreError> {
     #[derive(serde::Serialize)]
     struct Event {
         sender: String,
@@ -145,18 +156,18 @@ fn to_device(view: &View<'_>, query: &Query, into: &mut Events) -> Result<SyncTo
         kind: String,
         content: Box<RawValue>,
     }
-    let mut next = SyncToken::at(view.position());
-    let (messages, more) = view.to_device_since(query.onlooker.device, query.to_device)?;
-    if let (Some(last), true) = (messages.last(), more) {
-        next.to_device = last.position;
-    }
+    let (mut messages, mut more) = view.to_device_since(device, since)?;
+    more |= messages.len() > limit;
+    messages.truncate(limit);
+    let until = messages.last().filter(|_| more).map_or(view.position(), |last| last.position);
+    let mut events = Vec::with_capacity(messages.len());
     for message in messages {
         let content = RawValue::from_string(message.content);
         let content = content.map_err(|_| {
             StoreError::corrupt("to_device", &message.position.to_be_bytes(), "the content is not JSON")
         })?;
         let event = Event { sender: message.sender, kind: message.event_type, content };
-        into.events.push(to_raw_value(&event).expect("texts and JSON have a JSON text"));
+        events.push(to_raw_value(&event).expect("texts and JSON have a JSON text"));
     }
-    Ok(next)
+    Ok((events, until))
 }

@@ -53,6 +53,18 @@ impl View<'_> {
         Ok(statement.query_map((user, since), read)?.collect::<Result<_, _>>()?)
     }
 
+    /// One type of a user's account data in every room that has it.
+    pub fn account_data_of_type(
+        &self,
+        user: UserNumber,
+        event_type: &str,
+    ) -> Result<Vec<AccountData>, StoreError> {
+        let sql = "SELECT room_id, type, content, position FROM account_data
+                   WHERE user = ?1 AND type = ?2 AND room_id <> ''";
+        let mut statement = self.sql().prepare_cached(sql)?;
+        Ok(statement.query_map((user, event_type), read)?.collect::<Result<_, _>>()?)
+    }
+
     /// All account data of a user for one room, in the order of the changes.
     pub fn account_data_of_room(
         &self,

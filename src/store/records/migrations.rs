@@ -31,6 +31,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0023_own_keys.sql"),
     include_str!("migrations/0024_kept.sql"),
     include_str!("migrations/0025_server_key_documents.sql"),
+    include_str!("migrations/0026_sliding.sql"),
     include_str!("migrations/0027_pushers.sql"),
     include_str!("migrations/0028_calls.sql"),
 ];

@@ -6,6 +6,7 @@ pub(in crate::store) mod migrations;
 
 mod account_data;
 mod check;
+mod connections;
 mod dehydrated_devices;
 mod delayed_events;
 mod devices;

@@ -68,6 +68,17 @@ impl View<'_> {
         Ok(statement.query_map((room, limit as i64), read)?.collect::<Result<_, _>>()?)
     }
 
+    /// Whether a user set a receipt in a room after `since`.
+    pub fn has_receipt_since(
+        &self,
+        user: UserNumber,
+        room: RoomNumber,
+        since: Position,
+    ) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM receipts WHERE room = ?1 AND user = ?2 AND position > ?3)";
+        Ok(self.sql().prepare_cached(sql)?.query_row((room, user, since), |row| row.get(0))?)
+    }
+
     /// A user's receipts in a room.
     pub fn receipts_of(&self, user: UserNumber, room: RoomNumber) -> Result<Vec<Receipt>, StoreError> {
         let sql = concat!("SELECT ", columns!(), " FROM receipts WHERE room = ?1 AND user = ?2");

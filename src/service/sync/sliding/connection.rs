@@ -1,0 +1,393 @@
+//! What connections were told. Each device has a few, by names that it chooses.
+//!
+//! Of a connection two states are kept: the one that the client has, as its last request shows, and the one that goes with
+//! the answer to that request, which it may never get. So a client that asks again with the position it has loses nothing.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::Notify;
+
+use super::{request::Selection, traits::Traits};
+use crate::{
+    base::{
+        clock::Timestamp,
+        ids::{DeviceNumber, Position, RoomNumber},
+        limits,
+    },
+    service::read::token::SyncToken,
+};
+
+/// All connections.
+pub struct Connections {
+    known: Mutex<Known>,
+    /// The last serial number that was given to an answer.
+    serial: AtomicU64,
+    pub(super) traits: Traits,
+    /// Some connection was used.
+    pub(super) used: Notify,
+}
+
+#[derive(Default)]
+struct Known {
+    connections: HashMap<(DeviceNumber, String), Connection>,
+    /// How many rooms all of them remember.
+    rooms: usize,
+    /// Counts requests.
+    requests: u64,
+}
+
+struct Connection {
+    /// What the client has.
+    had: Arc<Told>,
+    /// What it has if it got the last answer.
+    offered: Option<Arc<Told>>,
+    /// The last request, which alone may still be answered.
+    request: u64,
+    /// It is written down as it is.
+    is_kept: bool,
+}
+
+/// A connection that is to be written down.
+pub(super) struct Changed {
+    pub(super) key: (DeviceNumber, String),
+    pub(super) had: Arc<Told>,
+    pub(super) offered: Option<Arc<Told>>,
+}
+
+/// What a client was told, up to an answer.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) pos: Pos,
+    /// Up to which count it knows what isn't in the log.
+    pub(super) heard: u64,
+    /// Up to where it knows whose devices changed, if it ever asked.
+    pub(super) e2ee: Option<Position>,
+    /// The same for the account's data that is of no room.
+    pub(super) account_data: Option<Position>,
+    /// By room.
+    pub(super) rooms: Vec<ToldRoom>,
+    /// The choices of state by which rooms were told.
+    pub(super) choices: Arc<Vec<Choice>>,
+}
+
+/// What a client was told of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ToldRoom {
+    pub(super) room: RoomNumber,
+    /// So many of the newest events by then.
+    pub(super) timeline: u16,
+    /// Which of the choices; that of none of them is not remembered.
+    pub(super) choice: u8,
+    pub(super) flags: u8,
+    /// All up to here.
+    pub(super) until: Position,
+}
+
+/// It was told as a room of two.
+pub(super) const DIRECT: u8 = 1;
+/// The account's data of it was told.
+pub(super) const DATA: u8 = 2;
+/// Its receipts were told.
+pub(super) const RECEIPTS: u8 = 4;
+/// It was told who types there, with the last answer. The log doesn't move by that.
+pub(super) const TYPING: u8 = 8;
+
+const _: () = assert!(size_of::<ToldRoom>() == 16);
+
+/// A choice of state, by which rooms were told: the union of some selections.
+#[derive(Clone)]
+pub(super) struct Choice {
+    /// A hash of it.
+    pub(super) name: u64,
+    /// None if the server was started since: what is told by another choice is told whole then.
+    pub(super) state: Option<Box<[Arc<Selection>]>>,
+}
+
+/// A position of sliding sync: that of the log, and the answer's number, which no other answer has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pos {
+    pub seen: Position,
+    pub serial: u64,
+}
+
+/// The position is none of this connection's, or is no longer.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no such position")]
+pub struct UnknownPos;
+
+/// A request that is being answered.
+pub(super) struct Request {
+    key: (DeviceNumber, String),
+    number: u64,
+    /// What the client has; none if it begins.
+    pub(super) had: Option<Arc<Told>>,
+}
+
+impl Connections {
+    /// Answers are numbered from the time of the server's start on, so that the numbers of earlier starts don't recur.
+    pub(in crate::service) fn new(now: Timestamp) -> Self {
+        Self {
+            known: Mutex::default(),
+            serial: AtomicU64::new(now.0),
+            traits: Traits::default(),
+            used: Notify::new(),
+        }
+    }
+
+    pub(super) fn serial(&self) -> u64 {
+        self.serial.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Begins a request with the position that the client has. An earlier one on the connection is answered no more.
+    pub(super) fn begin(
+        &self,
+        device: DeviceNumber,
+        name: String,
+        pos: Option<Pos>,
+    ) -> Result<Request, UnknownPos> {
+        let (key, mut known) = ((device, name), self.lock());
+        known.requests += 1;
+        let number = known.requests;
+        let Some(pos) = pos else {
+            let empty = Connection { had: Arc::default(), offered: None, request: number, is_kept: false };
+            let replaced = known.connections.insert(key.clone(), empty);
+            known.rooms -= replaced.map_or(0, |replaced| replaced.rooms());
+            known.make_room(&key);
+            return Ok(Request { key, number, had: None });
+        };
+        let Known { connections, rooms, .. } = &mut *known;
+        let connection = connections.get_mut(&key).ok_or(UnknownPos)?;
+        if let Some(offered) = connection.offered.take_if(|offered| offered.pos == pos) {
+            *rooms -= connection.had.rooms.len();
+            connection.had = offered;
+        } else if connection.had.pos != pos || pos == Pos::default() {
+            return Err(UnknownPos);
+        }
+        (connection.request, connection.is_kept) = (number, false);
+        Ok(Request { key, number, had: Some(connection.had.clone()) })
+    }
+
+    /// Remembers what goes with the answer to a request; tells whether the client may be given that answer: it asked
+    /// nothing since.
+    pub(super) fn offer(&self, request: &Request, told: Arc<Told>) -> bool {
+        let mut known = self.lock();
+        let Known { connections, rooms, .. } = &mut *known;
+        let Some(connection) = connections.get_mut(&request.key) else { return false };
+        if connection.request != request.number {
+            return false;
+        }
+        connection.is_kept = false;
+        *rooms += told.rooms.len();
+        let forgotten = connection.offered.replace(told);
+        *rooms -= forgotten.map_or(0, |forgotten| forgotten.rooms.len());
+        known.make_room(&request.key);
+        self.used.notify_one();
+        true
+    }
+
+    /// How many requests there were.
+    pub(super) fn requests(&self) -> u64 {
+        self.lock().requests
+    }
+
+    /// The connections that are not written down as they are and whose last request is `which`; they count as written
+    /// down from now on.
+    pub(super) fn changed(&self, which: impl Fn(u64) -> bool) -> Vec<Changed> {
+        let mut known = self.lock();
+        let changed = known
+            .connections
+            .iter_mut()
+            .filter(|(_, connection)| !connection.is_kept && which(connection.request));
+        let changed = changed.map(|(key, connection)| {
+            connection.is_kept = true;
+            Changed { key: key.clone(), had: connection.had.clone(), offered: connection.offered.clone() }
+        });
+        changed.collect()
+    }
+
+    /// Whether a connection is in memory.
+    pub(super) fn has(&self, device: DeviceNumber, name: &str) -> bool {
+        self.lock().connections.contains_key(&(device, name.to_owned()))
+    }
+
+    /// Takes in a connection that was written down, unless it is there: what the client has, and what it has if it got the
+    /// last answer.
+    pub(super) fn restore(&self, key: (DeviceNumber, String), told: Vec<Arc<Told>>) {
+        let (mut known, mut told) = (self.lock(), told.into_iter());
+        let Some(had) = told.next().filter(|_| !known.connections.contains_key(&key)) else { return };
+        let request = known.requests;
+        let connection = Connection { had, offered: told.next(), request, is_kept: true };
+        known.rooms += connection.rooms();
+        known.connections.insert(key.clone(), connection);
+        known.make_room(&key);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Forgets the connections that were used longest ago until no bound is broken; the one with this key stays.
+    fn make_room(&mut self, key: &(DeviceNumber, String)) {
+        while self.connections.len() > limits::SLIDING_CONNECTIONS || self.rooms > limits::SLIDING_ROOMS {
+            if !self.forget(key, |_| true) {
+                break;
+            }
+        }
+        let of_device = self.connections.keys().filter(|(device, _)| *device == key.0).count();
+        if of_device > limits::SLIDING_PER_DEVICE {
+            self.forget(key, |device| device == key.0);
+        }
+    }
+
+    fn forget(&mut self, kept: &(DeviceNumber, String), of: impl Fn(DeviceNumber) -> bool) -> bool {
+        let others = self.connections.iter().filter(|(key, _)| *key != kept && of(key.0));
+        let oldest = others.min_by_key(|(_, connection)| connection.request).map(|(key, _)| key.clone());
+        let forgotten = oldest.and_then(|key| self.connections.remove(&key));
+        self.rooms -= forgotten.as_ref().map_or(0, Connection::rooms);
+        forgotten.is_some()
+    }
+}
+
+impl Connection {
+    fn rooms(&self) -> usize {
+        self.had.rooms.len() + self.offered.as_ref().map_or(0, |offered| offered.rooms.len())
+    }
+}
+
+impl Told {
+    /// What was told of a room.
+    pub(super) fn room(&self, room: RoomNumber) -> Option<&ToldRoom> {
+        let place = self.rooms.binary_search_by_key(&room, |told| told.room).ok()?;
+        self.rooms.get(place)
+    }
+}
+
+impl fmt::Display for Pos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", SyncToken::at(self.seen), self.serial)
+    }
+}
+
+impl std::str::FromStr for Pos {
+    type Err = UnknownPos;
+
+    fn from_str(text: &str) -> Result<Self, UnknownPos> {
+        let (seen, serial) = text.split_once('.').ok_or(UnknownPos)?;
+        let seen = seen.parse::<SyncToken>().map_err(|_| UnknownPos)?.told;
+        let pos = Self { seen, serial: serial.parse().map_err(|_| UnknownPos)? };
+        // There is one way to write it.
+        if pos.to_string() == text { Ok(pos) } else { Err(UnknownPos) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PHONE: DeviceNumber = DeviceNumber(1);
+
+    fn connections() -> Connections {
+        Connections::new(Timestamp(1_000))
+    }
+
+    /// What goes with another answer.
+    fn told(connections: &Connections, rooms: usize) -> Arc<Told> {
+        let pos = Pos { seen: Position(7), serial: connections.serial() };
+        let room =
+            |n| ToldRoom { room: RoomNumber(n as u32), timeline: 1, choice: 0, flags: 0, until: Position(7) };
+        Arc::new(Told { pos, rooms: (0..rooms).map(room).collect(), ..Told::default() })
+    }
+
+    /// A request that is answered at once; gives the position after it.
+    fn step(connections: &Connections, device: u64, name: &str, pos: Option<Pos>) -> Result<Pos, UnknownPos> {
+        let request = connections.begin(DeviceNumber(device), name.to_owned(), pos)?;
+        let told = told(connections, 3);
+        assert!(connections.offer(&request, told.clone()));
+        Ok(told.pos)
+    }
+
+    #[test]
+    fn a_client_that_lost_an_answer_asks_again() {
+        let connections = connections();
+        let first = step(&connections, 1, "", None).unwrap();
+        let second = step(&connections, 1, "", Some(first)).unwrap();
+        let again = step(&connections, 1, "", Some(first)).unwrap();
+        assert!(step(&connections, 1, "", Some(second)).is_err(), "the answer after it replaced that one");
+        step(&connections, 1, "", Some(again)).unwrap();
+        assert!(step(&connections, 1, "", Some(first)).is_err(), "what the client left behind is forgotten");
+        assert!(step(&connections, 1, "", Some(Pos::default())).is_err());
+    }
+
+    #[test]
+    fn connections_are_of_one_device_and_one_name() {
+        let connections = connections();
+        let a = step(&connections, 1, "a", None).unwrap();
+        let b = step(&connections, 1, "b", None).unwrap();
+        let other = step(&connections, 2, "a", None).unwrap();
+        for (device, name, pos) in [(1, "b", a), (1, "a", b), (1, "a", other), (2, "a", a), (3, "a", a)] {
+            assert!(step(&connections, device, name, Some(pos)).is_err(), "{device} {name}");
+        }
+        step(&connections, 1, "a", Some(a)).unwrap();
+        step(&connections, 2, "a", Some(other)).unwrap();
+    }
+
+    #[test]
+    fn only_the_last_request_is_answered() {
+        let connections = connections();
+        let begin = |pos| connections.begin(PHONE, String::new(), pos).unwrap();
+        let pos = step(&connections, 1, "", None).unwrap();
+        let (earlier, later) = (begin(Some(pos)), begin(Some(pos)));
+        let [told, other] = [1, 2].map(|rooms| told(&connections, rooms));
+        assert!(connections.offer(&later, told.clone()));
+        assert!(!connections.offer(&earlier, other));
+        assert_eq!(begin(Some(told.pos)).had.unwrap().rooms.len(), 1);
+    }
+
+    #[test]
+    fn there_are_only_so_many() {
+        let connections = connections();
+        let first = step(&connections, 1, "0", None).unwrap();
+        let mut last = first;
+        for n in 1..=limits::SLIDING_PER_DEVICE {
+            last = step(&connections, 1, &n.to_string(), None).unwrap();
+        }
+        assert!(step(&connections, 1, "0", Some(first)).is_err());
+        step(&connections, 1, &limits::SLIDING_PER_DEVICE.to_string(), Some(last)).unwrap();
+        for device in 0..=limits::SLIDING_CONNECTIONS {
+            step(&connections, 100 + device as u64, "", None).unwrap();
+        }
+        let known = connections.lock();
+        assert_eq!(known.connections.len(), limits::SLIDING_CONNECTIONS);
+        let rooms: usize = known.connections.values().map(Connection::rooms).sum();
+        assert_eq!(known.rooms, rooms);
+        drop(known);
+
+        let half = limits::SLIDING_ROOMS / 2 + 1;
+        for name in ["a", "b"] {
+            let request = connections.begin(PHONE, name.to_owned(), None).unwrap();
+            assert!(connections.offer(&request, told(&connections, half)));
+        }
+        let known = connections.lock();
+        let names: Vec<_> = known.connections.keys().map(|(_, name)| name.as_str()).collect();
+        assert_eq!((names, known.rooms), (vec!["b"], half));
+    }
+
+    #[test]
+    fn a_position_is_written_in_one_way() {
+        let pos = Pos { seen: Position(7), serial: 9 };
+        assert_eq!(pos.to_string().parse::<Pos>().unwrap(), pos);
+        for text in ["", "s7", "s7.", "s7.+9", "s7.09", "s7_6.9", "s7~1.9", "7.9", "s7.9.9", "s7.-1", "s7.x"]
+        {
+            assert!(text.parse::<Pos>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! What is told beside rooms: messages to the device, devices of others, account data, receipts, who is typing.
+//!
+//! The last three are of rooms that the client looks at and was told of. Whether it has them up to where it was told of the
+//! room is remembered with the room: if so, and the room was looked at all along, what changed is told, else all of it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ruma::{OwnedRoomId, RoomId};
+use serde_json::Value;
+
+use super::{
+    answer::{AccountData, E2ee, Extensions, OfRooms, ToDevice},
+    connection::{DATA, RECEIPTS, TYPING, Told, ToldRoom},
+    request::{Ask, Scope},
+    rooms::Wish,
+};
+use crate::{
+    base::{ids::RoomNumber, limits},
+    service::{
+        App, keys,
+        read::token::SyncToken,
+        sync::{
+            beside::{ephemeral, receipt_contents, typing_of},
+            data::{Data, account_data, add_push_rules},
+            device_lists::{DeviceLists, device_lists},
+            v3::to_device,
+        },
+        typing::TypingNews,
+    },
+    store::{Receipt, StoreError, View},
+};
+
+/// A room of which the client was told, or is with this answer.
+pub(super) struct Shown<'a> {
+    pub(super) room: RoomNumber,
+    pub(super) wish: &'a Wish<'a>,
+    /// What was told of it before, unless it is told anew.
+    pub(super) told: Option<ToldRoom>,
+    /// What is told of it now.
+    pub(super) flags: u8,
+}
+
+/// What changed since the last answer.
+pub(super) struct News {
+    pub(super) receipts: HashMap<RoomNumber, Vec<Receipt>>,
+    pub(super) typing: TypingNews,
+}
+
+/// Tells what the client wants beside rooms, and notes it in `next` and in the rooms.
+pub(super) fn extensions(
+    app: &App,
+    view: &View<'_>,
+    ask: &Ask,
+    (had, next): (&Told, &mut Told),
+    (shown, mut news): (&mut [Shown<'_>], News),
+) -> Result<Extensions, StoreError> {
+    let (wanted, onlooker) = (&ask.extensions, &ask.onlooker);
+    let mut told = Extensions::default();
+    if let Some(wanted) = &wanted.to_device {
+        let (events, until) = to_device(view, onlooker.device, wanted.since, wanted.limit)?;
+        told.to_device = Some(ToDevice { next_batch: SyncToken::at(until).to_string(), events });
+    }
+    if wanted.e2ee {
+        let lists = had.e2ee.map(|since| device_lists(view, onlooker.user, since)).transpose()?;
+        next.e2ee = Some(view.position());
+        told.e2ee = Some(E2ee {
+            device_lists: lists.unwrap_or_else(DeviceLists::default),
+            device_one_time_keys_count: keys::counts(view, onlooker.device)?,
+            device_unused_fallback_key_types: keys::unused_fallback_keys(view, onlooker.device)?,
+        });
+    }
+    if let Some(scope) = &wanted.account_data {
+        let data = self::data(view, ask, had, (scope, &mut *shown))?;
+        next.account_data = Some(view.position());
+        told.account_data = Some(data).filter(|data| !data.is_empty());
+    }
+    if let Some(scope) = &wanted.receipts {
+        let receipts = self::receipts(view, ask, had, (scope, &mut *shown), &mut news.receipts)?;
+        told.receipts = Some(receipts).filter(|told| !told.rooms.is_empty());
+    }
+    if let Some(scope) = &wanted.typing {
+        let typing = self::typing(app, view, (scope, &mut *shown), &news.typing)?;
+        told.typing = Some(typing).filter(|told| !told.rooms.is_empty());
+    }
+    Ok(told)
+}
+
+impl Shown<'_> {
+    /// The room's id if it is in a scope.
+    fn id_in(&self, view: &View<'_>, scope: &Scope) -> Result<Option<OwnedRoomId>, StoreError> {
+        let room_id = view.room_id(self.room)?;
+        Ok(Some(room_id).filter(|id| scope.has(id.as_str(), &self.wish.lists, self.wish.subscribed)))
+    }
+
+    /// Whether the client has something of the room up to the last answer. It has it from now on.
+    fn has_had(&mut self, had: &Told, what: u8) -> bool {
+        self.flags |= what;
+        self.told.is_some_and(|told| told.until >= had.pos.seen && told.flags & what != 0)
+    }
+}
+
+fn data(
+    view: &View<'_>,
+    ask: &Ask,
+    had: &Told,
+    (scope, shown): (&Scope, &mut [Shown<'_>]),
+) -> Result<AccountData, StoreError> {
+    let user = ask.onlooker.user;
+    let of_room = |room_id: &RoomId| {
+        let data = view.account_data_of_room(user, room_id.as_str())?;
+        data.into_iter().map(Data::of).collect::<Result<Vec<_>, _>>()
+    };
+    let mut changed = BTreeMap::new();
+    let global = if let Some(since) = had.account_data {
+        changed = account_data(view, user, since)?;
+        changed.remove(&None).unwrap_or_default()
+    } else {
+        let global = view.account_data_of_room(user, "")?;
+        let mut global = global.into_iter().map(Data::of).collect::<Result<_, _>>()?;
+        add_push_rules(view, &ask.onlooker, &mut global)?;
+        global
+    };
+    let mut told =
+        AccountData { global: global.into_iter().map(Data::write).collect(), ..AccountData::default() };
+    for room in shown {
+        let Some(room_id) = room.id_in(view, scope)? else { continue };
+        let data = match room.has_had(had, DATA) {
+            true => changed.remove(&Some(room_id.clone())).unwrap_or_default(),
+            false => of_room(&room_id)?,
+        };
+        if !data.is_empty() {
+            told.rooms.insert(room_id, data.into_iter().map(Data::write).collect());
+        }
+    }
+    Ok(told)
+}
+
+fn receipts(
+    view: &View<'_>,
+    ask: &Ask,
+    had: &Told,
+    (scope, shown): (&Scope, &mut [Shown<'_>]),
+    changed: &mut HashMap<RoomNumber, Vec<Receipt>>,
+) -> Result<OfRooms, StoreError> {
+    let mut told = OfRooms::default();
+    for room in shown {
+        let Some(room_id) = room.id_in(view, scope)? else { continue };
+        let receipts = match room.has_had(had, RECEIPTS) {
+            true => changed.remove(&room.room).unwrap_or_default(),
+            false => view.receipts_of_room(room.room, limits::RECEIPTS)?,
+        };
+        if let Some(content) = merged(receipt_contents(view, ask.onlooker.user, receipts)?) {
+            told.rooms.insert(room_id, ephemeral("m.receipt", content));
+        }
+    }
+    Ok(told)
+}
+
+/// The receipts of all threads as one content, as there is one event a room. Where somebody has two on one event, the one
+/// of no thread is told: it is for all of them.
+fn merged(by_thread: BTreeMap<String, Value>) -> Option<Value> {
+    let mut contents = by_thread.into_values();
+    let mut all = contents.next()?;
+    for content in contents {
+        let Value::Object(events) = content else { continue };
+        for (event, kinds) in events {
+            let Value::Object(kinds) = kinds else { continue };
+            for (kind, users) in kinds {
+                let Value::Object(users) = users else { continue };
+                for (user, receipt) in users {
+                    let known = &mut all[&event][&kind][&user];
+                    if known.is_null() {
+                        *known = receipt;
+                    }
+                }
+            }
+        }
+    }
+    Some(all)
+}
+
+fn typing(
+    app: &App,
+    view: &View<'_>,
+    (scope, shown): (&Scope, &mut [Shown<'_>]),
+    news: &TypingNews,
+) -> Result<OfRooms, StoreError> {
+    let mut told = OfRooms::default();
+    for room in shown {
+        let Some(room_id) = room.id_in(view, scope)? else { continue };
+        room.flags |= TYPING;
+        let users = match news.rooms.get(&room.room) {
+            Some(users) => Some(users.clone()),
+            None if room.told.is_none_or(|told| told.flags & TYPING == 0) => app.typing.of(room.room),
+            None if news.restarted => Some(Vec::new()),
+            None => None,
+        };
+        // Who knows nothing yet need not hear that nobody types.
+        if let Some(users) = users.filter(|users| room.told.is_some() || !users.is_empty()) {
+            told.rooms.insert(room_id, typing_of(view, &users)?);
+        }
+    }
+    Ok(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn receipts_of_threads_come_together() {
+        let of = |event: &str, user: &str, told: Value| json!({event: {"m.read": {user: told}}});
+        assert_eq!(merged(BTreeMap::new()), None);
+        let by_thread = [
+            ("", of("$a", "@x:x", json!({"ts": 1}))),
+            ("$t", of("$a", "@x:x", json!({"ts": 2, "thread_id": "$t"}))),
+            ("main", of("$a", "@y:x", json!({"ts": 3, "thread_id": "main"}))),
+        ];
+        let by_thread = by_thread.map(|(thread, content)| (thread.to_owned(), content)).into();
+        let both = json!({"@x:x": {"ts": 1}, "@y:x": {"ts": 3, "thread_id": "main"}});
+        assert_eq!(merged(by_thread), Some(json!({"$a": {"m.read": both}})));
+    }
+}

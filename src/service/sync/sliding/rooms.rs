@@ -1,0 +1,186 @@
+//! Which rooms a request means. Reads one small record a room, and of its state only what a filter asks for.
+
+use std::{cmp::Reverse, collections::HashSet, sync::Arc};
+
+use ruma::OwnedUserId;
+
+use super::{
+    connection::Told,
+    filters::Facts,
+    request::{Ask, Selection},
+};
+use crate::{
+    base::ids::{Position, RoomNumber, UserNumber},
+    service::{ignored::ignored, invite_permission::blocks_invites},
+    store::{
+        StoreError, Topic, View,
+        events::{Membership, RoomRecord, Stay},
+    },
+};
+
+/// A room that a request may mean.
+pub(super) struct Candidate {
+    pub(super) room: RoomNumber,
+    pub(super) stay: Stay,
+    /// The room as it is, if the user is in it.
+    pub(super) record: Option<RoomRecord>,
+    /// When something happened there last, as far as the user follows it.
+    pub(super) newest: Position,
+    /// Whether lists have it. Other rooms are found by those who name them.
+    is_listed: bool,
+}
+
+/// What a request wants of a room.
+#[derive(Default)]
+pub(super) struct Wish<'a> {
+    /// The lists that have it in one of their ranges.
+    pub(super) lists: Vec<&'a str>,
+    pub(super) subscribed: bool,
+    pub(super) timeline: u16,
+    /// Without duplicates, sorted.
+    pub(super) state: Vec<Arc<Selection>>,
+    /// A hash of that.
+    pub(super) choice: u64,
+}
+
+/// What a request means.
+pub(super) struct Chosen<'a> {
+    /// How many rooms each list has, whatever its ranges.
+    pub(super) counts: Vec<(&'a str, u64)>,
+    /// The places of candidates with what is wanted of them, the newest first.
+    pub(super) wishes: Vec<(usize, Wish<'a>)>,
+    /// What would bring other rooms into the ranges, or news to those that are there.
+    pub(super) topics: Vec<Topic>,
+}
+
+impl Candidate {
+    pub(super) fn is_joined(&self) -> bool {
+        self.stay.membership == Membership::Join
+    }
+
+    /// Whether the user has nothing more to do with the room: they left, or turned down an invitation.
+    pub(super) fn is_over(&self) -> bool {
+        !self.is_listed
+    }
+}
+
+/// Every room that a request may mean, in the order of their numbers.
+pub(super) fn candidates(view: &View<'_>, ask: &Ask, had: &Told) -> Result<Vec<Candidate>, StoreError> {
+    let user = ask.onlooker.user;
+    let ignored = ignored(view, user)?;
+    let blocks = blocks_invites(view, &ask.onlooker.user_id)?;
+    let mut candidates = Vec::new();
+    for stay in view.stays(user) {
+        let (room, stay) = stay?;
+        let is_untold = had.room(room).is_some_and(|told| stay.since > told.until);
+        // Whoever forgets a room right after leaving it has other devices that must hear that it was left.
+        if stay.forgotten && !is_untold {
+            continue;
+        }
+        let is_listed = match stay.membership {
+            Membership::Join | Membership::Knock => true,
+            Membership::Invite if blocks || is_ignored(view, room, &stay, &ignored)? => continue,
+            Membership::Invite => true,
+            Membership::Leave => is_untold || was_kicked(view, user, room, &stay)?,
+            Membership::Ban if stay.joined_until.is_none() && !is_untold => continue,
+            Membership::Ban => true,
+        };
+        let record = match stay.membership {
+            Membership::Join => Some(view.room(room)?),
+            _ => None,
+        };
+        let newest = record.as_ref().map_or(stay.since, |record| record.newest);
+        candidates.push(Candidate { room, stay, record, newest, is_listed });
+    }
+    Ok(candidates)
+}
+
+fn is_ignored(
+    view: &View<'_>,
+    room: RoomNumber,
+    stay: &Stay,
+    ignored: &HashSet<OwnedUserId>,
+) -> Result<bool, StoreError> {
+    if ignored.is_empty() {
+        return Ok(false);
+    }
+    let sender = view.header(room, stay.event)?.sender;
+    Ok(ignored.contains(&view.user_id(sender)?))
+}
+
+/// Whether somebody else ended the user's stay in a room: they may not know it yet.
+fn was_kicked(view: &View<'_>, user: UserNumber, room: RoomNumber, stay: &Stay) -> Result<bool, StoreError> {
+    Ok(stay.joined_until.is_some() && view.header(room, stay.event)?.sender != user)
+}
+
+/// Finds the rooms that a request means among those that it may mean.
+pub(super) fn choose<'a>(
+    view: &View<'_>,
+    ask: &'a Ask,
+    candidates: &[Candidate],
+    facts: &Facts,
+) -> Result<Chosen<'a>, StoreError> {
+    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    order.sort_unstable_by_key(|place| Reverse((candidates[*place].newest, candidates[*place].room)));
+    let mut wishes: Vec<Option<Wish<'a>>> = candidates.iter().map(|_| None).collect();
+    let mut watched = vec![false; candidates.len()];
+    let mut counts = Vec::with_capacity(ask.lists.len());
+    for (name, list) in &ask.lists {
+        let mut count = 0;
+        for &place in &order {
+            if !candidates[place].is_listed || !facts.admit(&list.filters, place) {
+                continue;
+            }
+            // Whatever happens there brings it to the front.
+            watched[place] = true;
+            let is_in = |ranges: &Vec<(u64, u64)>| {
+                ranges.iter().any(|(first, last)| (*first..=*last).contains(&count))
+            };
+            if list.ranges.as_ref().is_none_or(is_in) {
+                let wish = wishes[place].get_or_insert_default();
+                wish.lists.push(name);
+                wish.add(list.config.timeline, &list.config.state);
+            }
+            count += 1;
+        }
+        counts.push((name.as_str(), count));
+    }
+    for (room_id, config) in &ask.subscriptions {
+        let Some(room) = view.room_number(room_id)? else { continue };
+        let place = candidates.binary_search_by_key(&room, |candidate| candidate.room);
+        let Ok(place) = place else { continue };
+        watched[place] = true;
+        let wish = wishes[place].get_or_insert_default();
+        wish.subscribed = true;
+        wish.add(config.timeline, &config.state);
+    }
+    let wished = order.iter().filter_map(|place| Some((*place, wishes[*place].take()?)));
+    let wishes = wished.map(|(place, mut wish)| {
+        wish.state.sort_unstable();
+        wish.state.dedup();
+        let mut hasher = blake3::Hasher::new();
+        for selection in &wish.state {
+            hasher.update(&selection.name);
+        }
+        let mut name = [0; 8];
+        hasher.finalize_xof().fill(&mut name);
+        wish.choice = u64::from_be_bytes(name);
+        (place, wish)
+    });
+    let wishes = wishes.collect();
+    let mut topics = vec![Topic::User(ask.onlooker.user)];
+    for (candidate, is_watched) in candidates.iter().zip(watched) {
+        if candidate.is_joined() {
+            topics.extend(is_watched.then_some(Topic::Room(candidate.room)));
+            topics.extend(ask.extensions.e2ee.then_some(Topic::Devices(candidate.room)));
+        }
+    }
+    Ok(Chosen { counts, wishes, topics })
+}
+
+impl Wish<'_> {
+    fn add(&mut self, timeline: u16, state: &Arc<Selection>) {
+        self.timeline = self.timeline.max(timeline);
+        self.state.push(state.clone());
+    }
+}

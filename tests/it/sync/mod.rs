@@ -1,0 +1,3 @@
+//! Syncing, over HTTP.
+
+mod sliding;

@@ -1,0 +1,94 @@
+//! Who waits for what.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use super::{Client, list, texts, told};
+use crate::{
+    rig::{Member, Rig},
+    rooms::{act, create, say},
+};
+
+async fn two() -> (Rig, Member, Member, String) {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let room = create(&rig, &alice, json!({"preset": "public_chat"})).await;
+    act(&rig, &bob, &room, "join", json!({})).await;
+    (rig, alice, bob, room)
+}
+
+/// Waits for an answer for as long as it takes.
+async fn hears(client: &mut Client<'_>, body: Value) -> Value {
+    let answer = timeout(Duration::from_secs(20), client.wait(60_000, body)).await.expect("it hears").ok();
+    client.pos = answer["pos"].as_str().map(ToOwned::to_owned);
+    answer
+}
+
+#[tokio::test]
+async fn a_waiting_client_hears_at_once() {
+    let (rig, alice, bob, room) = two().await;
+    let mut client = Client::new(&rig, &bob);
+    let all = || list(json!([[0, 9]]));
+    assert_eq!(told(&hears(&mut client, all()).await), [&room], "who knows nothing doesn't wait");
+    let (answer, ()) = tokio::join!(hears(&mut client, all()), async {
+        sleep(Duration::from_millis(50)).await;
+        say(&rig, &alice, &room, "hello", "t1").await;
+    });
+    assert_eq!(texts(&answer["rooms"][&room]), ["hello"]);
+    let (answer, other) = tokio::join!(hears(&mut client, all()), async {
+        sleep(Duration::from_millis(50)).await;
+        create(&rig, &alice, json!({"invite": [bob.user_id]})).await
+    });
+    assert_eq!(told(&answer), [&other]);
+    let quiet = client.wait(50, all()).await.ok();
+    assert!(told(&quiet).is_empty() && quiet["lists"]["all"]["count"] == 2);
+}
+
+#[tokio::test]
+async fn a_connection_for_keys_hears_of_keys_alone() {
+    let (rig, alice, bob, room) = two().await;
+    let mut client = Client::new(&rig, &bob);
+    let keys = || json!({"conn_id": "keys", "extensions": {"e2ee": {"enabled": true}, "to_device": {"enabled": true}}});
+    client.next(keys()).await;
+    let carol = rig.register("carol").await;
+    let (answer, ()) = tokio::join!(hears(&mut client, keys()), async {
+        sleep(Duration::from_millis(50)).await;
+        say(&rig, &alice, &room, "hello", "t1").await;
+        act(&rig, &carol, &room, "join", json!({})).await;
+    });
+    let changed = &answer["extensions"]["e2ee"]["device_lists"]["changed"];
+    assert_eq!(*changed, json!([carol.user_id]), "the message was no reason to answer");
+}
+
+#[tokio::test]
+async fn a_request_that_was_given_up_spoils_nothing() {
+    let (rig, alice, bob, room) = two().await;
+    let mut client = Client::new(&rig, &bob);
+    let all = || list(json!([[0, 9]]));
+    client.next(all()).await;
+    let (given_up, later) = tokio::join!(client.wait(60_000, all()), async {
+        sleep(Duration::from_millis(50)).await;
+        let mut later = Client { pos: client.pos.clone(), ..Client::new(&rig, &bob) };
+        let (answer, ()) = tokio::join!(hears(&mut later, all()), async {
+            sleep(Duration::from_millis(50)).await;
+            say(&rig, &alice, &room, "hello", "t1").await;
+        });
+        assert_eq!(texts(&answer["rooms"][&room]), ["hello"]);
+        later
+    });
+    assert_eq!(given_up.ok(), json!({"pos": client.pos}), "it is told nothing");
+    assert!(told(&later.ask(all()).await.ok()).is_empty());
+}
+
+#[tokio::test]
+async fn the_suspended_go_on_reading() {
+    let (rig, _, bob, room) = two().await;
+    let suspended = rig.app.store.write(|transaction| {
+        let number = transaction.account("bob")?.unwrap().number;
+        transaction.set_suspended(number, true)
+    });
+    suspended.await.unwrap();
+    assert_eq!(told(&Client::new(&rig, &bob).next(list(json!([[0, 9]]))).await), [&room]);
+}
