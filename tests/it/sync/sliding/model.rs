@@ -63,7 +63,7 @@ impl Known {
         let shown = told.get("invite_state").or(told.get("stripped_state")).and_then(Value::as_array);
         let own =
             |event: &&Value| event["type"] == "m.room.member" && event["state_key"] == who.user_id.as_str();
-        let said = state.iter().chain(&timeline).chain(shown.into_iter().flatten()).filter(own).last();
+        let said = state.iter().chain(&timeline).chain(shown.into_iter().flatten()).rfind(own);
         match (told.get("membership"), said) {
             (Some(said), _) => self.membership = said.as_str().unwrap().to_owned(),
             (None, Some(said)) => {
