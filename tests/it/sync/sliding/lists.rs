@@ -91,6 +91,9 @@ async fn a_timeline_has_so_many_events_and_says_if_there_are_more() {
     let room = &rooms(&rig, &alice, &["a"]).await[0];
     let mut client = Client::new(&rig, &alice);
     client.next(wanting(json!([]), 1)).await;
+    let other = rig.log_in("alice").await;
+    let mut whole = Client::new(&rig, &other);
+    assert!(whole.next(wanting(json!([]), 50)).await["rooms"][room].get("limited").is_none());
     for n in 0..4 {
         say(&rig, &alice, room, &n.to_string(), &format!("t{n}")).await;
     }
@@ -98,6 +101,10 @@ async fn a_timeline_has_so_many_events_and_says_if_there_are_more() {
     let told_of_it = &gap["rooms"][room];
     assert_eq!((texts(told_of_it), &told_of_it["limited"]), (vec!["2", "3"], &json!(true)));
     assert_eq!(told_of_it["num_live"], 2);
+
+    whole.next(wanting(json!([]), 2)).await;
+    let more = whole.next(wanting(json!([]), 4)).await;
+    assert_eq!(texts(&more["rooms"][room]), ["0", "1", "2", "3"], "who knew all has a gap now");
 
     // More are told at once, of which some may be known.
     let more = client.next(wanting(json!([]), 4)).await;
