@@ -47,7 +47,8 @@ pub(super) struct Wish<'a> {
 pub(super) struct Chosen<'a> {
     /// How many rooms each list has, whatever its ranges.
     pub(super) counts: Vec<(&'a str, u64)>,
-    /// The places of candidates with what is wanted of them, the newest first.
+    /// The places of candidates with what is wanted of them: those that are subscribed to first, for somebody has them
+    /// open, then the newest.
     pub(super) wishes: Vec<(usize, Wish<'a>)>,
     /// What would bring other rooms into the ranges, or news to those that are there.
     pub(super) topics: Vec<Topic>,
@@ -167,7 +168,8 @@ pub(super) fn choose<'a>(
         wish.choice = u64::from_be_bytes(name);
         (place, wish)
     });
-    let wishes = wishes.collect();
+    let mut wishes: Vec<_> = wishes.collect();
+    wishes.sort_by_key(|(_, wish)| !wish.subscribed);
     let mut topics = vec![Topic::User(ask.onlooker.user)];
     for (candidate, is_watched) in candidates.iter().zip(watched) {
         if candidate.is_joined() {
