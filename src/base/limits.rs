@@ -13,9 +13,7 @@ mod spaces;
 
 use std::time::Duration;
 
-pub use self::{
-    calls::*, incoming::*, media::*, push::*, remote::*, sending::*, sliding::*, spaces::*,
-};
+pub use self::{calls::*, incoming::*, media::*, push::*, remote::*, sending::*, sliding::*, spaces::*};
 
 /// A whole event as canonical JSON, signatures included, in bytes.
 /// <https://spec.matrix.org/v1.19/client-server-api/#size-limits>

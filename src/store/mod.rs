@@ -56,7 +56,12 @@ pub use self::{
     notify::{Topic, Watch},
     records::{
         Account, AccountData, BackedUpKey, BackupScope, BackupState, Bearer, ContentHash, Counts,
-CountsByThread, CrossSigningKey, DehydratedDevice, DelayedEvent, Destination, Device, DeviceChange, DeviceKeys, EndOfDelay, KeyBackup, KeyDocument, KeySignature, ListedRoom, Media, MediaPart, MediaUsage, NewMedia, OneTimeKey, OutOfBand, OutgoingMessage, OwnKey, Pusher, PusherSettings, PusherStand, Rank, Receipt, RecordFinding, RegistrationToken, RemoteUser, Report, RoomLoad, RoomPage, RoomSearch, StoredContent, StoredServerKey, Subscription, Task, ToDeviceMessage, Unread, WaitingEvent, WaitingRoom,
+        CountsByThread, CrossSigningKey, DehydratedDevice, DelayedEvent, Destination, Device, DeviceChange,
+        DeviceKeys, EndOfDelay, KeyBackup, KeyDocument, KeySignature, ListedRoom, Media, MediaPart,
+        MediaUsage, NewMedia, OneTimeKey, OutOfBand, OutgoingMessage, OwnKey, Pusher, PusherSettings,
+        PusherStand, Rank, Receipt, RecordFinding, RegistrationToken, RemoteUser, Report, RoomLoad, RoomPage,
+        RoomSearch, StoredContent, StoredServerKey, Subscription, Task, ToDeviceMessage, Unread,
+        WaitingEvent, WaitingRoom,
     },
     tables::Table,
     transaction::Transaction,

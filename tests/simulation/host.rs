@@ -60,6 +60,8 @@ impl Host {
         if in_order {
             host.workers.shutdown().await;
             host.app.end_sending().await;
+            host.app.end_pushing().await;
+            host.app.keep_connections().await;
             host.app.store.close();
         }
         // What of it still runs goes on with a disk of its own, and reaches nobody.

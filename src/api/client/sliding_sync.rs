@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use ruma::{
     OwnedRoomId,
     api::{
@@ -102,9 +102,11 @@ pub(crate) async fn sync(
 impl From<SlidingError> for Error {
     fn from(error: SlidingError) -> Self {
         match error {
-            SlidingError::UnknownPos(_) => {
-                Self::coded("M_UNKNOWN_POS", "There is no such position; begin anew without one")
-            }
+            SlidingError::UnknownPos(_) => Self::coded(
+                StatusCode::BAD_REQUEST,
+                "M_UNKNOWN_POS",
+                "There is no such position; begin anew without one",
+            ),
             SlidingError::TooManyUnions => Self::invalid_param("The lists overlap in too many ways"),
             SlidingError::Session(error) => error.into(),
         }
