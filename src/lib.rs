@@ -38,6 +38,9 @@
 //! 6. Whoever watches what was touched ([`Store::watch`]) wakes, and reads on its own. A room's event is shown as
 //!    [`visibility`](room::visibility) allows, by the state at the event.
 //!
+//! A device that sleeps is told by its push gateway ([`service::push`]): a reader of the log, and a position for each pusher.
+//! What a sliding connection was told is one position a room, in memory, and written down when it pauses.
+//!
 //! What is new to somebody is counted when they sync ([`service::unread`]); who is typing and who is there is kept in
 //! memory only, by a count that stands in the token of `/sync` beside the log's position ([`service::heard`]). Neither costs
 //! a send anything. What can be found by those who don't know it, rooms and people, is kept in step in the job that changes
@@ -58,11 +61,13 @@
 //! | what a client does | use case |
 //! | --- | --- |
 //! | registers, logs in, proves it again | [`accounts`](service::accounts), [`sessions`](service::sessions), [`devices`](service::devices), [`passwords`](service::passwords), [`uia`](service::uia), [`registration_tokens`](service::registration_tokens), [`shared_secret`](service::shared_secret), [`openid`](service::openid) |
-//! | encrypts: keys, messages to devices, backups | [`keys`](service::keys) (those of other servers' users are kept as long as one shares a room with them), [`to_device`](service::to_device), [`key_backup`](service::key_backup), [`device_lists`](service::sync::device_lists) |
-//! | follows its rooms | [`sync`](service::sync); past events and state in [`read`](service::read) |
+//! | encrypts: keys, messages to devices, backups | [`keys`](service::keys) (those of other servers' users are kept as long as one shares a room with them), [`to_device`](service::to_device), [`key_backup`](service::key_backup), [`device_lists`](service::sync::device_lists); a device that nobody is logged in with: [`dehydrated`](service::dehydrated) |
+//! | follows its rooms | [`sync`](service::sync), and [`sliding`](service::sync::sliding) for whoever looks at a part of them; past events and state in [`read`](service::read) |
 //! | speaks, comes and goes, makes and upgrades rooms | [`rooms`](service::rooms) and [`upgrade`](service::upgrade), of what [`write`](service::write) plans |
-//! | threads, edits, references | [`relations`](service::read::relations), [`threads`](service::read::threads); what is gathered about an event is written with it by [`reader`](service::read::reader) |
-//! | is told what is new | [`push_rules`](service::push_rules) and [`unread`](service::unread), [`notifications`](service::notifications), [`receipts`](service::receipts) |
+//! | says something later | [`delayed`](service::delayed) |
+//! | calls | [`calls`](service::calls): the servers that it is told of |
+//! | threads, edits, references | [`relations`](service::read::relations), [`threads`](service::read::threads), [`thread_subscriptions`](service::thread_subscriptions); what is gathered about an event is written with it by [`reader`](service::read::reader) |
+//! | is told what is new | [`push`](service::push), by [`push_rules`](service::push_rules), and [`unread`](service::unread), [`notifications`](service::notifications), [`receipts`](service::receipts) |
 //! | shows itself | [`profile`](service::profile), [`presence`](service::presence), [`typing`](service::typing) |
 //! | keeps things for itself | [`account_data`](service::account_data), tags among it; [`filters`](service::filters); [`ignored`](service::ignored), [`invite_permission`](service::invite_permission) |
 //! | finds rooms and people | [`directory`](service::directory), [`aliases`](service::aliases); trees of rooms, and rooms before one is in them: [`spaces`](service::spaces) |
@@ -82,10 +87,10 @@
 //! The way out, to other servers and whatever else is asked elsewhere, is [`net`] alone.
 //!
 //! The operator's commands are [`operator`](service::operator), the same on a running server and on a stopped one, and
-//! [`moderation`](service::moderation) is what an administrator may do over HTTP. What a client may take is bounded in
-//! [`http`]: what it holds by `clients`, how much of it and of its user is worked on at once by
-//! [`Turns`](service::turn::Turns), how often it and another server ask by `rate`, what it doesn't take of its answers by
-//! `pieces`; the figures are in [`limits`](base::limits).
+//! [`moderation`](service::moderation) is what an administrator may do over HTTP; [`reports`](service::reports) wait for
+//! both. What a client may take is bounded in [`http`]: what it holds by `clients`, how much of it and of its user is
+//! worked on at once by [`Turns`](service::turn::Turns), how often it and another server ask by `rate`, what it doesn't
+//! take of its answers by `pieces`; the figures are in [`limits`](base::limits).
 //!
 //! # Invariants
 //!

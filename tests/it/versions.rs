@@ -130,9 +130,9 @@ async fn every_feature_that_is_told_is_there() {
             200,
         ),
         (
-            "org.matrix.msc4306",
-            "PUT",
-            format!("{unstable}/io.element.msc4306/{rooms}/thread/{event}/subscription"),
+            "org.matrix.simplified_msc3575",
+            "POST",
+            format!("{unstable}/org.matrix.simplified_msc3575/sync"),
             json!({}),
             200,
         ),

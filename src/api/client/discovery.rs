@@ -47,7 +47,7 @@ const VERSIONS: [&str; 21] = [
 
 /// What clients look for by other names than a version's: paths of proposals that are served, and, as `stable`, the
 /// paths and shapes that the specification made of a proposal.
-const FEATURES: [&str; 24] = [
+const FEATURES: [&str; 23] = [
     "com.beeper.msc4169",
     "fi.mau.msc2246",
     "fi.mau.msc2246.stable",
@@ -64,7 +64,6 @@ const FEATURES: [&str; 24] = [
     "org.matrix.msc4140",
     "org.matrix.msc4140.stable",
     "org.matrix.msc4143",
-    "org.matrix.msc4306",
     "org.matrix.simplified_msc3575",
     "uk.half-shot.msc2666.query_mutual_rooms",
     "uk.half-shot.msc2666.query_mutual_rooms.stable",
