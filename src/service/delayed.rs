@@ -2,7 +2,7 @@
 //! restarts, and are sent as their sender's clients send them, with what the sender may do at that time.
 //! <https://github.com/matrix-org/matrix-spec-proposals/pull/4140>
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use ruma::{OwnedRoomId, RoomId, events::TimelineEventType};
 use serde_json::json;
@@ -205,26 +205,35 @@ impl App {
     /// # Errors
     /// The store failed; what was not sent is still due.
     pub async fn send_delayed(&self) -> Result<Option<Duration>, StoreError> {
+        let (mut sending, mut busy, mut failed) = (JoinSet::new(), HashSet::new(), false);
         loop {
-            let now = self.clock.now();
-            let due = self.store.read(move |view| view.due_events(now, limits::DELAYS_SENT)).await?;
-            if due.is_empty() {
+            let (now, most) = (self.clock.now(), limits::DELAYS_SENT + busy.len());
+            let mut due = match failed {
+                true => Vec::new(),
+                false => self.store.read(move |view| view.due_events(now, most)).await?,
+            };
+            due.retain(|event| !busy.contains(&event.user));
+            due.truncate(limits::DELAYS_SENDING - busy.len());
+            if due.is_empty() && sending.is_empty() {
+                if failed {
+                    return Ok(Some(limits::WORKER_RETRY));
+                }
                 let next = self.store.read(|view| view.next_due()).await?;
                 return Ok(next.map(|next| next.since(self.clock.now()).min(limits::DELAY_LOOK)));
             }
-            let (mut sending, mut failed) = (JoinSet::new(), false);
-            let mut end = |sent: Result<Result<(), StoreError>, _>| failed |= !matches!(sent, Ok(Ok(())));
             for event in due {
-                sending.spawn(send_due(self.clone(), event));
-                if let Ok(Some(sent)) = timeout(limits::DELAY_PATIENCE, sending.join_next()).await {
-                    end(sent);
+                let (app, user) = (self.clone(), event.user);
+                busy.insert(user);
+                sending.spawn(async move { (user, send_due(app, event).await) });
+            }
+            // Some take long, as they wait for a policy server or for another one.
+            match timeout(limits::DELAY_PATIENCE, sending.join_next()).await {
+                Ok(Some(Ok((user, sent)))) => {
+                    busy.remove(&user);
+                    failed |= sent.is_err();
                 }
-            }
-            while let Some(sent) = sending.join_next().await {
-                end(sent);
-            }
-            if failed {
-                return Ok(Some(limits::WORKER_RETRY));
+                Ok(Some(Err(_))) => failed = true,
+                Ok(None) | Err(_) => {}
             }
         }
     }

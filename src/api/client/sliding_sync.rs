@@ -80,8 +80,12 @@ pub(crate) async fn sync(
         }) {
             return Err(Error::invalid_param("A range has a first and a last place"));
         }
+        let filters = list.filters.unwrap_or_default();
+        if filters.is_long() {
+            return Err(Error::invalid_param("A list's filters name too much"));
+        }
         let config = config(list.timeline_limit, list.required_state)?;
-        lists.push((name, List { config, ranges, filters: list.filters.unwrap_or_default() }));
+        lists.push((name, List { config, ranges, filters }));
     }
     let spaces = lists.iter().flat_map(|(_, list)| &list.filters.spaces).map(Vec::len);
     if spaces.sum::<usize>() > limits::SLIDING_SPACES {
@@ -243,8 +247,11 @@ impl WantedExtensions {
         let WantedToDevice { enabled, limit, since } = self.to_device;
         let since = since.filter(|_| enabled).map(|since| since.parse::<SyncToken>()).transpose()?;
         // What is from the future was given out by a server that knew more than this one does now.
-        let since = since.map(|since| since.told).filter(|since| *since <= now).unwrap_or_default();
+        let since = since.filter(|since| since.told <= now).map(|since| since.to_device).unwrap_or_default();
         let limit = limit.map_or(usize::MAX, |limit| limit.max(1) as usize);
+        if [&self.account_data, &self.receipts, &self.typing].into_iter().any(Scope::is_long) {
+            return Err(Error::invalid_param("An extension names too many lists or rooms"));
+        }
         let wanted = |scope: Scope| Some(scope).filter(|scope| scope.enabled);
         Ok(Extensions {
             to_device: enabled.then_some(ToDevice { limit, since }),

@@ -14,9 +14,10 @@ pub const DELAY: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 /// for so long.
 pub const DELAYS_ENDED: usize = 100;
 pub const DELAY_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// Events that are due and that are sent beside each other, one a user.
+/// Events that are due and that are looked for at once, and that are sent beside each other, one a user.
 pub const DELAYS_SENT: usize = 16;
-/// One that takes longer, as it waits for a policy server, holds up no other.
+pub const DELAYS_SENDING: usize = 64;
+/// One that takes longer, as it waits for a policy server, holds up no other user's.
 pub const DELAY_PATIENCE: Duration = Duration::from_secs(1);
 /// How long it is believed at most that the clock shows what it will: one that is set may leap.
 pub const DELAY_LOOK: Duration = Duration::from_secs(60);

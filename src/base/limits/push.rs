@@ -20,6 +20,8 @@ pub const PUSHES: usize = 20;
 pub const PUSHES_PER_GATEWAY: usize = 8;
 pub const PUSHES_PER_USER: usize = 4;
 pub const PUSHES_FAILING: usize = 6;
+/// Of the store's readers, those that look at once for what is to be told.
+pub const PUSH_READS: usize = 1;
 /// A gateway may take so long for one, and its answer may have so many bytes.
 pub const PUSH_TIME: Duration = Duration::from_secs(20);
 pub const PUSH_ANSWER_BYTES: u64 = 64 << 10;

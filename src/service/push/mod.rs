@@ -19,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header::CONTENT_TYPE};
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use url::Url;
 
 use self::{
@@ -28,10 +28,15 @@ use self::{
     queue::{Done, Queue, Work},
 };
 use crate::{
-    base::{clock::Timestamp, ids::Position, limits, rng::Rng},
+    base::{
+        clock::Timestamp,
+        ids::{Position, PusherNumber, UserNumber},
+        limits,
+        rng::Rng,
+    },
     net::{Bounds, NetError, Target},
     service::{App, read::reader::Onlooker},
-    store::{PusherStand, StoreError, Transaction, View},
+    store::{PusherSettings, PusherStand, StoreError, Transaction, View},
 };
 
 /// Who is to be notified.
@@ -40,6 +45,7 @@ pub struct Pushing {
     badges: Badges,
     /// Of a pusher that was set.
     stirred: Notify,
+    reads: Semaphore,
 }
 
 /// A pusher's turn. Whoever drops it puts that off.
@@ -50,7 +56,12 @@ pub struct Turn {
 
 impl Pushing {
     pub(super) fn new(rng: Rng) -> Self {
-        Self { queue: Mutex::new(Queue::new(rng)), badges: Badges::default(), stirred: Notify::new() }
+        Self {
+            queue: Mutex::new(Queue::new(rng)),
+            badges: Badges::default(),
+            stirred: Notify::new(),
+            reads: Semaphore::new(limits::PUSH_READS),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -135,6 +146,10 @@ impl App {
         self.pushing.lock().failing()
     }
 
+    fn pushers_left(&self, user: UserNumber, numbers: &[PusherNumber]) {
+        self.pushing.lock().keep(user, numbers);
+    }
+
     fn pusher_set(&self, stand: &PusherStand) {
         self.pushing.lock().put(stand);
         self.pushing.stirred.notify_one();
@@ -211,22 +226,31 @@ enum Outcome {
 
 async fn tell(app: &App, work: &Work) -> Result<Outcome, StoreError> {
     let (pushing, asked, now) = (app.pushing.clone(), work.clone(), app.clock.now());
+    // What is judged takes its time, and requests want to read as well.
+    let place = app.pushing.reads.acquire().await.expect("it is never closed");
     let step = app.store.read(move |view| Step::read(view, &pushing.badges, &asked, now)).await?;
+    drop(place);
     let Notice { url, pushkey, body, after, until, unread } = match step {
         Step::Gone => return Ok(Outcome::Gone),
         Step::Nothing(until) => return Ok(Outcome::Done(Done { until, told: None })),
         Step::Tell(notice) => notice,
     };
-    match send(app, &url, body).await {
+    let Ok(gateway) = Url::parse(&url) else { return Ok(Outcome::Gone) };
+    match send(app, &gateway, body).await {
         Ok(rejected) if rejected.contains(&pushkey) => {
             let number = work.key.1;
-            app.store.write(move |transaction| transaction.remove_rejected_pusher(number)).await?;
-            Ok(Outcome::Gone)
+            let job =
+                move |transaction: &mut Transaction<'_>| transaction.remove_rejected_pusher(number, &url);
+            match app.store.write(job).await? {
+                true => Ok(Outcome::Gone),
+                // It has another gateway meanwhile.
+                false => Ok(Outcome::Failed { after }),
+            }
         }
         Ok(_) => Ok(Outcome::Done(Done { until, told: Some(unread) })),
         Err(PushError::Net(NetError::Busy)) => Ok(Outcome::Busy),
         Err(error) => {
-            tracing::debug!(%error, gateway = url.host_str(), "a push gateway takes nothing now");
+            tracing::debug!(%error, gateway = gateway.host_str(), "a push gateway takes nothing now");
             Ok(Outcome::Failed { after })
         }
     }
@@ -241,7 +265,7 @@ enum Step {
 }
 
 struct Notice {
-    url: Url,
+    url: String,
     pushkey: String,
     body: String,
     /// What it follows, and where it ends.
@@ -254,7 +278,6 @@ impl Step {
     fn read(view: &View<'_>, badges: &Badges, work: &Work, now: Timestamp) -> Result<Self, StoreError> {
         let (user, number) = work.key;
         let Some(pusher) = view.pusher(number)? else { return Ok(Self::Gone) };
-        let Ok(url) = Url::parse(&pusher.settings.url) else { return Ok(Self::Gone) };
         // Whose account is locked is told nothing.
         if view.is_locked(pusher.device)? != Some(false) {
             return Ok(Self::Nothing(view.position()));
@@ -273,7 +296,8 @@ impl Step {
         let after = event.as_ref().map_or(work.from, |event| Position(event.position.0 - 1));
         let is_short = work.failures >= limits::PUSH_TRIES;
         let body = notice::written(view, &pusher, event.as_mut(), unread, is_short)?.to_string();
-        Ok(Self::Tell(Notice { url, pushkey: pusher.settings.pushkey, body, after, until, unread }))
+        let PusherSettings { url, pushkey, .. } = pusher.settings;
+        Ok(Self::Tell(Notice { url, pushkey, body, after, until, unread }))
     }
 }
 
@@ -283,8 +307,6 @@ enum PushError {
     Net(#[from] NetError),
     #[error("it answers {0}")]
     Refused(StatusCode),
-    #[error("it answers something else than JSON")]
-    Answer,
 }
 
 /// Tells a gateway something, and gives the push keys that it doesn't want to hear of any more.
@@ -298,9 +320,10 @@ async fn send(app: &App, url: &Url, body: String) -> Result<Vec<String>, PushErr
     if !response.status().is_success() {
         return Err(PushError::Refused(response.status()));
     }
-    let body = response.into_body().collect().await?;
-    let answer: Value = serde_json::from_slice(&body).map_err(|_| PushError::Answer)?;
-    let rejected = answer.as_object().ok_or(PushError::Answer)?.get("rejected").and_then(Value::as_array);
+    // It has the notification, whatever else it says.
+    let body = response.into_body().collect().await.unwrap_or_default();
+    let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let rejected = answer.get("rejected").and_then(Value::as_array);
     Ok(rejected.into_iter().flatten().filter_map(|key| key.as_str().map(str::to_owned)).collect())
 }
 

@@ -41,19 +41,27 @@ pub async fn set(app: &App, session: &Session, settings: PusherSettings, add: bo
             transaction.remove_pusher_of_others(user, app_id, pushkey)?;
         }
         let stand = transaction.set_pusher((user, device), &settings)?;
-        match transaction.pushers(user)?.len() {
-            ..=limits::PUSHERS => Ok(stand),
+        let numbers: Vec<_> = transaction.pushers(user)?.iter().map(|pusher| pusher.number).collect();
+        match numbers.len() {
+            ..=limits::PUSHERS => Ok((stand, numbers)),
             _ => Err(SetError::TooMany),
         }
     };
-    let stand = app.store.write(job).await?;
+    let (stand, numbers) = app.store.write(job).await?;
+    app.pushers_left(user, &numbers);
     app.pusher_set(&stand);
     Ok(())
 }
 
 /// Removes a pusher of a user, if there is such a one.
 pub async fn remove(app: &App, user: UserNumber, app_id: String, pushkey: String) -> Result<(), StoreError> {
-    app.store.write(move |transaction| transaction.remove_pusher(user, &app_id, &pushkey)).await
+    let job = move |transaction: &mut Transaction<'_>| {
+        transaction.remove_pusher(user, &app_id, &pushkey)?;
+        Ok::<_, StoreError>(transaction.pushers(user)?.iter().map(|pusher| pusher.number).collect::<Vec<_>>())
+    };
+    let numbers = app.store.write(job).await?;
+    app.pushers_left(user, &numbers);
+    Ok(())
 }
 
 fn check(settings: &PusherSettings) -> Result<(), SetError> {

@@ -141,6 +141,32 @@ impl Queue {
         }
     }
 
+    /// Forgets all of a user's pushers but these, unless it is one's turn, which finds out by itself.
+    pub(super) fn keep(&mut self, user: UserNumber, numbers: &[PusherNumber]) {
+        let keys = (user, PusherNumber(0))..=(user, PusherNumber(u64::MAX));
+        let gone = self
+            .slots
+            .range(keys)
+            .filter(|((_, number), slot)| slot.turn != Turn::Busy && !numbers.contains(number));
+        for (key, turn) in gone.map(|(key, slot)| (*key, slot.turn)).collect::<Vec<_>>() {
+            self.slots.remove(&key);
+            match turn {
+                Turn::Ready => self.ready.retain(|ready| *ready != key),
+                Turn::Due(time) => _ = self.due.remove(&(time, key)),
+                Turn::None | Turn::Busy => {}
+            }
+        }
+        self.forget_without_pushers(user);
+    }
+
+    fn forget_without_pushers(&mut self, user: UserNumber) {
+        if self.slots.range((user, PusherNumber(0))..).next().is_none_or(|(next, _)| next.0 != user)
+            && self.users.contains(&user)
+        {
+            Arc::make_mut(&mut self.users).remove(&user);
+        }
+    }
+
     /// Whether there is any.
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
@@ -246,11 +272,17 @@ impl Queue {
     pub(super) fn failed(&mut self, work: &Work, after: Position, now: Timestamp) {
         let failures = work.failures.saturating_add(1);
         let time = now.plus(back_off(failures, &self.rng));
-        if let Some(slot) = self.end(work) {
-            (slot.has, slot.failures) = (slot.has.max(after), failures);
-            slot.turn = Turn::Due(time);
-            self.due.insert((time, work.key));
+        let Some(slot) = self.end(work) else { return };
+        slot.has = slot.has.max(after);
+        if slot.gateway != work.gateway {
+            // It has another one meanwhile.
+            slot.turn = Turn::Ready;
+            self.ready.push_back(work.key);
+            return;
         }
+        slot.failures = failures;
+        slot.turn = Turn::Due(time);
+        self.due.insert((time, work.key));
     }
 
     /// It was nobody's fault but this server's.
@@ -266,10 +298,7 @@ impl Queue {
     pub(super) fn gone(&mut self, work: &Work) {
         if self.end(work).is_some() {
             self.slots.remove(&work.key);
-            let user = work.key.0;
-            if self.slots.range((user, PusherNumber(0))..).next().is_none_or(|(next, _)| next.0 != user) {
-                Arc::make_mut(&mut self.users).remove(&user);
-            }
+            self.forget_without_pushers(work.key.0);
         }
     }
 

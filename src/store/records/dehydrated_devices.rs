@@ -30,6 +30,13 @@ impl View<'_> {
 }
 
 impl Transaction<'_> {
+    /// Somebody is logged in with a device from now on.
+    pub(in crate::store) fn rehydrate(&mut self, device: DeviceNumber) -> Result<(), StoreError> {
+        let sql = "DELETE FROM dehydrated_devices WHERE device = ?1";
+        self.sql().prepare_cached(sql)?.execute([device])?;
+        Ok(())
+    }
+
     /// Makes a device of a user the one that nobody is logged in with.
     pub fn set_dehydrated_device(
         &mut self,

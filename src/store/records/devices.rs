@@ -84,6 +84,7 @@ impl Transaction<'_> {
             .query_row((user, id, display_name, self.now()), |row| row.get(0))?;
         self.remove_tokens(number)?;
         self.remove_pushers(number)?;
+        self.rehydrate(number)?;
         Ok(number)
     }
 

@@ -133,10 +133,10 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Removes a pusher that its gateway doesn't want.
-    pub fn remove_rejected_pusher(&mut self, number: PusherNumber) -> Result<(), StoreError> {
-        self.sql().prepare_cached("DELETE FROM pushers WHERE number = ?1")?.execute([number])?;
-        Ok(())
+    /// Removes a pusher that its gateway doesn't want; tells whether that still is its gateway.
+    pub fn remove_rejected_pusher(&mut self, number: PusherNumber, url: &str) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM pushers WHERE number = ?1 AND url = ?2";
+        Ok(self.sql().prepare_cached(sql)?.execute((number, url))? > 0)
     }
 
     /// Removes the pushers of a device.

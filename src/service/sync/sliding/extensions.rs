@@ -122,14 +122,21 @@ fn data(
     };
     let mut told =
         AccountData { global: global.into_iter().map(Data::write).collect(), ..AccountData::default() };
+    let mut bytes = 0;
     for room in shown {
         let Some(room_id) = room.id_in(view, scope)? else { continue };
+        if bytes > limits::SYNC_BYTES {
+            // With the next answer, whole.
+            continue;
+        }
         let data = match room.has_had(had, DATA) {
             true => changed.remove(&Some(room_id.clone())).unwrap_or_default(),
             false => of_room(&room_id)?,
         };
         if !data.is_empty() {
-            told.rooms.insert(room_id, data.into_iter().map(Data::write).collect());
+            let data: Vec<_> = data.into_iter().map(Data::write).collect();
+            bytes += data.iter().map(|data| data.get().len()).sum::<usize>();
+            told.rooms.insert(room_id, data);
         }
     }
     Ok(told)
@@ -143,14 +150,21 @@ fn receipts(
     changed: &mut HashMap<RoomNumber, Vec<Receipt>>,
 ) -> Result<OfRooms, StoreError> {
     let mut told = OfRooms::default();
+    let mut bytes = 0;
     for room in shown {
         let Some(room_id) = room.id_in(view, scope)? else { continue };
+        if bytes > limits::SYNC_BYTES {
+            // With the next answer, whole.
+            continue;
+        }
         let receipts = match room.has_had(had, RECEIPTS) {
             true => changed.remove(&room.room).unwrap_or_default(),
             false => view.receipts_of_room(room.room, limits::RECEIPTS)?,
         };
         if let Some(content) = merged(receipt_contents(view, ask.onlooker.user, receipts)?) {
-            told.rooms.insert(room_id, ephemeral("m.receipt", content));
+            let content = ephemeral("m.receipt", content);
+            bytes += content.get().len();
+            told.rooms.insert(room_id, content);
         }
     }
     Ok(told)

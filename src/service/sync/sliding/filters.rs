@@ -12,7 +12,7 @@ use super::{
     traits::{Trait, Traits},
 };
 use crate::{
-    base::{fold::fold, ids::RoomNumber},
+    base::{fold::fold, ids::RoomNumber, limits},
     service::read::reader::Onlooker,
     store::{StoreError, View, events::Membership},
 };
@@ -36,6 +36,21 @@ pub struct Filters {
 }
 
 impl Filters {
+    /// Whether it names more than a request may have.
+    pub fn is_long(&self) -> bool {
+        let lists = [self.tags.as_ref().map_or(0, Vec::len), self.not_tags.len(), self.not_room_types.len()];
+        lists
+            .into_iter()
+            .chain(self.room_types.as_ref().map(Vec::len))
+            .any(|names| names > limits::SLIDING_LISTS)
+            || self.room_name_like.as_ref().is_some_and(|like| like.len() > limits::SLIDING_NAME_BYTES)
+    }
+
+    /// Whether the state of rooms decides, which a room may not be in the list for as yet.
+    pub(super) fn follows_state(&self) -> bool {
+        self.asks_for_traits() || self.room_name_like.is_some() || self.spaces.is_some()
+    }
+
     fn asks_for_traits(&self) -> bool {
         self.is_encrypted.is_some() || self.room_types.is_some() || !self.not_room_types.is_empty()
     }

@@ -6,7 +6,10 @@ use ruma::OwnedRoomId;
 use serde::Deserialize;
 
 use super::filters::Filters;
-use crate::{base::ids::Position, service::read::reader::Onlooker};
+use crate::{
+    base::{ids::Position, limits},
+    service::read::reader::Onlooker,
+};
 
 /// The shape of a request, which is that of its answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -149,6 +152,13 @@ fn has(patterns: &[Pattern], kind: &str, key: &str, any_key: bool) -> bool {
 }
 
 impl Scope {
+    /// Whether it names more than a request may have.
+    pub fn is_long(&self) -> bool {
+        let is_more =
+            |names: &Option<Vec<String>>, most| names.as_ref().is_some_and(|names| names.len() > most);
+        is_more(&self.lists, limits::SLIDING_LISTS) || is_more(&self.rooms, limits::SLIDING_SUBSCRIPTIONS)
+    }
+
     /// Whether it has a room of these lists, which the client subscribes to or not.
     pub(super) fn has(&self, room_id: &str, lists: &[&str], subscribed: bool) -> bool {
         let names = |names: &Option<Vec<String>>, name: &str| match names {

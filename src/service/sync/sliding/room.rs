@@ -162,7 +162,12 @@ impl Rooms<'_, '_> {
         left_by: Option<EventNumber>,
     ) -> Result<u16, StoreError> {
         let (view, ask, wish) = (self.view, self.ask, subject.wish);
-        let (room, since) = (access.room, known.map(|known| known.until));
+        let room = access.room;
+        // Whoever has left sees no state that came after, not even that it did.
+        let since = known.map(|known| match access.span {
+            Span::Until(until) => known.until.min(until),
+            Span::Joined | Span::World => known.until,
+        });
         let graph = view.graph(room);
         let mut reader = Reader::new(view, &graph, access, &ask.onlooker);
         let grown = known.filter(|known| known.timeline < wish.timeline);

@@ -171,9 +171,10 @@ pub(super) fn choose<'a>(
     let mut wishes: Vec<_> = wishes.collect();
     wishes.sort_by_key(|(_, wish)| !wish.subscribed);
     let mut topics = vec![Topic::User(ask.onlooker.user)];
+    let follows_state = ask.lists.iter().any(|(_, list)| list.filters.follows_state());
     for (candidate, is_watched) in candidates.iter().zip(watched) {
         if candidate.is_joined() {
-            topics.extend(is_watched.then_some(Topic::Room(candidate.room)));
+            topics.extend((is_watched || follows_state).then_some(Topic::Room(candidate.room)));
             topics.extend(ask.extensions.e2ee.then_some(Topic::Devices(candidate.room)));
         }
     }
