@@ -37,7 +37,7 @@ pub(super) enum Answer {
     /// It takes it, and doesn't want the push key any more.
     Reject,
     Status(u16),
-    /// Something of status 200 that is no answer.
+    /// It takes it, and its answer is none but for the status.
     Garbage,
     /// It takes it a little later.
     Late,
@@ -138,7 +138,10 @@ async fn answer(
     }
     let answer = answers.lock().unwrap()(&notification);
     let pushkey = notification["devices"][0]["pushkey"].clone();
-    if matches!(answer, Answer::Take | Answer::Reject | Answer::Late | Answer::Die { taken: true }) {
+    if matches!(
+        answer,
+        Answer::Take | Answer::Reject | Answer::Garbage | Answer::Late | Answer::Die { taken: true }
+    ) {
         taken.lock().unwrap().push(notification);
     }
     let (status, answer) = match answer {
