@@ -50,6 +50,14 @@ enum Source {
     Told(Arc<dyn Fn() -> Timestamp + Send + Sync>),
 }
 
+/// Waits for so long; for ever if it isn't known for how long.
+pub async fn rest(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl fmt::Debug for Clock {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Clock")

@@ -1,11 +1,10 @@
 //! Sends events that were put off, when their time comes: one timer for all of them. What came due while no server ran is
 //! sent at the start.
 
-use std::future::pending;
-
-use tokio::time::sleep;
-
-use crate::{base::limits, service::App};
+use crate::{
+    base::{clock::rest, limits},
+    service::App,
+};
 
 pub(super) async fn run(app: App) {
     loop {
@@ -13,14 +12,8 @@ pub(super) async fn run(app: App) {
             tracing::warn!(%error, "events that are due are sent later");
             Some(limits::WORKER_RETRY)
         });
-        let timer = async {
-            match pause {
-                Some(pause) => sleep(pause).await,
-                None => pending().await,
-            }
-        };
         tokio::select! {
-            () = timer => {}
+            () = rest(pause) => {}
             () = app.delay_scheduled() => {}
         }
     }

@@ -23,6 +23,7 @@ pub use self::people::{Change, Elsewhere, Seen, Shown, State};
 use super::{App, heard::Span, localpart, sessions::Session};
 use crate::{
     base::{
+        clock::rest,
         ids::{DeviceNumber, RoomNumber, UserNumber},
         limits,
     },
@@ -142,16 +143,10 @@ impl App {
             self.store.wake(&topics);
         }
         let due = self.presence.lock().due();
-        let rest = due.map(|due| due.saturating_sub(self.clock.monotonic()));
-        let time = async {
-            match rest {
-                Some(rest) => tokio::time::sleep(rest).await,
-                None => std::future::pending().await,
-            }
-        };
+        let time = due.map(|due| due.saturating_sub(self.clock.monotonic()));
         tokio::select! {
             biased;
-            () = time => {}
+            () = rest(time) => {}
             () = self.presence.stirred.notified() => {}
         }
         Ok(())

@@ -29,7 +29,7 @@ use self::{
 };
 use crate::{
     base::{
-        clock::Timestamp,
+        clock::{Timestamp, rest},
         ids::{Position, PusherNumber, UserNumber},
         limits,
         rng::Rng,
@@ -122,16 +122,10 @@ impl App {
     /// Waits until it may be somebody's turn whom nothing new in the log concerns.
     pub async fn pushing_stirred(&self) {
         let due = self.pushing.lock().due();
-        let rest = due.map(|due| due.since(self.clock.now()));
-        let time = async {
-            match rest {
-                Some(rest) => tokio::time::sleep(rest).await,
-                None => std::future::pending().await,
-            }
-        };
+        let time = due.map(|due| due.since(self.clock.now()));
         tokio::select! {
             biased;
-            () = time => {}
+            () = rest(time) => {}
             () = self.pushing.stirred.notified() => {}
         }
     }

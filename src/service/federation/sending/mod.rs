@@ -41,6 +41,7 @@ use self::{
 use super::ask::{AskError, ask_streamed};
 use crate::{
     base::{
+        clock::rest,
         ids::{RoomNumber, UserNumber},
         limits,
         rng::Rng,
@@ -178,16 +179,10 @@ impl App {
     /// Waits until it may be somebody's turn, or something is new that isn't in the log.
     pub async fn sending_stirred(&self) {
         let due = self.sending.lock().due();
-        let rest = due.map(|due| due.since(self.clock.now()));
-        let time = async {
-            match rest {
-                Some(rest) => tokio::time::sleep(rest).await,
-                None => std::future::pending().await,
-            }
-        };
+        let time = due.map(|due| due.since(self.clock.now()));
         tokio::select! {
             biased;
-            () = time => {}
+            () = rest(time) => {}
             () = self.sending.stirred.notified() => {}
         }
     }
