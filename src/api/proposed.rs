@@ -18,12 +18,11 @@ use serde_json::Value;
 
 use super::{Error, custom::JsonAnswer};
 
-/// An endpoint of a proposal.
+/// An endpoint of a proposal. All are rate-limited.
 pub(crate) trait Proposal: Send + 'static {
     const METHOD: Method;
     /// Under all its names; the variables may be more in one than in another.
     const PATHS: &'static [&'static str];
-    const RATE_LIMITED: bool;
     type Authentication: AuthScheme;
 }
 
@@ -56,7 +55,7 @@ impl<P> Proposed<P> {
 
 impl<P: Proposal> Metadata for Proposed<P> {
     const METHOD: Method = P::METHOD;
-    const RATE_LIMITED: bool = P::RATE_LIMITED;
+    const RATE_LIMITED: bool = true;
     type Authentication = P::Authentication;
     type PathBuilder = Paths;
     const PATH_BUILDER: Paths = Paths(P::PATHS);

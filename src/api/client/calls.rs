@@ -40,7 +40,6 @@ pub(crate) struct Transports;
 impl Proposal for Transports {
     const METHOD: Method = Method::GET;
     const PATHS: &'static [&'static str] = &["/_matrix/client/unstable/org.matrix.msc4143/rtc/transports"];
-    const RATE_LIMITED: bool = true;
     type Authentication = AccessToken;
 }
 

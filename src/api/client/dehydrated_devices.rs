@@ -27,7 +27,6 @@ pub(crate) struct Put;
 impl Proposal for Put {
     const METHOD: Method = Method::PUT;
     const PATHS: &'static [&'static str] = PATHS;
-    const RATE_LIMITED: bool = true;
     type Authentication = AccessToken;
 }
 
@@ -70,7 +69,6 @@ pub(crate) struct Get;
 impl Proposal for Get {
     const METHOD: Method = Method::GET;
     const PATHS: &'static [&'static str] = PATHS;
-    const RATE_LIMITED: bool = true;
     type Authentication = AccessToken;
 }
 
@@ -86,7 +84,6 @@ pub(crate) struct Delete;
 impl Proposal for Delete {
     const METHOD: Method = Method::DELETE;
     const PATHS: &'static [&'static str] = PATHS;
-    const RATE_LIMITED: bool = true;
     type Authentication = AccessToken;
 }
 
@@ -108,7 +105,6 @@ pub(crate) struct Events;
 impl Proposal for Events {
     const METHOD: Method = Method::GET;
     const PATHS: &'static [&'static str] = EVENTS;
-    const RATE_LIMITED: bool = true;
     type Authentication = AccessToken;
 }
 
@@ -127,7 +123,6 @@ pub(crate) struct OldEvents;
 impl Proposal for OldEvents {
     const METHOD: Method = Method::POST;
     const PATHS: &'static [&'static str] = EVENTS;
-    const RATE_LIMITED: bool = true;
     type Authentication = AccessToken;
 }
 

@@ -39,7 +39,6 @@ impl Proposal for Schedule {
         "/_matrix/client/unstable/org.matrix.msc4140/rooms/{room_id}/delayed_event/{event_type}/{txn_id}",
         "/_matrix/client/v3/rooms/{room_id}/delayed_event/{event_type}/{txn_id}",
     ];
-    const RATE_LIMITED: bool = true;
     type Authentication = AccessToken;
 }
 
@@ -82,7 +81,6 @@ impl Proposal for List {
     const METHOD: Method = Method::GET;
     const PATHS: &'static [&'static str] =
         &["/_matrix/client/unstable/org.matrix.msc4140/delayed_events", "/_matrix/client/v1/delayed_events"];
-    const RATE_LIMITED: bool = true;
     type Authentication = AccessToken;
 }
 
@@ -101,7 +99,6 @@ impl Proposal for Get {
         "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}",
         "/_matrix/client/v1/delayed_events/{delay_id}",
     ];
-    const RATE_LIMITED: bool = true;
     type Authentication = AccessToken;
 }
 
@@ -152,7 +149,6 @@ impl Proposal for Manage {
         "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}/{action}",
         "/_matrix/client/v1/delayed_events/{delay_id}/{action}",
     ];
-    const RATE_LIMITED: bool = true;
     type Authentication = AccessTokenOptional;
 }
 

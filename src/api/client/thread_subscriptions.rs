@@ -25,7 +25,6 @@ pub(crate) struct Subscribe;
 impl Proposal for Subscribe {
     const METHOD: Method = Method::PUT;
     const PATHS: &'static [&'static str] = PATHS;
-    const RATE_LIMITED: bool = true;
     type Authentication = AccessToken;
 }
 
@@ -49,7 +48,6 @@ pub(crate) struct Unsubscribe;
 impl Proposal for Unsubscribe {
     const METHOD: Method = Method::DELETE;
     const PATHS: &'static [&'static str] = PATHS;
-    const RATE_LIMITED: bool = true;
     type Authentication = AccessToken;
 }
 
@@ -68,7 +66,6 @@ pub(crate) struct Get;
 impl Proposal for Get {
     const METHOD: Method = Method::GET;
     const PATHS: &'static [&'static str] = PATHS;
-    const RATE_LIMITED: bool = true;
     type Authentication = AccessToken;
 }
 
