@@ -31,7 +31,7 @@ use crate::{
     base::{clock::Timestamp, ids::RoomNumber},
     room::build::Draft,
     store::{
-        Transaction,
+        Transaction, View,
         events::{Endpoint, TransactionIdentity},
     },
 };
@@ -127,7 +127,16 @@ pub(super) async fn deliver(
     request: Option<TransactionIdentity>,
     delay: Option<(String, Timestamp)>,
 ) -> Result<OwnedEventId, WriteError> {
+    let is_due = |view: &View<'_>, delay: &Option<(String, Timestamp)>| {
+        let Some((id, since)) = delay else { return Ok(()) };
+        let event = view.delayed_event(id)?;
+        let is_due = event.is_some_and(|event| event.ended.is_none() && event.since == *since);
+        if is_due { Ok(()) } else { Err(WriteError::Withdrawn) }
+    };
     if draft.invited().is_some_and(|user| user.server_name() != app.server_name) {
+        // Who ends it while the other server is asked comes too late.
+        let asked = delay.clone();
+        app.store.read(move |view| is_due(view, &asked)).await?;
         let event_id = inviting::invite(app, user_id, room_id.to_owned(), draft).await?;
         if let Some((delay, _)) = delay {
             let sent = event_id.clone();
@@ -138,12 +147,7 @@ pub(super) async fn deliver(
         return Ok(event_id);
     }
     in_room(app, room_id, move |transaction, app, room| {
-        if let Some((delay, since)) = &delay {
-            let event = transaction.delayed_event(delay)?;
-            event
-                .filter(|event| event.ended.is_none() && event.since == *since)
-                .ok_or(WriteError::Withdrawn)?;
-        }
+        is_due(transaction, &delay)?;
         let event_id = send::send(transaction, app.signer(), room, &user_id, draft.clone(), request.clone())?;
         if let Some((delay, _)) = &delay {
             transaction.end_delay(delay, Some(event_id.as_str()), None)?;
