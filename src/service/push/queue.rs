@@ -487,6 +487,35 @@ mod tests {
     }
 
     #[test]
+    fn of_pushers_that_are_gone_nothing_is_left() {
+        let mut queue =
+            queue(&[stand(1, 1, "a", 5, None), stand(1, 2, "b", 5, None), stand(2, 3, "a", 5, None)]);
+        stir(&mut queue, &[1, 2], 12);
+        let work = [queue.next(NOW), queue.next(NOW)].map(Option::unwrap);
+        work.iter().for_each(|work| queue.failed(work, Position(10), NOW));
+        for number in 4..100 {
+            queue.put(&stand(1, number, "a", 12, Some(11)));
+            queue.keep(UserNumber(1), &[PusherNumber(1)]);
+        }
+        let left: Vec<_> = queue.slots.keys().map(|(_, number)| number.0).collect();
+        assert_eq!((left, queue.ready.len(), queue.due.len()), (vec![1, 3], 1, 1));
+        queue.keep(UserNumber(1), &[]);
+        assert_eq!(*queue.users(), [UserNumber(2)].into());
+        assert_eq!((queue.next(NOW).map(|work| work.key.0), queue.due()), (Some(UserNumber(2)), None));
+    }
+
+    #[test]
+    fn what_an_old_gateway_does_not_take_is_no_failure_of_the_new_one() {
+        let mut queue = queue(&[stand(1, 1, "a", 5, None)]);
+        stir(&mut queue, &[1], 12);
+        let work = queue.next(NOW).unwrap();
+        queue.put(&stand(1, 1, "b", 5, None));
+        queue.failed(&work, Position(11), NOW);
+        let work = queue.next(NOW).unwrap();
+        assert_eq!((work.failures, work.from, &*work.gateway), (0, Position(11), "b"));
+    }
+
+    #[test]
     fn a_pusher_that_got_another_gateway_is_tried_at_once() {
         let mut queue = queue(&[stand(1, 1, "a", 5, None)]);
         stir(&mut queue, &[1], 12);

@@ -9,7 +9,10 @@ use super::{
     cross_signing::{Identity, publish},
     query, upload,
 };
-use crate::rig::{Member, Reply, Rig};
+use crate::{
+    accounts::by_password,
+    rig::{Member, Reply, Rig},
+};
 
 const PATH: &str = "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device";
 
@@ -195,4 +198,18 @@ async fn what_is_no_such_device_changes_nothing() {
     rig.send_as(&alice.member, "POST", "/_matrix/client/v3/logout/all", Value::Null).await.ok();
     let again = rig.log_in("alice").await;
     assert_eq!(ask(&rig, &again, "GET", "").await.error(), (404, "M_NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn somebody_who_logs_in_with_the_device_makes_it_one_like_any_other() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    put(&rig, &alice, dehydrated(&alice, "first").dehydrate(0)).await.ok();
+    let mut log_in = by_password("alice");
+    log_in["device_id"] = json!("first");
+    rig.post("/_matrix/client/v3/login", log_in).await.ok();
+    for (method, path) in [("GET", ""), ("DELETE", ""), ("GET", "/first/events")] {
+        assert_ne!(ask(&rig, &alice, method, path).await.status, 200, "{method} {path}");
+    }
+    assert!(devices(&rig, &alice).await.contains(&"first".to_owned()));
 }

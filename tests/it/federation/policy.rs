@@ -248,3 +248,34 @@ async fn a_room_that_moves_on_each_time_is_held_up() {
     tokio::join!(sending, meanwhile).0.ok();
     until(async || watched.texts(one, anna).await == ["a", "b", "c", "slow", "late"]).await;
 }
+
+#[tokio::test]
+async fn what_waits_for_a_policy_server_holds_up_nobody_elses_delayed_events() {
+    let watched = Watched::new("11").await;
+    let Watched { network, one, anna, .. } = &watched;
+    watched.watch().await;
+    let carl = one.register("carl").await;
+    let free = create(one, &carl, json!({})).await;
+    let put_off = async |who: &Member, room: &str, text: &str| {
+        let path = format!("/_matrix/client/v3/rooms/{room}/delayed_event/m.room.message/{text}");
+        let content = json!({"msgtype": "m.text", "body": text});
+        one.send_as(who, "PUT", &path, json!({"delay_ms": 1_000, "content": content})).await.ok();
+    };
+    put_off(anna, &watched.room, "slow").await;
+    for text in ["a", "b", "c"] {
+        put_off(&carl, &free, text).await;
+    }
+    let held = network.hold("/policy/v1/sign");
+    one.advance(Duration::from_secs(1));
+    // Whoever schedules something has what is due be looked for.
+    put_off(&carl, &free, "later").await;
+    held.reached.notified().await;
+    let said = async || {
+        let page = read(one, &carl, &format!("rooms/{free}/messages?dir=f&limit=100")).await;
+        texts(&json!({"events": page["chunk"]})).len()
+    };
+    until(async || said().await == 3).await;
+    assert!(watched.texts(one, anna).await.is_empty());
+    held.let_go.notify_one();
+    until(async || watched.texts(one, anna).await == ["slow"]).await;
+}

@@ -1,12 +1,13 @@
 //! What is told beside rooms.
 
 use serde_json::{Value, json};
+use tayberry::base::limits;
 
-use super::{Client, list, told};
+use super::{Client, list, told, two};
 use crate::{
     encryption::{Signer, upload},
     rig::{Member, Rig},
-    rooms::{act, create, say},
+    rooms::{act, create, say, sync},
 };
 
 fn with(extensions: Value) -> Value {
@@ -17,14 +18,6 @@ fn with(extensions: Value) -> Value {
 
 fn only(extensions: Value) -> Value {
     json!({"extensions": extensions})
-}
-
-async fn two() -> (Rig, Member, Member, String) {
-    let rig = Rig::start().await;
-    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
-    let room = create(&rig, &alice, json!({"preset": "public_chat"})).await;
-    act(&rig, &bob, &room, "join", json!({})).await;
-    (rig, alice, bob, room)
 }
 
 async fn send(rig: &Rig, who: &Member, to: &Member, note: u64) {
@@ -63,6 +56,46 @@ async fn messages_to_a_device_come_until_it_has_them() {
     let off = client.next(only(json!({"to_device": {"enabled": false, "since": "x"}}))).await;
     assert!(off.get("extensions").is_none());
     assert_eq!(client.ask(wanted(Some(&json!("x")), 9)).await.error(), (400, "M_INVALID_PARAM"));
+}
+
+#[tokio::test]
+async fn a_token_of_sync_says_which_messages_a_device_has() {
+    let (rig, alice, bob, _) = two().await;
+    for note in 0..=limits::TO_DEVICE_MESSAGES as u64 {
+        send(&rig, &alice, &bob, note).await;
+    }
+    let first = sync(&rig, &bob, "").await;
+    assert_eq!(first["to_device"]["events"].as_array().unwrap().len(), limits::TO_DEVICE_MESSAGES);
+    let wanted = only(json!({"to_device": {"enabled": true, "since": first["next_batch"]}}));
+    let answer = Client::new(&rig, &bob).next(wanted).await;
+    let left = answer["extensions"]["to_device"]["events"].as_array().unwrap();
+    assert_eq!(left.len(), 1, "what the first answer had no room for is not gone");
+}
+
+#[tokio::test]
+async fn what_is_too_much_for_one_answer_comes_with_the_next() {
+    let (rig, alice, _, room) = two().await;
+    let other = create(&rig, &alice, json!({})).await;
+    let large = json!({"text": "x".repeat(60_000)});
+    for (room, n) in
+        [(&room, 0..10), (&other, 0..10)].into_iter().flat_map(|(room, all)| all.map(move |n| (room, n)))
+    {
+        let path =
+            format!("/_matrix/client/v3/user/{}/rooms/{room}/account_data/org.example.{n}", alice.user_id);
+        rig.send_as(&alice, "PUT", &path, large.clone()).await.ok();
+    }
+    let mut client = Client::new(&rig, &alice);
+    let mut rooms = Vec::new();
+    for _ in 0..2 {
+        let answer = client.next(with(json!({"account_data": {"enabled": true}}))).await;
+        let told = answer["extensions"]["account_data"]["rooms"].as_object().unwrap().clone();
+        assert_eq!(told.len(), 1);
+        rooms.extend(told.into_iter().map(|(room, data)| (room, data.as_array().unwrap().len())));
+    }
+    rooms.sort();
+    let mut expected = [(room, 10), (other, 10)];
+    expected.sort();
+    assert_eq!(rooms, expected);
 }
 
 #[tokio::test]

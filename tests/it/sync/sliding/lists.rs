@@ -152,6 +152,11 @@ async fn too_much_is_refused() {
     let one = json!({"ranges": [[0, 1]], "timeline_limit": 1, "required_state": []});
     let lists = |count: usize| (0..count).map(|n| (n.to_string(), one.clone())).collect::<Value>();
     let rooms = |count: usize| (0..count).map(|n| (format!("!{n}:x"), one.clone())).collect::<Value>();
+    let filtered = |filters: Value| {
+        let mut one = one.clone();
+        one["filters"] = filters;
+        json!({"lists": {"all": one}})
+    };
     let long = vec![json!(["m.room.name", "x".repeat(250)]); 1];
     let large = (0..100).map(|n| json!(["m.room.name", format!("{n}{}", "x".repeat(250))]));
     let large: Vec<_> = large.chain(long).collect();
@@ -163,6 +168,13 @@ async fn too_much_is_refused() {
         (json!({"conn_id": "x".repeat(256)}), 400),
         (list(json!([[2, 1]])), 400),
         (wanting(json!(large), 1), 400),
+        (filtered(json!({"tags": vec!["x"; 100]})), 200),
+        (filtered(json!({"tags": vec!["x"; 101]})), 400),
+        (filtered(json!({"not_room_types": vec!["x"; 101]})), 400),
+        (filtered(json!({"room_name_like": "x".repeat(256)})), 400),
+        (json!({"extensions": {"typing": {"enabled": true, "rooms": vec!["x"; 100]}}}), 200),
+        (json!({"extensions": {"typing": {"enabled": true, "rooms": vec!["x"; 101]}}}), 400),
+        (json!({"extensions": {"receipts": {"enabled": true, "lists": vec!["x"; 101]}}}), 400),
     ] {
         let reply = client.ask(body.clone()).await;
         assert_eq!(reply.status, status, "{reply:?}");

@@ -123,6 +123,32 @@ async fn leaving_is_told_once_and_nothing_that_came_after() {
 }
 
 #[tokio::test]
+async fn who_left_learns_nothing_of_the_state_when_they_turn_down_a_way_back() {
+    let (rig, alice, bob) = started().await;
+    let carl = rig.register("carl").await;
+    let room = create(&rig, &alice, json!({"preset": "public_chat"})).await;
+    act(&rig, &bob, &room, "join", json!({})).await;
+    let body = || {
+        let wanted = json!({"timeline_limit": 5, "required_state": {"include": [{}]}});
+        json!({"room_subscriptions": {&room: wanted}})
+    };
+    let mut client = Client::accepted(&rig, &bob);
+    client.next(body()).await;
+    act(&rig, &bob, &room, "leave", json!({})).await;
+    client.next(body()).await;
+    act(&rig, &carl, &room, "join", json!({})).await;
+    set(&rig, &alice, &room, "m.room.topic", json!({"topic": "secret"})).await;
+    act(&rig, &alice, &room, "invite", json!({"user_id": bob.user_id})).await;
+    client.next(body()).await;
+    act(&rig, &bob, &room, "leave", json!({})).await;
+    let answer = client.next(body()).await.to_string();
+    assert!(
+        answer.contains("leave") && !answer.contains("carl") && !answer.contains("m.room.topic"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
 async fn who_was_sent_away_hears_of_it_later_too() {
     let (rig, alice, bob) = started().await;
     for action in ["kick", "ban"] {

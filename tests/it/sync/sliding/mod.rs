@@ -13,7 +13,10 @@ mod waiting;
 
 use serde_json::{Value, json};
 
-use crate::rig::{Member, Reply, Rig};
+use crate::{
+    rig::{Member, Reply, Rig},
+    rooms::{act, create},
+};
 
 /// A client that follows one connection.
 pub(crate) struct Client<'a> {
@@ -59,6 +62,15 @@ impl<'a> Client<'a> {
         self.pos = answer["pos"].as_str().map(ToOwned::to_owned);
         answer
     }
+}
+
+/// Two in a room that anybody may join.
+async fn two() -> (Rig, Member, Member, String) {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let room = create(&rig, &alice, json!({"preset": "public_chat"})).await;
+    act(&rig, &bob, &room, "join", json!({})).await;
+    (rig, alice, bob, room)
 }
 
 /// A request for one list, of all rooms, in these ranges.

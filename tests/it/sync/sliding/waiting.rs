@@ -5,19 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::{Client, list, texts, told};
-use crate::{
-    rig::{Member, Rig},
-    rooms::{act, create, say},
-};
-
-async fn two() -> (Rig, Member, Member, String) {
-    let rig = Rig::start().await;
-    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
-    let room = create(&rig, &alice, json!({"preset": "public_chat"})).await;
-    act(&rig, &bob, &room, "join", json!({})).await;
-    (rig, alice, bob, room)
-}
+use super::{Client, list, texts, told, two};
+use crate::rooms::{act, create, say, set};
 
 /// Waits for an answer for as long as it takes.
 async fn hears(client: &mut Client<'_>, body: Value) -> Value {
@@ -44,6 +33,21 @@ async fn a_waiting_client_hears_at_once() {
     assert_eq!(told(&answer), [&other]);
     let quiet = client.wait(50, all()).await.ok();
     assert!(told(&quiet).is_empty() && quiet["lists"]["all"]["count"] == 2);
+}
+
+#[tokio::test]
+async fn a_room_comes_into_a_list_as_its_state_lets_it() {
+    let (rig, alice, _, room) = two().await;
+    let filters = json!({"is_encrypted": true});
+    let body = json!({"lists": {"some": {"ranges": [[0, 9]], "timeline_limit": 1, "filters": filters}}});
+    let mut client = Client::new(&rig, &alice);
+    assert!(told(&client.next(body.clone()).await).is_empty());
+    let encrypts = async {
+        sleep(Duration::from_millis(50)).await;
+        set(&rig, &alice, &room, "m.room.encryption", json!({"algorithm": "m.megolm.v1.aes-sha2"})).await;
+    };
+    let (answer, ()) = tokio::join!(hears(&mut client, body), encrypts);
+    assert_eq!(told(&answer), [&room]);
 }
 
 #[tokio::test]
