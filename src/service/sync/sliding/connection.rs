@@ -212,6 +212,16 @@ impl Connections {
         changed.collect()
     }
 
+    /// These could not be written down, and are to be once more.
+    pub(super) fn not_kept(&self, keys: &[(DeviceNumber, String)]) {
+        let mut known = self.lock();
+        for key in keys {
+            if let Some(connection) = known.connections.get_mut(key) {
+                connection.is_kept = false;
+            }
+        }
+    }
+
     /// Whether a connection is in memory.
     pub(super) fn has(&self, device: DeviceNumber, name: &str) -> bool {
         self.lock().connections.contains_key(&(device, name.to_owned()))
@@ -313,6 +323,18 @@ mod tests {
         let told = told(connections, 3);
         assert!(connections.offer(&request, told.clone()));
         Ok(told.pos)
+    }
+
+    #[test]
+    fn what_could_not_be_written_down_is_written_once_more() {
+        let connections = connections();
+        step(&connections, 1, "a", None).unwrap();
+        step(&connections, 2, "b", None).unwrap();
+        assert_eq!(connections.changed(|_| true).len(), 2);
+        assert!(connections.changed(|_| true).is_empty());
+        connections.not_kept(&[(DeviceNumber(2), "b".to_owned()), (DeviceNumber(3), "gone".to_owned())]);
+        let changed = connections.changed(|_| true);
+        assert_eq!(changed.iter().map(|changed| changed.key.0).collect::<Vec<_>>(), [DeviceNumber(2)]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::connection::{Choice, Pos, Told, ToldRoom};
+use super::connection::{Changed, Choice, Pos, Told, ToldRoom};
 use crate::{
     base::{
         ids::{DeviceNumber, Position, RoomNumber},
@@ -40,8 +40,18 @@ impl App {
     }
 
     async fn keep(&self, which: impl Fn(u64) -> bool) -> Result<(), StoreError> {
+        let changed = self.sliding.changed(which);
+        let keys: Vec<_> = changed.iter().map(|changed| changed.key.clone()).collect();
+        let kept = self.write_changed(changed).await;
+        if kept.is_err() {
+            self.sliding.not_kept(&keys);
+        }
+        kept
+    }
+
+    async fn write_changed(&self, changed: Vec<Changed>) -> Result<(), StoreError> {
         let (mut rows, mut bytes) = (Vec::new(), 0);
-        for changed in self.sliding.changed(which) {
+        for changed in changed {
             let state = encode(&changed.had, changed.offered.as_deref());
             if state.len() > limits::JOB_BYTES {
                 continue;
