@@ -133,6 +133,12 @@ async fn take(
     pdus: Vec<Box<RawValue>>,
     edus: Vec<Box<RawValue>>,
 ) -> Result<Option<Outcomes>, StoreError> {
+    let edus: Vec<_> =
+        edus.into_iter().filter(|edu| unambiguous::check(edu.get().as_bytes()).is_ok()).collect();
+    let (messages, told) = edus::read(origin, &edus);
+    drop(edus);
+    // The key of an encrypted event is there before the event: some clients try only once to decrypt it.
+    edus::receive(app, origin, messages).await?;
     let (mut outcomes, mut rooms) = (Some(Outcomes::new()), JoinSet::new());
     let add = |outcomes: &mut Option<Outcomes>, more: Option<Outcomes>| match (outcomes.as_mut(), more) {
         (Some(outcomes), Some(more)) => outcomes.extend(more),
@@ -151,8 +157,8 @@ async fn take(
     if outcomes.is_none() {
         return Ok(None);
     }
-    let edus = edus.into_iter().filter(|edu| unambiguous::check(edu.get().as_bytes()).is_ok()).collect();
-    edus::receive(app, origin, edus).await?;
+    app.resyncs.came_back(origin);
+    edus::receive(app, origin, told).await?;
     Ok(outcomes)
 }
 

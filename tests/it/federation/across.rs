@@ -98,7 +98,11 @@ impl Across {
 pub(super) async fn tell(to: &Rig, origin: &str, told: &[(&str, Value)]) {
     let told = told.iter().map(|(kind, content)| json!({"edu_type": kind, "content": content}));
     let told: Vec<Box<RawValue>> = told.map(|edu| to_raw_value(&edu).unwrap()).collect();
-    edus::receive(&to.app, &ruma::ServerName::parse(origin).unwrap(), told).await.unwrap();
+    let origin = ruma::ServerName::parse(origin).unwrap();
+    let (messages, rest) = edus::read(&origin, &told);
+    for heard in [messages, rest] {
+        edus::receive(&to.app, &origin, heard).await.unwrap();
+    }
 }
 
 /// A change of a device as its server tells it.

@@ -3,10 +3,16 @@
 
 use serde_json::{Value, json};
 
-use tayberry::service::federation::transactions::{Transaction, receive};
+use tayberry::{
+    service::federation::transactions::{Transaction, receive},
+    store::{StoreError, View},
+};
 
 use super::pair::{ONE, Pair, ask, nowhere};
-use crate::rooms::{act, say, set, sync, texts};
+use crate::{
+    rig::Member,
+    rooms::{act, say, set, sync, texts},
+};
 
 // RULES R28
 #[tokio::test]
@@ -37,6 +43,31 @@ async fn a_transaction_is_taken_once_and_answered_as_often_as_it_comes() {
     let other = ruma::ServerName::parse("three.example:1").unwrap();
     receive(&pair.two.app, other, transaction).await.unwrap();
     assert_eq!(pair.texts().await, ["first", "second", "third"]);
+}
+
+// Some clients try to decrypt an event once only.
+#[tokio::test]
+async fn a_message_to_a_device_is_there_before_the_events_of_its_transaction() {
+    let pair = Pair::new("11").await;
+    let said = say(&pair.one, &pair.anna, &pair.room, "said", "1").await;
+    let Member { user_id, device_id, .. } = &pair.bea;
+    let content = json!({
+        "sender": pair.anna.user_id, "type": "m.room_key", "message_id": "a",
+        "messages": {user_id: {device_id: {}}},
+    });
+    let edus = [json!({"edu_type": "m.direct_to_device", "content": content})];
+    let pdus = [pair.event(&said).await];
+    let body = json!({"origin": ONE, "origin_server_ts": 1, "pdus": pdus, "edus": edus});
+    let before = pair.two.app.store.position();
+    pair.send("t", body).await.ok();
+    let (user, device) = (ruma::UserId::parse(user_id).unwrap(), device_id.clone());
+    let read = move |view: &View<'_>| {
+        let device = view.device(view.user_number(&user)?.unwrap(), &device)?.unwrap().number;
+        let (messages, _) = view.to_device_since(device, before)?;
+        Ok::<_, StoreError>((messages[0].position, view.live_after(before, 10)?.0[0].position))
+    };
+    let (key, event) = pair.two.app.store.read(read).await.unwrap();
+    assert!(key < event, "{key:?} {event:?}");
 }
 
 // RULES R28

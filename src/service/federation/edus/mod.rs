@@ -20,15 +20,21 @@ use crate::{
     store::{Receipt, StoreError, Transaction, View},
 };
 
-/// Takes what a server tells, which has proved to be it. What is kept is on the device when this returns, and what is
-/// told again is not done again.
+/// Some of what a server told, by its own.
+pub struct Heard(Vec<Edu>);
+
+/// Reads what a server tells, which has proved to be it: messages to devices, and the rest.
+pub fn read(origin: &ServerName, edus: &[Box<RawValue>]) -> (Heard, Heard) {
+    let heard = edus.iter().take(limits::EDUS).filter_map(|edu| Edu::read(edu, origin));
+    let (messages, rest) = heard.partition(|edu| matches!(edu, Edu::ToDevice(_)));
+    (Heard(messages), Heard(rest))
+}
+
+/// Takes it. What is kept is on the device when this returns, and what is told again is not done again.
 ///
 /// # Errors
 /// The store failed; some of it may be kept.
-pub async fn receive(app: &App, origin: &ServerName, edus: Vec<Box<RawValue>>) -> Result<(), StoreError> {
-    app.resyncs.came_back(origin);
-    let mut heard: Vec<Edu> =
-        edus.iter().take(limits::EDUS).filter_map(|edu| Edu::read(edu, origin)).collect();
+pub async fn receive(app: &App, origin: &ServerName, Heard(mut heard): Heard) -> Result<(), StoreError> {
     if !app.config.presence.enabled {
         heard.retain(|edu| !matches!(edu, Edu::Presence(_)));
     }
