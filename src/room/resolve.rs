@@ -9,7 +9,10 @@
 
 mod v1;
 
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet},
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use ruma::{
     OwnedEventId,
@@ -199,7 +202,7 @@ fn chains_differ<G: Graph>(
     all: Sides,
     graph: &G,
 ) -> Result<BTreeMap<EventNumber, Sides>, G::Error> {
-    let mut walk = Walk { ahead: HashMap::new(), order: BinaryHeap::new(), partial: 0, all };
+    let mut walk = Walk { ahead: HashMap::default(), order: BinaryHeap::new(), partial: 0, all };
     for (tip, sides) in tips {
         graph.auth_events(*tip)?.into_iter().for_each(|number| walk.reach(number, *sides));
     }
@@ -215,7 +218,7 @@ fn chains_differ<G: Graph>(
 
 /// The events that a walk down the auth graph has reached and not yet passed.
 struct Walk {
-    ahead: HashMap<EventNumber, Sides>,
+    ahead: HashMap<EventNumber, Sides, BuildHasherDefault<NumberHasher>>,
     order: BinaryHeap<EventNumber>,
     /// How many of them are not known to be in every chain.
     partial: usize,
@@ -243,6 +246,25 @@ impl Walk {
         let sides = self.ahead.remove(&number)?;
         self.partial -= usize::from(sides != self.all);
         Some((number, sides))
+    }
+}
+
+/// For numbers that this server gave: nobody can choose them so that they collide.
+#[derive(Default)]
+struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // By the golden ratio, whose high bits are the mixed ones.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

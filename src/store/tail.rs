@@ -3,11 +3,12 @@
 use std::{ops::Bound, sync::Arc};
 
 use imbl::OrdMap;
+use smallvec::SmallVec;
 
 use super::tables::Table;
 
-/// Table code and key.
-pub(in crate::store) type Key = Arc<[u8]>;
+/// Table code and key, in place: every look-up compares several. Longer ones than most lie elsewhere.
+type Key = SmallVec<[u8; 24]>;
 /// A value, or a tombstone that hides what LMDB holds.
 pub(in crate::store) type Value = Option<Arc<[u8]>>;
 
@@ -23,21 +24,14 @@ pub(in crate::store) struct Tail {
 impl Tail {
     /// What was last put for a key; none if the tail says nothing about it.
     pub(in crate::store) fn get(&self, table: Table, key: &[u8]) -> Option<&Value> {
-        self.entries.get(&*full_key(table, key))
+        self.entries.get(full_key(table, key).as_slice())
     }
 
     /// Puts a value or, with none, a tombstone.
     pub(in crate::store) fn put(&mut self, table: Table, key: &[u8], value: Value) {
-        self.insert(full_key(table, key), value);
-    }
-
-    /// As [`Self::put`], with the key as [`Self::iter`] gives it.
-    pub(in crate::store) fn insert(&mut self, key: Key, value: Value) {
-        self.bytes += key.len() + value.as_ref().map_or(0, |value| value.len()) + ENTRY_OVERHEAD;
-        if key.first() == Some(&(Table::Events as u8)) {
-            self.events += 1;
-        }
-        self.entries.insert(key, value);
+        self.bytes += 1 + key.len() + value.as_ref().map_or(0, |value| value.len()) + ENTRY_OVERHEAD;
+        self.events += usize::from(table == Table::Events);
+        self.entries.insert(full_key(table, key), value);
     }
 
     /// The entries of one table within bounds, in key order; keys without the table's code.
@@ -54,7 +48,7 @@ impl Tail {
         let upper = match upper {
             Bound::Included(key) => Bound::Included(full_key(table, key)),
             Bound::Excluded(key) => Bound::Excluded(full_key(table, key)),
-            Bound::Unbounded => Bound::Excluded(Arc::from([table as u8 + 1])),
+            Bound::Unbounded => Bound::Excluded(full_key_of(table as u8 + 1, &[])),
         };
         self.entries.range::<_, Key>((lower, upper)).map(|(key, value)| (&key[1..], value))
     }
@@ -83,8 +77,15 @@ impl Tail {
 }
 
 fn full_key(table: Table, key: &[u8]) -> Key {
-    std::iter::once(table as u8).chain(key.iter().copied()).collect()
+    full_key_of(table as u8, key)
 }
 
-/// Two counted pointers with their counters, and a place in a half-full node.
+fn full_key_of(code: u8, key: &[u8]) -> Key {
+    let mut full = Key::with_capacity(1 + key.len());
+    full.push(code);
+    full.extend_from_slice(key);
+    full
+}
+
+/// A key and a pointer in a node that is half full, and the counters of what that points to.
 const ENTRY_OVERHEAD: usize = 96;

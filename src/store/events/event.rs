@@ -9,7 +9,7 @@ use ruma::{EventId, OwnedEventId};
 use super::{
     codec::{
         Damaged,
-        event::{Endpoint, Entry, Header, Stored, TransactionIdentity},
+        event::{Endpoint, Entry, Header, Stored, TransactionIdentity, read_auth_events},
         seal,
     },
     damaged, missing, part,
@@ -94,6 +94,20 @@ impl View<'_> {
     /// What is known of a room's event without its JSON.
     pub fn header(&self, room: RoomNumber, number: EventNumber) -> Result<Header, StoreError> {
         self.stored(room, number, |stored| Ok(stored.header))
+    }
+
+    /// What permits a room's event, of which nothing else is read.
+    pub(super) fn auth_events(
+        &self,
+        room: RoomNumber,
+        number: EventNumber,
+    ) -> Result<Vec<EventNumber>, StoreError> {
+        let key = number.to_be_bytes();
+        let value = self.get(Table::Events, &key)?.ok_or_else(|| missing(Table::Events, &key))?;
+        match read_auth_events(&value) {
+            Ok((of, auth_events)) if of == room => Ok(auth_events),
+            _ => Err(damaged(Table::Events, &key)),
+        }
     }
 
     /// The redactions of an event that were stored before it was.

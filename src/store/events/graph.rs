@@ -39,7 +39,7 @@ impl Graph for RoomGraph<'_> {
     }
 
     fn auth_events(&self, number: EventNumber) -> Result<Vec<EventNumber>, StoreError> {
-        Ok(self.view.header(self.room, number)?.auth_events)
+        self.view.auth_events(self.room, number)
     }
 
     fn state_before(&self, number: EventNumber) -> Result<Option<StateRoot>, StoreError> {

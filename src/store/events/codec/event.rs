@@ -143,6 +143,28 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// The room and the `auth_events` of the event that a value holds; the CRC of all of it is checked.
+pub(in crate::store) fn read_auth_events(value: &[u8]) -> Result<(RoomNumber, Vec<EventNumber>), Damaged> {
+    open_v1(value, |reader| {
+        if reader.byte()? != Kind::Event as u8 {
+            return Err(Damaged);
+        }
+        let room = RoomNumber(reader.word()?);
+        reader.take(SENDER_AND_KEY)?;
+        let flags = reader.byte()?;
+        reader.take(FIXED_AFTER_FLAGS)?;
+        if flags & HAS_ROOM_STATE != 0 {
+            reader.take(size_of::<StateRoot>())?;
+        }
+        for _ in 0..reader.count()? {
+            reader.varint()?;
+        }
+        let auth_events = read_numbers(reader)?;
+        reader.rest();
+        Ok((room, auth_events))
+    })
+}
+
 impl Stored<'_> {
     /// The same event under another header.
     pub(in crate::store) fn encode(&self) -> Vec<u8> {
@@ -185,6 +207,10 @@ const HAS_PLACE: u8 = 2;
 const HAS_STATE_BEFORE: u8 = 4;
 const IS_REDACTED: u8 = 8;
 const HAS_ROOM_STATE: u8 = 16;
+
+/// What lies between the room and the flags, and between these and the state of the room or the references.
+const SENDER_AND_KEY: usize = size_of::<UserNumber>() + size_of::<KeyNumber>();
+const FIXED_AFTER_FLAGS: usize = 2 + 8 + 8 + 8 + 4 + size_of::<StateRoot>() + 8;
 
 fn write_header(header: &Header, writer: &mut Writer) {
     let place = header.place.unwrap_or(Place::live(Position(0)));
@@ -244,10 +270,6 @@ fn read_header(reader: &mut Reader<'_>) -> Result<Header, Damaged> {
         0 => None,
         _ => Some(StateRoot(reader.array()?)),
     };
-    let mut numbers = || -> Result<Vec<EventNumber>, Damaged> {
-        let count = reader.count()?;
-        (0..count).map(|_| reader.varint().map(EventNumber)).collect()
-    };
     Ok(Header {
         room,
         sender,
@@ -261,9 +283,17 @@ fn read_header(reader: &mut Reader<'_>) -> Result<Header, Damaged> {
         state_before: (flags & HAS_STATE_BEFORE != 0).then_some(state_before),
         room_state,
         redacted_by: (flags & IS_REDACTED != 0).then_some(redacted_by),
-        prev_events: numbers()?,
-        auth_events: numbers()?,
+        prev_events: read_numbers(reader)?,
+        auth_events: read_numbers(reader)?,
     })
+}
+
+fn read_numbers(reader: &mut Reader<'_>) -> Result<Vec<EventNumber>, Damaged> {
+    let mut numbers = Vec::with_capacity(reader.count()?);
+    for _ in 0..numbers.capacity() {
+        numbers.push(EventNumber(reader.varint()?));
+    }
+    Ok(numbers)
 }
 
 fn write_transaction(transaction: Option<&TransactionIdentity>, writer: &mut Writer) {
@@ -361,6 +391,7 @@ mod tests {
     fn check(value: &[u8], header: &Header, body: &Body<'_>) {
         let stored = stored(value);
         assert_eq!(&stored.header, header);
+        assert_eq!(read_auth_events(value), Ok((header.room, header.auth_events.clone())));
         assert_eq!(stored.event_id().unwrap(), body.event_id);
         assert_eq!(stored.transaction().unwrap().as_ref(), body.transaction);
         assert_eq!(stored.json().unwrap(), body.json);
