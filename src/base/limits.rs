@@ -5,6 +5,7 @@
 mod calls;
 mod incoming;
 mod media;
+mod proposals;
 mod push;
 mod remote;
 mod sending;
@@ -13,7 +14,9 @@ mod spaces;
 
 use std::time::Duration;
 
-pub use self::{calls::*, incoming::*, media::*, push::*, remote::*, sending::*, sliding::*, spaces::*};
+pub use self::{
+    calls::*, incoming::*, media::*, proposals::*, push::*, remote::*, sending::*, sliding::*, spaces::*,
+};
 
 /// A whole event as canonical JSON, signatures included, in bytes.
 /// <https://spec.matrix.org/v1.19/client-server-api/#size-limits>

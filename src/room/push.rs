@@ -28,6 +28,8 @@ pub struct Context<'a> {
     pub display_name: Option<&'a str>,
     /// Whether the sender may notify everybody: each kind of notification needs a level of its own.
     pub may_notify: &'a dyn Fn(&str) -> bool,
+    /// Whether the user follows the event's thread; none if it is in none, or if nothing of theirs knows how to follow one.
+    pub follows_thread: &'a dyn Fn() -> Option<bool>,
 }
 
 /// The first enabled rule that matches an event, JSON; none for what the user sent. The steps that it
@@ -45,6 +47,7 @@ pub fn matching<'r>(
     let mut matcher = Matcher { event, context, steps: limits::PUSH_RULE_STEPS };
     let matching = rules.iter().filter(|rule| rule.enabled()).find(|rule| match rule {
         AnyPushRuleRef::Override(rule) => matcher.all(&rule.conditions),
+        AnyPushRuleRef::PostContent(rule) => matcher.all(&rule.conditions),
         AnyPushRuleRef::Underride(rule) => matcher.all(&rule.conditions),
         AnyPushRuleRef::Content(rule) => matcher.is_match("content.body", &rule.pattern),
         AnyPushRuleRef::Room(rule) => rule.rule_id == *context.room_id,
@@ -72,6 +75,9 @@ impl<'a> Matcher<'a> {
             PushCondition::EventMatch(data) => self.is_match(&data.key, &data.pattern),
             PushCondition::RoomMemberCount(data) => data.is.contains(&UInt::from(self.context.members)),
             PushCondition::SenderNotificationPermission(data) => (self.context.may_notify)(data.key.as_ref()),
+            PushCondition::ThreadSubscription(data) => {
+                (self.context.follows_thread)() == Some(data.subscribed)
+            }
             PushCondition::EventPropertyIs(data) => {
                 self.property(&data.key).is_some_and(|value| is(value, &data.value))
             }
@@ -227,7 +233,7 @@ fn is_of_word(character: char) -> bool {
 mod tests {
     use proptest::prelude::*;
     use ruma::{
-        push::{Action, NewConditionalPushRule, NewPatternedPushRule, NewPushRule},
+        push::{Action, NewConditionalPushRule, NewPatternedPushRule, NewPushRule, NewSimplePushRule},
         room_id, user_id,
     };
     use serde_json::json;
@@ -244,12 +250,18 @@ mod tests {
 
     /// The id of the rule that Alice's rules give.
     fn matched(rules: &Ruleset, event: &Value, members: u32) -> Option<String> {
+        matched_in(rules, event, members, None)
+    }
+
+    /// The same where she follows the event's thread or not.
+    fn matched_in(rules: &Ruleset, event: &Value, members: u32, follows: Option<bool>) -> Option<String> {
         let context = Context {
             room_id: room_id!("!r:x"),
             members,
             user_id: user_id!("@alice:x"),
             display_name: Some("Alice (away)"),
             may_notify: &|key| key == "room",
+            follows_thread: &|| follows,
         };
         let mut steps = limits::PUSH_RULE_STEPS;
         matching(rules, event, &context, &mut steps).map(|rule| rule.rule_id().to_owned())
@@ -355,6 +367,27 @@ mod tests {
         }
     }
 
+    // <https://github.com/matrix-org/matrix-spec-proposals/pull/4306>
+    #[test]
+    fn threads_notify_those_who_follow_them_whatever_the_room_s_rule_says() {
+        let mut rules = Ruleset::server_default(user_id!("@alice:x"));
+        let word = NewPatternedPushRule::new("lunch".to_owned(), "lunch".to_owned(), vec![Action::Notify]);
+        rules.insert(NewPushRule::Content(word), None, None).unwrap();
+        let quiet = NewSimplePushRule::new(room_id!("!r:x").to_owned(), vec![]);
+        rules.insert(NewPushRule::Room(quiet), None, None).unwrap();
+        let mut mention = message("hi");
+        mention["content"]["m.mentions"] = json!({"user_ids": ["@alice:x"]});
+        for (event, follows, rule) in [
+            (&message("hi"), None, "!r:x"),
+            (&message("hi"), Some(false), ".io.element.msc4306.rule.unsubscribed_thread"),
+            (&message("hi"), Some(true), ".io.element.msc4306.rule.subscribed_thread"),
+            (&message("lunch"), Some(false), "lunch"),
+            (&mention, Some(false), ".m.rule.is_user_mention"),
+        ] {
+            assert_eq!(matched_in(&rules, event, 3, follows).as_deref(), Some(rule), "{event} {follows:?}");
+        }
+    }
+
     #[test]
     fn a_pattern_of_many_characters_takes_no_more_than_its_text() {
         let pattern: String = ('\u{4e00}'..'\u{9e00}').chain(['*']).collect();
@@ -419,6 +452,7 @@ mod tests {
                     user_id: user_id!("@alice:x"),
                     display_name: Some("Alice (away)"),
                     may_notify: &|_| true,
+                    follows_thread: &|| None,
                 };
                 let mut matcher =
                     Matcher { event: &event, context: &context, steps: limits::PUSH_RULE_STEPS };
@@ -445,6 +479,7 @@ mod tests {
             user_id: user_id!("@alice:x"),
             display_name: None,
             may_notify: &|_| false,
+            follows_thread: &|| None,
         };
         let mut steps = 1_000;
         assert!(matching(&rules, &message("tea"), &context, &mut steps).is_some());

@@ -201,11 +201,13 @@ impl<'a> Walk<'a> {
         if stored.header.redacted_by.is_some() {
             return Ok(None);
         }
-        let Some(actions) = self.judge.actions(&stored, &event, allowance) else { return Ok(None) };
-        if highlights && !actions.iter().any(Action::is_highlight) {
+        let thread = thread()?;
+        let actions = self.judge.actions((&stored, &event), thread.as_deref(), allowance);
+        let Some(actions) = actions.filter(|actions| !highlights || actions.iter().any(Action::is_highlight))
+        else {
             return Ok(None);
-        }
-        let read = place.anchor <= self.marks.of_thread(thread()?.as_deref().unwrap_or(MAIN));
+        };
+        let read = place.anchor <= self.marks.of_thread(thread.as_deref().unwrap_or(MAIN));
         Ok(Some(Notification {
             room_id: self.room_id.clone(),
             event: self.reader.write_in_room(&visible, false)?,

@@ -1,10 +1,10 @@
 //! Which events notify somebody of a room, by their push rules.
 //! <https://spec.matrix.org/v1.19/client-server-api/#push-rules>
 
-use std::collections::BTreeMap;
+use std::{cell::OnceCell, collections::BTreeMap};
 
 use ruma::{
-    OwnedEventId, UserId,
+    EventId, OwnedEventId, UserId,
     push::{Action, Ruleset},
 };
 use serde::Deserialize;
@@ -22,7 +22,7 @@ use crate::{
         push::{self, Context},
     },
     store::{
-        Receipt, StoreError, View,
+        Receipt, StoreError, Subscription, View,
         events::{Relation, RelationKind, RoomRecord, StoredEvent},
     },
 };
@@ -80,22 +80,38 @@ impl<'a, 'v> Judge<'a, 'v> {
         Ok(Self { view, room, record, onlooker, rules, display_name })
     }
 
-    /// What is to be done about an event, given as JSON too; none if it is not to notify the user.
+    /// What is to be done about an event, given as JSON too, with the thread that it is in; none if it is not to notify
+    /// the user.
     pub fn actions(
         &self,
-        stored: &StoredEvent,
-        event: &Value,
+        (stored, event): (&StoredEvent, &Value),
+        thread: Option<&str>,
         allowance: &mut Allowance,
     ) -> Option<&'a [Action]> {
+        let follows = OnceCell::new();
+        let follows_thread = || *follows.get_or_init(|| self.follows(thread?).unwrap_or_default());
         let context = Context {
             room_id: stored.pdu.room_id(),
             members: self.record.joined,
             user_id: &self.onlooker.user_id,
             display_name: self.display_name.as_deref(),
             may_notify: &|kind| self.may_notify(stored, kind).unwrap_or(false),
+            follows_thread: &follows_thread,
         };
         let actions = push::matching(self.rules, event, &context, &mut allowance.steps)?.actions();
         actions.iter().any(Action::should_notify).then_some(actions)
+    }
+
+    /// Whether the user follows a thread. None says so of those who never followed one: what they use may know nothing of
+    /// that, and they would miss what is said in threads.
+    fn follows(&self, thread: &str) -> Result<Option<bool>, StoreError> {
+        let Self { view, room, onlooker, .. } = *self;
+        let root = <&EventId>::try_from(thread).ok().map(|root| view.event_number(room, root)).transpose()?;
+        let known = root.flatten().map(|root| view.thread_subscription(onlooker.user, room, root));
+        match known.transpose()?.flatten() {
+            Some((subscription, _)) => Ok(Some(subscription != Subscription::Ended)),
+            None => Ok(view.has_thread_subscriptions(onlooker.user)?.then_some(false)),
+        }
     }
 
     /// Whether the sender of an event had the power to notify in this way.

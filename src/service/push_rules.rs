@@ -66,8 +66,15 @@ pub fn ruleset(view: &View<'_>, user: UserNumber, user_id: &UserId) -> Result<Ru
     let content: Content = serde_json::from_str(&text)
         .map_err(|_| StoreError::corrupt("account_data", TYPE.as_bytes(), "these are no push rules"))?;
     let mut rules = content.global;
-    // Rules that the specification gained since.
+    // Rules that the specification gained since. ruma forgets those of one kind, in which nobody has rules of their own.
+    let mut of_threads = default.postcontent.clone();
+    for rule in rules.postcontent.drain(..) {
+        if of_threads.contains(rule.rule_id.as_str()) {
+            of_threads.replace(rule);
+        }
+    }
     rules.update_with_server_default(default);
+    rules.postcontent = of_threads;
     Ok(rules)
 }
 

@@ -161,16 +161,16 @@ impl Counter<'_, '_> {
                 continue;
             }
             let event = allowance.read(&stored);
-            let thread = thread_of(self.view, self.room, &event["content"])?;
-            let thread = thread.unwrap_or_else(|| MAIN.to_owned());
-            if place.anchor <= marks.of_thread(&thread) {
+            let root = thread_of(self.view, self.room, &event["content"])?;
+            let thread = root.as_deref().unwrap_or(MAIN);
+            if place.anchor <= marks.of_thread(thread) {
                 continue;
             }
             if is_own {
-                marks.said(&thread, place.anchor);
-                counts.remove(&thread);
-            } else if let Some(actions) = judge.actions(&stored, &event, allowance) {
-                let counts = new.entry(thread).or_default();
+                marks.said(thread, place.anchor);
+                counts.remove(thread);
+            } else if let Some(actions) = judge.actions((&stored, &event), root.as_deref(), allowance) {
+                let counts = new.entry(thread.to_owned()).or_default();
                 counts.notifications += 1;
                 counts.highlights += u64::from(actions.iter().any(Action::is_highlight));
             }

@@ -171,6 +171,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(thread_subscriptions::unsubscribe);
     routes.add(thread_subscriptions::get);
 
+    routes.add(thread_subscriptions::changes);
     routes.add(create_room::create_room);
     // Makes a room as the former does, so it's limited although the specification doesn't ask for it.
     routes.add(upgrade::upgrade).rate_limited = true;

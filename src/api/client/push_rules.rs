@@ -43,7 +43,7 @@ pub(crate) async fn get(
     user: User,
     request: get_pushrule::v3::Request,
 ) -> Result<get_pushrule::v3::Response, Error> {
-    let rule = find(&app, &user, request.kind, &request.rule_id).await?;
+    let rule = find(&app, &user, of_path(request.kind), &request.rule_id).await?;
     Ok(get_pushrule::v3::Response::new(rule.into()))
 }
 
@@ -64,7 +64,8 @@ pub(crate) async fn remove(
     EvenSuspended(user): EvenSuspended,
     request: delete_pushrule::v3::Request,
 ) -> Result<delete_pushrule::v3::Response, Error> {
-    push_rules::change(&app, &user, Change::Remove { kind: request.kind, id: request.rule_id }).await?;
+    push_rules::change(&app, &user, Change::Remove { kind: of_path(request.kind), id: request.rule_id })
+        .await?;
     Ok(delete_pushrule::v3::Response::new())
 }
 
@@ -74,7 +75,7 @@ pub(crate) async fn is_enabled(
     user: User,
     request: get_pushrule_enabled::v3::Request,
 ) -> Result<get_pushrule_enabled::v3::Response, Error> {
-    let rule = find(&app, &user, request.kind, &request.rule_id).await?;
+    let rule = find(&app, &user, of_path(request.kind), &request.rule_id).await?;
     Ok(get_pushrule_enabled::v3::Response::new(rule.enabled()))
 }
 
@@ -84,7 +85,8 @@ pub(crate) async fn set_enabled(
     EvenSuspended(user): EvenSuspended,
     request: set_pushrule_enabled::v3::Request,
 ) -> Result<set_pushrule_enabled::v3::Response, Error> {
-    let change = Change::SetEnabled { kind: request.kind, id: request.rule_id, enabled: request.enabled };
+    let change =
+        Change::SetEnabled { kind: of_path(request.kind), id: request.rule_id, enabled: request.enabled };
     push_rules::change(&app, &user, change).await?;
     Ok(set_pushrule_enabled::v3::Response::new())
 }
@@ -95,7 +97,7 @@ pub(crate) async fn actions(
     user: User,
     request: get_pushrule_actions::v3::Request,
 ) -> Result<get_pushrule_actions::v3::Response, Error> {
-    let rule = find(&app, &user, request.kind, &request.rule_id).await?;
+    let rule = find(&app, &user, of_path(request.kind), &request.rule_id).await?;
     Ok(get_pushrule_actions::v3::Response::new(rule.actions().to_vec()))
 }
 
@@ -105,9 +107,16 @@ pub(crate) async fn set_actions(
     EvenSuspended(user): EvenSuspended,
     request: set_pushrule_actions::v3::Request,
 ) -> Result<set_pushrule_actions::v3::Response, Error> {
-    let change = Change::SetActions { kind: request.kind, id: request.rule_id, actions: request.actions };
+    let change =
+        Change::SetActions { kind: of_path(request.kind), id: request.rule_id, actions: request.actions };
     push_rules::change(&app, &user, change).await?;
     Ok(set_pushrule_actions::v3::Response::new())
+}
+
+/// The kind that a path names. ruma knows that of threads by another name than the proposal has.
+/// <https://github.com/matrix-org/matrix-spec-proposals/pull/4306>
+fn of_path(kind: RuleKind) -> RuleKind {
+    if kind.as_str() == "postcontent" { RuleKind::PostContent } else { kind }
 }
 
 async fn find(app: &App, user: &User, kind: RuleKind, id: &str) -> Result<AnyPushRule, Error> {

@@ -232,6 +232,15 @@ struct WantedExtensions {
     account_data: Scope,
     receipts: Scope,
     typing: Scope,
+    #[serde(rename = "io.element.msc4308.thread_subscriptions")]
+    threads: WantedThreads,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WantedThreads {
+    enabled: bool,
+    limit: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -252,6 +261,8 @@ impl WantedExtensions {
         if [&self.account_data, &self.receipts, &self.typing].into_iter().any(Scope::is_long) {
             return Err(Error::invalid_param("An extension names too many lists or rooms"));
         }
+        let threads =
+            self.threads.limit.map_or(limits::THREAD_SUBSCRIPTIONS_PAGE, |most| most.max(1) as usize);
         let wanted = |scope: Scope| Some(scope).filter(|scope| scope.enabled);
         Ok(Extensions {
             to_device: enabled.then_some(ToDevice { limit, since }),
@@ -259,6 +270,7 @@ impl WantedExtensions {
             account_data: wanted(self.account_data),
             receipts: wanted(self.receipts),
             typing: wanted(self.typing),
+            threads: self.threads.enabled.then_some(threads),
         })
     }
 }

@@ -11,8 +11,10 @@ use crate::{
         custom::JsonAnswer,
         proposed::{Proposal, Proposed},
     },
+    base::limits,
     service::{
         App,
+        sync::sliding::Pos,
         thread_subscriptions::{self, SubscriptionError},
     },
 };
@@ -74,6 +76,46 @@ pub(crate) async fn get(app: App, user: User, request: Proposed<Get>) -> Result<
     let manual = thread_subscriptions::is_manual(&app, user.onlooker(&app), thread(&request)?).await?;
     let manual = manual.ok_or_else(|| Error::not_found("You are not subscribed to the thread"))?;
     Ok(JsonAnswer(json!({ "automatic": !manual })))
+}
+
+pub(crate) struct Changes;
+
+impl Proposal for Changes {
+    const METHOD: Method = Method::GET;
+    const PATHS: &'static [&'static str] =
+        &["/_matrix/client/unstable/io.element.msc4308/thread_subscriptions"];
+    type Authentication = AccessToken;
+}
+
+/// `GET /_matrix/client/unstable/io.element.msc4308/thread_subscriptions`: back from where an answer of sliding sync begins.
+/// <https://github.com/matrix-org/matrix-spec-proposals/pull/4308>
+pub(crate) async fn changes(
+    app: App,
+    user: User,
+    request: Proposed<Changes>,
+) -> Result<JsonAnswer<Value>, Error> {
+    #[derive(Deserialize)]
+    struct Query {
+        dir: Option<String>,
+        from: Option<String>,
+        to: Option<String>,
+        limit: Option<u64>,
+    }
+    let Query { dir, from, to, limit } = request.query()?;
+    match dir.as_deref() {
+        Some("b") => {}
+        None => return Err(Error::missing_param("`dir` is missing")),
+        Some(_) => return Err(Error::invalid_param("The direction is `b`, for back")),
+    }
+    if limit == Some(0) {
+        return Err(Error::invalid_param("The limit is at least 1"));
+    }
+    let from = from.map(|from| from.parse()).transpose()?;
+    let to = to.map(|to| to.parse::<Pos>().map(|pos| pos.seen)).transpose();
+    let to = to.map_err(|_| Error::invalid_param("The token is no position of sliding sync"))?;
+    let limit = limit.map_or(limits::THREAD_SUBSCRIPTIONS_PAGE, |limit| limit as usize);
+    let changes = thread_subscriptions::changes(&app, user.number, (from, to), limit).await?;
+    Ok(JsonAnswer(changes.told("end")))
 }
 
 fn thread<P>(request: &Proposed<P>) -> Result<(OwnedRoomId, OwnedEventId), Error> {

@@ -68,9 +68,9 @@ impl Badge {
         let is_by_other_rules = match known {
             Some(known) => {
                 let changed = view.account_data_since(user, known.at)?;
-                changed
-                    .iter()
-                    .any(|data| matches!(data.event_type.as_str(), push_rules::TYPE | "m.ignored_user_list"))
+                let is_rule = |kind: &str| matches!(kind, push_rules::TYPE | "m.ignored_user_list");
+                changed.iter().any(|data| is_rule(&data.event_type))
+                    || !view.thread_subscriptions(user, (known.at, badge.at), 1)?.is_empty()
             }
             None => true,
         };

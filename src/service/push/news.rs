@@ -152,7 +152,6 @@ impl Candidate<'_> {
         let stored = view.event(room, entry.number)?;
         let event = allowance.read(&stored);
         if self.membership == Membership::Join {
-            let thread = thread_of(view, room, &event["content"])?;
             let marks = Marks::of(&view.receipts_of(user, room)?);
             if entry.position <= marks.of_thread(thread.as_deref().unwrap_or(MAIN)) {
                 return Ok(None);
@@ -162,11 +161,14 @@ impl Candidate<'_> {
             Some(rules) => rules,
             None => {
                 let read = push_rules::ruleset(view, user, &onlooker.user_id)?;
+        let thread = thread_of(view, room, &event["content"])?;
                 rules.get_or_init(|| read)
             }
         };
         let judge = Judge::new(view, (room, &record), onlooker, rules)?;
-        let Some(actions) = judge.actions(&stored, &event, allowance) else { return Ok(None) };
+        let Some(actions) = judge.actions((&stored, &event), thread.as_deref(), allowance) else {
+            return Ok(None);
+        };
         let actions = actions.to_vec();
         let position = entry.position;
         Ok(Some(Told { position, record, stored, event, actions, is_subject: false }))

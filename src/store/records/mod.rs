@@ -59,7 +59,7 @@ pub use self::{
     sending::{Destination, DeviceChange, OutgoingMessage},
     server_keys::{KeyDocument, StoredServerKey},
     tasks::Task,
-    thread_subscriptions::Subscription,
+    thread_subscriptions::{FollowedThread, Subscription},
     to_device::ToDeviceMessage,
     tokens::Bearer,
     unread::{Counts, CountsByThread, Unread},

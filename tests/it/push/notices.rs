@@ -13,7 +13,7 @@ use super::{Gateway, Scene, configure, gateway::Answer, until};
 use crate::{
     net::Authority,
     rig::{Member, Rig},
-    rooms::{act, create, ignore, read, redact, say, set, tell},
+    rooms::{act, create, ignore, read, redact, relating, say, set, tell},
 };
 
 /// Anna's phone is to hear of what Ben does.
@@ -325,4 +325,22 @@ async fn only_by_choice_is_a_gateway_in_the_local_network() {
     assert_eq!(gateway.taken(), [] as [Value; 0]);
     let scene = scene.again().await;
     scene.eventually("it is told", || gateway.taken().len() == 1).await;
+}
+
+// <https://github.com/matrix-org/matrix-spec-proposals/pull/4306>
+#[tokio::test]
+async fn of_threads_those_are_told_that_the_user_follows() {
+    let two = Two::meet(json!({})).await;
+    let (rig, room) = (two.rig(), &two.room);
+    let (tea, cake) =
+        (say(rig, &two.ben, room, "tea", "1").await, say(rig, &two.ben, room, "cake", "2").await);
+    let path = format!("/_matrix/client/unstable/io.element.msc4306/rooms/{room}/thread/{tea}/subscription");
+    rig.send_as(&two.anna, "PUT", &path, json!({})).await.ok();
+    let mut said = Vec::new();
+    for (n, root) in [&tea, &cake].into_iter().enumerate() {
+        let content = relating("m.thread", root, "hi");
+        said.push(json!(tell(rig, &two.ben, room, ("m.room.message", &format!("r{n}")), content).await));
+    }
+    assert_eq!(two.told("3").await, [json!(tea), json!(cake), said[0].clone()]);
+    assert_eq!(two.gateway.taken_of("phone").last().unwrap()["counts"]["unread"], 4);
 }

@@ -1,6 +1,7 @@
 //! What is new to somebody: push rules, receipts, counts, over HTTP.
 
 mod counts;
+mod followed;
 mod marked;
 mod notifications;
 mod push_rules;

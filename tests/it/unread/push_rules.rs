@@ -45,6 +45,14 @@ fn predefined() -> Value {
     ];
     let state = |kind: &str| vec![of_type(kind), matches("state_key", "")];
     let audible = |tone: &str| vec![notify.clone(), sound(tone)];
+    let of_threads = |subscribed: bool, actions: Vec<Value>| {
+        let name = if subscribed { "subscribed" } else { "unsubscribed" };
+        json!({
+            "rule_id": format!(".io.element.msc4306.rule.{name}_thread"), "default": true, "enabled": true,
+            "conditions": [{"kind": "io.element.msc4306.thread_subscription", "subscribed": subscribed}],
+            "actions": actions,
+        })
+    };
     json!({
         "override": [
             rule("master", vec![], vec![]),
@@ -62,6 +70,8 @@ fn predefined() -> Value {
             rule("room.server_acl", state("m.room.server_acl"), vec![]),
             rule("suppress_edits", vec![is("content.m\\.relates_to.rel_type", json!("m.replace"))], vec![]),
         ],
+        // <https://github.com/matrix-org/matrix-spec-proposals/pull/4306>
+        "postcontent": [of_threads(false, vec![]), of_threads(true, audible("default"))],
         "underride": [
             rule("call", vec![of_type("m.call.invite")], audible("ring")),
             rule("encrypted_room_one_to_one", vec![two.clone(), of_type("m.room.encrypted")], audible("default")),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ruma::{OwnedRoomId, OwnedUserId, events::room::member::MembershipState};
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::{connection::Pos, request::Shape};
 use crate::{
@@ -153,6 +153,9 @@ pub(super) struct Extensions {
     pub(super) receipts: Option<OfRooms>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) typing: Option<OfRooms>,
+    /// Left out without news.
+    #[serde(rename = "io.element.msc4308.thread_subscriptions", skip_serializing_if = "Option::is_none")]
+    pub(super) threads: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -191,6 +194,7 @@ impl Extensions {
             && self.account_data.is_none()
             && self.receipts.is_none()
             && self.typing.is_none()
+            && self.threads.is_none()
     }
 
     /// Whether there is something in them that is worth an answer by itself.
@@ -198,6 +202,7 @@ impl Extensions {
         self.to_device.as_ref().is_some_and(|told| !told.events.is_empty())
             || self.e2ee.as_ref().is_some_and(|told| !told.device_lists.is_empty())
             || self.account_data.as_ref().is_some_and(|told| !told.is_empty())
+            || self.threads.is_some()
             || [&self.receipts, &self.typing].into_iter().flatten().any(|told| !told.rooms.is_empty())
     }
 }

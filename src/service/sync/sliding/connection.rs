@@ -74,6 +74,8 @@ pub(super) struct Told {
     /// By room.
     pub(super) rooms: Vec<ToldRoom>,
     /// The choices of state by which rooms were told.
+    /// The same for which threads the user follows.
+    pub(super) threads: Option<Position>,
     pub(super) choices: Arc<Vec<Choice>>,
 }
 

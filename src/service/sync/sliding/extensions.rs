@@ -25,6 +25,7 @@ use crate::{
             device_lists::{DeviceLists, device_lists},
             v3::to_device,
         },
+        thread_subscriptions::Changes,
         typing::TypingNews,
     },
     store::{Receipt, StoreError, View},
@@ -81,6 +82,13 @@ pub(super) fn extensions(
     if let Some(scope) = &wanted.typing {
         let typing = self::typing(app, view, (scope, &mut *shown), &news.typing)?;
         told.typing = Some(typing).filter(|told| !told.rooms.is_empty());
+    }
+    if let Some(limit) = wanted.threads {
+        let span = (had.threads.unwrap_or_default(), view.position());
+        let changes = Changes::read(view, onlooker.user, span, limit)?;
+        next.threads = Some(view.position());
+        told.threads =
+            Some(changes).filter(|changes| !changes.is_empty()).map(|changes| changes.told("prev_batch"));
     }
     Ok(told)
 }

@@ -111,7 +111,8 @@ fn encode(had: &Told, offered: Option<&Told>) -> Vec<u8> {
     for told in [Some(had), offered].into_iter().flatten() {
         let cursor = |position: Option<Position>| position.map_or(u64::MAX, |position| position.0);
         let Pos { seen, serial } = told.pos;
-        for number in [seen.0, serial, told.heard, cursor(told.e2ee), cursor(told.account_data)] {
+        let cursors = [told.e2ee, told.account_data, told.threads].map(cursor);
+        for number in [seen.0, serial, told.heard].into_iter().chain(cursors) {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
         bytes.push(told.choices.len() as u8);
@@ -137,8 +138,8 @@ fn decode(bytes: &[u8]) -> Option<Vec<Arc<Told>>> {
     let mut all = Vec::new();
     while !rest.is_empty() {
         let mut number = || take(&mut rest).map(u64::from_be_bytes);
-        let (seen, serial, heard, e2ee, account_data) =
-            (number()?, number()?, number()?, number()?, number()?);
+        let (seen, serial, heard) = (number()?, number()?, number()?);
+        let (e2ee, account_data, threads) = (number()?, number()?, number()?);
         let cursor = |number: u64| Some(Position(number)).filter(|_| number != u64::MAX);
         let [count] = take(&mut rest)?;
         let mut choices = Vec::new();
@@ -163,6 +164,7 @@ fn decode(bytes: &[u8]) -> Option<Vec<Arc<Told>>> {
             choices: Arc::new(choices),
         }));
     }
+            threads: cursor(threads),
     Some(all).filter(|all| matches!(all.len(), 1 | 2))
 }
 
@@ -172,7 +174,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*taken)
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -193,6 +195,7 @@ mod tests {
         let offered = Told { pos: Pos { seen: Position(72), serial: 10 }, ..Told::default() };
         let bytes = encode(&had, Some(&offered));
         let [first, second] = &decode(&bytes).unwrap()[..] else { panic!("two were written") };
+            threads: Some(Position(69)),
         assert_eq!((first.pos, second.pos), (had.pos, offered.pos));
         assert_eq!((first.heard, first.e2ee, first.account_data), (1_000, Some(Position(70)), None));
         assert_eq!(first.rooms, had.rooms);
@@ -202,6 +205,7 @@ mod tests {
             let whole = length == encode(&had, None).len();
             assert_eq!(decode(&bytes[..length]).is_some(), whole, "{length}");
         }
-        assert!(decode(&[&[2], &bytes[1..]].concat()).is_none());
+        assert_eq!(first.threads, Some(Position(69)));
+        assert!(decode(&[&[1], &bytes[1..]].concat()).is_none());
     }
 }

@@ -22,7 +22,7 @@ mod serve;
 mod traits;
 
 pub use self::{
-    connection::Connections,
+    connection::{Connections, Pos},
     request::Shape,
     serve::{SlidingError, serve},
 };

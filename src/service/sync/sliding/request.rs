@@ -71,6 +71,8 @@ pub struct Extensions {
     pub account_data: Option<Scope>,
     pub receipts: Option<Scope>,
     pub typing: Option<Scope>,
+    /// How many changes of subscriptions to threads at most.
+    pub threads: Option<usize>,
 }
 
 /// Messages to the device.

@@ -145,8 +145,8 @@ fn find(
     let receipts = new_receipts(view, ask.onlooker.user, Some(had.pos.seen).filter(|seen| seen.0 > 0))?;
     let Some(choices) = Choices::of(had, &wishes) else { return Ok(None) };
     let pos = Pos { seen: view.position(), serial: app.sliding.serial() };
-    let mut next =
-        Told { pos, heard: span.until, e2ee: had.e2ee, account_data: had.account_data, ..Told::default() };
+    let Told { e2ee, account_data, threads, .. } = *had;
+    let mut next = Told { pos, heard: span.until, e2ee, account_data, threads, ..Told::default() };
     let mut rooms = Rooms {
         view,
         ask,

@@ -248,3 +248,76 @@ async fn what_is_new_goes_once_it_is_read() {
         json!({&room: {"notification_count": 0, "highlight_count": 0}})
     );
 }
+
+// <https://github.com/matrix-org/matrix-spec-proposals/pull/4308>
+#[tokio::test]
+async fn which_threads_somebody_follows_is_told_and_can_be_paged_back() {
+    let (rig, alice, bob, room) = two().await;
+    let name = "io.element.msc4308.thread_subscriptions";
+    let wanted = |limit: u64| only(json!({name: {"enabled": true, "limit": limit}}));
+    let threads = |told: &Value| -> Vec<(String, Value)> {
+        let threads = told["subscribed"][&room].as_object().cloned().unwrap_or_default();
+        threads.into_iter().map(|(root, told)| (root, told["automatic"].clone())).collect()
+    };
+    let follow = async |root: &str, method: &str| {
+        let path =
+            format!("/_matrix/client/unstable/io.element.msc4306/rooms/{room}/thread/{root}/subscription");
+        rig.send_as(&bob, method, &path, json!({})).await.ok();
+    };
+    let mut roots = Vec::new();
+    for n in 0..5 {
+        roots.push(say(&rig, &alice, &room, "root", &format!("t{n}")).await);
+    }
+    let mut client = Client::new(&rig, &bob);
+    assert!(client.next(wanted(9)).await.get("extensions").is_none());
+    let begin = client.pos.clone().unwrap();
+    for root in &roots {
+        follow(root, "PUT").await;
+    }
+    let answer = client.next(wanted(2)).await;
+    let told = &answer["extensions"][name];
+    let mut newest = vec![(roots[3].clone(), json!(false)), (roots[4].clone(), json!(false))];
+    newest.sort_by(|(a, _), (b, _)| a.cmp(b));
+    assert_eq!(threads(told), newest);
+    let stamp =
+        |told: &Value, kind: &str, root: &str| told[kind][&room][root]["bump_stamp"].as_u64().unwrap();
+    let followed = stamp(told, "subscribed", &roots[4]);
+    assert!(client.next(wanted(2)).await.get("extensions").is_none(), "it is told once");
+
+    let page = async |query: String| {
+        let path = format!("/_matrix/client/unstable/io.element.msc4308/thread_subscriptions?{query}");
+        rig.send_as(&bob, "GET", &path, Value::Null).await
+    };
+    let (mut from, mut rest) = (told["prev_batch"].as_str().map(ToOwned::to_owned), Vec::new());
+    while let Some(token) = from {
+        let answer = page(format!("dir=b&from={token}&to={begin}&limit=2")).await.ok();
+        rest.extend(threads(&answer).into_iter().map(|(root, _)| root));
+        from = answer["end"].as_str().map(ToOwned::to_owned);
+    }
+    rest.sort();
+    let mut expected = roots[..3].to_vec();
+    expected.sort();
+    assert_eq!(rest, expected);
+    let now = client.pos.clone().unwrap();
+    assert_eq!(page(format!("dir=b&to={now}")).await.ok(), json!({}));
+
+    follow(&roots[4], "DELETE").await;
+    let told = client.next(wanted(2)).await["extensions"][name].clone();
+    assert!(stamp(&told, "unsubscribed", &roots[4]) > followed && told.get("prev_batch").is_none(), "{told}");
+    let all = page("dir=b".to_owned()).await.ok();
+    assert_eq!((threads(&all).len(), all["unsubscribed"][&room].as_object().unwrap().len()), (4, 1));
+    assert_eq!(
+        page("dir=b".to_owned()).await.ok(),
+        Client::new(&rig, &bob).next(wanted(9)).await["extensions"][name]
+    );
+
+    for (query, code) in [
+        ("", "M_MISSING_PARAM"),
+        ("dir=f", "M_INVALID_PARAM"),
+        ("dir=b&limit=0", "M_INVALID_PARAM"),
+        ("dir=b&from=x", "M_INVALID_PARAM"),
+        ("dir=b&to=x", "M_INVALID_PARAM"),
+    ] {
+        assert_eq!(page(query.to_owned()).await.error(), (400, code), "{query}");
+    }
+}
