@@ -20,8 +20,8 @@ use ruma::api::{
 use crate::{
     base::unambiguous::Fault,
     service::{
-        federation::joining::Elsewhere, federation::queries::QueryError, read::access::ReadError,
-        uia::UiaError, write::append::WriteError,
+        federation::joining::Elsewhere, federation::queries::QueryError, invite_permission::Blocked,
+        read::access::ReadError, uia::UiaError, write::append::WriteError,
     },
     store::StoreError,
 };
@@ -242,9 +242,7 @@ impl From<WriteError> for Error {
             WriteError::AliasTaken => {
                 Self::bad_request(ErrorKind::RoomInUse, "The alias names a room already")
             }
-            WriteError::InviteBlocked => {
-                Self::new(StatusCode::FORBIDDEN, ErrorKind::InviteBlocked, "This user wants no invitations")
-            }
+            WriteError::InviteBlocked(blocked) => blocked.into(),
             WriteError::Withdrawn => {
                 Self::new(StatusCode::CONFLICT, ErrorKind::Unknown, "The event is not to be sent any more")
             }
@@ -254,6 +252,12 @@ impl From<WriteError> for Error {
             WriteError::Unconsented(_) => Self::limit_exceeded(crate::base::limits::BUSY_TIME),
             WriteError::Store(error) => error.into(),
         }
+    }
+}
+
+impl From<Blocked> for Error {
+    fn from(blocked: Blocked) -> Self {
+        Self::coded(StatusCode::FORBIDDEN, blocked.code(), "This user wants no such invitation")
     }
 }
 
@@ -284,6 +288,7 @@ impl From<Elsewhere> for Error {
                 ErrorKind::UnableToAuthorizeJoin | ErrorKind::UnableToGrantJoin => {
                     Self::forbidden(error.message.clone())
                 }
+                kind if kind.errcode().as_str() == Blocked::Inviter.code() => Blocked::Inviter.into(),
                 _ => {
                     let text = "The server that was asked has other problems with it";
                     Self::new(StatusCode::BAD_GATEWAY, ErrorKind::Unknown, text)

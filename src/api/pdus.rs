@@ -144,9 +144,7 @@ impl From<InviteError> for Error {
                 Self::missing_param("`invite_room_state` must hold the room's create event")
             }
             InviteError::Nobody => Self::forbidden("There is no such user here"),
-            InviteError::Blocked => {
-                Self::new(StatusCode::FORBIDDEN, ErrorKind::InviteBlocked, "This user wants no invitations")
-            }
+            InviteError::Blocked(blocked) => blocked.into(),
             InviteError::TooMany => Self::forbidden("The user has as many invitations as one may have"),
         }
     }

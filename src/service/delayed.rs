@@ -259,7 +259,7 @@ async fn send_due(app: App, event: DelayedEvent) -> Result<(), StoreError> {
         DelayError::Write(WriteError::UnknownEvent) => "M_NOT_FOUND",
         DelayError::Write(WriteError::TooLarge) => "M_TOO_LARGE",
         DelayError::Write(WriteError::Content(_)) => "M_BAD_JSON",
-        DelayError::Write(WriteError::InviteBlocked) => "M_INVITE_BLOCKED",
+        DelayError::Write(WriteError::InviteBlocked(blocked)) => blocked.code(),
         DelayError::Write(WriteError::DuplicateAnnotation) => "M_DUPLICATE_ANNOTATION",
         DelayError::Write(WriteError::Unconsented(_)) => "M_LIMIT_EXCEEDED",
         _ => "M_UNKNOWN",

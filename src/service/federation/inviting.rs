@@ -35,7 +35,8 @@ use crate::{
     },
     service::{
         App,
-        invite_permission::blocks_invites,
+        delayed::Delay,
+        invite_permission::{Blocked, refused},
         write::{
             append::{WriteError, tip},
             ingest::{Ingested, append_signed},
@@ -60,7 +61,7 @@ pub enum InviteError {
     #[error("there is no such user here")]
     Nobody,
     #[error("the user blocks invitations")]
-    Blocked,
+    Blocked(Blocked),
     #[error("the user has too many invitations")]
     TooMany,
 }
@@ -90,8 +91,9 @@ pub async fn receive(app: &App, by: OwnedServerName, brought: Brought) -> Result
     let user = checked.pdu().state_key().and_then(|key| OwnedUserId::try_from(key).ok());
     let user = user.ok_or(InviteError::Nobody)?;
 
+    let inviter = checked.pdu().sender().to_owned();
     let (own, id, server) = (app.server_name.clone(), room_id.clone(), by.clone());
-    let read = move |view: &View<'_>| wanted(view, &own, (&id, version), (&by, &user));
+    let read = move |view: &View<'_>| wanted(view, &own, (&id, version), (&by, &inviter, &user));
     let is_in = app.store.read(read).await?;
     let pdu = sign(checked, signer.server_name, signer.key).map_err(Unsigned::from)?;
     let event = pdu.json().to_owned();
@@ -118,14 +120,14 @@ fn wanted(
     view: &View<'_>,
     own: &ServerName,
     (room_id, version): (&OwnedRoomId, Version),
-    (by, user): (&ServerName, &UserId),
+    (by, inviter, user): (&ServerName, &UserId, &UserId),
 ) -> Result<bool, InviteError> {
     let account = view.account(user.localpart())?.filter(|account| account.deactivated_at.is_none());
     if account.is_none() {
         return Err(InviteError::Nobody);
     }
-    if blocks_invites(view, user)? {
-        return Err(InviteError::Blocked);
+    if let Some(blocked) = refused(view, user, inviter)? {
+        return Err(InviteError::Blocked(blocked));
     }
     if let Some(room) = view.room_number(room_id)? {
         let record = view.room(room)?;

@@ -13,7 +13,7 @@ use crate::{
         limits,
     },
     service::{
-        ignored::ignored, invite_permission::blocks_invites, notifying::Allowance, push_rules,
+        ignored::ignored, invite_permission::InvitePermission, notifying::Allowance, push_rules,
         read::reader::Onlooker, unread::unread,
     },
     store::{StoreError, View, events::Membership},
@@ -79,7 +79,7 @@ impl Badge {
             Some(known) => view.rooms_read(user, known.at, badge.at)?.into_iter().collect(),
             None => HashSet::new(),
         };
-        let (ignored, is_open) = (ignored(view, user)?, !blocks_invites(view, &onlooker.user_id)?);
+        let (ignored, permission) = (ignored(view, user)?, InvitePermission::of(view, user)?);
         for stay in view.stays(user) {
             let (room, stay) = stay?;
             match stay.membership {
@@ -98,11 +98,9 @@ impl Badge {
                         badge.rooms.insert(room, count);
                     }
                 }
-                Membership::Invite if is_open => {
-                    let sender = view.header(room, stay.event)?.sender;
-                    if ignored.is_empty() || !ignored.contains(&view.user_id(sender)?) {
-                        badge.invitations += 1;
-                    }
+                Membership::Invite => {
+                    let sender = view.user_id(view.header(room, stay.event)?.sender)?;
+                    badge.invitations += u64::from(!ignored.contains(&sender) && !permission.hides(&sender));
                 }
                 _ => {}
             }

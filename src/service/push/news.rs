@@ -19,7 +19,7 @@ use crate::{
     },
     service::{
         ignored::ignored,
-        invite_permission::blocks_invites,
+        invite_permission::InvitePermission,
         notifying::{Allowance, Judge, MAIN, Marks, thread_of},
         push_rules,
         read::{
@@ -179,8 +179,8 @@ impl Candidate<'_> {
         let Self { view, onlooker, entry, .. } = *self;
         if self.membership == Membership::Invite {
             let sender = view.user_id(entry.header.sender)?;
-            let is_blocked = blocks_invites(view, &onlooker.user_id)?;
-            return Ok(!is_blocked && !ignored(view, onlooker.user)?.contains(&sender));
+            let is_hidden = InvitePermission::of(view, onlooker.user)?.hides(&sender);
+            return Ok(!is_hidden && !ignored(view, onlooker.user)?.contains(&sender));
         }
         let graph = view.graph(entry.header.room);
         let access = Access { room: entry.header.room, record: record.clone(), span: Span::Joined };

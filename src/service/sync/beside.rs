@@ -17,6 +17,7 @@ use crate::{
     base::ids::{Position, RoomNumber, UserNumber},
     room::filter::{self, Subject},
     service::{
+        invite_permission::InvitePermission,
         notifying::{Allowance, MAIN},
         receipts,
         typing::TypingNews,
@@ -33,7 +34,7 @@ pub(super) struct Beside {
     pub(super) receipts: HashMap<RoomNumber, Vec<Receipt>>,
     pub(super) typing: TypingNews,
     pub(super) ignored: HashSet<OwnedUserId>,
-    pub(super) blocks_invites: bool,
+    pub(super) permission: InvitePermission,
 }
 
 impl Beside {

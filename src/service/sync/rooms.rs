@@ -330,12 +330,12 @@ impl Rooms {
         if stay.membership != Membership::Invite {
             return Ok(false);
         }
-        let Beside { ignored, blocks_invites, .. } = &self.beside;
-        if *blocks_invites || ignored.is_empty() {
-            return Ok(*blocks_invites);
+        let Beside { ignored, permission, .. } = &self.beside;
+        if ignored.is_empty() && permission.hides_none() {
+            return Ok(false);
         }
-        let sender = view.header(change.access.room, stay.event)?.sender;
-        Ok(ignored.contains(&view.user_id(sender)?))
+        let sender = view.user_id(view.header(change.access.room, stay.event)?.sender)?;
+        Ok(ignored.contains(&sender) || permission.hides(&sender))
     }
 }
 

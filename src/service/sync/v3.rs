@@ -26,7 +26,7 @@ use crate::{
     room::filter::{self, Subject},
     service::{
         ignored::ignored,
-        invite_permission::{self, blocks_invites},
+        invite_permission::{self, InvitePermission},
         keys,
         read::token::SyncToken,
         unread::Counted,
@@ -69,9 +69,10 @@ pub fn answer(view: &View<'_>, query: &Arc<Query>, unlogged: Unlogged) -> Result
     for room_id in data.keys() {
         touched.extend(view.room_number(room_id)?);
     }
-    let blocks_invites = blocks_invites(view, &query.onlooker.user_id)?;
+    let permission = InvitePermission::of(view, query.onlooker.user)?;
     // Whoever blocked them wasn't told.
-    let invited_again = !blocks_invites && global.iter().any(|data| data.kind == invite_permission::TYPE);
+    let is_permission = |data: &Data| invite_permission::TYPES.contains(&data.kind.as_str());
+    let invited_again = !permission.hides_all() && global.iter().any(is_permission);
     let Plan { changes, mut topics, company } = plan(view, query, &touched, invited_again)?;
 
     let mut response = Response::default();
@@ -109,7 +110,7 @@ pub fn answer(view: &View<'_>, query: &Arc<Query>, unlogged: Unlogged) -> Result
     // Its last brace comes behind the rooms.
     json.pop();
     let data = if query.since.is_some() { data } else { HashMap::new() };
-    let beside = Beside { data, receipts, typing, ignored, blocks_invites };
+    let beside = Beside { data, receipts, typing, ignored, permission };
     let mut rooms = Box::new(Rooms::new(query.clone(), changes, beside));
     let most = json.len() + limits::SYNC_BYTES;
     rooms.write(view, &mut json, most)?;

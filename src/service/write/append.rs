@@ -30,7 +30,7 @@ use crate::{
             joining::{Elsewhere, Outside},
             policy::{self, Unconsented},
         },
-        invite_permission::blocks_invites,
+        invite_permission::{Blocked, refused},
         signer::Signer,
     },
     store::{
@@ -77,7 +77,7 @@ pub enum WriteError {
     AliasTaken,
     /// The user who is to be invited wants no invitations.
     #[error("the user blocks invitations")]
-    InviteBlocked,
+    InviteBlocked(Blocked),
     /// Its sender put it off, and then withdrew it.
     #[error("the event is not to be sent any more")]
     Withdrawn,
@@ -264,8 +264,8 @@ pub(super) fn make<G: Graph<Error = StoreError>>(
             return Err(WriteError::Remote);
         }
         // Only those learn of it who may invite.
-        if blocks_invites(view, &user)? {
-            return Err(WriteError::InviteBlocked);
+        if let Some(blocked) = refused(view, &user, sender)? {
+            return Err(WriteError::InviteBlocked(blocked));
         }
     }
     Ok(sign(checked, signer.server_name, signer.key)?)

@@ -54,7 +54,7 @@ pub fn proceed(
 ) -> Result<(), WriteError> {
     for draft in drafts {
         match append(transaction, signer, room, creator, draft, None) {
-            Ok(_) | Err(WriteError::InviteBlocked) => {}
+            Ok(_) | Err(WriteError::InviteBlocked(_)) => {}
             Err(error) => return Err(error),
         }
     }

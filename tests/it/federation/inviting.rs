@@ -131,6 +131,21 @@ async fn who_can_or_will_not_be_invited_is_not() {
     two.send_as(&carol, "PUT", &path, json!({"default_action": "allow"})).await.ok();
 
     // What comes back is the same event with one signature more.
+    // <https://github.com/matrix-org/matrix-spec-proposals/pull/4155>
+    let path = format!(
+        "/_matrix/client/v3/user/{}/account_data/org.matrix.msc4155.invite_permission_config",
+        carol.user_id
+    );
+    two.send_as(&carol, "PUT", &path, json!({"blocked_servers": ["one.*"]})).await.ok();
+    let refused = invite(&anna, &carol.user_id).await;
+    assert_eq!(refused.error(), (403, "ORG.MATRIX.MSC4155.M_INVITE_BLOCKED"));
+    two.send_as(&carol, "PUT", &path, json!({"ignored_servers": ["one.example"]})).await.ok();
+    let quiet = create(&one, &anna, json!({"invite": [carol.user_id]})).await;
+    let path_there = format!("rooms/{quiet}/state/m.room.member/{}", carol.user_id);
+    assert_eq!(read(&one, &anna, &path_there).await["membership"], "invite", "nobody there learns of it");
+    assert!(sync(&two, &carol, "").await.get("rooms").is_none());
+    two.send_as(&carol, "PUT", &path, json!({})).await.ok();
+    assert!(sync(&two, &carol, "").await["rooms"]["invite"][&quiet].is_object());
     for field in ["content", "sender", "signatures", "prev_events"] {
         network.tamper(move |asked, _, body| {
             if asked.contains("/invite/") {

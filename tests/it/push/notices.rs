@@ -192,8 +192,17 @@ async fn invitations_are_told_unless_they_are_not_wanted() {
     let dora = rig.register("dora").await;
     ignore(rig, anna, &[&dora]).await;
     let unwanted = create(rig, &dora, json!({"invite": [anna.user_id]})).await;
+    // <https://github.com/matrix-org/matrix-spec-proposals/pull/4155>
+    let eve = rig.register("eve").await;
+    let kind = "org.matrix.msc4155.invite_permission_config";
+    let path = format!("/_matrix/client/v3/user/{}/account_data/{kind}", anna.user_id);
+    rig.send_as(anna, "PUT", &path, json!({"ignored_users": [eve.user_id]})).await.ok();
+    let hidden = create(rig, &eve, json!({"invite": [anna.user_id]})).await;
     let told = two.told("1").await;
-    assert!(two.gateway.taken().iter().all(|notification| notification["room_id"] != unwanted), "{told:?}");
+    for room in [unwanted, hidden] {
+        assert!(two.gateway.taken().iter().all(|notification| notification["room_id"] != room), "{told:?}");
+    }
+    assert_eq!(two.gateway.taken().last().unwrap()["counts"], json!({"unread": 1}), "{told:?}");
 }
 
 #[tokio::test]

@@ -1,3 +1,3 @@
 //! Syncing, over HTTP.
 
-mod sliding;
+pub(crate) mod sliding;

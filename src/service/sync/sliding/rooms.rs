@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     base::ids::{Position, RoomNumber, UserNumber},
-    service::{ignored::ignored, invite_permission::blocks_invites},
+    service::{ignored::ignored, invite_permission::InvitePermission},
     store::{
         StoreError, Topic, View,
         events::{Membership, RoomRecord, Stay},
@@ -69,7 +69,7 @@ impl Candidate {
 pub(super) fn candidates(view: &View<'_>, ask: &Ask, had: &Told) -> Result<Vec<Candidate>, StoreError> {
     let user = ask.onlooker.user;
     let ignored = ignored(view, user)?;
-    let blocks = blocks_invites(view, &ask.onlooker.user_id)?;
+    let unwanted = (ignored, InvitePermission::of(view, user)?);
     let mut candidates = Vec::new();
     for stay in view.stays(user) {
         let (room, stay) = stay?;
@@ -80,7 +80,7 @@ pub(super) fn candidates(view: &View<'_>, ask: &Ask, had: &Told) -> Result<Vec<C
         }
         let is_listed = match stay.membership {
             Membership::Join | Membership::Knock => true,
-            Membership::Invite if blocks || is_ignored(view, room, &stay, &ignored)? => continue,
+            Membership::Invite if is_unwanted(view, room, &stay, &unwanted)? => continue,
             Membership::Invite => true,
             Membership::Leave => is_untold || was_kicked(view, user, room, &stay)?,
             Membership::Ban if stay.joined_until.is_none() && !is_untold => continue,
@@ -96,17 +96,18 @@ pub(super) fn candidates(view: &View<'_>, ask: &Ask, had: &Told) -> Result<Vec<C
     Ok(candidates)
 }
 
-fn is_ignored(
+/// Whether an invitation is of somebody whom the user ignores, or one that they don't want.
+fn is_unwanted(
     view: &View<'_>,
     room: RoomNumber,
     stay: &Stay,
-    ignored: &HashSet<OwnedUserId>,
+    (ignored, permission): &(HashSet<OwnedUserId>, InvitePermission),
 ) -> Result<bool, StoreError> {
-    if ignored.is_empty() {
+    if ignored.is_empty() && permission.hides_none() {
         return Ok(false);
     }
-    let sender = view.header(room, stay.event)?.sender;
-    Ok(ignored.contains(&view.user_id(sender)?))
+    let sender = view.user_id(view.header(room, stay.event)?.sender)?;
+    Ok(ignored.contains(&sender) || permission.hides(&sender))
 }
 
 /// Whether somebody else ended the user's stay in a room: they may not know it yet.
