@@ -198,7 +198,7 @@ fn part(headers: &HeaderMap, tag: &str, size: u64) -> Part {
 }
 
 /// Whether a list of tags has this one, or any.
-fn names(list: &HeaderValue, tag: &str) -> bool {
+pub(super) fn names(list: &HeaderValue, tag: &str) -> bool {
     let Ok(list) = list.to_str() else { return false };
     list.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == tag)
 }

@@ -30,6 +30,8 @@ pub(crate) trait Proposal: Send + 'static {
 pub(crate) struct Proposed<P> {
     /// The path's variables, in order.
     pub(crate) arguments: Vec<String>,
+    /// The path, as it was asked.
+    pub(crate) path: String,
     query: String,
     body: Vec<u8>,
     proposal: PhantomData<fn() -> P>,
@@ -71,6 +73,7 @@ impl<P: Proposal> IncomingRequest for Proposed<P> {
     ) -> Result<Self, DeserializationError> {
         Ok(Self {
             arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            path: request.uri().path().to_owned(),
             query: request.uri().query().unwrap_or_default().to_owned(),
             body: request.into_body().to_vec(),
             proposal: PhantomData,

@@ -41,6 +41,12 @@ impl<T> Expiring<T> {
         if now < *ends_at && wanted(value) { entries.remove(name).map(|(_, value)| value) } else { None }
     }
 
+    /// Changes an entry that hasn't ended; it ends as soon as before.
+    pub fn update<R>(&self, name: &str, now: Timestamp, change: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let mut entries = self.lock();
+        entries.get_mut(name).filter(|(ends_at, _)| now < *ends_at).map(|(_, value)| change(value))
+    }
+
     /// A copy of an entry that hasn't ended.
     pub fn get(&self, name: &str, now: Timestamp) -> Option<T>
     where
@@ -76,6 +82,10 @@ mod tests {
         assert_eq!(take(&entries, "a", START), None);
         assert_eq!(entries.get("b", START), Some(2));
         assert_eq!(entries.get("b", START.plus(LIFETIME)), None);
+        let later = Timestamp(START.0 + 1);
+        assert_eq!(entries.update("b", later, |value| std::mem::replace(value, 3)), Some(2));
+        assert_eq!(entries.get("b", later), Some(3));
+        assert_eq!(entries.update("b", START.plus(LIFETIME), |_| ()), None);
         assert_eq!(take(&entries, "b", START.plus(LIFETIME)), None);
     }
 

@@ -18,9 +18,10 @@ pub(super) fn add(headers: &mut HeaderMap) {
     );
     headers.insert(
         ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("X-Requested-With, Content-Type, Authorization"),
+        HeaderValue::from_static("X-Requested-With, Content-Type, Authorization, If-Match, If-None-Match"),
     );
-    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Retry-After, X-Request-Id"));
+    let exposed = HeaderValue::from_static("Retry-After, X-Request-Id, ETag");
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
 }
 
 /// Adds how long a browser may remember the answer to a preflight request: without it, it asks every five seconds.

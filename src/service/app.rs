@@ -18,6 +18,7 @@ use super::{
     passwords::Passwords,
     presence::Presence,
     push::Pushing,
+    rendezvous::Places,
     server_keys,
     shared_secret::Nonces,
     signer::Signer,
@@ -74,6 +75,8 @@ pub struct Shared {
     pub(super) log_in_tokens: Expiring<LogInToken>,
     /// Whom each OpenID token stands for.
     pub(super) openid_tokens: Expiring<UserNumber>,
+    /// Where devices meet of which one is to be signed in.
+    pub(super) places: Places,
     pub(super) lanes: Lanes,
     pub(super) chains: Chains,
     /// A permit for each whole state that another server tells.
@@ -137,6 +140,7 @@ impl App {
             nonces: Nonces::new(limits::NONCES, limits::NONCE_LIFETIME),
             log_in_tokens: Expiring::new(limits::LOG_IN_TOKENS, limits::LOG_IN_TOKEN_LIFETIME),
             openid_tokens: Expiring::new(limits::OPENID_TOKENS, limits::OPENID_TOKEN_LIFETIME),
+            places: Places::new(limits::RENDEZVOUS, limits::RENDEZVOUS_LIFETIME),
             lanes: Lanes::default(),
             chains: Chains::default(),
             states: Semaphore::new(limits::STATES),

@@ -34,6 +34,7 @@ pub mod push_rules;
 pub mod read;
 pub mod receipts;
 pub mod registration_tokens;
+pub mod rendezvous;
 pub mod reports;
 pub mod rooms;
 mod rounds;

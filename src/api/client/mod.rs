@@ -30,6 +30,7 @@ mod pushers;
 mod receipts;
 mod register;
 mod relations;
+mod rendezvous;
 mod reports;
 mod room_directory;
 mod send;
@@ -170,8 +171,8 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(thread_subscriptions::subscribe);
     routes.add(thread_subscriptions::unsubscribe);
     routes.add(thread_subscriptions::get);
-
     routes.add(thread_subscriptions::changes);
+
     routes.add(create_room::create_room);
     // Makes a room as the former does, so it's limited although the specification doesn't ask for it.
     routes.add(upgrade::upgrade).rate_limited = true;
@@ -204,6 +205,11 @@ pub(crate) fn routes(routes: &mut Routes) {
     // It may ask others, so it's limited although the specification doesn't ask for it.
     routes.add(spaces::summary).rate_limited = true;
     routes.add(mutual_rooms::rooms);
+    routes.add(rendezvous::discover);
+    routes.add_streamed(rendezvous::open).body_limit(limits::RENDEZVOUS_BODY_BYTES);
+    routes.add_streamed(rendezvous::look).body_limit(0);
+    routes.add_streamed(rendezvous::replace).body_limit(limits::RENDEZVOUS_BODY_BYTES);
+    routes.add_streamed(rendezvous::close).body_limit(0);
     routes.add(calls::turn_server);
     routes.add(calls::transports);
 

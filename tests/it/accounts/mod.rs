@@ -11,6 +11,7 @@ mod profile;
 mod quiet;
 mod refresh;
 mod register;
+mod rendezvous;
 mod shared_secret;
 mod tags;
 mod tokens;
