@@ -25,6 +25,11 @@ pub const SLIDING_PER_DEVICE: usize = 8;
 pub const SLIDING_CONNECTIONS: usize = 1_024;
 /// Rooms that all of these remember, at 16 bytes each.
 pub const SLIDING_ROOMS: usize = 1 << 20;
+/// Whoever has more of either makes room for others first.
+pub const SLIDING_PER_USER: usize = 32;
+pub const SLIDING_ROOMS_PER_USER: usize = SLIDING_ROOMS / 16;
+/// Members that a connection remembers to have told, at 16 bytes each.
+pub const SLIDING_MEMBERS: usize = 512;
 /// Choices of state that a connection remembers besides those of its last request. What was told by another is told again
 /// when somebody looks at the room again.
 pub const SLIDING_CHOICES: usize = 16;

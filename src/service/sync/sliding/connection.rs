@@ -18,7 +18,7 @@ use super::{request::Selection, traits::Traits};
 use crate::{
     base::{
         clock::Timestamp,
-        ids::{DeviceNumber, Position, RoomNumber},
+        ids::{DeviceNumber, EventNumber, Position, RoomNumber, UserNumber},
         limits,
     },
     service::read::token::SyncToken,
@@ -44,12 +44,15 @@ struct Known {
 }
 
 struct Connection {
+    user: UserNumber,
     /// What the client has.
     had: Arc<Told>,
     /// What it has if it got the last answer.
     offered: Option<Arc<Told>>,
     /// The last request, which alone may still be answered.
     request: u64,
+    /// Somebody waits for its answer.
+    is_awaited: bool,
     /// It is written down as it is.
     is_kept: bool,
 }
@@ -71,13 +74,18 @@ pub(super) struct Told {
     pub(super) e2ee: Option<Position>,
     /// The same for the account's data that is of no room.
     pub(super) account_data: Option<Position>,
-    /// By room.
-    pub(super) rooms: Vec<ToldRoom>,
-    /// The choices of state by which rooms were told.
     /// The same for which threads the user follows.
     pub(super) threads: Option<Position>,
+    /// By room.
+    pub(super) rooms: Vec<ToldRoom>,
+    /// Of those rooms where members are told as they become of interest, which were told last. They need not be told again.
+    pub(super) members: Arc<[ToldMember]>,
+    /// The choices of state by which rooms were told.
     pub(super) choices: Arc<Vec<Choice>>,
 }
+
+/// The event by which somebody is a member of a room.
+pub(super) type ToldMember = (RoomNumber, EventNumber);
 
 /// What a client was told of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,8 +132,9 @@ pub struct Pos {
 #[error("there is no such position")]
 pub struct UnknownPos;
 
-/// A request that is being answered.
-pub(super) struct Request {
+/// A request that is being answered. While there is this, its connection is forgotten only after others.
+pub(super) struct Request<'a> {
+    connections: &'a Connections,
     key: (DeviceNumber, String),
     number: u64,
     /// What the client has; none if it begins.
@@ -150,19 +159,26 @@ impl Connections {
     /// Begins a request with the position that the client has. An earlier one on the connection is answered no more.
     pub(super) fn begin(
         &self,
-        device: DeviceNumber,
+        (user, device): (UserNumber, DeviceNumber),
         name: String,
         pos: Option<Pos>,
-    ) -> Result<Request, UnknownPos> {
+    ) -> Result<Request<'_>, UnknownPos> {
         let (key, mut known) = ((device, name), self.lock());
         known.requests += 1;
         let number = known.requests;
         let Some(pos) = pos else {
-            let empty = Connection { had: Arc::default(), offered: None, request: number, is_kept: false };
+            let empty = Connection {
+                user,
+                had: Arc::default(),
+                offered: None,
+                request: number,
+                is_awaited: true,
+                is_kept: false,
+            };
             let replaced = known.connections.insert(key.clone(), empty);
             known.rooms -= replaced.map_or(0, |replaced| replaced.rooms());
             known.make_room(&key);
-            return Ok(Request { key, number, had: None });
+            return Ok(Request { connections: self, key, number, had: None });
         };
         let Known { connections, rooms, .. } = &mut *known;
         let connection = connections.get_mut(&key).ok_or(UnknownPos)?;
@@ -172,13 +188,13 @@ impl Connections {
         } else if connection.had.pos != pos || pos == Pos::default() {
             return Err(UnknownPos);
         }
-        (connection.request, connection.is_kept) = (number, false);
-        Ok(Request { key, number, had: Some(connection.had.clone()) })
+        (connection.request, connection.is_awaited, connection.is_kept) = (number, true, false);
+        Ok(Request { connections: self, key, number, had: Some(connection.had.clone()) })
     }
 
     /// Remembers what goes with the answer to a request; tells whether the client may be given that answer: it asked
     /// nothing since.
-    pub(super) fn offer(&self, request: &Request, told: Arc<Told>) -> bool {
+    pub(super) fn offer(&self, request: &Request<'_>, told: Arc<Told>) -> bool {
         let mut known = self.lock();
         let Known { connections, rooms, .. } = &mut *known;
         let Some(connection) = connections.get_mut(&request.key) else { return false };
@@ -231,11 +247,12 @@ impl Connections {
 
     /// Takes in a connection that was written down, unless it is there: what the client has, and what it has if it got the
     /// last answer.
-    pub(super) fn restore(&self, key: (DeviceNumber, String), told: Vec<Arc<Told>>) {
+    pub(super) fn restore(&self, user: UserNumber, key: (DeviceNumber, String), told: Vec<Arc<Told>>) {
         let (mut known, mut told) = (self.lock(), told.into_iter());
         let Some(had) = told.next().filter(|_| !known.connections.contains_key(&key)) else { return };
         let request = known.requests;
-        let connection = Connection { had, offered: told.next(), request, is_kept: true };
+        let connection =
+            Connection { user, had, offered: told.next(), request, is_awaited: false, is_kept: true };
         known.rooms += connection.rooms();
         known.connections.insert(key.clone(), connection);
         known.make_room(&key);
@@ -247,25 +264,55 @@ impl Connections {
 }
 
 impl Known {
-    /// Forgets the connections that were used longest ago until no bound is broken; the one with this key stays.
+    /// Forgets connections until no bound is broken; the one with this key stays.
     fn make_room(&mut self, key: &(DeviceNumber, String)) {
         while self.connections.len() > limits::SLIDING_CONNECTIONS || self.rooms > limits::SLIDING_ROOMS {
-            if !self.forget(key, |_| true) {
-                break;
-            }
+            let Some(forgotten) = self.next_to_go(key) else { break };
+            self.forget(&forgotten);
         }
-        let of_device = self.connections.keys().filter(|(device, _)| *device == key.0).count();
-        if of_device > limits::SLIDING_PER_DEVICE {
-            self.forget(key, |device| device == key.0);
+        let of_device = self.connections.iter().filter(|((device, _), _)| *device == key.0);
+        if of_device.clone().count() > limits::SLIDING_PER_DEVICE {
+            let others = of_device.filter(|(other, _)| *other != key);
+            let oldest = others.min_by_key(|(_, connection)| (connection.is_awaited, connection.request));
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                self.forget(&oldest);
+            }
         }
     }
 
-    fn forget(&mut self, kept: &(DeviceNumber, String), of: impl Fn(DeviceNumber) -> bool) -> bool {
-        let others = self.connections.iter().filter(|(key, _)| *key != kept && of(key.0));
-        let oldest = others.min_by_key(|(_, connection)| connection.request).map(|(key, _)| key.clone());
-        let forgotten = oldest.and_then(|key| self.connections.remove(&key));
+    /// Which connection is forgotten for the one with this key: first of those who have more than their share, then of the
+    /// same user, then anybody's, the one that was used longest ago; but for those whom somebody waits for, nobody's else.
+    fn next_to_go(&self, key: &(DeviceNumber, String)) -> Option<(DeviceNumber, String)> {
+        let mut held: HashMap<UserNumber, (usize, usize)> = HashMap::new();
+        for connection in self.connections.values() {
+            let (connections, rooms) = held.entry(connection.user).or_default();
+            (*connections, *rooms) = (*connections + 1, *rooms + connection.rooms());
+        }
+        let user = self.connections.get(key).map(|connection| connection.user);
+        let rank = |connection: &Connection| {
+            let (connections, rooms) = held[&connection.user];
+            let is_over = connections > limits::SLIDING_PER_USER || rooms > limits::SLIDING_ROOMS_PER_USER;
+            let is_own = Some(connection.user) == user;
+            (!is_over, connection.is_awaited, !is_own, connection.request)
+        };
+        let others = self.connections.iter().filter(|(other, _)| *other != key);
+        others.min_by_key(|(_, connection)| rank(connection)).map(|(key, _)| key.clone())
+    }
+
+    fn forget(&mut self, key: &(DeviceNumber, String)) {
+        let forgotten = self.connections.remove(key);
         self.rooms -= forgotten.as_ref().map_or(0, Connection::rooms);
-        forgotten.is_some()
+    }
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        let mut known = self.connections.lock();
+        if let Some(connection) = known.connections.get_mut(&self.key)
+            && connection.request == self.number
+        {
+            connection.is_awaited = false;
+        }
     }
 }
 
@@ -305,7 +352,7 @@ impl std::str::FromStr for Pos {
 mod tests {
     use super::*;
 
-    const PHONE: DeviceNumber = DeviceNumber(1);
+    const OWNER: (UserNumber, DeviceNumber) = (UserNumber(1), DeviceNumber(1));
 
     fn connections() -> Connections {
         Connections::new(Timestamp(1_000))
@@ -321,7 +368,8 @@ mod tests {
 
     /// A request that is answered at once; gives the position after it.
     fn step(connections: &Connections, device: u64, name: &str, pos: Option<Pos>) -> Result<Pos, UnknownPos> {
-        let request = connections.begin(DeviceNumber(device), name.to_owned(), pos)?;
+        let who = (UserNumber(device as u32), DeviceNumber(device));
+        let request = connections.begin(who, name.to_owned(), pos)?;
         let told = told(connections, 3);
         assert!(connections.offer(&request, told.clone()));
         Ok(told.pos)
@@ -367,13 +415,13 @@ mod tests {
     #[test]
     fn only_the_last_request_is_answered() {
         let connections = connections();
-        let begin = |pos| connections.begin(PHONE, String::new(), pos).unwrap();
+        let begin = |pos| connections.begin(OWNER, String::new(), pos).unwrap();
         let pos = step(&connections, 1, "", None).unwrap();
         let (earlier, later) = (begin(Some(pos)), begin(Some(pos)));
         let [told, other] = [1, 2].map(|rooms| told(&connections, rooms));
         assert!(connections.offer(&later, told.clone()));
         assert!(!connections.offer(&earlier, other));
-        assert_eq!(begin(Some(told.pos)).had.unwrap().rooms.len(), 1);
+        assert_eq!(begin(Some(told.pos)).had.as_ref().unwrap().rooms.len(), 1);
     }
 
     #[test]
@@ -397,12 +445,44 @@ mod tests {
 
         let half = limits::SLIDING_ROOMS / 2 + 1;
         for name in ["a", "b"] {
-            let request = connections.begin(PHONE, name.to_owned(), None).unwrap();
+            let request = connections.begin(OWNER, name.to_owned(), None).unwrap();
             assert!(connections.offer(&request, told(&connections, half)));
         }
         let known = connections.lock();
         let names: Vec<_> = known.connections.keys().map(|(_, name)| name.as_str()).collect();
         assert_eq!((names, known.rooms), (vec!["b"], half));
+    }
+
+    #[test]
+    fn nobody_pushes_out_others_or_whom_somebody_waits_for() {
+        let connections = connections();
+        let begin = |user: u32, device: u64| {
+            connections.begin((UserNumber(user), DeviceNumber(device)), String::new(), None).unwrap()
+        };
+        let has = |device: u64| connections.has(DeviceNumber(device), "");
+        drop(begin(1, 1));
+        let awaited = begin(2, 2);
+        let others = limits::SLIDING_CONNECTIONS as u64 - 2;
+        for device in 100..100 + others {
+            drop(begin(device as u32, device));
+        }
+        // Who has others gives up one of these.
+        drop(begin(2, 3));
+        assert!(!has(1) && has(2) && has(3), "there was none, so the oldest of all went");
+        drop(begin(2, 4));
+        assert!(has(2) && !has(3) && has(4) && has(100));
+        // Whoever takes more than their share makes room for others, waiting or not.
+        let many: Vec<_> = (0..limits::SLIDING_PER_USER as u64 + 1).map(|n| begin(3, 10_000 + n)).collect();
+        let left = connections.lock().connections.len();
+        assert_eq!(left, limits::SLIDING_CONNECTIONS);
+        let oldest = (100..100 + others).find(|device| has(*device)).unwrap();
+        for n in 0..10 {
+            drop(begin(4, 20_000 + n));
+        }
+        assert!(has(oldest + 9) && !has(10_000) && has(10_000 + limits::SLIDING_PER_USER as u64));
+        drop((many, awaited));
+        drop(begin(2, 5));
+        assert!(!has(2) || !has(4), "nobody waits any more");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::connection::{Changed, Choice, Pos, Told, ToldRoom};
 use crate::{
     base::{
-        ids::{DeviceNumber, Position, RoomNumber},
+        ids::{DeviceNumber, Position, RoomNumber, UserNumber},
         limits,
     },
     service::App,
@@ -84,7 +84,11 @@ impl App {
     ///
     /// # Errors
     /// The store failed.
-    pub(super) async fn recall_connection(&self, device: DeviceNumber, name: &str) -> Result<(), StoreError> {
+    pub(super) async fn recall_connection(
+        &self,
+        (user, device): (UserNumber, DeviceNumber),
+        name: &str,
+    ) -> Result<(), StoreError> {
         if self.sliding.has(device, name) {
             return Ok(());
         }
@@ -99,7 +103,7 @@ impl App {
             ))
         });
         if let (Some(told), key) = kept.await? {
-            self.sliding.restore(key, told);
+            self.sliding.restore(user, key, told);
         }
         Ok(())
     }
@@ -160,11 +164,13 @@ fn decode(bytes: &[u8]) -> Option<Vec<Arc<Told>>> {
             heard,
             e2ee: cursor(e2ee),
             account_data: cursor(account_data),
+            threads: cursor(threads),
             rooms,
             choices: Arc::new(choices),
+            // They are told again.
+            members: Arc::default(),
         }));
     }
-            threads: cursor(threads),
     Some(all).filter(|all| matches!(all.len(), 1 | 2))
 }
 
@@ -189,15 +195,17 @@ mod tests {
             heard: 1_000,
             e2ee: Some(Position(70)),
             account_data: None,
+            threads: Some(Position(69)),
             rooms: vec![room, ToldRoom { room: RoomNumber(4), ..room }],
             choices: Arc::new(vec![choice(5), choice(6)]),
+            members: Arc::default(),
         };
         let offered = Told { pos: Pos { seen: Position(72), serial: 10 }, ..Told::default() };
         let bytes = encode(&had, Some(&offered));
         let [first, second] = &decode(&bytes).unwrap()[..] else { panic!("two were written") };
-            threads: Some(Position(69)),
         assert_eq!((first.pos, second.pos), (had.pos, offered.pos));
         assert_eq!((first.heard, first.e2ee, first.account_data), (1_000, Some(Position(70)), None));
+        assert_eq!(first.threads, Some(Position(69)));
         assert_eq!(first.rooms, had.rooms);
         assert_eq!(encode(first, Some(second)), bytes);
         assert_eq!(decode(&encode(&had, None)).unwrap().len(), 1);
@@ -205,7 +213,6 @@ mod tests {
             let whole = length == encode(&had, None).len();
             assert_eq!(decode(&bytes[..length]).is_some(), whole, "{length}");
         }
-        assert_eq!(first.threads, Some(Position(69)));
         assert!(decode(&[&[1], &bytes[1..]].concat()).is_none());
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{json, value::RawValue};
 
 use super::{
     answer::{Hero, Room},
-    connection::{DIRECT, Told, ToldRoom},
+    connection::{DIRECT, Told, ToldMember, ToldRoom},
     request::{Ask, Selection, Shape},
     rooms::{Candidate, Wish},
 };
@@ -57,6 +57,9 @@ pub(super) struct Rooms<'a, 'v> {
     pub(super) rest: Option<(Listing, Vec<u8>)>,
     pub(super) allowance: Allowance,
     pub(super) counted: Vec<Counted>,
+    /// Members of whom the client hears as they became of interest, and rooms that it is told anew.
+    pub(super) members: Vec<ToldMember>,
+    pub(super) anew: BTreeSet<RoomNumber>,
     pub(super) has_echo: bool,
 }
 
@@ -109,7 +112,7 @@ impl Rooms<'_, '_> {
     /// # Errors
     /// The store failed; nothing is written then.
     pub(super) fn tell(&mut self, subject: &Subject<'_>) -> Result<u16, StoreError> {
-        let begin = self.json.len();
+        let (begin, members) = (self.json.len(), self.members.len());
         let told = match subject.candidate.stay.membership {
             _ if !subject.has_news() => Ok(subject.told.map_or(0, |told| told.timeline)),
             Membership::Join => self.joined(subject),
@@ -118,9 +121,21 @@ impl Rooms<'_, '_> {
         };
         if told.is_err() {
             self.json.truncate(begin);
+            self.members.truncate(members);
             self.rest = None;
         }
         told
+    }
+
+    /// The members whom the client was told of then.
+    pub(super) fn members_told(&self) -> Arc<[ToldMember]> {
+        if self.members.is_empty() && self.anew.is_empty() {
+            return self.had.members.clone();
+        }
+        let before = self.had.members.iter().filter(|(room, _)| !self.anew.contains(room));
+        let all: Vec<_> = before.chain(&self.members).copied().collect();
+        // The newest are the likeliest to say more.
+        all[all.len().saturating_sub(limits::SLIDING_MEMBERS)..].into()
     }
 
     fn joined(&mut self, subject: &Subject<'_>) -> Result<u16, StoreError> {
@@ -209,7 +224,12 @@ impl Rooms<'_, '_> {
         if let Some((root, _)) = end {
             let old = subject.is_chosen_anew.then_some(subject.choice);
             state.collect((before, root), old, limited && to.is_some())?;
-            state.add_members(root, &events)?;
+            if known.is_none() {
+                self.anew.insert(room);
+            }
+            let had = if known.is_some() { &*self.had.members } else { &[] };
+            let members = state.add_members(root, &events, had)?;
+            self.members.extend(members.into_iter().map(|member| (room, member)));
         }
         let root = end.map(|(root, _)| root).unwrap_or_default();
 
@@ -493,10 +513,17 @@ impl State<'_, '_> {
         Ok(())
     }
 
-    /// Adds the members whom events are of, if members are told as they become of interest.
-    fn add_members(&mut self, root: StateRoot, events: &[VisibleEvent]) -> Result<(), StoreError> {
+    /// Adds the members whom events are of, if members are told as they become of interest, unless the client had them; gives
+    /// those that it has from now on.
+    fn add_members(
+        &mut self,
+        root: StateRoot,
+        events: &[VisibleEvent],
+        had: &[ToldMember],
+    ) -> Result<Vec<EventNumber>, StoreError> {
+        let mut added = Vec::new();
         if !self.wish.state.iter().any(|selection| selection.lazy) {
-            return Ok(());
+            return Ok(added);
         }
         let mut members = BTreeSet::new();
         for event in events {
@@ -506,9 +533,13 @@ impl State<'_, '_> {
             }
         }
         for member in members {
-            self.told.extend(self.view.state_event(self.room, root, MEMBER, member)?);
+            let number = self.view.state_event(self.room, root, MEMBER, member)?;
+            if let Some(number) = number.filter(|number| !had.contains(&(self.room, *number))) {
+                self.told.insert(number);
+                added.push(number);
+            }
         }
-        Ok(())
+        Ok(added)
     }
 }
 

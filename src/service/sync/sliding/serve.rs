@@ -1,7 +1,7 @@
 //! Answers a request: at once if a connection begins or there is something to tell, else when there is.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     future::Future,
     mem,
     pin::Pin,
@@ -65,12 +65,12 @@ pub async fn serve(
     (pos, timeout): (Option<Pos>, Duration),
     state: State,
 ) -> Result<Answer, SlidingError> {
-    let device = ask.onlooker.device;
+    let (user, device) = (ask.onlooker.user, ask.onlooker.device);
     if pos.is_some() {
-        app.recall_connection(device, &ask.connection).await.map_err(SessionError::from)?;
+        app.recall_connection((user, device), &ask.connection).await.map_err(SessionError::from)?;
     }
-    let request = app.sliding.begin(device, ask.connection.clone(), pos)?;
-    let _there = presence::begin(app, ask.onlooker.user, device, state);
+    let request = app.sliding.begin((user, device), ask.connection.clone(), pos)?;
+    let _there = presence::begin(app, user, device, state);
     if let Some(wanted) = &ask.extensions.to_device {
         let until = wanted.since;
         let has = app.store.read(move |view| view.has_to_device(device, until));
@@ -155,6 +155,8 @@ fn find(
         rest: None,
         allowance: Allowance::default(),
         counted: Vec::new(),
+        members: Vec::new(),
+        anew: BTreeSet::new(),
         has_echo: false,
     };
     let (mut shown, mut told_now) = (Vec::new(), BTreeMap::new());
@@ -216,6 +218,7 @@ fn find(
     }
     next.rooms.shrink_to_fit();
     next.choices = Arc::new(choices.all);
+    next.members = rooms.members_told();
     let head = Head {
         pos: pos.to_string(),
         txn_id: ask.transaction.as_deref(),

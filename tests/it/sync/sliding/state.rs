@@ -86,14 +86,53 @@ async fn members_are_told_as_they_become_of_interest() {
     assert!(keys(&told["rooms"][&room]).ends_with(&[bob_s, carol_s]));
 
     // In a gap they are told of what is told alone.
+    let dora = rig.register("dora").await;
+    act(&rig, &dora, &room, "join", json!({})).await;
     act(&rig, &carol, &room, "leave", json!({})).await;
-    say(&rig, &bob, &room, "hello", "t3").await;
+    say(&rig, &dora, &room, "hello", "t3").await;
     let told = client.next(wanting(lazy.clone(), 1)).await;
     assert_eq!(told["rooms"][&room]["limited"], true);
-    assert_eq!(keys(&told["rooms"][&room]), [bob_s]);
+    assert_eq!(keys(&told["rooms"][&room]), [("m.room.member", dora.user_id.as_str())]);
     act(&rig, &carol, &room, "join", json!({})).await;
     let told = client.next(wanting(lazy, 0)).await;
     assert_eq!(keys(&told["rooms"][&room]), [carol_s]);
+}
+
+#[tokio::test]
+async fn a_member_is_told_again_only_when_they_changed_or_the_room_is_told_anew() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let room = room(&rig, &alice).await;
+    act(&rig, &bob, &room, "join", json!({})).await;
+    let lazy = || wanting(json!([["m.room.member", "$LAZY"]]), 1);
+    let mut client = Client::new(&rig, &alice);
+    let bob_s = [("m.room.member", bob.user_id.as_str())];
+    let mut said = 0;
+    let mut say = async || {
+        said += 1;
+        say(&rig, &bob, &room, "hello", &said.to_string()).await
+    };
+    say().await;
+    assert_eq!(keys(&client.next(lazy()).await["rooms"][&room]), bob_s);
+    say().await;
+    let lost = client.ask(lazy()).await.ok();
+    assert!(keys(&lost["rooms"][&room]).is_empty());
+    say().await;
+    assert!(keys(&client.next(lazy()).await["rooms"][&room]).is_empty(), "he is as he was");
+    let name = format!("/_matrix/client/v3/profile/{}/displayname", bob.user_id);
+    rig.send_as(&bob, "PUT", &name, json!({"displayname": "Bob"})).await.ok();
+    say().await;
+    assert_eq!(keys(&client.next(lazy()).await["rooms"][&room]), bob_s);
+    say().await;
+    assert!(keys(&client.next(lazy()).await["rooms"][&room]).is_empty());
+    let (mut other, mut elsewhere) = (Client::new(&rig, &alice), lazy());
+    elsewhere["conn_id"] = json!("other");
+    assert_eq!(keys(&other.next(elsewhere).await["rooms"][&room]), bob_s);
+    act(&rig, &alice, &room, "leave", json!({})).await;
+    client.next(lazy()).await;
+    act(&rig, &alice, &room, "join", json!({})).await;
+    say().await;
+    assert_eq!(keys(&client.next(lazy()).await["rooms"][&room]), bob_s, "all of the room is told anew");
 }
 
 #[tokio::test]
