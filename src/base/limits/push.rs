@@ -31,6 +31,8 @@ pub const PUSH_RETRY: Duration = Duration::from_millis(500);
 pub const PUSH_RETRY_MAX: Duration = Duration::from_secs(60 * 60);
 /// What failed so often goes without what somebody wrote, in case that is what the gateway doesn't take.
 pub const PUSH_TRIES: u32 = 3;
+/// What a gateway didn't take and is older than this goes untold; how much is new to the user is told all the same.
+pub const PUSH_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Entries of the log that are looked at in one step.
 pub const PUSH_STEP: usize = 200;
 /// How far everything was told is noted after so long, if something was, and after so many entries of the log.

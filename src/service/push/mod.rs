@@ -277,9 +277,12 @@ impl Step {
             return Ok(Self::Nothing(view.position()));
         }
         let onlooker = Onlooker { user, user_id: view.user_id(user)?, device: pusher.device, now };
-        let News { until, mut event, is_touched, is_read } = News::read(view, &onlooker, work.from)?;
+        let older = Timestamp(now.0.saturating_sub(limits::PUSH_AGE.as_millis() as u64));
+        let older = Some(older).filter(|_| work.failures > 0);
+        let News { until, mut event, is_touched, is_read, is_late } =
+            News::read(view, &onlooker, work.from, older)?;
         // Where it isn't known what the device shows, it is told anew once the user has read something.
-        let is_less = is_read || is_touched && work.unread.is_some();
+        let is_less = is_read || is_late || is_touched && work.unread.is_some();
         if event.is_none() && !is_less {
             return Ok(Self::Nothing(until));
         }

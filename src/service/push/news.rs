@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::{
     base::{
+        clock::Timestamp,
         ids::{Position, UserNumber},
         limits,
     },
@@ -77,6 +78,8 @@ pub(super) struct News {
     /// Whether up to there the user did something by which less may be new to them, and whether that was reading.
     pub(super) is_touched: bool,
     pub(super) is_read: bool,
+    /// Whether something up to there is too old to be told.
+    pub(super) is_late: bool,
 }
 
 /// An event to tell.
@@ -92,10 +95,15 @@ pub(super) struct Told {
 }
 
 impl News {
-    /// Looks for the first event behind a position that a user is to be notified of.
-    pub(super) fn read(view: &View<'_>, onlooker: &Onlooker, after: Position) -> Result<Self, StoreError> {
+    /// Looks for the first event behind a position that a user is to be notified of, which is not `older` than that.
+    pub(super) fn read(
+        view: &View<'_>,
+        onlooker: &Onlooker,
+        after: Position,
+        older: Option<Timestamp>,
+    ) -> Result<Self, StoreError> {
         let (entries, until) = view.news_after(after, limits::PUSH_STEP)?;
-        let mut news = Self { until, event: None, is_touched: false, is_read: false };
+        let mut news = Self { until, event: None, is_touched: false, is_read: false, is_late: false };
         let (rules, mut allowance) = (OnceCell::new(), Allowance::default());
         for entry in entries {
             if allowance.is_spent() {
@@ -117,6 +125,9 @@ impl News {
             if is_candidate {
                 let candidate = Candidate { view, onlooker, entry: &entry, membership: stay.membership };
                 news.event = candidate.judged(&rules, &mut allowance)?;
+            }
+            if news.event.is_some() && older.is_some_and(|older| header.origin_server_ts < older) {
+                (news.event, news.is_late) = (None, true);
             }
             if let Some(told) = &mut news.event {
                 (told.is_subject, news.until) = (is_subject, told.position);
@@ -151,6 +162,7 @@ impl Candidate<'_> {
         }
         let stored = view.event(room, entry.number)?;
         let event = allowance.read(&stored);
+        let thread = thread_of(view, room, &event["content"])?;
         if self.membership == Membership::Join {
             let marks = Marks::of(&view.receipts_of(user, room)?);
             if entry.position <= marks.of_thread(thread.as_deref().unwrap_or(MAIN)) {
@@ -161,7 +173,6 @@ impl Candidate<'_> {
             Some(rules) => rules,
             None => {
                 let read = push_rules::ruleset(view, user, &onlooker.user_id)?;
-        let thread = thread_of(view, room, &event["content"])?;
                 rules.get_or_init(|| read)
             }
         };

@@ -9,7 +9,10 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tayberry::base::{limits, rng::Rng};
+use tayberry::{
+    base::{limits, rng::Rng},
+    store::Topic,
+};
 
 use super::{Gateway, Scene, gateway::Answer, keys, until};
 use crate::{
@@ -247,4 +250,30 @@ async fn every_event_is_told_in_the_end_whatever_gateways_do() {
         }
         assert_eq!(lacking, [""; 0], "seed {seed}");
     }
+}
+
+#[tokio::test]
+async fn what_is_old_by_the_time_a_gateway_takes_something_is_only_counted() {
+    let scene = Scene::start().await;
+    let gateway = scene.gateway().await;
+    let (anna, ben) = (scene.rig.register("anna").await, scene.rig.register("ben").await);
+    let room = scene.room(&[&anna, &ben]).await;
+    scene.notify(&anna, &gateway, "phone", json!({})).await;
+    let open = Arc::new(AtomicBool::new(false));
+    let is_open = open.clone();
+    gateway.answer(move |_| if is_open.load(Ordering::SeqCst) { Answer::Take } else { Answer::Status(500) });
+    for text in ["a", "b"] {
+        say(&scene.rig, &ben, &room, text, text).await;
+    }
+    until("it is tried", || scene.rig.app.pushes_failing() == 1).await;
+    scene.rig.advance(limits::PUSH_AGE);
+    open.store(true, Ordering::SeqCst);
+    scene.rig.advance(HOUR * 2);
+    scene.rig.app.store.wake(&[Topic::Push]);
+    until("how much is new is told", || !gateway.taken_of("phone").is_empty()).await;
+    let told = gateway.taken_of("phone").remove(0);
+    assert_eq!((told.get("event_id"), &told["counts"]["unread"]), (None, &json!(2)));
+    let fresh = say(&scene.rig, &ben, &room, "c", "c").await;
+    until("what is fresh is told", || gateway.events_of("phone") == [Value::Null, json!(fresh)]).await;
+    assert_eq!(gateway.taken_of("phone").last().unwrap()["counts"]["unread"], 3);
 }
