@@ -10,7 +10,7 @@ use tokio::{task::JoinSet, time::timeout};
 
 use super::{App, rooms, sessions::Session, write::append::WriteError};
 use crate::{
-    base::{ids::UserNumber, json::Object, limits},
+    base::{clock::Timestamp, ids::UserNumber, json::Object, limits},
     room::build::Draft,
     store::{
         DelayedEvent, StoreError, View,
@@ -40,6 +40,21 @@ pub enum DelayError {
     Write(#[from] WriteError),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What an event ends that was put off, if it was: by its id, and since when it must have been as it is.
+#[derive(Clone, Debug)]
+pub struct Delay {
+    pub(super) id: String,
+    pub(super) since: Timestamp,
+}
+
+impl Delay {
+    /// Whether nobody ended it meanwhile, or began it anew.
+    pub(super) fn is_due(&self, view: &View<'_>) -> Result<bool, StoreError> {
+        let event = view.delayed_event(&self.id)?;
+        Ok(event.is_some_and(|event| event.ended.is_none() && event.since == self.since))
+    }
 }
 
 /// What is done with a scheduled event.
@@ -189,7 +204,15 @@ async fn deliver(app: &App, event: DelayedEvent) -> Result<(), DelayError> {
     };
     let request =
         TransactionIdentity { device: event.device, endpoint: Endpoint::Delayed, id: event.id.clone() };
-    rooms::deliver(app, user_id, &room_id, draft, Some(request), Some((event.id, event.since))).await?;
+    rooms::deliver(
+        app,
+        user_id,
+        &room_id,
+        draft,
+        Some(request),
+        Some(Delay { id: event.id, since: event.since }),
+    )
+    .await?;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use ruma::{
 
 use super::{
     App,
+    delayed::Delay,
     federation::{
         inviting,
         joining::{self, Outside, Who},
@@ -28,10 +29,10 @@ use super::{
     },
 };
 use crate::{
-    base::{clock::Timestamp, ids::RoomNumber},
+    base::ids::RoomNumber,
     room::build::Draft,
     store::{
-        Transaction, View,
+        Transaction,
         events::{Endpoint, TransactionIdentity},
     },
 };
@@ -117,40 +118,27 @@ pub async fn send(
     deliver(app, user_id, room_id, draft, request, None).await
 }
 
-/// Sends an event of a user, who may do nothing just now. `delay` is one that ends with it, and that nobody must have ended
-/// or restarted since the given moment.
+/// Sends an event of a user, who may do nothing just now. `delay` is one that ends with it.
 pub(super) async fn deliver(
     app: &App,
     user_id: OwnedUserId,
     room_id: &RoomId,
     draft: Draft,
     request: Option<TransactionIdentity>,
-    delay: Option<(String, Timestamp)>,
+    delay: Option<Delay>,
 ) -> Result<OwnedEventId, WriteError> {
-    let is_due = |view: &View<'_>, delay: &Option<(String, Timestamp)>| {
-        let Some((id, since)) = delay else { return Ok(()) };
-        let event = view.delayed_event(id)?;
-        let is_due = event.is_some_and(|event| event.ended.is_none() && event.since == *since);
-        if is_due { Ok(()) } else { Err(WriteError::Withdrawn) }
-    };
     if draft.invited().is_some_and(|user| user.server_name() != app.server_name) {
-        // Who ends it while the other server is asked comes too late.
-        let asked = delay.clone();
-        app.store.read(move |view| is_due(view, &asked)).await?;
-        let event_id = inviting::invite(app, user_id, room_id.to_owned(), draft).await?;
-        if let Some((delay, _)) = delay {
-            let sent = event_id.clone();
-            app.store
-                .write(move |transaction| transaction.end_delay(&delay, Some(sent.as_str()), None))
-                .await?;
-        }
-        return Ok(event_id);
+        return inviting::invite(app, user_id, room_id.to_owned(), draft, delay).await;
     }
     in_room(app, room_id, move |transaction, app, room| {
-        is_due(transaction, &delay)?;
+        if let Some(delay) = &delay
+            && !delay.is_due(transaction)?
+        {
+            return Err(WriteError::Withdrawn);
+        }
         let event_id = send::send(transaction, app.signer(), room, &user_id, draft.clone(), request.clone())?;
-        if let Some((delay, _)) = &delay {
-            transaction.end_delay(delay, Some(event_id.as_str()), None)?;
+        if let Some(delay) = &delay {
+            transaction.end_delay(&delay.id, Some(event_id.as_str()), None)?;
         }
         Ok(event_id)
     })
@@ -174,7 +162,7 @@ pub async fn act(
         && user.server_name() != app.server_name
     {
         let draft = membership::invitation(user, reason.as_deref());
-        inviting::invite(app, user_id, room_id.to_owned(), draft).await?;
+        inviting::invite(app, user_id, room_id.to_owned(), draft, None).await?;
         return Ok(());
     }
     in_room(app, room_id, move |transaction, app, room| {

@@ -362,6 +362,7 @@ impl From<IngestError> for HandshakeError {
         match error {
             IngestError::UnknownRoom => PeerError::UnknownRoom.into(),
             IngestError::Unresolvable(reason) => Self::Internal(reason),
+            error @ IngestError::Withdrawn => Self::Internal(error.to_string()),
             IngestError::Store(error) => error.into(),
         }
     }

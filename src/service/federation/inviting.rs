@@ -39,7 +39,7 @@ use crate::{
         invite_permission::{Blocked, refused},
         write::{
             append::{WriteError, tip},
-            ingest::{Ingested, append_signed},
+            ingest::{IngestError, Ingested, append_signed},
             send::tidied,
         },
     },
@@ -166,20 +166,26 @@ async fn keep(
     app.store.write(job).await
 }
 
-/// Invites a user of another server: their server signs the invitation, too.
+/// Invites a user of another server: their server signs the invitation, too. `delay` is one that ends with it.
 ///
 /// # Errors
-/// The room's rules forbid it, or that server does or can't be asked.
+/// The room's rules forbid it, or that server does or can't be asked, or somebody ended the delay meanwhile.
 pub async fn invite(
     app: &App,
     sender: OwnedUserId,
     room_id: OwnedRoomId,
     draft: Draft,
+    delay: Option<Delay>,
 ) -> Result<OwnedEventId, WriteError> {
     let draft = tidied(draft)?;
     let invited = draft.invited().ok_or_else(|| WriteError::Content("it is no invitation".to_owned()))?;
-    let (shared, id) = (app.clone(), room_id.clone());
+    let (shared, id, put_off) = (app.clone(), room_id.clone(), delay.clone());
     let made = app.store.read(move |view| {
+        if let Some(delay) = put_off
+            && !delay.is_due(view)?
+        {
+            return Err(WriteError::Withdrawn);
+        }
         let room = view.room_number(&id)?.ok_or(WriteError::UnknownRoom)?;
         make(view, &shared, room, sender, draft)
     });
@@ -194,8 +200,9 @@ pub async fn invite(
         }
     })?;
     let event_id = event.event_id().to_owned();
-    match append_signed(app, room_id, event).await {
+    match append_signed(app, room_id, event, delay).await {
         Ok(Ingested::As(Standing::Live)) => Ok(event_id),
+        Err(IngestError::Withdrawn) => Err(WriteError::Withdrawn),
         Ok(Ingested::Refused(denied)) => Err(denied.into()),
         Ok(_) => Err(WriteError::Elsewhere(Elsewhere::Failed("the room moved on".to_owned()))),
         Err(error) => Err(WriteError::Elsewhere(Elsewhere::Failed(error.to_string()))),
@@ -210,7 +217,7 @@ pub async fn invite_all(app: &App, sender: OwnedUserId, room_id: OwnedRoomId, dr
             && let Some(draft) = drafts.next()
         {
             let (app, sender, room_id) = (app.clone(), sender.clone(), room_id.clone());
-            inviting.spawn(async move { Box::pin(invite(&app, sender, room_id, draft)).await });
+            inviting.spawn(async move { Box::pin(invite(&app, sender, room_id, draft, None)).await });
         }
         match inviting.join_next().await {
             Some(Ok(Err(error))) => tracing::info!(%error, "somebody is not invited to a new room"),

@@ -31,7 +31,7 @@ use crate::{
         sign::{CheckedEvent, sign},
         version::Version,
     },
-    service::{App, federation::policy, signer::Signer},
+    service::{App, delayed::Delay, federation::policy, signer::Signer},
     store::{
         Store, StoreError, Transaction, View,
         events::{Admission, NewEvent, Standing},
@@ -60,6 +60,9 @@ pub enum IngestError {
     /// The states that the event follows could not be resolved.
     #[error("{0}")]
     Unresolvable(String),
+    /// Its sender put it off, and then withdrew it.
+    #[error("the event is not to be sent any more")]
+    Withdrawn,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -117,8 +120,13 @@ where
 }
 
 /// Takes an event that this server's user sends, which another server's answer made whole: only if it moves the room on.
-/// What it follows may be older than the room's newest events.
-pub async fn append_signed(app: &App, room_id: OwnedRoomId, pdu: Pdu) -> Result<Ingested, IngestError> {
+/// What it follows may be older than the room's newest events. `delay` is one that ends with it.
+pub async fn append_signed(
+    app: &App,
+    room_id: OwnedRoomId,
+    pdu: Pdu,
+    delay: Option<Delay>,
+) -> Result<Ingested, IngestError> {
     let turn = app.lanes.enter(&room_id).await;
     let place = app.lanes.judge().await;
     let judged = app.store.read(move |view| {
@@ -135,7 +143,7 @@ pub async fn append_signed(app: &App, room_id: OwnedRoomId, pdu: Pdu) -> Result<
     drop(place);
     match judged {
         Step::Done(ingested) => Ok(ingested),
-        Step::Judged(judged) => finish(&app.store, turn, *judged, true).await,
+        Step::Judged(judged) => finish(&app.store, turn, Judged { delay, ..*judged }, true).await,
     }
 }
 
@@ -194,6 +202,8 @@ pub struct Judged {
     before: State,
     present: Present,
     meeting: Meeting,
+    /// What ends with it.
+    delay: Option<Delay>,
 }
 
 /// What the present of a room is known by.
@@ -293,7 +303,8 @@ fn weigh(
 
 fn judged(view: &View<'_>, room: RoomNumber, pdu: Pdu, before: State) -> Result<Step, IngestError> {
     let present = Present { extremities: Vec::new(), state: StateRoot::EMPTY, is_approaching: false };
-    let judged = Judged { room, pdu: Arc::new(pdu), before, present, meeting: Meeting::Rejected };
+    let judged =
+        Judged { room, pdu: Arc::new(pdu), before, present, meeting: Meeting::Rejected, delay: None };
     Ok(Step::Judged(Box::new(meet(view, judged)?)))
 }
 
@@ -327,7 +338,7 @@ pub fn meet(view: &View<'_>, judged: Judged) -> Result<Judged, IngestError> {
 
 /// Appends a judged event and says how it stands; none if the room moved on since it was judged.
 pub fn append(transaction: &mut Transaction<'_>, judged: &Judged) -> Result<Option<Standing>, IngestError> {
-    let Judged { room, pdu, before, present, meeting } = judged;
+    let Judged { room, pdu, before, present, meeting, delay } = judged;
     let record = transaction.room(*room)?;
     let moved = (&record.extremities, &record.state) != (&present.extremities, &present.state);
     let (admission, standing) = match meeting {
@@ -336,6 +347,12 @@ pub fn append(transaction: &mut Transaction<'_>, judged: &Judged) -> Result<Opti
         Meeting::SoftFailed(_) => (Admission::SoftFailed { before }, Standing::SoftFailed),
         Meeting::Live { advanced, .. } => (Admission::Live { before, advanced }, Standing::Live),
     };
+    if let Some(delay) = delay {
+        if !delay.is_due(transaction)? {
+            return Err(IngestError::Withdrawn);
+        }
+        transaction.end_delay(&delay.id, Some(pdu.event_id().as_str()), None)?;
+    }
     let number = transaction.append_event(*room, &NewEvent { pdu, transaction: None, admission })?;
     if standing == Standing::Live {
         if present.is_approaching {

@@ -1,6 +1,8 @@
 //! Invitations and knocks from one server to another.
 //! <https://spec.matrix.org/v1.19/server-server-api/#inviting-to-a-room>
 
+use std::time::Duration;
+
 use ruma::{
     CanonicalJsonObject, OwnedEventId, OwnedRoomId, RoomVersionId, ServerName,
     api::federation::membership::create_invite, signatures::hash_and_sign_event,
@@ -129,8 +131,6 @@ async fn who_can_or_will_not_be_invited_is_not() {
     two.send_as(&carol, "PUT", &path, json!({"default_action": "block"})).await.ok();
     assert_eq!(invite(&anna, &carol.user_id).await.error(), (403, "M_INVITE_BLOCKED"));
     two.send_as(&carol, "PUT", &path, json!({"default_action": "allow"})).await.ok();
-
-    // What comes back is the same event with one signature more.
     // <https://github.com/matrix-org/matrix-spec-proposals/pull/4155>
     let path = format!(
         "/_matrix/client/v3/user/{}/account_data/org.matrix.msc4155.invite_permission_config",
@@ -146,6 +146,8 @@ async fn who_can_or_will_not_be_invited_is_not() {
     assert!(sync(&two, &carol, "").await.get("rooms").is_none());
     two.send_as(&carol, "PUT", &path, json!({})).await.ok();
     assert!(sync(&two, &carol, "").await["rooms"]["invite"][&quiet].is_object());
+
+    // What comes back is the same event with one signature more.
     for field in ["content", "sender", "signatures", "prev_events"] {
         network.tamper(move |asked, _, body| {
             if asked.contains("/invite/") {
@@ -441,4 +443,49 @@ async fn a_room_that_an_invitation_tells_lies_of_is_entered_all_the_same() {
         assert_eq!(members(&two, &carol, &room).await, [anna.user_id.as_str(), &carol.user_id]);
     }
     is_sound(&two).await;
+}
+
+// <https://github.com/matrix-org/matrix-spec-proposals/pull/4140>
+#[tokio::test]
+async fn a_delayed_invitation_is_not_sent_that_is_cancelled_while_another_server_is_asked() {
+    let network = Network::default();
+    let one = network.start("one.example:1", |_| {}).await;
+    let two = network.start("two.example:1", |_| {}).await;
+    let (anna, carol) = (one.register("anna").await, two.register("carol").await);
+    let room = create(&one, &anna, json!({})).await;
+    let path = format!(
+        "/_matrix/client/v3/rooms/{room}/state/m.room.member/{}?org.matrix.msc4140.delay=5000",
+        carol.user_id
+    );
+    let managed = async |id: &str, action: &str| {
+        let path = format!("/_matrix/client/v1/delayed_events/{id}/{action}");
+        one.post(&path, Value::Null).await
+    };
+    let put_off = async || {
+        let delayed = one.send_as(&anna, "PUT", &path, json!({"membership": "invite"})).await.ok();
+        delayed["delay_id"].as_str().unwrap().to_owned()
+    };
+    let member = format!("/_matrix/client/v3/rooms/{room}/state/m.room.member/{}", carol.user_id);
+    for action in ["cancel", "restart"] {
+        let (id, held) = (put_off().await, network.hold("/invite/"));
+        one.advance(Duration::from_secs(5));
+        let while_asked = async {
+            held.reached.notified().await;
+            managed(&id, action).await.ok();
+            held.let_go.notify_one();
+        };
+        let (sent, ()) = tokio::join!(one.app.send_delayed(), while_asked);
+        sent.unwrap();
+        assert_eq!(one.send_as(&anna, "GET", &member, Value::Null).await.error(), (404, "M_NOT_FOUND"));
+        let path = format!("/_matrix/client/v1/delayed_events/{id}");
+        let told = one.send_as(&anna, "GET", &path, Value::Null).await.ok();
+        assert_eq!(told.get("finalised").is_some(), action == "cancel", "{told}");
+        assert!(told["finalised"].get("event_id").is_none() && told.get("error").is_none(), "{told}");
+        managed(&id, "cancel").await.ok();
+    }
+    let id = put_off().await;
+    one.advance(Duration::from_secs(5));
+    one.app.send_delayed().await.unwrap();
+    assert_eq!(managed(&id, "cancel").await.status, 409);
+    assert_eq!(one.send_as(&anna, "GET", &member, Value::Null).await.ok()["membership"], "invite");
 }

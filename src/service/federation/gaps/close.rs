@@ -345,7 +345,7 @@ impl<'p> Closing<'p> {
                     return Ok(false);
                 }
                 Ok(Ingested::As(_) | Ingested::Dropped(_) | Ingested::Refused(_)) => return Ok(true),
-                Err(IngestError::UnknownRoom) => return Ok(true),
+                Err(IngestError::UnknownRoom | IngestError::Withdrawn) => return Ok(true),
                 // It is as if it had never come; for what follows it, the state stands.
                 Err(IngestError::Store(error @ StoreError::TooLarge(_))) => {
                     tracing::warn!(event_id = %pdu.event_id(), %error, "an event is not taken");

@@ -281,7 +281,7 @@ async fn follow(app: &App, room_id: OwnedRoomId, event: Pdu) -> Outcome {
         Err(WriteError::Elsewhere(error)) => return Err(error.into()),
         Err(error) => return Err(Elsewhere::Failed(error.to_string()).into()),
     };
-    match append_signed(app, room_id, event).await {
+    match append_signed(app, room_id, event, None).await {
         Ok(Ingested::As(Standing::Live)) => Ok(()),
         Ok(_) => {
             Err(Elsewhere::Failed("the event doesn't fit what this server knows of the room".to_owned())
