@@ -136,6 +136,28 @@ async fn every_feature_that_is_told_is_there() {
             json!({}),
             200,
         ),
+        ("org.matrix.msc4108", "POST", format!("{unstable}/org.matrix.msc4108/rendezvous"), json!({}), 400),
+        (
+            "org.matrix.msc4155",
+            "PUT",
+            format!("{client}/v3/user/{user}/account_data/org.matrix.msc4155.invite_permission_config"),
+            json!({"blocked_servers": []}),
+            200,
+        ),
+        (
+            "org.matrix.msc4306",
+            "PUT",
+            format!("{unstable}/io.element.msc4306/{rooms}/thread/{event}/subscription"),
+            json!({}),
+            200,
+        ),
+        (
+            "org.matrix.msc4308",
+            "GET",
+            format!("{unstable}/io.element.msc4308/thread_subscriptions?dir=b"),
+            json!(null),
+            200,
+        ),
         ("com.beeper.msc4169", "PUT", redaction, json!({"redacts": event}), 200),
     ];
     let told = rig.get("/_matrix/client/versions").await.ok()["unstable_features"].clone();

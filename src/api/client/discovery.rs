@@ -47,7 +47,7 @@ const VERSIONS: [&str; 21] = [
 
 /// What clients look for by other names than a version's: paths of proposals that are served, and, as `stable`, the
 /// paths and shapes that the specification made of a proposal.
-const FEATURES: [&str; 23] = [
+const FEATURES: [&str; 27] = [
     "com.beeper.msc4169",
     "fi.mau.msc2246",
     "fi.mau.msc2246.stable",
@@ -61,9 +61,13 @@ const FEATURES: [&str; 23] = [
     "org.matrix.msc3856.stable",
     "org.matrix.msc3916",
     "org.matrix.msc3916.stable",
+    "org.matrix.msc4108",
     "org.matrix.msc4140",
     "org.matrix.msc4140.stable",
     "org.matrix.msc4143",
+    "org.matrix.msc4155",
+    "org.matrix.msc4306",
+    "org.matrix.msc4308",
     "org.matrix.simplified_msc3575",
     "uk.half-shot.msc2666.query_mutual_rooms",
     "uk.half-shot.msc2666.query_mutual_rooms.stable",
