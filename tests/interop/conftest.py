@@ -61,8 +61,8 @@ async def new_js(own_server):
     """Starts a JavaScript client: `await new_js("alice")`, `await new_js("alice", known=True)`."""
     started = []
 
-    async def enter(localpart, known=False):
-        started.append(await JsDevice.enter(own_server, localpart, known))
+    async def enter(localpart, **how):
+        started.append(await JsDevice.start(own_server, localpart, **how))
         return started[-1]
 
     yield enter

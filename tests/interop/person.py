@@ -140,6 +140,13 @@ class Person:
         await self.client.close()
 
 
+async def at_a_desk(device) -> Person:
+    """The user of a device that a process runs, logged in once more, by requests alone."""
+    person = Person(device.server, new_client(device.server, device.user_id), device.localpart)
+    expect(await person.client.login(PASSWORD, "a desk"), nio.LoginResponse)
+    return person
+
+
 def new_client(server, user: str = "") -> nio.AsyncClient:
     """A client that retries soon after its server went away, for as long as the test runs."""
     config = nio.AsyncClientConfig(backoff_factor=0.05, max_timeout_retry_wait_time=0.5)

@@ -18,7 +18,7 @@ async def pair(request, pool, tmp_path):  # noqa: F811
     home, away = request.param
     servers = pool.server(home, 0), pool.server(away, 1)
     number = next(numbers)
-    alice = await JsDevice.enter(servers[0], f"alice{number}")
+    alice = await JsDevice.start(servers[0], f"alice{number}")
     bob = await NioDevice.enter(servers[1], f"bob{number}", tmp_path)
     yield alice, bob
     await alice.close()

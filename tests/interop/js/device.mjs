@@ -10,6 +10,7 @@ import {
     decodeRecoveryKey,
 } from "matrix-js-sdk/lib/crypto-api/index.js";
 import { logger } from "matrix-js-sdk/lib/logger.js";
+import { SlidingSync, SlidingSyncEvent } from "matrix-js-sdk/lib/sliding-sync.js";
 import { Attachment, EncryptedAttachment } from "@matrix-org/matrix-sdk-crypto-wasm";
 
 // The standard output is for answers.
@@ -17,14 +18,26 @@ for (const level of ["log", "info", "debug", "trace", "warn"]) console[level] = 
 logger.setLevel?.("error");
 
 const SAS = "m.sas.v1";
+// What Element wants to know of each room in the list.
+const LISTED_STATE = [
+    ["m.room.create", ""],
+    ["m.room.encryption", ""],
+    ["m.room.join_rules", ""],
+    ["m.room.tombstone", ""],
+    ["m.room.member", "$ME"],
+    ["m.room.member", "$LAZY"],
+];
 let client;
 let storageKey;
+// Instead of /sync, if the device was started so, and the errors that it was answered with.
+let slidingSync;
+const refused = [];
 // What each verification showed to compare, in order.
 const compared = [];
 
 const commands = {
     // Registers a user, or logs in as one on a further device, and starts to sync.
-    async enter({ url, user, password, known }) {
+    async enter({ url, user, password, known, sliding }) {
         const plain = createClient({ baseUrl: url });
         const session = known
             ? await plain.loginRequest({
@@ -46,7 +59,13 @@ const commands = {
             },
         });
         await client.initRustCrypto({ useIndexedDB: false });
-        await client.startClient({ initialSyncLimit: 50, threadSupport: true, pollTimeout: 3000 });
+        if (sliding) {
+            const lists = new Map([["all", { ranges: [[0, 19]], timeline_limit: 20, required_state: LISTED_STATE }]]);
+            const open = { timeline_limit: 50, required_state: [["*", "*"]] };
+            slidingSync = new SlidingSync(url, lists, open, client, 3000);
+            slidingSync.on(SlidingSyncEvent.Lifecycle, (state, response, error) => error && refused.push(error.errcode));
+        }
+        await client.startClient({ initialSyncLimit: 50, threadSupport: true, pollTimeout: 3000, slidingSync });
         await until(() => client.getSyncState() === SyncState.Prepared || client.getSyncState() === SyncState.Syncing);
         return { user_id: session.user_id, device_id: session.device_id };
     },
@@ -65,6 +84,26 @@ const commands = {
     async join({ room }) {
         await client.joinRoom(room);
         await until(() => client.getRoom(room)?.getMyMembership() === "join");
+    },
+
+    // What a client does that opens a room, and where the list is scrolled to.
+    async look_into({ room }) {
+        slidingSync.modifyRoomSubscriptions(slidingSync.getRoomSubscriptions().add(room));
+    },
+
+    async scroll({ ranges }) {
+        slidingSync.setListRanges("all", ranges);
+    },
+
+    // The names of all known rooms, those where something happened last first, and how many the server says there are.
+    async rooms() {
+        const rooms = client.getRooms().sort((a, b) => (b.getBumpStamp() ?? 0) - (a.getBumpStamp() ?? 0));
+        const names = rooms.map((room) => room.name);
+        return { names, count: slidingSync.getListData("all").joinedCount, refused };
+    },
+
+    async membership({ room }) {
+        return client.getRoom(room)?.getMyMembership() ?? null;
     },
 
     // Waits until this device knows the other as a member, so that it encrypts for them.
