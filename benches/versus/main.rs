@@ -15,6 +15,7 @@ mod graph;
 mod meter;
 mod peer;
 mod person;
+mod phone;
 mod report;
 mod server;
 
@@ -26,7 +27,8 @@ use lexopt::prelude::*;
 use crate::{
     figures::{
         Figure, across, checkpoint, connections, conversation, delivery, flood, initial_sync, joining, keys,
-        large_room, media, memory, notified, people, sends, size, start, state_key, wakeups, writes,
+        large_room, media, memory, notified, people, phones, sends, size, sliding, start, state_key, wakeups,
+        writes,
     },
     report::Report,
     server::{Kind, Server},
@@ -57,6 +59,8 @@ async fn run(options: &Options) -> Result<()> {
     measure::<people::People>(options, &mut report).await?;
     measure::<flood::Flood>(options, &mut report).await?;
     measure::<initial_sync::InitialSync>(options, &mut report).await?;
+    measure::<sliding::Sliding>(options, &mut report).await?;
+    measure::<phones::Phones>(options, &mut report).await?;
     measure::<media::Media>(options, &mut report).await?;
     measure::<wakeups::WakeUps>(options, &mut report).await?;
     measure::<checkpoint::Checkpoint>(options, &mut report).await?;
@@ -93,7 +97,7 @@ fn scratch() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 22] = [
     size::Size::NAME,
     start::Start::NAME,
     memory::Memory::NAME,
@@ -105,6 +109,8 @@ const NAMES: [&str; 20] = [
     people::People::NAME,
     flood::Flood::NAME,
     initial_sync::InitialSync::NAME,
+    sliding::Sliding::NAME,
+    phones::Phones::NAME,
     media::Media::NAME,
     wakeups::WakeUps::NAME,
     checkpoint::Checkpoint::NAME,

@@ -79,6 +79,29 @@ impl Switches {
     }
 }
 
+/// How long each thread of a process has run, in ms: what a tick of [`Load`] is too coarse for.
+pub(crate) struct Runtimes(HashMap<OsString, f64>);
+
+impl Runtimes {
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let mut threads = HashMap::new();
+        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let thread = thread?;
+            // A thread may end between the listing and the look.
+            let Ok(stat) = fs::read_to_string(thread.path().join("schedstat")) else { continue };
+            let ran_ns =
+                stat.split_ascii_whitespace().next().context("/proc/PID/task/TID/schedstat is empty")?;
+            threads.insert(thread.file_name(), ran_ns.parse::<f64>()? / 1e6);
+        }
+        Ok(Self(threads))
+    }
+
+    /// How long they ran since `before`.
+    pub(crate) fn since(&self, before: &Self) -> f64 {
+        self.0.iter().map(|(thread, ran)| ran - before.0.get(thread).unwrap_or(&0.0)).sum()
+    }
+}
+
 /// Measures how much of the machine's processors client and server used over a stretch of work.
 pub(crate) struct Load {
     stopwatch: Stopwatch,

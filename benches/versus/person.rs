@@ -28,7 +28,7 @@ impl Person {
     /// Registers a user called `name`.
     pub(crate) async fn register(server: &Server, name: &str) -> Result<Self> {
         let mut connection = Connection::open(server.address).await?;
-        let body = json!({ "username": name, "password": "a long pass phrase", "auth": { "type": "m.login.dummy" } });
+        let body = json!({ "username": name, "password": PASSWORD, "auth": { "type": "m.login.dummy" } });
         let body =
             connection.request(Method::POST, "/_matrix/client/v3/register", None, encode(&body)).await?;
         Ok(Self { connection, session: serde_json::from_slice(&body)? })
@@ -45,6 +45,15 @@ impl Person {
         let body = connection.get("/_matrix/client/v3/account/whoami", Some(&access_token)).await?;
         let Whoami { user_id, device_id } = serde_json::from_slice(&body)?;
         Ok(Self { connection, session: Session { user_id, device_id, access_token } })
+    }
+
+    /// Logs in on a further device.
+    pub(crate) async fn another_login(&self) -> Result<Self> {
+        let mut connection = Connection::open(self.connection.address).await?;
+        let identifier = json!({ "type": "m.id.user", "user": self.session.user_id });
+        let body = json!({ "type": "m.login.password", "identifier": identifier, "password": PASSWORD });
+        let body = connection.request(Method::POST, "/_matrix/client/v3/login", None, encode(&body)).await?;
+        Ok(Self { connection, session: serde_json::from_slice(&body)? })
     }
 
     /// Registers `count` users, called `{prefix}0` and so on.
@@ -151,6 +160,27 @@ impl Person {
         self.sync_at(&format!("sync?timeout=60000&since={since}")).await
     }
 
+    /// One sliding sync, in the shape that both servers take.
+    pub(crate) async fn slide(
+        &mut self,
+        since: Option<&str>,
+        timeout_ms: u64,
+        body: &Value,
+    ) -> Result<Synced> {
+        #[derive(Deserialize)]
+        struct Answer {
+            pos: String,
+        }
+        let mut path = format!("{SLIDING_PATH}?timeout={timeout_ms}");
+        if let Some(since) = since {
+            path = format!("{path}&pos={since}");
+        }
+        let token = Some(self.session.access_token.as_str());
+        let body = self.connection.request(Method::POST, &path, token, encode(body)).await?;
+        let Answer { pos } = serde_json::from_slice(&body)?;
+        Ok(Synced { next_batch: pos, body })
+    }
+
     async fn sync_at(&mut self, path: &str) -> Result<Synced> {
         #[derive(Deserialize)]
         struct Answer {
@@ -184,3 +214,6 @@ pub(crate) struct Synced {
 fn encode(body: &Value) -> Bytes {
     body.to_string().into()
 }
+
+const PASSWORD: &str = "a long pass phrase";
+const SLIDING_PATH: &str = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync";

@@ -20,6 +20,8 @@ pub(crate) enum Goal {
     TimesMore(f64),
     /// One part in so many of Synapse's.
     TimesLess(f64),
+    /// A value of our own, not to be exceeded, or else one part in so many of Synapse's.
+    AtMostOrLess(f64, f64),
     /// Printed beside.
     None,
 }
@@ -93,6 +95,9 @@ impl fmt::Display for Report {
                 Goal::AtLeast(limit) => ours.map(|ours| ours >= limit),
                 Goal::TimesMore(factor) => ratio.map(|ratio| ratio >= factor),
                 Goal::TimesLess(factor) => ratio.map(|ratio| ratio * factor <= 1.0),
+                Goal::AtMostOrLess(limit, factor) => {
+                    ours.map(|ours| ours <= limit || ratio.is_some_and(|ratio| ratio * factor <= 1.0))
+                }
                 Goal::None => None,
             };
             let reached = reached.map_or("", |yes| if yes { "yes" } else { "no" });
@@ -120,6 +125,7 @@ impl fmt::Display for Goal {
             Self::AtLeast(limit) => write!(f, "at least {limit}"),
             Self::TimesMore(factor) => write!(f, "{factor} times Synapse's"),
             Self::TimesLess(factor) => write!(f, "1/{factor} of Synapse's"),
+            Self::AtMostOrLess(limit, factor) => write!(f, "at most {limit}, or 1/{factor} of Synapse's"),
             Self::None => Ok(()),
         }
     }

@@ -59,7 +59,7 @@ impl Figure for InitialSync {
 }
 
 /// Empties the page cache; false where that is not permitted.
-fn drop_caches() -> Result<bool> {
+pub(super) fn drop_caches() -> Result<bool> {
     Command::new("sync").status()?;
     Ok(fs::write("/proc/sys/vm/drop_caches", "3").is_ok())
 }
