@@ -8,6 +8,7 @@ mod media;
 mod proposals;
 mod push;
 mod remote;
+mod search;
 mod sending;
 mod sliding;
 mod spaces;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub use self::{
     calls::*, incoming::*, media::*, proposals::*, push::*, remote::*, sending::*, sliding::*, spaces::*,
+    calls::*, incoming::*, media::*, push::*, remote::*, search::*, sending::*, sliding::*, spaces::*,
 };
 
 /// A whole event as canonical JSON, signatures included, in bytes.
@@ -35,7 +37,7 @@ pub const JSON_DEPTH: usize = 100;
 /// Threads that run the server's tasks, at most; fewer where there are fewer cores.
 pub const WORKER_THREADS: usize = 4;
 /// Threads for work that blocks: reading the store, hashing passwords, compressing.
-pub const BLOCKING_THREADS: usize = 16;
+pub const BLOCKING_THREADS: usize = 17;
 /// The stack of each such thread, in bytes.
 pub const STACK_BYTES: usize = 1 << 20;
 
@@ -524,9 +526,9 @@ pub const INVITE_TIME: Duration = Duration::from_secs(20);
 
 const _: () = {
     assert!(
-        READERS + PASSWORD_PERMITS + COMPRESSIONS + MEDIA_THREADS + THUMBNAILS + KEY_CHECKS
+        READERS + PASSWORD_PERMITS + COMPRESSIONS + MEDIA_THREADS + THUMBNAILS + KEY_CHECKS + 1
             <= BLOCKING_THREADS,
-        "no permit waits for a thread"
+        "no permit waits for a thread, nor does the index of words"
     );
     assert!(UPLOADS_PER_USER * 8 <= UPLOADS && DOWNLOADS_PER_USER * 8 <= DOWNLOADS);
     assert!(

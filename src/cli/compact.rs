@@ -43,7 +43,14 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
 }
 
 fn compact(runtime: &Runtime, app: App) -> anyhow::Result<()> {
-    let erased = runtime.block_on(app.erase_redacted());
+    let erased = runtime.block_on(async {
+        // What was redacted last may stand in the search index still.
+        match app.config.search.enabled {
+            true => app.index_words().await?,
+            false => app.remove_words().await?,
+        }
+        app.erase_redacted().await
+    });
     let dir = app.data_dir.clone();
     app.store.close();
     drop(app);
@@ -66,8 +73,9 @@ fn room(dir: &Path, (needed, free): (u64, u64)) -> anyhow::Result<String> {
 }
 
 fn told(sizes: &Sizes) -> String {
-    let Sizes { events, records, log } = *sizes;
-    format!("events {}, records {}, their log {}", size(events), size(records), size(log))
+    let Sizes { events, records, log, search } = *sizes;
+    let (events, records, log, search) = (size(events), size(records), size(log), size(search));
+    format!("events {events}, records {records}, their log {log}, search index {search}")
 }
 
 #[cfg(test)]

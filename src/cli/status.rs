@@ -80,10 +80,11 @@ fn lines(status: &Status) -> Vec<(&'static str, String)> {
         (
             "disk",
             format!(
-                "events {}, records {}, their log {}",
+                "events {}, records {}, their log {}, search index {}",
                 size(disk.events_bytes),
                 size(disk.records_bytes),
-                size(disk.log_bytes)
+                size(disk.log_bytes),
+                size(disk.search_bytes)
             ),
         ),
     ];

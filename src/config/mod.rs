@@ -16,6 +16,7 @@ mod reader;
 mod registration;
 mod retention;
 mod rtc;
+mod search;
 mod section;
 mod signing_key;
 mod terms;
@@ -44,6 +45,7 @@ pub use self::{
     registration::{Registration, RegistrationMode},
     retention::{Retention, Span},
     rtc::Rtc,
+    search::Search,
     signing_key::{SigningKey, SigningKeyError, is_version},
     terms::Terms,
     turn::Turn,
@@ -71,6 +73,7 @@ section! {
         terms: Terms,
         media: Media,
         retention: Retention,
+        search: Search,
         presence: Presence,
         push: Push,
         rate_limit: RateLimit,

@@ -45,6 +45,12 @@ pub fn admits_event(filter: &RoomEventFilter, event: Subject<'_>) -> bool {
         && lists_admit(filter.senders.as_deref(), &filter.not_senders, |id| event.sender == Some(id))
 }
 
+/// Tells whether a filter on events of rooms lets anything of this type through.
+pub fn admits_events_of_type(filter: &RoomEventFilter, event_type: &str) -> bool {
+    let event = Subject { event_type, sender: None, has_url: false };
+    types_admit(filter.types.as_deref(), &filter.not_types, event)
+}
+
 /// Tells whether a filter on what belongs to no room (account data, presence) lets this through.
 pub fn admits_global(filter: &Filter, event: Subject<'_>) -> bool {
     types_admit(filter.types.as_deref(), &filter.not_types, event)

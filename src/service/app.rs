@@ -19,6 +19,7 @@ use super::{
     presence::Presence,
     push::Pushing,
     rendezvous::Places,
+    search::Searching,
     server_keys,
     shared_secret::Nonces,
     signer::Signer,
@@ -107,6 +108,7 @@ pub struct Shared {
     pub(super) consents: Consents,
     pub(super) sending: Sending,
     pub(super) pushing: Arc<Pushing>,
+    pub(super) searching: Searching,
     /// The way to push gateways.
     pub(super) gateways: Arc<dyn Transport>,
 }
@@ -165,6 +167,7 @@ impl App {
             consents: Consents::default(),
             sending: Sending::new(&rng),
             pushing: Arc::new(Pushing::new(rng.clone())),
+            searching: Searching::default(),
             gateways,
             federation: Federation::new(transport, enabled, clock, rng),
             parts,

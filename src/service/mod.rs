@@ -38,6 +38,7 @@ pub mod rendezvous;
 pub mod reports;
 pub mod rooms;
 mod rounds;
+pub mod search;
 pub mod server_keys;
 pub mod sessions;
 mod settings;

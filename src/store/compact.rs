@@ -22,7 +22,7 @@ use super::{
     lmdb::Lmdb,
     load::file_size,
     open::{self, EVENTS, RECORDS},
-    seed,
+    search, seed,
     tables::Table,
 };
 use crate::base::limits;
@@ -63,9 +63,11 @@ impl Compaction {
     /// # Errors
     /// A file can't be looked at.
     pub fn sizes(&self) -> Result<Sizes, StoreError> {
-        let mut sizes = Sizes { records: 0, log: 0, events: file_size(&self.dir.join(EVENTS).join(DATA))? };
+        let events = file_size(&self.dir.join(EVENTS).join(DATA))?;
+        let mut sizes = Sizes { records: 0, log: 0, events, search: 0 };
         for file in &self.records {
-            sizes.records += file_size(file)?;
+            let of = if is_search(file) { &mut sizes.search } else { &mut sizes.records };
+            *of += file_size(file)?;
             sizes.log += file_size(&log_of(file))?;
         }
         Ok(sizes)
@@ -178,7 +180,13 @@ fn copy(old: &Lmdb, new: &Lmdb, table: Table) -> Result<(), StoreError> {
 
 fn rewrite_records(file: &Path) -> Result<(), CompactError> {
     let aside = file.with_extension(&RECORDS_ASIDE[1..]);
-    write_records(file, &aside)?;
+    match write_records(file, &aside) {
+        // The next start makes it anew.
+        Err(StoreError::Records(_)) if is_search(file) => {
+            return Ok(search::remove(file.parent().unwrap_or(Path::new(".")))?);
+        }
+        written => written?,
+    }
     // A log that stayed would be taken for the new file's. It goes with the last connection.
     if log_of(file).exists() {
         return Err(CompactError::InUse(file.to_owned()));
@@ -212,6 +220,10 @@ fn replace(aside: &Path, file: &Path) -> Result<(), StoreError> {
     File::open(dir)?.sync_all()?;
     fs::rename(aside, file)?;
     Ok(File::open(dir)?.sync_all()?)
+}
+
+fn is_search(file: &Path) -> bool {
+    file.ends_with(search::FILE)
 }
 
 fn log_of(file: &Path) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use std::{io, os::unix::fs::MetadataExt, path::Path, sync::atomic::Ordering};
 
-use super::{Store, StoreError, Table, View, open, tail::Tail};
+use super::{Store, StoreError, Table, View, open, search, tail::Tail};
 use crate::base::{ids::Position, limits};
 
 /// What waits in the store, and what it has done since it was opened.
@@ -25,6 +25,8 @@ pub struct Sizes {
     /// SQLite's write-ahead log.
     pub log: u64,
     pub events: u64,
+    /// The index of words.
+    pub search: u64,
 }
 
 impl Store {
@@ -49,6 +51,7 @@ impl Store {
             records: file_size(&dir.join(open::RECORDS))?,
             log: file_size(&dir.join(format!("{}-wal", open::RECORDS)))?,
             events: file_size(&dir.join(open::EVENTS).join("data.mdb"))?,
+            search: file_size(&dir.join(search::FILE))?,
         })
     }
 }

@@ -24,6 +24,7 @@ mod load;
 mod notify;
 mod open;
 mod records;
+mod search;
 mod seed;
 mod tables;
 mod tail;
@@ -63,6 +64,7 @@ pub use self::{
         RoomLoad, RoomPage, RoomSearch, StoredContent, StoredServerKey, Subscription, Task, ToDeviceMessage,
         Unread, WaitingEvent, WaitingRoom,
     },
+    search::{Indexed, Match, Part, SearchIndex, Sought},
     tables::Table,
     transaction::Transaction,
     view::View,
@@ -97,6 +99,8 @@ struct Inner {
     dir: PathBuf,
     lmdb: Lmdb,
     secret: [u8; 32],
+    /// Id and epoch, by which the search index knows its store.
+    identity: Vec<u8>,
     published: Arc<Published>,
     waiters: Arc<Waiters>,
     /// Connections that no view holds. There are as many in all as permits.

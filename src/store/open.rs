@@ -96,6 +96,7 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
         dir: dir.clone(),
         lmdb,
         secret,
+        identity,
         published,
         waiters,
         readers: Mutex::new(readers.map_err(failed)?),

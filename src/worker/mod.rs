@@ -15,6 +15,7 @@ mod presence;
 mod push;
 mod relations;
 mod rounds;
+mod search;
 mod sending;
 
 use tokio::task::JoinSet;
@@ -37,5 +38,6 @@ pub fn start(app: &App) -> JoinSet<()> {
     workers.spawn(sending::run(app.clone()));
     workers.spawn(push::run(app.clone()));
     workers.spawn(connections::run(app.clone()));
+    workers.spawn(search::run(app.clone()));
     workers
 }

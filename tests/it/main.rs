@@ -19,6 +19,7 @@ mod process;
 mod push;
 mod rig;
 mod rooms;
+mod search;
 mod sync;
 #[path = "../tidy.rs"]
 mod tidy;

@@ -33,6 +33,7 @@ mod relations;
 mod rendezvous;
 mod reports;
 mod room_directory;
+mod search;
 mod send;
 mod session;
 mod shared_secret;
@@ -164,6 +165,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add_written(history::context);
     routes.add(history::event);
     routes.add(history::event_at);
+    routes.add_written_whole(search::search);
     routes.add(relations::all);
     routes.add(relations::of_type);
     routes.add(relations::of_event_type);

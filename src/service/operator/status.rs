@@ -60,6 +60,8 @@ pub struct Disk {
     /// Of the records' write-ahead log.
     pub log_bytes: u64,
     pub events_bytes: u64,
+    /// Of the index of words.
+    pub search_bytes: u64,
     /// Of what was uploaded, each in full; the media folder has the same content once, and thumbnails.
     pub media_bytes: u64,
 }
@@ -115,6 +117,7 @@ pub(super) async fn status(app: &App) -> Result<Status, StoreError> {
             records_bytes: sizes.records,
             log_bytes: sizes.log,
             events_bytes: sizes.events,
+            search_bytes: sizes.search,
             media_bytes,
         },
         process,

@@ -128,7 +128,9 @@ pub async fn context(
 ) -> Result<Context, ReadError> {
     look_at(app, onlooker, (room_id, event_id), move |look, event| {
         let limit = limit.min(limits::PAGE_EVENTS);
-        let around = page::context(look.view, look.access, &mut look.reader, &filter, (event, limit))?;
+        // Half on each side.
+        let what = (event, limit / 2, limit - limit / 2);
+        let around = page::context(look.view, look.access, &mut look.reader, &filter, what)?;
         let last = around.after.last().unwrap_or(&around.event);
         let place = look.view.header(look.room(), last.number())?.place;
         let moment = place.map_or(look.access.until(), moment);
@@ -153,7 +155,7 @@ pub async fn context(
 }
 
 /// When the event at a place had just come.
-fn moment(place: Place) -> Position {
+pub(super) fn moment(place: Place) -> Position {
     let Place { anchor: Position(anchor), sub } = place;
     Position(if sub == 0 { anchor } else { anchor.saturating_sub(1) })
 }

@@ -108,6 +108,13 @@ impl Listing {
         Ok(Self { json, rest: Some(Box::new(Rest { onlooker, access, items })) })
     }
 
+    /// The same with nothing written yet, where there may be many such lists in one answer.
+    pub(super) fn later(look: &Look<'_>, source: Source) -> Self {
+        let (onlooker, access) = (look.reader.onlooker.clone(), look.access.clone());
+        let items = Items::new([source], Style::Whole);
+        Self { json: Vec::new(), rest: Some(Box::new(Rest { onlooker, access, items })) }
+    }
+
     /// Writes events of a state without their room; gives what is behind a page of them. `is_begun` says that they follow
     /// others.
     pub(in crate::service) fn of_state(

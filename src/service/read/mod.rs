@@ -10,6 +10,7 @@ pub mod look;
 pub mod page;
 pub mod reader;
 pub mod relations;
+pub mod search;
 pub mod state;
 pub mod threads;
 pub mod time;

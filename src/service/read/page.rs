@@ -127,20 +127,20 @@ pub struct Context {
     pub end: PageToken,
 }
 
-/// Finds what stands around an event that the user may see: half of `limit` on each side.
+/// Finds what stands around an event that the user may see, so many events before and after it.
 /// <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidcontexteventid>
 pub fn context(
     view: &View<'_>,
     access: &Access,
     reader: &mut Reader<'_>,
     filter: &RoomEventFilter,
-    (event, limit): (VisibleEvent, usize),
+    (event, before, after): (VisibleEvent, usize, usize),
 ) -> Result<Context, StoreError> {
     let place = view.header(access.room, event.number())?.place.unwrap_or(Place::live(access.record.newest));
     let (here, beyond) = (PageToken(place), PageToken::after(place));
     let side = |direction, from, limit| Walk { direction, from: Some(from), to: None, limit, stops: false };
-    let before = walk(view, access, reader, filter, side(Direction::Backward, here, limit / 2))?;
-    let after = walk(view, access, reader, filter, side(Direction::Forward, beyond, limit - limit / 2))?;
+    let before = walk(view, access, reader, filter, side(Direction::Backward, here, before))?;
+    let after = walk(view, access, reader, filter, side(Direction::Forward, beyond, after))?;
     Ok(Context {
         event,
         start: before.end.or(before.events.last().map(|(place, _)| PageToken(*place))).unwrap_or(here),

@@ -143,6 +143,19 @@ impl<'v> Reader<'v> {
         })
     }
 
+    /// Whether [`Self::visible`] would give an event that is not redacted; a message's without reading it.
+    pub(super) fn would_see_whole(&self, number: EventNumber, header: &Header) -> Result<bool, StoreError> {
+        let (Some(place), Some(before), None) = (header.place, header.state_before, header.redacted_by)
+        else {
+            return Ok(false);
+        };
+        if header.is_state {
+            return Ok(place <= self.until && self.visible(number)?.is_some());
+        }
+        let is_ignored = self.is_ignored(header.sender)?;
+        Ok(place <= self.until && !is_ignored && self.eyes.would_see(before, self.span.tie(place.anchor))?)
+    }
+
     /// Whether [`Self::visible`] would give an event that relates to another; nearly always without reading it.
     pub fn would_see(&self, child: &Child) -> Result<bool, StoreError> {
         if child.is_state {

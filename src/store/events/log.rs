@@ -33,6 +33,12 @@ impl View<'_> {
         })
     }
 
+    /// The entries behind a position of events that stand in a timeline, whenever they came to. One that got its place later
+    /// may be met twice.
+    pub fn placed_after(&self, after: Position, limit: usize) -> Result<(Vec<Logged>, Position), StoreError> {
+        self.logged_after(after, limit, |header| header.place.is_some())
+    }
+
     fn logged_after(
         &self,
         after: Position,
