@@ -34,6 +34,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0026_sliding.sql"),
     include_str!("migrations/0027_pushers.sql"),
     include_str!("migrations/0028_calls.sql"),
+    include_str!("migrations/0031_identities.sql"),
 ];
 
 /// Brings the database up to date.

@@ -11,6 +11,7 @@ mod dehydrated_devices;
 mod delayed_events;
 mod devices;
 mod filters;
+mod identities;
 mod key_backups;
 mod keys;
 mod listed_rooms;
@@ -44,6 +45,7 @@ pub use self::{
     dehydrated_devices::DehydratedDevice,
     delayed_events::{DelayedEvent, EndOfDelay},
     devices::Device,
+    identities::Identity,
     key_backups::{BackedUpKey, BackupScope, BackupState, KeyBackup},
     keys::{CrossSigningKey, DeviceKeys, KeySignature, OneTimeKey},
     listed_rooms::{ListedRoom, Rank, RoomPage, RoomSearch},

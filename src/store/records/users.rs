@@ -121,6 +121,7 @@ impl Transaction<'_> {
                 "DELETE FROM account_data WHERE user = ?1",
                 "DELETE FROM filters WHERE user = ?1",
                 "DELETE FROM key_backups WHERE user = ?1",
+                "DELETE FROM identities WHERE user = ?1",
             ] {
                 self.sql().prepare_cached(sql)?.execute([number])?;
             }
