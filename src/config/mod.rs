@@ -19,6 +19,7 @@ mod rtc;
 mod search;
 mod section;
 mod signing_key;
+mod sso;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,7 @@ pub use self::{
     rtc::Rtc,
     search::Search,
     signing_key::{SigningKey, SigningKeyError, is_version},
+    sso::{ClientUrl, Icon, Issuer, ProviderId, Sso, Upstream},
     terms::Terms,
     turn::Turn,
     well_known::{HttpUrl, WellKnown},
@@ -71,6 +73,8 @@ section! {
         listener: Vec<Listener> = vec![Listener::plain(Bind::Tcp(([127, 0, 0, 1], 8008).into()))],
         registration: Registration,
         terms: Terms,
+        sso: Sso,
+        upstream: Vec<Upstream> = Vec::new(),
         media: Media,
         retention: Retention,
         search: Search,
@@ -104,6 +108,13 @@ impl Config {
     /// Everything that is wrong with it.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigErrors> {
         Source { path, text, environment: &Environment::of_process() }.parse()
+    }
+
+    /// What is wrong with values that are good each by itself.
+    fn conflict(&self) -> Option<String> {
+        let ids: Vec<_> = self.upstream.iter().map(|provider| provider.id.0.as_str()).collect();
+        let twice = ids.iter().enumerate().find(|(index, id)| ids[..*index].contains(id));
+        twice.map(|(_, id)| format!("two of `upstream` have the id {id}"))
     }
 
     /// The configuration in which everything that can be left out is.

@@ -61,6 +61,9 @@ impl Source<'_> {
         let config =
             if errors.is_empty() { Config::read_fields(table.get_ref(), 0..0, &mut reader) } else { None };
         let mut problems = reader.problems;
+        if let Some(conflict) = config.as_ref().and_then(Config::conflict) {
+            problems.push((usize::MAX, format!("{}: {conflict}", self.path.display())));
+        }
         problems.sort_by_key(|(start, _)| *start);
         match config {
             Some(config) if problems.is_empty() => Ok(config),

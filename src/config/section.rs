@@ -101,28 +101,34 @@ impl Manual {
         for field in self.fields {
             text.push('\n');
             match field.shape {
-                Shape::Table(manual) => manual.write_table(&mut text, &format!("[{}]", field.key)),
-                Shape::Tables(manual) => manual.write_table(&mut text, &format!("[[{}]]", field.key)),
-                Shape::Value | Shape::Secret => field.write(&mut text),
+                Shape::Table(manual) => manual.write_table(&mut text, &format!("[{}]", field.key), ""),
+                Shape::Tables(manual) => {
+                    // Where there is none, the example of one holds nothing.
+                    let is_none = (field.default)() == Some(toml::Value::Array(Vec::new()));
+                    let mark = if is_none { "#" } else { "" };
+                    manual.write_table(&mut text, &format!("{mark}[[{}]]", field.key), mark);
+                }
+                Shape::Value | Shape::Secret => field.write(&mut text, ""),
             }
         }
         text
     }
 
-    fn write_table(self, text: &mut String, header: &str) {
+    fn write_table(self, text: &mut String, header: &str, mark: &str) {
         comment(text, self.docs);
         _ = writeln!(text, "{header}");
         for field in self.fields {
-            field.write(text);
+            field.write(text, mark);
         }
     }
 }
 
 impl Field {
-    fn write(&self, text: &mut String) {
+    /// Behind `mark`, even if it must be set.
+    fn write(&self, text: &mut String, mark: &str) {
         let default = (self.default)().map(|value| value.to_string());
         let value = self.example.first().map(|example| (*example).to_owned()).or(default).unwrap_or_default();
-        let mark = if self.required { "" } else { "#" };
+        let mark = if self.required { mark } else { "#" };
         comment(text, self.docs);
         _ = writeln!(text, "{mark}{} = {value}", self.key);
         if matches!(self.shape, Shape::Secret) {

@@ -37,6 +37,22 @@ fn every_key_of_the_contract_is_read() {
         [registration]
         mode = "open"
         shared_secret = "s3cret"
+        [sso]
+        trusted_clients = ["https://app.example.org/", "org.example.app:/"]
+        allow_private_providers = true
+        [[upstream]]
+        id = "example"
+        name = "Example"
+        issuer = "https://id.example.org/"
+        client_id = "tayberry"
+        client_secret = "up5tream"
+        scopes = ["openid"]
+        localpart_claim = "nickname"
+        display_name_claim = "nickname"
+        registration = false
+        match_existing = true
+        icon = "mxc://example.org/abc"
+        brand = "google"
         [media]
         max_upload_mb = 20
         user_quota_mb = 1_000
@@ -75,6 +91,9 @@ fn every_key_of_the_contract_is_read() {
     assert_eq!((&*tls.certificate, &*tls.key), (Path::new("/etc/tayberry/cert.pem"), Path::new("/key.pem")));
     assert_eq!(config.registration.mode, RegistrationMode::Open);
     assert_eq!(config.registration.shared_secret.as_ref().unwrap().expose(), "s3cret");
+    assert_eq!(config.sso.trusted_clients.len(), 2);
+    let [upstream] = &config.upstream[..] else { panic!("one provider") };
+    assert_eq!((&*upstream.issuer.0, upstream.registration), ("https://id.example.org/", false));
     assert_eq!((config.media.upload_limit(), config.media.quota()), (20_000_000, 1_000_000_000));
     assert!(config.media.unauthenticated_downloads);
     assert_eq!(config.retention.redacted.0, Some(Duration::from_secs(36 * 60 * 60)));
@@ -89,7 +108,10 @@ fn every_key_of_the_contract_is_read() {
     assert_eq!(config.log.format, LogFormat::Json);
 
     let printed = config.to_toml();
-    assert!(["s3cret", "t0rn", "p4ss"].iter().all(|secret| !printed.contains(secret)), "{printed}");
+    assert!(
+        ["s3cret", "t0rn", "p4ss", "up5tream"].iter().all(|secret| !printed.contains(secret)),
+        "{printed}"
+    );
     assert_eq!(read(&printed, &[]).unwrap().to_toml(), printed);
 }
 
@@ -117,11 +139,19 @@ level = "loud"
 max_upload_mb = -1
 [retention]
 redacted = "7"
+[sso]
+trusted_clients = ["app.example.org"]
+[[upstream]]
+id = "a/b"
+name = "Example"
+issuer = "https://id.example.org?x"
+client_id = "tayberry"
+icon = "https://example.org/x.png"
 [colour]
 "#;
     let lines = refused(text, &[]);
     let places: Vec<_> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
-    let numbers = [1, 1, 3, 4, 5, 6, 8, 9, 11, 12, 14, 14, 16, 18, 20, 22, 23];
+    let numbers = [1, 1, 3, 4, 5, 6, 8, 9, 11, 12, 14, 14, 16, 18, 20, 22, 24, 26, 28, 30, 31];
     assert_eq!(places, numbers.map(|line| format!("/etc/tayberry/tayberry.toml:{line}:")), "{lines:#?}");
     for text in [
         "`data_dir` is missing",
@@ -137,10 +167,22 @@ redacted = "7"
         "`client_url` must be a URL",
         "`max_upload_mb` must be a number that is not negative",
         "`redacted` must be a time such as 30m, 12h or 7d, or forever",
+        "`trusted_clients` must be a URL without query",
+        "`id` must have letters",
+        "`issuer` must be a URL",
+        "`icon` must be an address",
         "unknown key `colour`",
     ] {
         assert!(lines.iter().any(|line| line.contains(text)), "{text}: {lines:#?}");
     }
+}
+
+#[test]
+fn what_contradicts_itself_is_told() {
+    let provider = "[[upstream]]\nid = \"a\"\nname = \"A\"\nissuer = \"https://a.org\"\nclient_id = \"us\"\n";
+    assert!(read(&format!("{LEAST}{provider}"), &[]).is_ok());
+    let lines = refused(&format!("{LEAST}{provider}{provider}"), &[]);
+    assert_eq!(lines, ["/etc/tayberry/tayberry.toml: two of `upstream` have the id a"]);
 }
 
 #[test]
@@ -221,12 +263,17 @@ fn the_example_says_what_holds_without_it() {
     let absent = read("server_name = \"example.org\"\ndata_dir = \"tayberry-data\"", &[]).unwrap().to_toml();
     assert_eq!(set, absent);
     let lines = text.lines().map(|line| match line.strip_prefix('#') {
-        Some(setting) if setting.starts_with(char::is_alphabetic) && !setting.contains("_file") => setting,
+        Some(setting)
+            if setting.starts_with(|c: char| c.is_alphabetic() || c == '[') && !setting.contains("_file") =>
+        {
+            setting
+        }
         _ => line,
     });
     let everything: String = lines.map(|line| format!("{line}\n")).collect();
     let config = read(&everything, &[]).unwrap_or_else(|errors| panic!("{:#?}", errors.lines()));
     assert!(config.listener[0].tls.is_some() && config.well_known.client_url.is_some());
+    assert_eq!(config.upstream.len(), 1);
 }
 
 /// Writes the example anew if it is out of date, and fails.
