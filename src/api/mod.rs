@@ -16,6 +16,7 @@ pub mod federation;
 mod file;
 mod keys;
 mod media;
+mod page;
 #[cfg(feature = "test-panic")]
 mod panic;
 mod pdus;

@@ -82,7 +82,7 @@ impl<P: Proposal> IncomingRequest for Proposed<P> {
 }
 
 /// The paths of an endpoint that is only served.
-pub(crate) struct Paths(&'static [&'static str]);
+pub(crate) struct Paths(pub(super) &'static [&'static str]);
 
 impl PathBuilder for Paths {
     type Input<'a> = ();

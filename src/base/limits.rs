@@ -12,12 +12,14 @@ mod search;
 mod sending;
 mod sliding;
 mod spaces;
+mod sso;
 
 use std::time::Duration;
 
 pub use self::{
     calls::*, incoming::*, media::*, proposals::*, push::*, remote::*, sending::*, sliding::*, spaces::*,
     calls::*, incoming::*, media::*, push::*, remote::*, search::*, sending::*, sliding::*, spaces::*,
+    calls::*, incoming::*, media::*, push::*, remote::*, sending::*, sliding::*, spaces::*, sso::*,
 };
 
 /// A whole event as canonical JSON, signatures included, in bytes.
@@ -64,7 +66,7 @@ pub const HEADERS: usize = 64;
 /// Connections of clients in all; fewer where the system allows fewer descriptors.
 pub const CONNECTIONS: usize = 8_192;
 /// Descriptors for everything else: stores, listeners, logs, files under way, what goes out.
-pub const DESCRIPTORS: usize = 448;
+pub const DESCRIPTORS: usize = 464;
 /// Connections from one address (IPv6: one /64). A reverse proxy on this machine speaks for many and is exempt.
 pub const CONNECTIONS_PER_ADDRESS: usize = 128;
 /// Requests in flight in all, waiting long-polls included.

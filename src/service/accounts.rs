@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ruma::OwnedUserId;
+use serde_json::Value;
 
 use super::{
     App, localpart,
@@ -11,11 +12,12 @@ use super::{
 };
 use crate::{
     base::{
+        clock::Timestamp,
         ids::{DeviceNumber, UserNumber},
         limits,
         secret::Secret,
     },
-    store::{Account, StoreError},
+    store::{Account, Identity, StoreError},
 };
 
 /// An account that is wanted.
@@ -32,6 +34,9 @@ pub struct Registration {
     pub terms: Option<String>,
     /// The device to log in at once, if any.
     pub device: Option<DeviceRequest>,
+    /// Whom of a provider's people it is for.
+    pub identity: Option<Identity>,
+    pub display_name: Option<String>,
 }
 
 /// An account that was made.
@@ -51,6 +56,8 @@ pub enum RegisterError {
     Taken,
     #[error("the registration token is not valid any more")]
     TokenSpent,
+    #[error("this person has an account")]
+    Linked,
     #[error(transparent)]
     Password(#[from] PasswordRefused),
     #[error(transparent)]
@@ -88,6 +95,11 @@ pub async fn register(app: &App, wanted: Registration) -> Result<Registered, Reg
             if transaction.account(&localpart)?.is_some() {
                 return Err(RegisterError::Taken);
             }
+            if let Some(identity) = &wanted.identity
+                && transaction.user_of_identity(identity)?.is_some()
+            {
+                return Err(RegisterError::Linked);
+            }
             if let Some(token) = &wanted.registration_token
                 && !transaction.use_registration_token(token)?
             {
@@ -97,6 +109,16 @@ pub async fn register(app: &App, wanted: Registration) -> Result<Registered, Reg
             transaction.create_account(number, &localpart, password_hash.as_ref(), wanted.admin)?;
             if let Some(version) = &wanted.terms {
                 transaction.accept_terms(number, version)?;
+            }
+            if let Some(identity) = &wanted.identity {
+                transaction.link_identity(identity, number)?;
+            }
+            if let Some(name) = &wanted.display_name {
+                transaction.set_profile_field(
+                    number,
+                    "displayname",
+                    &Value::from(name.as_str()).to_string(),
+                )?;
             }
             if let Some(log_in) = &log_in {
                 log_in.open(transaction, number)??;
@@ -158,16 +180,18 @@ pub async fn log_in(
 pub struct LogInToken {
     user: UserNumber,
     password_hash: Option<Secret<String>>,
+    until: Timestamp,
 }
 
-/// Lets the user's next device log in, once and soon, by the token that is returned; also how long it is good.
+/// Lets the user's next device log in, once and within `lifetime`, by the token that is returned.
 /// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv1loginget_token>
-pub async fn log_in_token(app: &App, user: UserNumber) -> Result<(String, Duration), StoreError> {
+pub async fn log_in_token(app: &App, user: UserNumber, lifetime: Duration) -> Result<String, StoreError> {
     let account = app.store.read(move |view| view.account_by_number(user)).await?;
     let password_hash = account.and_then(|account| account.password_hash);
-    let token = app.rng.token();
-    app.log_in_tokens.insert(token.clone(), LogInToken { user, password_hash }, app.clock.now());
-    Ok((token, limits::LOG_IN_TOKEN_LIFETIME))
+    let (token, now) = (app.rng.token(), app.clock.now());
+    let until = now.plus(lifetime);
+    app.log_in_tokens.insert(token.clone(), LogInToken { user, password_hash, until }, now);
+    Ok(token)
 }
 
 /// Logs a user in by a token of [`log_in_token`].
@@ -177,8 +201,9 @@ pub async fn log_in_by_token(
     device: DeviceRequest,
 ) -> Result<(OwnedUserId, LogIn), LogInError> {
     let log_in = LogIn::prepare(app, device)?;
-    let taken = app.log_in_tokens.take_if(token, app.clock.now(), |_| true);
-    let LogInToken { user, password_hash } = taken.ok_or(LogInError::TokenSpent)?;
+    let now = app.clock.now();
+    let taken = app.log_in_tokens.take_if(token, now, |token| now < token.until);
+    let LogInToken { user, password_hash, .. } = taken.ok_or(LogInError::TokenSpent)?;
     let server_name = app.server_name.clone();
     app.store
         .write(move |transaction| {

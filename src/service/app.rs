@@ -28,6 +28,7 @@ use super::{
     traffic,
     typing::Typing,
     uia,
+    upstream::Upstreams,
     write::lane::Lanes,
 };
 use crate::{
@@ -111,6 +112,7 @@ pub struct Shared {
     pub(super) searching: Searching,
     /// The way to push gateways.
     pub(super) gateways: Arc<dyn Transport>,
+    pub(super) upstreams: Upstreams,
 }
 
 impl App {
@@ -124,15 +126,22 @@ impl App {
         let client = Client::new(settings, parts.clock.clone(), parts.rng.clone());
         let private = parts.config.push.allow_private_gateways;
         let gateways = client.apart(Addresses { private }, limits::PUSHES);
-        Self::made(parts, Arc::new(client), Arc::new(gateways))
+        let private = parts.config.sso.allow_private_providers;
+        let providers = client.apart(Addresses { private }, limits::PROVIDER_REQUESTS);
+        Self::made(parts, Arc::new(client), Arc::new(gateways), Arc::new(providers))
     }
 
     /// The same with another way out than the network, for tests and simulation.
     pub fn through(parts: Parts, transport: Arc<dyn Transport>) -> Self {
-        Self::made(parts, transport.clone(), transport)
+        Self::made(parts, transport.clone(), transport.clone(), transport)
     }
 
-    fn made(parts: Parts, transport: Arc<dyn Transport>, gateways: Arc<dyn Transport>) -> Self {
+    fn made(
+        parts: Parts,
+        transport: Arc<dyn Transport>,
+        gateways: Arc<dyn Transport>,
+        providers: Arc<dyn Transport>,
+    ) -> Self {
         let (enabled, clock, rng) = (parts.config.federation.enabled, parts.clock.clone(), parts.rng.clone());
         Self(Arc::new(Shared {
             started: parts.clock.monotonic(),
@@ -169,6 +178,7 @@ impl App {
             pushing: Arc::new(Pushing::new(rng.clone())),
             searching: Searching::default(),
             gateways,
+            upstreams: Upstreams::new(&parts.config, providers),
             federation: Federation::new(transport, enabled, clock, rng),
             parts,
         }))

@@ -55,6 +55,7 @@ pub mod typing;
 pub mod uia;
 pub mod unread;
 pub mod upgrade;
+pub mod upstream;
 mod verify;
 pub mod write;
 

@@ -5,16 +5,19 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#user-interactive-authentication-api>
 
 use ruma::api::{
-    client::uiaa::{AuthData, AuthFlow, AuthType, UiaaInfo, UserIdentifier},
+    client::uiaa::{
+        AuthData, AuthFlow, AuthType, Dummy, MatrixUserIdentifier, Password, RegistrationToken, Terms,
+        UiaaInfo, UserIdentifier,
+    },
     error::{ErrorKind, StandardErrorBody},
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::to_raw_value};
 
-use super::{App, localpart, registration_tokens};
+use super::{App, localpart, registration_tokens, upstream};
 use crate::{
     base::{expiring::Expiring, ids::UserNumber, secret::Secret},
-    store::StoreError,
+    store::{StoreError, View},
 };
 
 /// What has to be authorised: a session for one operation is none for another.
@@ -80,23 +83,25 @@ pub async fn authorize(
     auth: Option<&AuthData>,
 ) -> Result<Proof, UiaError> {
     let now = app.clock.now();
+    let flows = flows(app, &operation, flow).await?;
+    let by_upstream = flows.iter().any(|flow| flow.stages == [AuthType::Sso]);
     let known = auth
         .and_then(AuthData::session)
         .map(|id| (id, app.uia.take_if(id, now, |session| session.operation == operation)));
     let (id, mut session, auth) = match known {
         Some((id, Some(session))) => (id.to_owned(), session, auth),
         // What comes with a session that isn't known proves nothing.
-        Some((_, None)) => (app.rng.token(), Session::new(operation), None),
-        None => (app.rng.token(), Session::new(operation), auth),
+        Some((_, None)) => (app.rng.token(), Session::new(operation, flow), None),
+        None => (app.rng.token(), Session::new(operation, flow), auth),
     };
     let refusal = match auth {
-        Some(auth) => session.attempt(app, flow, auth).await?,
+        Some(auth) => session.attempt(app, auth).await?,
         None => None,
     };
-    if session.passed == flow.len() {
+    if session.passed == flow.len() || by_upstream && session.by_upstream {
         return Ok(session.proof);
     }
-    let mut info = UiaaInfo::new(vec![AuthFlow::new(flow.iter().map(Stage::auth_type).collect())]);
+    let mut info = UiaaInfo::new(flows);
     info.completed = flow[..session.passed].iter().map(Stage::auth_type).collect();
     // Clients look for parameters even where no stage has any.
     info.params = to_raw_value(&parameters(app, flow)).ok();
@@ -105,6 +110,76 @@ pub async fn authorize(
         refusal.map(|text| Box::new(StandardErrorBody::new(ErrorKind::Forbidden, text.to_owned())));
     app.uia.insert(id, session, now);
     Err(UiaError::Challenge(Box::new(info)))
+}
+
+/// The flows of which one is enough. A password's place can be taken by the provider with which the user signs in.
+async fn flows(
+    app: &App,
+    operation: &Operation,
+    flow: &'static [Stage],
+) -> Result<Vec<AuthFlow>, StoreError> {
+    let mut flows = vec![AuthFlow::new(flow.iter().map(Stage::auth_type).collect())];
+    let user = operation.user.filter(|_| flow == [Stage::Password]);
+    if let Some(user) = user
+        && upstream::can_prove(app, user).await?
+    {
+        let account = app.store.read(move |view| view.account_by_number(user)).await?;
+        if account.is_some_and(|account| account.password_hash.is_none()) {
+            flows.clear();
+        }
+        flows.push(AuthFlow::new(vec![AuthType::Sso]));
+    }
+    Ok(flows)
+}
+
+/// Whose operation a session is for, and which.
+pub(super) fn subject(app: &App, id: &str) -> Option<(UserNumber, &'static str)> {
+    let read = |session: &mut Session| Some((session.operation.user?, session.operation.endpoint));
+    app.uia.look(id, app.clock.now(), read)?
+}
+
+/// Notes in a session that its user has proved by their provider who they are. False if it isn't theirs, or not any more.
+pub(super) fn prove_by_upstream(app: &App, id: &str, user: UserNumber) -> bool {
+    let note = |session: &mut Session| {
+        let is_theirs = session.operation.user == Some(user);
+        session.by_upstream |= is_theirs;
+        is_theirs
+    };
+    app.uia.look(id, app.clock.now(), note).unwrap_or_default()
+}
+
+/// Whether a session waits for a stage, which a page can help with.
+pub fn waits_for(app: &App, id: &str, stage: Stage) -> bool {
+    let next = |session: &mut Session| session.flow.get(session.passed) == Some(&stage);
+    app.uia.look(id, app.clock.now(), next).unwrap_or_default()
+}
+
+/// Passes the stage that a session waits for by what somebody wrote on a page: the password or the token, if it is one of
+/// those. What comes of it: the reason why it failed, if it did. None if it waits for another.
+pub async fn attempt_on_page(
+    app: &App,
+    id: &str,
+    stage: Stage,
+    text: &str,
+) -> Result<Option<Result<(), &'static str>>, StoreError> {
+    let now = app.clock.now();
+    let waits = |session: &Session| session.flow.get(session.passed) == Some(&stage);
+    let Some(mut session) = app.uia.take_if(id, now, waits) else { return Ok(None) };
+    let auth = match stage {
+        Stage::Dummy => AuthData::Dummy(Dummy::new()),
+        Stage::Terms => AuthData::Terms(Terms::new()),
+        Stage::RegistrationToken => AuthData::RegistrationToken(RegistrationToken::new(text.to_owned())),
+        Stage::Password => {
+            let user = session.operation.user;
+            let read = move |view: &View<'_>| user.map_or(Ok(None), |user| view.account_by_number(user));
+            let account = app.store.read(read).await?;
+            let user = account.map(|account| account.localpart).unwrap_or_default();
+            AuthData::Password(Password::new(MatrixUserIdentifier::new(user).into(), text.to_owned()))
+        }
+    };
+    let refusal = session.attempt(app, &auth).await?;
+    app.uia.insert(id.to_owned(), session, now);
+    Ok(Some(refusal.map_or(Ok(()), Err)))
 }
 
 /// What a client must know to pass the stages: the terms to show.
@@ -125,24 +200,23 @@ pub type Sessions = Expiring<Session>;
 /// What was proved so far.
 pub struct Session {
     operation: Operation,
+    flow: &'static [Stage],
     /// How many stages of the flow were passed.
     passed: usize,
+    /// Whether the user has proved by their provider who they are.
+    by_upstream: bool,
     proof: Proof,
 }
 
 impl Session {
-    fn new(operation: Operation) -> Self {
-        Self { operation, passed: 0, proof: Proof::default() }
+    fn new(operation: Operation, flow: &'static [Stage]) -> Self {
+        Self { operation, flow, passed: 0, by_upstream: false, proof: Proof::default() }
     }
 
-    /// Passes the next stage of `flow`, or tells why it failed; what is for another stage changes nothing.
-    async fn attempt(
-        &mut self,
-        app: &App,
-        flow: &[Stage],
-        auth: &AuthData,
-    ) -> Result<Option<&'static str>, StoreError> {
-        let refusal = match (flow[self.passed], auth) {
+    /// Passes the next stage of the flow, or tells why it failed; what is for another stage changes nothing.
+    async fn attempt(&mut self, app: &App, auth: &AuthData) -> Result<Option<&'static str>, StoreError> {
+        let Some(stage) = self.flow.get(self.passed) else { return Ok(None) };
+        let refusal = match (stage, auth) {
             (Stage::Dummy, AuthData::Dummy(_)) => None,
             (Stage::Password, AuthData::Password(given)) => {
                 let password = Secret::new(given.password.clone());

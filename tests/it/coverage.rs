@@ -51,6 +51,12 @@ const OTHERS: &[(&str, &str)] = &[
     ("DELETE", "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device"),
     ("GET", "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{device_id}/events"),
     ("POST", "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{device_id}/events"),
+    ("GET", "/_matrix/static/client/login/"),
+    ("GET", "/_matrix/client/v3/auth/m.login.sso/fallback/web"),
+    ("GET", "/_matrix/client/v3/auth/{auth_type}/fallback/web"),
+    ("POST", "/_matrix/client/v3/auth/{auth_type}/fallback/web"),
+    ("GET", "/_tayberry/sso/callback"),
+    ("POST", "/_tayberry/sso/continue"),
     ("PUT", "/_matrix/federation/v1/send_join/{room_id}/{event_id}"),
     ("PUT", "/_matrix/federation/v1/send_leave/{room_id}/{event_id}"),
 ];

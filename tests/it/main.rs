@@ -20,6 +20,7 @@ mod push;
 mod rig;
 mod rooms;
 mod search;
+mod sso;
 mod sync;
 #[path = "../tidy.rs"]
 mod tidy;

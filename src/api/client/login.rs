@@ -3,25 +3,23 @@
 use ruma::api::{
     client::{
         session::{
-            get_login_token,
-            get_login_types::{
-                self,
-                v3::{LoginType, PasswordLoginType, TokenLoginType},
-            },
+            get_login_token, get_login_types,
             login::v3::{self, LoginInfo, Password},
         },
         uiaa::UserIdentifier,
     },
     error::ErrorKind,
 };
+use serde_json::{Value, json};
 
 use crate::{
     api::{
         Anyone, Error,
         caller::EvenSuspended,
-        custom::{Proved, Unparsed},
+        custom::{AsKept, JsonAnswer, Proved, Unparsed},
     },
-    base::secret::Secret,
+    base::{limits, secret::Secret},
+    config::Upstream,
     service::{
         App,
         accounts::{self, LogInError},
@@ -30,16 +28,30 @@ use crate::{
     },
 };
 
-/// `GET /_matrix/client/v3/login`
+/// `GET /_matrix/client/v3/login`. ruma's types would write what a provider lacks as `null`.
 pub(crate) async fn flows(
-    _app: App,
+    app: App,
     _caller: Anyone,
-    _request: get_login_types::v3::Request,
-) -> Result<get_login_types::v3::Response, Error> {
-    let mut token = TokenLoginType::new();
-    token.get_login_token = true;
-    let flows = vec![LoginType::Password(PasswordLoginType::new()), LoginType::Token(token)];
-    Ok(get_login_types::v3::Response::new(flows))
+    _request: AsKept<get_login_types::v3::Request, Value>,
+) -> Result<JsonAnswer<Value>, Error> {
+    let mut flows =
+        vec![json!({"type": "m.login.password"}), json!({"type": "m.login.token", "get_login_token": true})];
+    if !app.upstream.is_empty() {
+        let providers: Vec<_> = app.upstream.iter().map(provider).collect();
+        flows.push(json!({"type": "m.login.sso", "identity_providers": providers}));
+    }
+    Ok(JsonAnswer(json!({ "flows": flows })))
+}
+
+fn provider(upstream: &Upstream) -> Value {
+    let mut provider = json!({"id": upstream.id.0, "name": upstream.name});
+    if let Some(icon) = &upstream.icon {
+        provider["icon"] = icon.0.as_str().into();
+    }
+    if let Some(brand) = &upstream.brand {
+        provider["brand"] = brand.as_str().into();
+    }
+    provider
 }
 
 /// `POST /_matrix/client/v3/login`
@@ -84,7 +96,8 @@ pub(crate) async fn token(
 ) -> Result<get_login_token::v1::Response, Error> {
     let operation = Operation::of_user("get_token", user.number, &());
     uia::authorize(&app, operation, &[Stage::Password], request.auth.as_ref()).await?;
-    let (token, lifetime) = accounts::log_in_token(&app, user.number).await?;
+    let lifetime = limits::LOG_IN_TOKEN_LIFETIME;
+    let token = accounts::log_in_token(&app, user.number, lifetime).await?;
     Ok(get_login_token::v1::Response::new(lifetime, token))
 }
 

@@ -57,6 +57,7 @@ pub(crate) async fn register(app: App, _caller: Anyone, request: v3::Request) ->
         registration_token: proof.registration_token,
         terms: proof.terms,
         device: (!request.inhibit_login).then_some(device),
+        ..Registration::default()
     };
     let registered = accounts::register(&app, wanted).await?;
     let mut response = v3::Response::new(registered.user_id);
@@ -103,7 +104,9 @@ impl From<RegisterError> for Error {
                 ErrorKind::InvalidUsername,
                 "A user name has only a-z, 0-9 and . _ = - / +, and is not too long",
             ),
-            RegisterError::Taken => Self::bad_request(ErrorKind::UserInUse, "This user name is taken"),
+            RegisterError::Taken | RegisterError::Linked => {
+                Self::bad_request(ErrorKind::UserInUse, "This user name is taken")
+            }
             RegisterError::TokenSpent => Self::new(
                 StatusCode::FORBIDDEN,
                 ErrorKind::Forbidden,

@@ -179,8 +179,10 @@ async fn look_up(app: &App, reader: &Reader, id: &MediaId) -> Result<Media, Down
     if matches!(reader, Reader::Peer(_)) && id.origin != app.server_name {
         return Err(DownloadError::NotFound);
     }
+    let is_icon = is_icon(app, &id);
     let media = app.store.read(move |view| view.media(id.origin.as_str(), &id.id)).await?;
     let unguarded = |content: &Option<StoredContent>| match content {
+        _ if is_icon => true,
         Some(content) => content.unguarded,
         None => app.media.unauthenticated_downloads,
     };
@@ -188,6 +190,13 @@ async fn look_up(app: &App, reader: &Reader, id: &MediaId) -> Result<Media, Down
         .filter(|media| media.expires_at.is_none_or(|at| now < at))
         .filter(|media| !matches!(reader, Reader::Anyone) || unguarded(&media.content))
         .ok_or(DownloadError::NotFound)
+}
+
+/// Whether clients show it to who isn't logged in yet, on the way to a provider.
+/// <https://spec.matrix.org/v1.19/client-server-api/#definition-mloginsso-flow-schema>
+fn is_icon(app: &App, id: &MediaId) -> bool {
+    let icons = app.upstream.iter().filter_map(|provider| provider.icon.as_ref()?.0.parts().ok());
+    icons.into_iter().any(|(origin, media)| origin == id.origin && media == id.id)
 }
 
 /// A file of the repository, as it is to be told.

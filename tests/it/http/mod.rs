@@ -76,11 +76,8 @@ impl Running {
     async fn register(&self, name: &str) -> String {
         let wanted = Registration {
             name: Some(name.to_owned()),
-            password: None,
-            admin: false,
-            registration_token: None,
-            terms: None,
             device: Some(DeviceRequest { id: None, display_name: None, refresh: false }),
+            ..Registration::default()
         };
         let registered = accounts::register(&self.app, wanted).await.unwrap();
         registered.log_in.unwrap().tokens.access.expose().clone()

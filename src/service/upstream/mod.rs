@@ -1,0 +1,376 @@
+//! Signing in through a provider of OpenID Connect: a browser is sent there, and comes back with a code that says who it is.
+//! <https://spec.matrix.org/v1.19/client-server-api/#sso-client-loginauthentication>
+//!
+//! Whoever is on the way is kept in memory, for a while, bound to the browser that began by a secret that only this browser
+//! has ([`Browser`]). What a person is here follows from what the provider's issuer calls them ([`person`]), and from nothing
+//! that they can choose. What follows from that ([`Then`]) is the end of this module.
+
+mod client_url;
+mod id_token;
+mod keys;
+mod person;
+mod provider;
+
+use std::sync::Arc;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use ruma::OwnedUserId;
+use sha2::{Digest, Sha256};
+use url::Url;
+
+pub use self::{id_token::Fault, person::NameProblem, provider::ProviderError};
+use self::{
+    person::Stranger,
+    provider::{Code, Known, Provider},
+};
+use super::{App, accounts, localpart, uia};
+use crate::{
+    base::{expiring::Expiring, ids::UserNumber, limits},
+    config::{ClientUrl, Config, Upstream},
+    net::Transport,
+    store::StoreError,
+};
+
+/// What is kept of providers, and who is on the way.
+pub struct Upstreams {
+    /// One for each provider that is configured, in their order.
+    known: Vec<Known>,
+    transport: Arc<dyn Transport>,
+    /// Those at a provider, by the state with which they come back.
+    away: Expiring<Away>,
+    /// Those who are back and are asked something, by what their answer names.
+    asked: Expiring<Asked>,
+}
+
+/// The secret by which a browser is known again.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Browser(pub String);
+
+/// What becomes of somebody once it is known who they are.
+#[derive(Clone)]
+pub enum Then {
+    /// A client gets a token at this URL, which logs it in.
+    LogInToken { redirect_url: Url },
+    /// A session of user-interactive authentication passes its stage.
+    Prove { session: String },
+}
+
+/// What somebody wants who is to be sent to a provider.
+pub enum Wanted<'a> {
+    LogIn { redirect_url: &'a str },
+    Prove { session: &'a str },
+}
+
+/// Where the browser goes next.
+pub enum Next {
+    /// To this URL.
+    Go(String),
+    /// To one of these providers, which the person chooses.
+    Choose(Vec<usize>),
+    /// To a page where a new person says what their user name is to be.
+    Name { ticket: String, suggestion: String, problem: NameProblem, then: Then },
+    /// To a page where the person says that the client at this URL is theirs.
+    Client { ticket: String, user_id: OwnedUserId, url: Url },
+    /// To a page where the person says that an operation is meant.
+    Operation { ticket: String, user_id: OwnedUserId, operation: &'static str },
+    /// To a page that tells the client that the person has proved who they are.
+    Proved,
+}
+
+/// Why it goes nowhere.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    #[error("there is no such provider")]
+    UnknownProvider,
+    #[error("no client can be at that address")]
+    Client,
+    #[error("nobody is on the way, or it is another browser that is")]
+    Lost,
+    #[error("the person changed their mind")]
+    Cancelled,
+    #[error("the provider is of no help")]
+    Provider(#[from] ProviderError),
+    #[error("who is new gets no account")]
+    Stranger,
+    #[error("the account has ended")]
+    Ended,
+    #[error("the account is locked")]
+    Locked,
+    #[error("this is another user")]
+    AnotherUser,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+struct Away {
+    browser: Browser,
+    provider: usize,
+    verifier: String,
+    nonce: String,
+    then: Then,
+}
+
+struct Asked {
+    browser: Browser,
+    who: Who,
+    then: Then,
+}
+
+/// Who they are, as far as that is known.
+enum Who {
+    User(UserNumber),
+    Stranger(Stranger),
+}
+
+impl Upstreams {
+    pub(super) fn new(config: &Config, transport: Arc<dyn Transport>) -> Self {
+        Self {
+            known: config.upstream.iter().map(|_| Known::default()).collect(),
+            transport,
+            away: Expiring::new(limits::SIGN_INS, limits::SIGN_IN_LIFETIME),
+            asked: Expiring::new(limits::SIGN_INS, limits::SIGN_IN_LIFETIME),
+        }
+    }
+}
+
+/// The base of this server's own URLs, without a slash at its end.
+pub fn base_url(app: &App) -> String {
+    match &app.well_known.client_url {
+        Some(url) => url.as_str().to_owned(),
+        None => format!("https://{}", app.server_name),
+    }
+}
+
+/// The page of this server that is a client by itself.
+pub fn own_client(app: &App) -> String {
+    format!("{}/_matrix/static/client/login/", base_url(app))
+}
+
+/// Sends a browser to the provider with this id, to the only one, or to choose.
+pub async fn begin(
+    app: &App,
+    browser: Browser,
+    wanted: Wanted<'_>,
+    id: Option<&str>,
+) -> Result<Next, SignInError> {
+    let (then, mut fitting) = match wanted {
+        Wanted::LogIn { redirect_url } => {
+            let redirect_url = client_url::read(redirect_url).ok_or(SignInError::Client)?;
+            (Then::LogInToken { redirect_url }, (0..app.upstream.len()).collect())
+        }
+        Wanted::Prove { session } => {
+            let (user, _) = uia::subject(app, session).ok_or(SignInError::Lost)?;
+            (Then::Prove { session: session.to_owned() }, providers_of(app, user).await?)
+        }
+    };
+    if let Some(id) = id {
+        fitting.retain(|provider| app.upstream[*provider].id.0 == id);
+    }
+    match fitting[..] {
+        [] => Err(SignInError::UnknownProvider),
+        [provider] => send(app, browser, provider, then).await.map(Next::Go),
+        _ => Ok(Next::Choose(fitting)),
+    }
+}
+
+/// The providers that know a user.
+async fn providers_of(app: &App, user: UserNumber) -> Result<Vec<usize>, StoreError> {
+    let issuers = app.store.read(move |view| view.issuers_of(user)).await?;
+    let is_one = |provider: &Upstream| issuers.contains(&provider.issuer.0);
+    Ok(app.upstream.iter().enumerate().filter(|(_, it)| is_one(it)).map(|(index, _)| index).collect())
+}
+
+/// Whether a provider can tell that somebody is this user.
+pub(super) async fn can_prove(app: &App, user: UserNumber) -> Result<bool, StoreError> {
+    Ok(!app.upstream.is_empty() && !providers_of(app, user).await?.is_empty())
+}
+
+/// The URL at which a provider asks a person who they are.
+/// <https://openid.net/specs/openid-connect-core-1_0.html#AuthRequest>
+async fn send(app: &App, browser: Browser, provider: usize, then: Then) -> Result<String, SignInError> {
+    let asked = Provider::of(app, provider);
+    let mut url = asked.logged(asked.configuration().await)?.authorization.clone();
+    let (state, nonce, verifier) = (app.rng.token(), app.rng.token(), app.rng.token());
+    // <https://www.rfc-editor.org/rfc/rfc7636#section-4.2>
+    let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
+    let mut scopes: Vec<&str> = asked.settings.scopes.iter().map(String::as_str).collect();
+    if !scopes.contains(&"openid") {
+        scopes.insert(0, "openid");
+    }
+    let mut query = url.query_pairs_mut();
+    query
+        .append_pair("response_type", "code")
+        .append_pair("client_id", &asked.settings.client_id)
+        .append_pair("redirect_uri", &redirect_uri(app))
+        .append_pair("scope", &scopes.join(" "))
+        .append_pair("state", &state)
+        .append_pair("nonce", &nonce)
+        .append_pair("code_challenge", &challenge)
+        .append_pair("code_challenge_method", "S256");
+    if matches!(then, Then::Prove { .. }) {
+        // It is to be proved now, not by what the browser remembers.
+        query.append_pair("prompt", "login");
+    }
+    drop(query);
+    app.upstreams.away.insert(state, Away { browser, provider, verifier, nonce, then }, app.clock.now());
+    Ok(url.into())
+}
+
+fn redirect_uri(app: &App) -> String {
+    format!("{}/_tayberry/sso/callback", base_url(app))
+}
+
+/// With what a browser comes back from a provider.
+/// <https://openid.net/specs/openid-connect-core-1_0.html#AuthResponse>
+#[derive(Default)]
+pub struct Return {
+    pub state: String,
+    pub code: Option<String>,
+    pub error: Option<String>,
+    pub issuer: Option<String>,
+}
+
+/// Takes a browser in that comes back from its provider. It comes back once.
+pub async fn finish(app: &App, browser: Option<Browser>, back: Return) -> Result<Next, SignInError> {
+    let now = app.clock.now();
+    let is_its = |away: &Away| browser.as_ref() == Some(&away.browser);
+    let away = app.upstreams.away.take_if(&back.state, now, is_its).ok_or(SignInError::Lost)?;
+    let provider = Provider::of(app, away.provider);
+    let arrival = provider.logged(come_back(&provider, &away, &back).await)?;
+    let Some(mut arrival) = arrival else { return Err(SignInError::Cancelled) };
+    let identity = person::identity(&provider, &arrival);
+    let wanted = identity.clone();
+    let who = match app.store.read(move |view| view.user_of_identity(&wanted)).await? {
+        Some(user) => Who::User(user),
+        None if matches!(away.then, Then::Prove { .. }) => return Err(SignInError::AnotherUser),
+        None => {
+            // What can't be had by this way, the person can say.
+            _ = provider.logged(provider.complete(&mut arrival).await);
+            person::meet(&provider, identity, &arrival.claims).await?
+        }
+    };
+    go_on(app, Asked { browser: away.browser, who, then: away.then }).await
+}
+
+/// Who is back; nobody if the person changed their mind.
+async fn come_back(
+    provider: &Provider<'_>,
+    away: &Away,
+    back: &Return,
+) -> Result<Option<provider::Arrival>, ProviderError> {
+    let configuration = provider.configuration().await?;
+    // Who says that it is another provider may be one that was led to think so.
+    // <https://www.rfc-editor.org/rfc/rfc9207#section-2.4>
+    let issuer = back.issuer.as_deref();
+    if issuer.is_some_and(|issuer| issuer != provider.settings.issuer.0)
+        || issuer.is_none() && configuration.names_itself
+    {
+        return Err(ProviderError::Content("the answer comes from another"));
+    }
+    match (&back.code, &back.error) {
+        (_, Some(error)) if error == "access_denied" => Ok(None),
+        (_, Some(error)) => Err(ProviderError::refused(error)),
+        (None, None) => Err(ProviderError::Content("the answer has no code")),
+        (Some(code), None) => {
+            let redirect_uri = redirect_uri(provider.app);
+            let Away { verifier, nonce, .. } = away;
+            let code = Code { code, verifier, nonce, redirect_uri: &redirect_uri };
+            provider.arrival(&code).await.map(Some)
+        }
+    }
+}
+
+/// Takes the answer to what somebody was asked, with the user name that they want, if that was it.
+pub async fn answer(
+    app: &App,
+    browser: Option<Browser>,
+    ticket: &str,
+    name: Option<&str>,
+) -> Result<Next, SignInError> {
+    let is_its = |asked: &Asked| browser.as_ref() == Some(&asked.browser);
+    let asked = app.upstreams.asked.take_if(ticket, app.clock.now(), is_its).ok_or(SignInError::Lost)?;
+    match &asked.who {
+        Who::User(user) => confirmed(app, *user, &asked.then).await,
+        Who::Stranger(stranger) => {
+            let who = person::register(app, stranger.named(name.unwrap_or_default())).await?;
+            go_on(app, Asked { who, ..asked }).await
+        }
+    }
+}
+
+/// What follows for somebody who is known, or still has to say something.
+async fn go_on(app: &App, asked: Asked) -> Result<Next, SignInError> {
+    let ticket = app.rng.token();
+    let next = match (&asked.who, &asked.then) {
+        (Who::Stranger(stranger), then) => Next::Name {
+            ticket: ticket.clone(),
+            suggestion: stranger.name.clone(),
+            problem: stranger.problem,
+            then: then.clone(),
+        },
+        (Who::User(user), Then::LogInToken { redirect_url }) => {
+            let user_id = may_log_in(app, *user).await?;
+            if is_trusted(app, redirect_url) {
+                return confirmed(app, *user, &asked.then).await;
+            }
+            Next::Client { ticket: ticket.clone(), user_id, url: redirect_url.clone() }
+        }
+        (Who::User(user), Then::Prove { session }) => {
+            let user_id = may_log_in(app, *user).await?;
+            let (subject, operation) = uia::subject(app, session).ok_or(SignInError::Lost)?;
+            if subject != *user {
+                return Err(SignInError::AnotherUser);
+            }
+            Next::Operation { ticket: ticket.clone(), user_id, operation }
+        }
+    };
+    app.upstreams.asked.insert(ticket, asked, app.clock.now());
+    Ok(next)
+}
+
+/// What follows for somebody who is known and wants it.
+async fn confirmed(app: &App, user: UserNumber, then: &Then) -> Result<Next, SignInError> {
+    may_log_in(app, user).await?;
+    match then {
+        Then::LogInToken { redirect_url } => {
+            let token = accounts::log_in_token(app, user, limits::SSO_TOKEN_LIFETIME).await?;
+            Ok(Next::Go(client_url::with_token(redirect_url, &token)))
+        }
+        Then::Prove { session } => match uia::prove_by_upstream(app, session, user) {
+            true => Ok(Next::Proved),
+            false => Err(SignInError::Lost),
+        },
+    }
+}
+
+/// The id of a user who may log in. Whoever is suspended may.
+/// <https://spec.matrix.org/v1.19/client-server-api/#account-suspension>
+async fn may_log_in(app: &App, user: UserNumber) -> Result<OwnedUserId, SignInError> {
+    let account = app.store.read(move |view| view.account_by_number(user)).await?;
+    let account = account.filter(|account| account.deactivated_at.is_none()).ok_or(SignInError::Ended)?;
+    if account.locked {
+        return Err(SignInError::Locked);
+    }
+    Ok(localpart::user_id(&account.localpart, &app.server_name))
+}
+
+/// Whether a client is known, so that nobody is asked whether it is theirs.
+fn is_trusted(app: &App, url: &Url) -> bool {
+    let own = Url::parse(&own_client(app)).ok();
+    let known = app.sso.trusted_clients.iter().map(|ClientUrl(known)| known);
+    known.chain(&own).any(|known| client_url::lies_under(url, known))
+}
+
+impl<'a> Provider<'a> {
+    fn of(app: &'a App, index: usize) -> Self {
+        Self { app, settings: &app.upstream[index], known: &app.upstreams.known[index] }
+    }
+
+    /// Tells the log why a provider is of no help.
+    fn logged<T>(&self, answer: Result<T, ProviderError>) -> Result<T, ProviderError> {
+        if let Err(error) = &answer {
+            tracing::warn!(provider = self.settings.id.0, %error, "a provider is of no help to somebody who signs in");
+        }
+        answer
+    }
+}
