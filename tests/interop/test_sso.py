@@ -1,0 +1,155 @@
+"""Signing in through a provider of OpenID Connect that nobody here wrote: npm's oidc-provider."""
+
+import asyncio
+import html
+import os
+import re
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urljoin, urlsplit
+
+import aiohttp
+import pytest
+from js_device import JS
+from person import CLIENT, request
+from servers import Tayberry, free_port
+
+APP = "https://app.example.org/#/login"
+
+
+class FederatedTayberry(Tayberry):
+    """A Tayberry that lets people of a provider in."""
+
+    provider_port: int
+
+    def command(self) -> list[str]:
+        config = self.folder / "tayberry.toml"
+        config.write_text(TAYBERRY_CONFIG.format(name=self.name, port=self.port, provider_port=self.provider_port))
+        binary = str(Path(os.environ["TAYBERRY_BINARY"]).resolve())
+        return [binary, "serve", "--config", str(config)]
+
+
+@pytest.fixture
+async def federated(tmp_path):
+    """A running server, and its provider."""
+    server = FederatedTayberry(tmp_path)
+    server.provider_port = free_port()
+    callback = f"{server.url}/_tayberry/sso/callback"
+    process = await asyncio.create_subprocess_exec(
+        "node", str(JS / "provider.mjs"), str(server.provider_port), callback, stdout=asyncio.subprocess.PIPE
+    )
+    while (line := await process.stdout.readline()) != b"ready\n":
+        assert line, "the provider ended"
+    server.start()
+    yield server
+    server.stop()
+    process.kill()
+    await process.wait()
+
+
+class Browser:
+    """A browser that knows links, forms and cookies."""
+
+    def __init__(self):
+        self.session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+        self.url = self.page = ""
+
+    async def go(self, method: str, url: str, form=None) -> str | None:
+        """Follows redirects, up to one to a client, which is returned."""
+        while True:
+            async with self.session.request(method, url, data=form, allow_redirects=False) as answer:
+                if answer.status not in (302, 303):
+                    self.url, self.page = url, await answer.text()
+                    assert answer.status == 200, self.page
+                    return None
+                method, form, url = "GET", None, urljoin(url, answer.headers["Location"])
+            if url.startswith("https://app.example.org/"):
+                return url
+
+    async def press(self, **fields) -> str | None:
+        """Sends the form of the page, with what stands in it and these fields."""
+        action = html.unescape(re.search(r'<form[^>]* action="([^"]*)"', self.page)[1])
+        for field in re.findall(r"<input[^>]*>", self.page):
+            given = dict(re.findall(r'(\w+)="([^"]*)"', field))
+            if given.get("type") == "hidden":
+                fields.setdefault(given["name"], html.unescape(given.get("value", "")))
+        return await self.go("POST", urljoin(self.url, action), fields)
+
+    async def sign_in(self, name: str) -> None:
+        """Signs in with the provider, and agrees to what it asks."""
+        await self.press(login=name, password="any")
+        while 'value="consent"' in self.page:
+            await self.press()
+
+
+async def log_in(server, browser: Browser, name: str) -> dict:
+    flows = (await request(server, "GET", "/login")).body["flows"]
+    [provider] = next(flow for flow in flows if flow["type"] == "m.login.sso")["identity_providers"]
+    path = f"{CLIENT}/login/sso/redirect/{provider['id']}?redirectUrl={quote(APP, safe='')}"
+    assert await browser.go("GET", server.url + path) is None
+    if "/interaction/" in browser.url:
+        await browser.sign_in(name)
+    assert f"@{name}:" in browser.page and "app.example.org" in browser.page, browser.page
+    url = urlsplit(await browser.press())
+    [token] = parse_qs(url.query)["loginToken"]
+    assert url.fragment == "/login"
+    answer = await request(server, "POST", "/login", {"type": "m.login.token", "token": token})
+    assert answer.status == 200, answer
+    return answer.body
+
+
+async def test_people_of_a_provider_sign_in_and_prove_it_again(federated):
+    browser = Browser()
+    alice = await log_in(federated, browser, "alice")
+    assert alice["user_id"] == f"@alice:{federated.name}"
+    profile = await request(federated, "GET", f"/profile/{alice['user_id']}/displayname")
+    assert profile.body["displayname"] == "alice of the provider"
+    # The provider remembers the browser, and the server the person, also when it was started again.
+    federated.stop()
+    federated.start()
+    again = await log_in(federated, browser, "alice")
+    assert again["user_id"] == alice["user_id"] and again["device_id"] != alice["device_id"]
+
+    token, devices = alice["access_token"], {"devices": [again["device_id"]]}
+    challenge = await request(federated, "POST", "/delete_devices", devices, token)
+    assert challenge.status == 401 and challenge.body["flows"] == [{"stages": ["m.login.sso"]}]
+    session = challenge.body["session"]
+    await browser.go("GET", f"{federated.url}{CLIENT}/auth/m.login.sso/fallback/web?session={session}")
+    # It is to be proved, not remembered.
+    assert "/interaction/" in browser.url, browser.page
+    await browser.sign_in("alice")
+    assert "sign devices out" in browser.page, browser.page
+    await browser.press()
+    assert "onAuthDone" in browser.page
+    proved = await request(federated, "POST", "/delete_devices", devices | {"auth": {"session": session}}, token)
+    assert proved.status == 200, proved
+    assert (await request(federated, "GET", "/account/whoami", token=again["access_token"])).status == 401
+    await browser.session.close()
+
+
+async def test_two_people_are_two(federated):
+    for name in ("alice", "bob"):
+        browser = Browser()
+        assert (await log_in(federated, browser, name))["user_id"] == f"@{name}:{federated.name}"
+        await browser.session.close()
+
+
+TAYBERRY_CONFIG = """\
+server_name = "{name}"
+data_dir = "data"
+
+[[listener]]
+bind = "127.0.0.1:{port}"
+
+[well_known]
+client_url = "http://127.0.0.1:{port}"
+
+[sso]
+allow_private_providers = true
+
+[[upstream]]
+id = "example"
+name = "Example"
+issuer = "http://127.0.0.1:{provider_port}"
+client_id = "tayberry"
+client_secret = "n0rth & s0uth"
+"""
