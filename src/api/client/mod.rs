@@ -69,12 +69,13 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(login::flows);
     routes.add(login::login);
     routes.add(login::token);
-    routes.add_streamed(login_page::page);
+    routes.add_streamed(login_page::page).body_limit(0);
+    // These three wait for a provider, and hold no turn meanwhile.
     routes.add_streamed(sso::begin);
     routes.add_streamed(sso::prove);
     routes.add_streamed(sso::finish);
     routes.add_streamed(sso::answer).body_limit(limits::FORM_BYTES);
-    routes.add_streamed(uia_page::show);
+    routes.add_streamed(uia_page::show).body_limit(0);
     routes.add_streamed(uia_page::fill).body_limit(limits::FORM_BYTES);
     routes.add(session::whoami);
     routes.add(session::refresh);

@@ -6,6 +6,7 @@ use tayberry::base::limits;
 use super::{Browser, NO_HELP, Scene, idp::Signer, problem};
 
 type Forge = fn(&mut Value, &mut Value);
+type Tamper = fn(String) -> String;
 
 #[tokio::test]
 async fn a_token_that_is_wrong_in_anything_opens_nothing() {
@@ -28,7 +29,7 @@ async fn a_token_that_is_wrong_in_anything_opens_nothing() {
         assert_eq!(problem(&scene.come_back(&mut browser).await), (502, NO_HELP.to_owned()), "{what}");
     }
     scene.idp.set().forge = |_, _| ();
-    let tamperings: [(&str, fn(String) -> String); 3] = [
+    let tamperings: [(&str, Tamper); 3] = [
         ("a wrong signature", |token| {
             let (signed, signature) = token.rsplit_once('.').unwrap();
             let turned = if signature.starts_with('A') { "B" } else { "A" };
