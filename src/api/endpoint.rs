@@ -158,6 +158,17 @@ impl Routes {
         self.push::<Q>(Reading::Stream, Box::new(handler))
     }
 
+    /// Adds a handler that reads its request, and knows who asks, by itself. Requests to it are limited.
+    pub(crate) fn add_page(&mut self, method: Method, path: &'static str, handler: Page) {
+        self.0.push(Endpoint {
+            method,
+            paths: vec![path.into()],
+            rate_limited: true,
+            reading: Reading::Whole(limits::OAUTH_BODY_BYTES),
+            handler: Box::new(handler),
+        });
+    }
+
     fn push<Q: IncomingRequest>(&mut self, reading: Reading, handler: Box<dyn Handler>) -> &mut Endpoint {
         self.0.push(Endpoint {
             method: Q::METHOD,
@@ -231,6 +242,17 @@ where
                 }),
             })
         })
+    }
+}
+
+/// A handler of requests that are forms of a browser or of some other kind than Matrix's.
+pub(crate) type Page = fn(App, Request<Inbound>) -> Answer;
+
+impl Handler for Page {
+    fn admit<'a>(&'a self, _: &'a App, _: &'a Request<()>) -> Boxed<'a, Result<Admitted, Error>> {
+        let handler = *self;
+        let run = move |app, request, _| handler(app, request);
+        Box::pin(future::ready(Ok(Admitted { user_id: None, run: Box::new(run) })))
     }
 }
 

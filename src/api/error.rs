@@ -340,6 +340,7 @@ impl From<UiaError> for Error {
     fn from(error: UiaError) -> Self {
         match error {
             UiaError::Challenge(info) => Self::interactive(*info),
+            UiaError::OAuth => Self::forbidden("This is done on the page of your account, with a browser"),
             UiaError::Store(error) => error.into(),
         }
     }

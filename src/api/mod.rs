@@ -16,6 +16,7 @@ pub mod federation;
 mod file;
 mod keys;
 mod media;
+mod oauth;
 mod page;
 #[cfg(feature = "test-panic")]
 mod panic;
@@ -36,6 +37,7 @@ pub fn routes() -> Routes {
     let mut routes = Routes::default();
     client::routes(&mut routes);
     federation::routes(&mut routes);
+    oauth::routes(&mut routes);
     #[cfg(feature = "test-panic")]
     routes.add(panic::panic);
     routes

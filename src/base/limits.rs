@@ -5,6 +5,7 @@
 mod calls;
 mod incoming;
 mod media;
+mod oauth;
 mod proposals;
 mod push;
 mod remote;
@@ -17,9 +18,8 @@ mod sso;
 use std::time::Duration;
 
 pub use self::{
-    calls::*, incoming::*, media::*, proposals::*, push::*, remote::*, sending::*, sliding::*, spaces::*,
-    calls::*, incoming::*, media::*, push::*, remote::*, search::*, sending::*, sliding::*, spaces::*,
-    calls::*, incoming::*, media::*, push::*, remote::*, sending::*, sliding::*, spaces::*, sso::*,
+    calls::*, incoming::*, media::*, oauth::*, proposals::*, push::*, remote::*, search::*, sending::*,
+    sliding::*, spaces::*, sso::*,
 };
 
 /// A whole event as canonical JSON, signatures included, in bytes.

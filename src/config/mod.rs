@@ -9,6 +9,7 @@ mod federation;
 mod listener;
 mod log;
 mod media;
+mod oauth;
 mod presence;
 mod push;
 mod rate_limit;
@@ -40,6 +41,7 @@ pub use self::{
     listener::{Bind, Listener, Tls},
     log::{Log, LogFormat, LogLevel},
     media::Media,
+    oauth::OAuth,
     presence::Presence,
     push::Push,
     rate_limit::RateLimit,
@@ -75,6 +77,7 @@ section! {
         terms: Terms,
         sso: Sso,
         upstream: Vec<Upstream> = Vec::new(),
+        oauth: OAuth,
         media: Media,
         retention: Retention,
         search: Search,

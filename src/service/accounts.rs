@@ -17,7 +17,7 @@ use crate::{
         limits,
         secret::Secret,
     },
-    store::{Account, Identity, StoreError},
+    store::{Account, Identity, StoreError, View},
 };
 
 /// An account that is wanted.
@@ -152,28 +152,43 @@ pub async fn log_in(
     device: DeviceRequest,
 ) -> Result<(OwnedUserId, LogIn), LogInError> {
     let log_in = LogIn::prepare(app, device)?;
+    let account = prove(app, user, password).await?;
+    let user_id = localpart::user_id(&account.localpart, &app.server_name);
+    app.store
+        .write(move |transaction| {
+            // The password may have changed, and the account ended, while the old one was being checked.
+            still(transaction, &account)?;
+            log_in.open(transaction, account.number)??;
+            Ok((user_id.clone(), log_in.clone()))
+        })
+        .await
+}
+
+/// The account of whoever knows its password; [`still`] follows in the job of whatever is the reason.
+pub(super) async fn prove(
+    app: &App,
+    user: Option<&str>,
+    password: Secret<String>,
+) -> Result<Account, LogInError> {
     let account = match user {
         Some(user) => find(app, user).await?,
         None => None,
     };
     let hash = account.as_ref().and_then(|account| account.password_hash.clone());
-    if !app.passwords.verify(password, hash.clone()).await {
+    if !app.passwords.verify(password, hash).await {
         return Err(LogInError::Wrong);
     }
-    let account = account.ok_or(LogInError::Wrong)?;
-    let user_id = localpart::user_id(&account.localpart, &app.server_name);
-    app.store
-        .write(move |transaction| {
-            // The password may have changed, and the account ended, while the old one was being checked.
-            let now = transaction.account_by_number(account.number)?;
-            let now = now.filter(|now| now.password_hash == hash).ok_or(LogInError::Wrong)?;
-            if now.locked {
-                return Err(LogInError::Locked);
-            }
-            log_in.open(transaction, now.number)??;
-            Ok((user_id.clone(), log_in.clone()))
-        })
-        .await
+    account.ok_or(LogInError::Wrong)
+}
+
+/// Refuses somebody whose account is locked by now, has ended or has another password.
+pub(super) fn still(view: &View<'_>, account: &Account) -> Result<(), LogInError> {
+    let now = view.account_by_number(account.number)?;
+    let now = now.filter(|now| now.password_hash == account.password_hash && now.deactivated_at.is_none());
+    match now.ok_or(LogInError::Wrong)?.locked {
+        true => Err(LogInError::Locked),
+        false => Ok(()),
+    }
 }
 
 /// Whom a token logs in, for as long as their password is this one.
@@ -258,6 +273,8 @@ pub async fn set_password(
                 EndSessions::Others(device) => transaction.remove_devices_but(user, device)?,
                 EndSessions::All => transaction.remove_devices(user)?,
             }
+            // Whoever knows the old one may sit at one of them.
+            transaction.close_browsers(user)?;
             Ok(())
         })
         .await

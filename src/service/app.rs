@@ -14,6 +14,7 @@ use super::{
     heard::Count,
     keys::Resyncs,
     media::Repository,
+    oauth,
     own_keys::Later,
     passwords::Passwords,
     presence::Presence,
@@ -75,6 +76,7 @@ pub struct Shared {
     pub(super) nonces: Nonces,
     /// Whom each log-in token logs in.
     pub(super) log_in_tokens: Expiring<LogInToken>,
+    pub(super) grants: oauth::Grants,
     /// Whom each OpenID token stands for.
     pub(super) openid_tokens: Expiring<UserNumber>,
     /// Where devices meet of which one is to be signed in.
@@ -150,6 +152,7 @@ impl App {
             uia: uia::Sessions::new(limits::UIA_SESSIONS, limits::UIA_LIFETIME),
             nonces: Nonces::new(limits::NONCES, limits::NONCE_LIFETIME),
             log_in_tokens: Expiring::new(limits::LOG_IN_TOKENS, limits::LOG_IN_TOKEN_LIFETIME),
+            grants: oauth::Grants::default(),
             openid_tokens: Expiring::new(limits::OPENID_TOKENS, limits::OPENID_TOKEN_LIFETIME),
             places: Places::new(limits::RENDEZVOUS, limits::RENDEZVOUS_LIFETIME),
             lanes: Lanes::default(),

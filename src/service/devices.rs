@@ -57,7 +57,11 @@ pub async fn remove(app: &App, user: UserNumber, ids: Vec<OwnedDeviceId>) -> Res
     app.store.write(move |transaction| transaction.remove_devices_of(user, &ids)).await
 }
 
-/// Removes all devices of a user.
+/// Removes all devices of a user, who is no longer signed in with any browser either.
 pub async fn remove_all(app: &App, user: UserNumber) -> Result<(), StoreError> {
-    app.store.write(move |transaction| transaction.remove_devices(user)).await
+    let ended = app.store.write(move |transaction| {
+        transaction.remove_devices(user)?;
+        transaction.close_browsers(user)
+    });
+    ended.await
 }

@@ -23,6 +23,7 @@ pub mod media;
 pub mod moderation;
 pub mod notifications;
 pub mod notifying;
+pub mod oauth;
 pub mod openid;
 pub mod operator;
 pub mod own_keys;

@@ -13,7 +13,7 @@ use crate::{
         rng::Rng,
         secret::{Secret, TokenHash},
     },
-    store::{StoreError, Transaction},
+    store::{Bearer, StoreError, Transaction},
 };
 
 /// One log-in of one device: what a valid access token stands for.
@@ -90,15 +90,14 @@ pub async fn refresh(app: &App, refresh_token: &str) -> Result<Tokens, SessionEr
         .write(move |transaction| {
             let bearer = transaction.refresh_bearer(token)?;
             let bearer = bearer.ok_or(SessionError::UnknownToken { soft_logout: false })?;
+            // Those are renewed where they came from.
+            if transaction.oauth_session(bearer.device)?.is_some() {
+                return Err(SessionError::UnknownToken { soft_logout: false });
+            }
             if bearer.locked {
                 return Err(SessionError::Locked);
             }
-            if bearer.fresh {
-                transaction.confirm_fresh_tokens(bearer.device)?;
-            } else {
-                transaction.remove_fresh_tokens(bearer.device)?;
-            }
-            tokens.store(transaction, bearer.device, true)?;
+            tokens.renew(transaction, &bearer)?;
             Ok(tokens.clone())
         })
         .await
@@ -115,12 +114,22 @@ pub struct Tokens {
 
 impl Tokens {
     /// New tokens. Only those of a client that can refresh them end.
-    fn generate(rng: &Rng, refresh: bool) -> Self {
+    pub(super) fn generate(rng: &Rng, refresh: bool) -> Self {
         Self {
             access: Secret::new(rng.token()),
             refresh: refresh.then(|| Secret::new(rng.token())),
             lifetime: refresh.then_some(limits::ACCESS_TOKEN_LIFETIME),
         }
+    }
+
+    /// Puts these beside those that whoever refreshes has, or in the place of those that nobody has used.
+    pub(super) fn renew(&self, transaction: &mut Transaction<'_>, bearer: &Bearer) -> Result<(), StoreError> {
+        if bearer.fresh {
+            transaction.confirm_fresh_tokens(bearer.device)?;
+        } else {
+            transaction.remove_fresh_tokens(bearer.device)?;
+        }
+        self.store(transaction, bearer.device, true)
     }
 
     fn store(
@@ -178,17 +187,18 @@ impl LogIn {
         Ok(Self { device_id, tokens, display_name: request.display_name })
     }
 
-    /// Logs the device in. Tokens that it had are no longer good.
+    /// Logs the device in, and gives its number. Tokens that it had are no longer good.
     pub(super) fn open(
         &self,
         transaction: &mut Transaction<'_>,
         user: UserNumber,
-    ) -> Result<Result<(), InvalidDevice>, StoreError> {
+    ) -> Result<Result<DeviceNumber, InvalidDevice>, StoreError> {
         // The one could be taken for the other where signatures name who signed.
         if transaction.cross_signing_keys(user)?.iter().any(|key| key.id == self.device_id.as_str()) {
             return Ok(Err(InvalidDevice::IsKey));
         }
         let device = transaction.open_device(user, self.device_id.as_str(), self.display_name.as_deref())?;
-        self.tokens.store(transaction, device, false).map(Ok)
+        self.tokens.store(transaction, device, false)?;
+        Ok(Ok(device))
     }
 }

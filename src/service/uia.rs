@@ -14,7 +14,7 @@ use ruma::api::{
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::to_raw_value};
 
-use super::{App, localpart, registration_tokens, upstream};
+use super::{App, localpart, oauth, registration_tokens, sessions, upstream};
 use crate::{
     base::{expiring::Expiring, ids::UserNumber, secret::Secret},
     store::{StoreError, View},
@@ -54,6 +54,8 @@ pub enum Stage {
     RegistrationToken,
     /// What the operator wants new users to accept.
     Terms,
+    /// The user's word, on the page of their account, that new cross-signing keys are theirs.
+    OAuth,
 }
 
 /// The proof that all stages were passed.
@@ -71,8 +73,38 @@ pub enum UiaError {
     /// More is needed: what, the client reads here.
     #[error("more authentication is needed")]
     Challenge(Box<UiaaInfo>),
+    /// The session is one of OAuth, which has no such proof.
+    #[error("this is for other sessions")]
+    OAuth,
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Authorises what a session does with the account, by the password. It is not for sessions of OAuth, which know none.
+/// <https://spec.matrix.org/v1.19/client-server-api/#oauth-20-api>
+pub async fn authorize_session(
+    app: &App,
+    session: &sessions::Session,
+    operation: Operation,
+    auth: Option<&AuthData>,
+) -> Result<(), UiaError> {
+    if oauth::is_session(app, session.device).await? {
+        return Err(UiaError::OAuth);
+    }
+    authorize(app, operation, &[Stage::Password], auth).await.map(drop)
+}
+
+/// Authorises new cross-signing keys: for a session of OAuth by what the user says on the page of the account.
+/// <https://spec.matrix.org/v1.19/client-server-api/#oauth-authentication>
+pub async fn authorize_reset(
+    app: &App,
+    session: &sessions::Session,
+    operation: Operation,
+    auth: Option<&AuthData>,
+) -> Result<(), UiaError> {
+    let flow =
+        if oauth::is_session(app, session.device).await? { &[Stage::OAuth] } else { &[Stage::Password] };
+    authorize(app, operation, flow, auth).await.map(drop)
 }
 
 /// Authorises an operation by the stages of `flow`, in order, or tells which are left.
@@ -135,7 +167,7 @@ async fn flows(
 /// Whose operation a session is for, and which.
 pub(super) fn subject(app: &App, id: &str) -> Option<(UserNumber, &'static str)> {
     let read = |session: &mut Session| Some((session.operation.user?, session.operation.endpoint));
-    app.uia.look(id, app.clock.now(), read)?
+    app.uia.update(id, app.clock.now(), read)?
 }
 
 /// Notes in a session that its user has proved by their provider who they are. False if it isn't theirs, or not any more.
@@ -145,13 +177,13 @@ pub(super) fn prove_by_upstream(app: &App, id: &str, user: UserNumber) -> bool {
         session.by_upstream |= is_theirs;
         is_theirs
     };
-    app.uia.look(id, app.clock.now(), note).unwrap_or_default()
+    app.uia.update(id, app.clock.now(), note).unwrap_or_default()
 }
 
 /// Whether a session waits for a stage, which a page can help with.
 pub fn waits_for(app: &App, id: &str, stage: Stage) -> bool {
     let next = |session: &mut Session| session.flow.get(session.passed) == Some(&stage);
-    app.uia.look(id, app.clock.now(), next).unwrap_or_default()
+    app.uia.update(id, app.clock.now(), next).unwrap_or_default()
 }
 
 /// Passes the stage that a session waits for by what somebody wrote on a page: the password or the token, if it is one of
@@ -176,13 +208,15 @@ pub async fn attempt_on_page(
             let user = account.map(|account| account.localpart).unwrap_or_default();
             AuthData::Password(Password::new(MatrixUserIdentifier::new(user).into(), text.to_owned()))
         }
+        // It has a page of its own.
+        Stage::OAuth => return Ok(None),
     };
     let refusal = session.attempt(app, &auth).await?;
     app.uia.insert(id.to_owned(), session, now);
     Ok(Some(refusal.map_or(Ok(()), Err)))
 }
 
-/// What a client must know to pass the stages: the terms to show.
+/// What a client must know to pass the stages: the terms to show, the page to open.
 /// <https://spec.matrix.org/v1.19/client-server-api/#definition-mloginterms-params>
 fn parameters(app: &App, flow: &[Stage]) -> Map<String, Value> {
     let mut parameters = Map::new();
@@ -190,6 +224,10 @@ fn parameters(app: &App, flow: &[Stage]) -> Map<String, Value> {
         let text = json!({"name": app.terms.name, "url": url.as_str()});
         let policy = json!({"version": app.terms.version, "en": text});
         parameters.insert("m.login.terms".to_owned(), json!({"policies": {"terms_of_service": policy}}));
+    }
+    if let (true, Some(base)) = (flow.contains(&Stage::OAuth), oauth::base(app)) {
+        let url = oauth::account_url(base, oauth::RESET);
+        parameters.insert("m.oauth".to_owned(), json!({"url": url}));
     }
     parameters
 }
@@ -232,6 +270,7 @@ impl Session {
                 self.proof.terms = Some(app.terms.version.clone());
                 None
             }
+            (Stage::OAuth, _) if self.operation.user.is_some_and(|user| oauth::take_reset(app, user)) => None,
             _ => return Ok(None),
         };
         if refusal.is_none() {
@@ -268,6 +307,7 @@ impl Stage {
             Self::Password => AuthType::Password,
             Self::RegistrationToken => AuthType::RegistrationToken,
             Self::Terms => AuthType::Terms,
+            Self::OAuth => AuthType::OAuth,
         }
     }
 }

@@ -59,6 +59,21 @@ const OTHERS: &[(&str, &str)] = &[
     ("POST", "/_tayberry/sso/continue"),
     ("PUT", "/_matrix/federation/v1/send_join/{room_id}/{event_id}"),
     ("PUT", "/_matrix/federation/v1/send_leave/{room_id}/{event_id}"),
+    ("POST", "/oauth/clients"),
+    ("POST", "/oauth/token"),
+    ("POST", "/oauth/revoke"),
+    ("POST", "/oauth/device_authorization"),
+    ("GET", "/oauth/authorize"),
+    ("POST", "/oauth/authorize"),
+    ("GET", "/oauth/sign-in"),
+    ("POST", "/oauth/sign-in"),
+    ("POST", "/oauth/sign-out"),
+    ("GET", "/oauth/register"),
+    ("POST", "/oauth/register"),
+    ("GET", "/oauth/link"),
+    ("POST", "/oauth/link"),
+    ("GET", "/oauth/account"),
+    ("POST", "/oauth/account"),
 ];
 
 fn operations() -> BTreeMap<Route, Operation> {

@@ -14,6 +14,7 @@ mod log;
 mod media;
 mod net;
 mod network;
+mod oauth;
 mod presence;
 mod process;
 mod push;

@@ -8,7 +8,7 @@ use crate::{
     service::{
         App,
         accounts::{self, ChangePasswordError, EndSessions},
-        uia::{self, Operation, Stage},
+        uia::{self, Operation},
     },
 };
 
@@ -20,7 +20,7 @@ pub(crate) async fn password(
 ) -> Result<change_password::v3::Response, Error> {
     let parameters = (&request.new_password, request.logout_devices);
     let operation = Operation::of_user("password", user.number, &parameters);
-    uia::authorize(&app, operation, &[Stage::Password], request.auth.as_ref()).await?;
+    uia::authorize_session(&app, &user, operation, request.auth.as_ref()).await?;
     let end = if request.logout_devices { EndSessions::Others(user.device) } else { EndSessions::None };
     accounts::set_password(&app, user.number, Secret::new(request.new_password), end).await?;
     Ok(change_password::v3::Response::new())
@@ -33,7 +33,7 @@ pub(crate) async fn deactivate(
     Proved(request): Proved<deactivate::v3::Request>,
 ) -> Result<deactivate::v3::Response, Error> {
     let operation = Operation::of_user("deactivate", user.number, &request.erase);
-    uia::authorize(&app, operation, &[Stage::Password], request.auth.as_ref()).await?;
+    uia::authorize_session(&app, &user, operation, request.auth.as_ref()).await?;
     accounts::deactivate(&app, user.number, request.erase).await?;
     // No third-party identifiers are kept here, so none is left bound.
     Ok(deactivate::v3::Response::new(ThirdPartyIdRemovalStatus::Success))

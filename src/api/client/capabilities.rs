@@ -1,8 +1,8 @@
 //! What this server can do for a user. <https://spec.matrix.org/v1.19/client-server-api/#capabilities-negotiation>
 
 use ruma::api::client::discovery::get_capabilities::v3::{
-    self, AccountModerationCapability, Capabilities, GetLoginTokenCapability, ProfileFieldsCapability,
-    RoomVersionStability, RoomVersionsCapability, ThirdPartyIdChangesCapability,
+    self, AccountModerationCapability, Capabilities, ChangePasswordCapability, GetLoginTokenCapability,
+    ProfileFieldsCapability, RoomVersionStability, RoomVersionsCapability, ThirdPartyIdChangesCapability,
 };
 
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::{
     api::{Error, User},
     base::limits,
     room::version::Version,
-    service::{App, moderation},
+    service::{App, moderation, oauth},
 };
 
 /// `GET /_matrix/client/v3/capabilities`
@@ -22,7 +22,10 @@ pub(crate) async fn capabilities(app: App, user: User, _request: v3::Request) ->
         RoomVersionsCapability::new(Version::DEFAULT.id().clone(), versions.collect());
     capabilities.profile_fields = Some(ProfileFieldsCapability::new(true));
     capabilities.thirdparty_id_changes = ThirdPartyIdChangesCapability::new(false);
-    capabilities.get_login_token = GetLoginTokenCapability::new(true);
+    // What asks for the password again is not for sessions that know none.
+    let knows_password = !oauth::is_session(&app, user.device).await?;
+    capabilities.get_login_token = GetLoginTokenCapability::new(knows_password);
+    capabilities.change_password = ChangePasswordCapability::new(knows_password);
     let admin = moderation::is_admin(&app, user.number).await?;
     capabilities.account_moderation = AccountModerationCapability::new(admin, admin);
     let delays = json!({"max_delay_ms": limits::DELAY.as_millis() as u64, "max_scheduled": limits::DELAYS});

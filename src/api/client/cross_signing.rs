@@ -14,7 +14,7 @@ use crate::{
     service::{
         App,
         keys::{self, SignatureFailure, SigningKeys},
-        uia::{self, Operation, Stage},
+        uia::{self, Operation},
     },
 };
 
@@ -34,7 +34,7 @@ pub(crate) async fn upload(
     if upload.replaces {
         let ids: Vec<&str> = upload.keys.iter().map(|key| key.id.as_str()).collect();
         let operation = Operation::of_user("device_signing", user.number, &ids);
-        uia::authorize(&app, operation, &[Stage::Password], request.auth.as_ref()).await?;
+        uia::authorize_reset(&app, &user, operation, request.auth.as_ref()).await?;
     }
     keys::store(&app, &user, upload).await?;
     Ok(upload_signing_keys::v3::Response::new())

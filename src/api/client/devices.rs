@@ -13,7 +13,7 @@ use crate::{
     service::{
         App,
         devices::{self, RenameError},
-        uia::{self, Operation, Stage},
+        uia::{self, Operation},
     },
     store,
 };
@@ -75,7 +75,7 @@ async fn remove(
     auth: Option<&AuthData>,
 ) -> Result<(), Error> {
     let operation = Operation::of_user("devices", user.number, &ids);
-    uia::authorize(app, operation, &[Stage::Password], auth).await?;
+    uia::authorize_session(app, user, operation, auth).await?;
     Ok(devices::remove(app, user.number, ids).await?)
 }
 

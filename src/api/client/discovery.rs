@@ -1,13 +1,16 @@
 //! What this server is and where: asked before anybody logs in.
 //! <https://spec.matrix.org/v1.19/client-server-api/#server-discovery>
 
-use ruma::api::client::discovery::{discover_homeserver, get_supported_versions};
+use ruma::api::client::discovery::{
+    discover_homeserver, get_authorization_server_metadata, get_supported_versions,
+};
 use serde_json::{Value, json};
 
 use crate::{
     api::{
         Anyone, Error,
         custom::{AsKept, JsonAnswer},
+        oauth,
     },
     service::{App, calls},
 };
@@ -37,6 +40,15 @@ pub(crate) async fn well_known(
         told["org.matrix.msc4143.rtc_foci"] = transports.into();
     }
     Ok(JsonAnswer(told))
+}
+
+/// `GET /_matrix/client/v1/auth_metadata`
+pub(crate) async fn auth_metadata(
+    app: App,
+    _caller: Anyone,
+    _request: AsKept<get_authorization_server_metadata::v1::Request, Value>,
+) -> Result<JsonAnswer<Value>, Error> {
+    Ok(JsonAnswer(oauth::metadata(&app).ok_or_else(Error::unrecognized)?))
 }
 
 /// The versions of the specification whose paths and shapes are served.

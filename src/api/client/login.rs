@@ -24,7 +24,7 @@ use crate::{
         App,
         accounts::{self, LogInError},
         sessions::DeviceRequest,
-        uia::{self, Operation, Stage},
+        uia::{self, Operation},
     },
 };
 
@@ -95,7 +95,7 @@ pub(crate) async fn token(
     Proved(request): Proved<get_login_token::v1::Request>,
 ) -> Result<get_login_token::v1::Response, Error> {
     let operation = Operation::of_user("get_token", user.number, &());
-    uia::authorize(&app, operation, &[Stage::Password], request.auth.as_ref()).await?;
+    uia::authorize_session(&app, &user, operation, request.auth.as_ref()).await?;
     let lifetime = limits::LOG_IN_TOKEN_LIFETIME;
     let token = accounts::log_in_token(&app, user.number, lifetime).await?;
     Ok(get_login_token::v1::Response::new(lifetime, token))

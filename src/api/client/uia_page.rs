@@ -75,7 +75,8 @@ fn stage(arguments: &[String]) -> Option<Stage> {
 
 fn form(app: &App, stage: Stage, session: &str, problem: Option<&str>) -> Page {
     let (title, button, field) = match stage {
-        Stage::Dummy => ("Continue", "Continue", None),
+        // The latter has another page, that of the account.
+        Stage::Dummy | Stage::OAuth => ("Continue", "Continue", None),
         Stage::Password => {
             let attributes = "type=\"password\" required autofocus autocomplete=\"current-password\"";
             ("Confirm that it is you", "Confirm", Some(("Password", attributes)))

@@ -68,7 +68,8 @@ impl View<'_> {
 }
 
 impl Transaction<'_> {
-    /// Logs a device in: one that is known keeps its number and name and loses its tokens and pushers, another is added.
+    /// Logs a device in: one that is known keeps its number and name and loses its tokens and pushers, another is added. It is no longer one
+    /// of OAuth's.
     pub fn open_device(
         &mut self,
         user: UserNumber,
@@ -83,6 +84,7 @@ impl Transaction<'_> {
             .prepare_cached(sql)?
             .query_row((user, id, display_name, self.now()), |row| row.get(0))?;
         self.remove_tokens(number)?;
+        self.remove_oauth_session(number)?;
         self.remove_pushers(number)?;
         self.rehydrate(number)?;
         Ok(number)

@@ -34,7 +34,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0026_sliding.sql"),
     include_str!("migrations/0027_pushers.sql"),
     include_str!("migrations/0028_calls.sql"),
-    include_str!("migrations/0031_identities.sql"),
+    include_str!("migrations/0029_oauth.sql"),
+    include_str!("migrations/0030_identities.sql"),
 ];
 
 /// Brings the database up to date.

@@ -17,6 +17,7 @@ mod keys;
 mod listed_rooms;
 mod loads;
 mod media;
+mod oauth;
 mod out_of_band;
 mod own_keys;
 mod profiles;
@@ -51,6 +52,7 @@ pub use self::{
     listed_rooms::{ListedRoom, Rank, RoomPage, RoomSearch},
     loads::RoomLoad,
     media::{ContentHash, Media, MediaPart, MediaUsage, NewMedia, StoredContent},
+    oauth::{OAuthSession, SignedIn},
     out_of_band::OutOfBand,
     own_keys::OwnKey,
     pushers::{Pusher, PusherSettings, PusherStand},

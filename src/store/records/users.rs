@@ -113,6 +113,7 @@ impl Transaction<'_> {
             self.change_signing_keys(number)?;
         }
         self.remove_devices(number)?;
+        self.close_browsers(number)?;
         self.remove_delayed_events(number)?;
         self.list_user(number)?;
         if erase {

@@ -125,7 +125,7 @@ async fn authorized(rig: &Rig, auth: Value) -> Result<Proof, UiaaInfo> {
     match uia::authorize(&rig.app, Operation::of_anyone("test"), FLOW, Some(&auth)).await {
         Ok(proof) => Ok(proof),
         Err(UiaError::Challenge(info)) => Err(*info),
-        Err(UiaError::Store(error)) => panic!("{error}"),
+        Err(error) => panic!("{error}"),
     }
 }
 

@@ -1,0 +1,50 @@
+//! OAuth 2.0: the endpoints that programs ask, and the pages on which people let them in and look after their accounts.
+//! The pages are plain HTML without a script. <https://spec.matrix.org/v1.19/client-server-api/#oauth-20-api>
+
+mod account;
+mod authorize;
+mod html;
+mod link;
+mod programs;
+mod register;
+mod sign_in;
+mod visit;
+
+use http::Method;
+
+pub(super) use self::programs::metadata;
+use self::visit::answered;
+use super::Routes;
+use crate::service::oauth::ACCOUNT;
+
+/// Adds pages, each with what shows it.
+macro_rules! pages {
+    ($routes:ident: $($method:ident $path:path => $show:path,)*) => {
+        $($routes.add_page(Method::$method, $path, |app, request| {
+            Box::pin(async move { answered($show(app, request).await) })
+        });)*
+    };
+}
+
+/// Adds the endpoints and the pages.
+pub(super) fn routes(routes: &mut Routes) {
+    routes.add_page(Method::POST, programs::REGISTER, |app, request| {
+        Box::pin(programs::register(app, request))
+    });
+    routes.add_page(Method::POST, programs::TOKEN, |app, request| Box::pin(programs::token(app, request)));
+    routes.add_page(Method::POST, programs::REVOKE, |app, request| Box::pin(programs::revoke(app, request)));
+    routes.add_page(Method::POST, programs::DEVICE, |app, request| Box::pin(programs::device(app, request)));
+    pages! { routes:
+        GET authorize::PATH => authorize::show,
+        POST authorize::PATH => authorize::decide,
+        GET sign_in::PATH => sign_in::show,
+        POST sign_in::PATH => sign_in::sign_in,
+        POST sign_in::OUT_PATH => sign_in::sign_out,
+        GET register::PATH => register::show,
+        POST register::PATH => register::register,
+        GET link::PATH => link::show,
+        POST link::PATH => link::decide,
+        GET ACCOUNT => account::show,
+        POST ACCOUNT => account::act,
+    }
+}

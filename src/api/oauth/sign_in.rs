@@ -1,0 +1,119 @@
+//! The pages to sign in and out.
+
+use http::{Request, Response, StatusCode};
+
+use super::{
+    html::{Field, Html},
+    register,
+    visit::{Refusal, Visit},
+};
+use crate::{
+    api::{Body, Inbound},
+    base::secret::Secret,
+    config::RegistrationMode,
+    service::{
+        App,
+        accounts::LogInError,
+        oauth::{ACCOUNT, browsers},
+    },
+};
+
+/// A way to sign in elsewhere.
+pub(super) struct Elsewhere {
+    /// What people call it.
+    pub(super) name: String,
+    /// Where it begins.
+    pub(super) url: String,
+}
+
+/// The page. Whoever is signed in already goes on, unless they are to prove it again.
+pub(super) async fn show(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
+    let visit = Visit::begin(app, request).await?;
+    if visit.who.is_some() && visit.query.get(AGAIN).is_none() {
+        return Ok(visit.redirect(&onward(&visit)));
+    }
+    Ok(visit.page(TITLE, form(&visit, &elsewhere(&visit))))
+}
+
+/// Signs in by a password.
+pub(super) async fn sign_in(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
+    let mut visit = Visit::begin(app, request).await?;
+    let value = |name| visit.form.get(name).unwrap_or_default();
+    let password = Secret::new(value("password").to_owned());
+    match browsers::sign_in(&visit.app, &visit.cookie, value("user").trim(), password).await {
+        Ok(cookie) => {
+            visit.set_cookie(cookie, true);
+            Ok(visit.redirect(&onward(&visit)))
+        }
+        Err(LogInError::Store(error)) => Err(error.into()),
+        Err(error) => {
+            let html = form(&visit, &elsewhere(&visit));
+            Ok(visit.problem(StatusCode::FORBIDDEN, TITLE, why_not(&error), html))
+        }
+    }
+}
+
+/// Signs out.
+pub(super) async fn sign_out(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
+    let mut visit = Visit::begin(app, request).await?;
+    browsers::sign_out(&visit.app, &visit.cookie).await?;
+    let cookie = browsers::new_cookie(&visit.app);
+    visit.set_cookie(cookie, false);
+    Ok(visit.redirect(&visit.path_with_next(PATH, visit.next())))
+}
+
+/// Why nobody is signed in, in words for them.
+pub(super) fn why_not(error: &LogInError) -> &'static str {
+    match error {
+        LogInError::Locked => "This account is locked. Ask whoever runs this server.",
+        _ => "The user name or the password is wrong.",
+    }
+}
+
+/// Where somebody goes who is signed in.
+pub(super) fn onward(visit: &Visit) -> String {
+    visit.next().map_or_else(|| visit.path(ACCOUNT), str::to_owned)
+}
+
+/// The other ways to sign in, each with where the visitor goes afterwards.
+fn elsewhere(_visit: &Visit) -> Vec<Elsewhere> {
+    Vec::new()
+}
+
+fn form(visit: &Visit, elsewhere: &[Elsewhere]) -> Html {
+    let user = Field {
+        name: "user",
+        label: "User name",
+        kind: "text",
+        autocomplete: "username",
+        value: visit.form.get("user").unwrap_or_default(),
+        ..Field::default()
+    };
+    let password = Field {
+        name: "password",
+        label: "Password",
+        kind: "password",
+        autocomplete: "current-password",
+        ..Field::default()
+    };
+    let mut html = Html::default()
+        .form(&visit.path_with_next(PATH, visit.next()), &visit.proof())
+        .field(&user)
+        .field(&password)
+        .button("main", "go", "Sign in")
+        .mark("</form>");
+    for Elsewhere { name, url } in elsewhere {
+        let html_ = html.mark("<p class=\"after\"><a class=\"elsewhere\" href=\"").text(url).mark("\">");
+        html = html_.mark("Continue with ").text(name).mark("</a></p>");
+    }
+    if visit.app.registration.mode != RegistrationMode::Closed {
+        html = html.link(&visit.path_with_next(register::PATH, visit.next()), "Create an account");
+    }
+    html
+}
+
+pub(super) const PATH: &str = "/oauth/sign-in";
+pub(super) const OUT_PATH: &str = "/oauth/sign-out";
+/// Asks somebody who is signed in to sign in again.
+pub(super) const AGAIN: &str = "again";
+const TITLE: &str = "Sign in";

@@ -1,0 +1,85 @@
+//! Browsers in which somebody is signed in. A browser has a cookie before that already, which proves that its forms are
+//! its own; whoever signs in gets another one, so that nobody knows it who gave them the first.
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+
+use super::App;
+use crate::{
+    base::{
+        ids::UserNumber,
+        limits,
+        secret::{Secret, TokenHash},
+    },
+    service::accounts::{self, LogInError},
+    store::{Account, SignedIn, StoreError},
+};
+
+/// What a browser's cookie holds that has none.
+pub fn new_cookie(app: &App) -> String {
+    app.rng.token()
+}
+
+/// Whether a cookie is one of this server's, as far as its form tells.
+pub fn is_cookie(text: &str) -> bool {
+    BASE64_URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == 32)
+}
+
+/// What a form of a browser must hold: only who reads the browser's own pages knows it.
+pub fn proof_of_form(cookie: &str) -> String {
+    let TokenHash(hash) = TokenHash::of(&format!("form {cookie}"));
+    BASE64_URL_SAFE_NO_PAD.encode(hash)
+}
+
+/// Who is signed in with a browser.
+pub async fn find(app: &App, cookie: &str) -> Result<Option<SignedIn>, StoreError> {
+    let hash = TokenHash::of(cookie);
+    let found = app.store.read(move |view| view.browser(hash)).await?;
+    Ok(found.filter(|found| app.clock.now() < found.at.plus(limits::BROWSER_LIFETIME)))
+}
+
+/// Signs somebody in by their password, and gives the browser's new cookie.
+pub async fn sign_in(
+    app: &App,
+    cookie: &str,
+    user: &str,
+    password: Secret<String>,
+) -> Result<String, LogInError> {
+    let account = accounts::prove(app, Some(user), password).await?;
+    open(app, cookie, account).await
+}
+
+/// Signs somebody in who proved by other means who they are, and gives the browser's new cookie.
+pub async fn signed_in(app: &App, cookie: &str, user: UserNumber) -> Result<String, LogInError> {
+    let account = app.store.read(move |view| view.account_by_number(user)).await?;
+    open(app, cookie, account.ok_or(LogInError::Wrong)?).await
+}
+
+async fn open(app: &App, cookie: &str, account: Account) -> Result<String, LogInError> {
+    let old = TokenHash::of(cookie);
+    let cookie = new_cookie(app);
+    let new = TokenHash::of(&cookie);
+    app.store
+        .write(move |transaction| {
+            accounts::still(transaction, &account)?;
+            transaction.close_browser(old)?;
+            Ok::<_, LogInError>(transaction.open_browser(new, account.number)?)
+        })
+        .await?;
+    Ok(cookie)
+}
+
+/// Signs out in one browser.
+pub async fn sign_out(app: &App, cookie: &str) -> Result<(), StoreError> {
+    let hash = TokenHash::of(cookie);
+    app.store.write(move |transaction| transaction.close_browser(hash)).await
+}
+
+/// Whether it is really the user who is there: by their password or, if they have none, as they signed in just now.
+pub async fn prove(app: &App, who: &SignedIn, password: Option<&str>) -> Result<(), LogInError> {
+    if who.has_password {
+        let password = Secret::new(password.unwrap_or_default().to_owned());
+        return accounts::prove(app, Some(&who.localpart), password).await.map(drop);
+    }
+    let is_fresh = app.clock.now().since(who.at) < limits::BROWSER_FRESH;
+    if is_fresh { Ok(()) } else { Err(LogInError::Wrong) }
+}
