@@ -62,6 +62,7 @@
 //! | --- | --- |
 //! | registers, logs in, proves it again | [`accounts`](service::accounts), [`sessions`](service::sessions), [`devices`](service::devices), [`passwords`](service::passwords), [`uia`](service::uia), [`registration_tokens`](service::registration_tokens), [`shared_secret`](service::shared_secret), [`openid`](service::openid) |
 //! | encrypts: keys, messages to devices, backups | [`keys`](service::keys) (those of other servers' users are kept as long as one shares a room with them), [`to_device`](service::to_device), [`key_backup`](service::key_backup), [`device_lists`](service::sync::device_lists); a device that nobody is logged in with: [`dehydrated`](service::dehydrated) |
+//! | is let in by OAuth 2.0, on pages for people | [`oauth`](service::oauth), and [`upstream`](service::upstream) for whoever signs in with another provider; two devices meet at a [`rendezvous`](service::rendezvous) |
 //! | follows its rooms | [`sync`](service::sync), and [`sliding`](service::sync::sliding) for whoever looks at a part of them; past events and state in [`read`](service::read) |
 //! | speaks, comes and goes, makes and upgrades rooms | [`rooms`](service::rooms) and [`upgrade`](service::upgrade), of what [`write`](service::write) plans |
 //! | says something later | [`delayed`](service::delayed) |
@@ -71,6 +72,7 @@
 //! | shows itself | [`profile`](service::profile), [`presence`](service::presence), [`typing`](service::typing) |
 //! | keeps things for itself | [`account_data`](service::account_data), tags among it; [`filters`](service::filters); [`ignored`](service::ignored), [`invite_permission`](service::invite_permission) |
 //! | finds rooms and people | [`directory`](service::directory), [`aliases`](service::aliases); trees of rooms, and rooms before one is in them: [`spaces`](service::spaces) |
+//! | looks for what was said | [`read::search`](service::read::search), in the index that [`search`](service::search) keeps |
 //! | sends files and pictures | [`media`](service::media) |
 //!
 //! | what another server does | use case |

@@ -153,6 +153,11 @@ pub async fn log_in(
 ) -> Result<(OwnedUserId, LogIn), LogInError> {
     let log_in = LogIn::prepare(app, device)?;
     let account = prove(app, user, password).await?;
+    enter(app, account, log_in).await
+}
+
+/// Logs in whoever has proved to be the account's user.
+async fn enter(app: &App, account: Account, log_in: LogIn) -> Result<(OwnedUserId, LogIn), LogInError> {
     let user_id = localpart::user_id(&account.localpart, &app.server_name);
     app.store
         .write(move |transaction| {
@@ -216,23 +221,19 @@ pub async fn log_in_by_token(
     device: DeviceRequest,
 ) -> Result<(OwnedUserId, LogIn), LogInError> {
     let log_in = LogIn::prepare(app, device)?;
+    let account = prove_by_token(app, token).await?;
+    enter(app, account, log_in).await
+}
+
+/// The account that a token of [`log_in_token`] is for, which is spent by that; [`still`] follows as after [`prove`].
+pub(super) async fn prove_by_token(app: &App, token: &str) -> Result<Account, LogInError> {
     let now = app.clock.now();
     let taken = app.log_in_tokens.take_if(token, now, |token| now < token.until);
     let LogInToken { user, password_hash, .. } = taken.ok_or(LogInError::TokenSpent)?;
-    let server_name = app.server_name.clone();
-    app.store
-        .write(move |transaction| {
-            let account = transaction.account_by_number(user)?;
-            let account = account
-                .filter(|account| account.deactivated_at.is_none() && account.password_hash == password_hash);
-            let account = account.ok_or(LogInError::TokenSpent)?;
-            if account.locked {
-                return Err(LogInError::Locked);
-            }
-            log_in.open(transaction, user)??;
-            Ok((localpart::user_id(&account.localpart, &server_name), log_in.clone()))
-        })
-        .await
+    let account = app.store.read(move |view| view.account_by_number(user)).await?;
+    let is_still =
+        |account: &Account| account.deactivated_at.is_none() && account.password_hash == password_hash;
+    account.filter(is_still).ok_or(LogInError::TokenSpent)
 }
 
 /// Which sessions a new password ends.

@@ -15,7 +15,7 @@ use http::Method;
 pub(super) use self::programs::metadata;
 use self::visit::answered;
 use super::Routes;
-use crate::service::oauth::ACCOUNT;
+use crate::service::oauth::{ACCOUNT, RETURN};
 
 /// Adds pages, each with what shows it.
 macro_rules! pages {
@@ -39,6 +39,7 @@ pub(super) fn routes(routes: &mut Routes) {
         POST authorize::PATH => authorize::decide,
         GET sign_in::PATH => sign_in::show,
         POST sign_in::PATH => sign_in::sign_in,
+        GET RETURN => sign_in::come_back,
         POST sign_in::OUT_PATH => sign_in::sign_out,
         GET register::PATH => register::show,
         POST register::PATH => register::register,

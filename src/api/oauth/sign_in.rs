@@ -8,13 +8,14 @@ use super::{
     visit::{Refusal, Visit},
 };
 use crate::{
-    api::{Body, Inbound},
+    api::{Body, Inbound, page::encoded},
     base::secret::Secret,
-    config::RegistrationMode,
+    config::{RegistrationMode, Upstream},
     service::{
         App,
         accounts::LogInError,
-        oauth::{ACCOUNT, browsers},
+        oauth::{ACCOUNT, RETURN, browsers},
+        upstream,
     },
 };
 
@@ -53,6 +54,24 @@ pub(super) async fn sign_in(app: App, request: Request<Inbound>) -> Result<Respo
     }
 }
 
+/// Signs in whoever comes back from a provider: the very browser that was sent there.
+pub(super) async fn come_back(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
+    let mut visit = Visit::begin(app, request).await?;
+    let is_its = visit.query.get(PROOF) == Some(&*browsers::proof_of_return(&visit.cookie));
+    let token = visit.query.get("loginToken").filter(|_| is_its).unwrap_or_default();
+    match browsers::sign_in_by_token(&visit.app, &visit.cookie, token).await {
+        Ok(cookie) => {
+            visit.set_cookie(cookie, true);
+            Ok(visit.redirect(&onward(&visit)))
+        }
+        Err(LogInError::Store(error)) => Err(error.into()),
+        Err(error) => {
+            let html = form(&visit, &elsewhere(&visit));
+            Ok(visit.problem(StatusCode::FORBIDDEN, TITLE, why_not(&error), html))
+        }
+    }
+}
+
 /// Signs out.
 pub(super) async fn sign_out(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
     let mut visit = Visit::begin(app, request).await?;
@@ -66,6 +85,7 @@ pub(super) async fn sign_out(app: App, request: Request<Inbound>) -> Result<Resp
 pub(super) fn why_not(error: &LogInError) -> &'static str {
     match error {
         LogInError::Locked => "This account is locked. Ask whoever runs this server.",
+        LogInError::TokenSpent => "This took too long, or was begun in another browser. Sign in again.",
         _ => "The user name or the password is wrong.",
     }
 }
@@ -76,8 +96,17 @@ pub(super) fn onward(visit: &Visit) -> String {
 }
 
 /// The other ways to sign in, each with where the visitor goes afterwards.
-fn elsewhere(_visit: &Visit) -> Vec<Elsewhere> {
-    Vec::new()
+fn elsewhere(visit: &Visit) -> Vec<Elsewhere> {
+    let proof = browsers::proof_of_return(&visit.cookie);
+    let mut back = format!("{}{RETURN}?{PROOF}={proof}", upstream::base_url(&visit.app));
+    if let Some(next) = visit.next() {
+        back = format!("{back}&next={}", encoded(next));
+    }
+    let to = |provider: &Upstream| {
+        let path = format!("{SSO_REDIRECT}/{}?redirectUrl={}", provider.id.0, encoded(&back));
+        Elsewhere { name: provider.name.clone(), url: visit.path(&path) }
+    };
+    visit.app.upstream.iter().map(to).collect()
 }
 
 fn form(visit: &Visit, elsewhere: &[Elsewhere]) -> Html {
@@ -117,3 +146,5 @@ pub(super) const OUT_PATH: &str = "/oauth/sign-out";
 /// Asks somebody who is signed in to sign in again.
 pub(super) const AGAIN: &str = "again";
 const TITLE: &str = "Sign in";
+const PROOF: &str = "proof";
+const SSO_REDIRECT: &str = "/_matrix/client/v3/login/sso/redirect";

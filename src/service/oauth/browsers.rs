@@ -26,7 +26,16 @@ pub fn is_cookie(text: &str) -> bool {
 
 /// What a form of a browser must hold: only who reads the browser's own pages knows it.
 pub fn proof_of_form(cookie: &str) -> String {
-    let TokenHash(hash) = TokenHash::of(&format!("form {cookie}"));
+    proof(cookie, "form")
+}
+
+/// What a browser must bring along that comes back from where it was to sign in.
+pub fn proof_of_return(cookie: &str) -> String {
+    proof(cookie, "return")
+}
+
+fn proof(cookie: &str, of: &str) -> String {
+    let TokenHash(hash) = TokenHash::of(&format!("{of} {cookie}"));
     BASE64_URL_SAFE_NO_PAD.encode(hash)
 }
 
@@ -52,6 +61,12 @@ pub async fn sign_in(
 pub async fn signed_in(app: &App, cookie: &str, user: UserNumber) -> Result<String, LogInError> {
     let account = app.store.read(move |view| view.account_by_number(user)).await?;
     open(app, cookie, account.ok_or(LogInError::Wrong)?).await
+}
+
+/// Signs somebody in by a log-in token, and gives the browser's new cookie.
+pub async fn sign_in_by_token(app: &App, cookie: &str, token: &str) -> Result<String, LogInError> {
+    let account = accounts::prove_by_token(app, token).await?;
+    open(app, cookie, account).await
 }
 
 async fn open(app: &App, cookie: &str, account: Account) -> Result<String, LogInError> {

@@ -23,7 +23,7 @@ use self::{
     person::Stranger,
     provider::{Code, Known, Provider},
 };
-use super::{App, accounts, localpart, uia};
+use super::{App, accounts, localpart, oauth, uia};
 use crate::{
     base::{expiring::Expiring, ids::UserNumber, limits},
     config::{ClientUrl, Config, Upstream},
@@ -356,7 +356,8 @@ async fn may_log_in(app: &App, user: UserNumber) -> Result<OwnedUserId, SignInEr
 
 /// Whether a client is known, so that nobody is asked whether it is theirs.
 fn is_trusted(app: &App, url: &Url) -> bool {
-    let own = Url::parse(&own_client(app)).ok();
+    let own = [own_client(app), format!("{}{}", base_url(app), oauth::RETURN)];
+    let own: Vec<_> = own.iter().filter_map(|own| Url::parse(own).ok()).collect();
     let known = app.sso.trusted_clients.iter().map(|ClientUrl(known)| known);
     known.chain(&own).any(|known| client_url::lies_under(url, known))
 }

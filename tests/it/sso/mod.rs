@@ -1,6 +1,7 @@
 //! Signing in through a provider of identities, which the test plays over TLS.
 //! <https://spec.matrix.org/v1.19/client-server-api/#sso-client-loginauthentication>
 
+mod account;
 mod idp;
 mod pages;
 mod people;
@@ -140,7 +141,10 @@ impl Browser {
         let headers: Vec<_> = cookie.iter().map(|cookie| ("cookie", cookie.as_str())).collect();
         let answer = rig.transfer(method, path, None, &headers, body.as_bytes()).await;
         if let Some((cookie, _)) = answer.header("set-cookie").split_once(';') {
-            self.cookie = Some(cookie.to_owned());
+            let name = cookie.split_inclusive('=').next().unwrap();
+            let kept = self.cookie.iter().flat_map(|kept| kept.split("; "));
+            let kept: Vec<_> = kept.filter(|kept| !kept.starts_with(name)).chain([cookie]).collect();
+            self.cookie = Some(kept.join("; "));
         }
         answer
     }
