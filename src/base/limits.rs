@@ -575,6 +575,10 @@ const _: () = {
         RESYNCS + KEY_ASKS + LOOKUPS < OUTGOING,
         "asking for people and keys leaves a way out for events"
     );
+    assert!(
+        FOUND_DEFAULT <= FOUND_EVENTS && FOUND_EVENTS <= SEARCH_TIER && SEARCH_TIER <= SEARCH_ROWS,
+        "a tier holds a page"
+    );
     assert!(JOB_BYTES <= GROUP_BYTES && GROUP_BYTES <= TAIL_BYTES);
     assert!(TAIL_BYTES * 2 <= TAIL_FULL_BYTES);
     assert!(THREAD_EVENTS <= AGGREGATED && AGGREGATED_LEAST <= REFERENCES && TIME_WINDOW <= WALK_STEPS);

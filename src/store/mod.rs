@@ -64,7 +64,7 @@ pub use self::{
         Report, RoomLoad, RoomPage, RoomSearch, SignedIn, StoredContent, StoredServerKey, Subscription, Task,
         ToDeviceMessage, Unread, WaitingEvent, WaitingRoom,
     },
-    search::{Indexed, Match, Part, SearchIndex, Sought},
+    search::{Indexed, Match, Part, SearchFile, SearchIndex, Sought},
     tables::Table,
     transaction::Transaction,
     view::View,

@@ -8,15 +8,29 @@
 //!
 //! The file is open only while somebody uses it, one at a time, so that it takes no memory when nobody does.
 
-use std::{fs, io, ops::Range, path::Path, time::Duration};
+use std::{
+    fs, io,
+    ops::Range,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
-use super::{Store, StoreError, open};
+use super::{Inner, Store, StoreError, open};
 use crate::base::{
     clock::Clock,
     ids::{EventNumber, Position, RoomNumber, UserNumber},
 };
+
+/// Where the index lies, and whose it is. It holds no store open.
+pub struct SearchFile {
+    dir: PathBuf,
+    /// Of the store.
+    identity: Vec<u8>,
+    /// The end of its log.
+    last: Position,
+}
 
 /// The index, open.
 pub struct SearchIndex(Connection);
@@ -65,28 +79,36 @@ pub struct Match {
 }
 
 impl Store {
+    /// The file of the index as of now.
+    pub fn search_file(&self) -> SearchFile {
+        let Inner { dir, identity, .. } = &*self.0;
+        SearchFile { dir: dir.clone(), identity: identity.clone(), last: self.position() }
+    }
+}
+
+impl SearchFile {
     /// Opens the index, which is made anew if it isn't there, is another store's or of another release, or can't be read.
     ///
     /// # Errors
     /// The file can't be made.
-    pub fn open_search(&self) -> Result<SearchIndex, StoreError> {
-        let path = self.0.dir.join(FILE);
-        match SearchIndex::open(&path, &self.0.identity, self.position()) {
+    pub fn open(&self) -> Result<SearchIndex, StoreError> {
+        let path = self.dir.join(FILE);
+        match SearchIndex::open(&path, &self.identity, self.last) {
             Ok(Some(index)) => return Ok(index),
             Ok(None) => {}
             Err(error) if error.is_damaged_index() => tracing::warn!(%error, "the search index is made anew"),
             Err(error) => return Err(error),
         }
-        self.remove_search()?;
-        SearchIndex::make(&path, &self.0.identity)
+        self.remove()?;
+        SearchIndex::make(&path, &self.identity)
     }
 
     /// Removes the index, if there is one.
     ///
     /// # Errors
     /// A file can't be removed.
-    pub fn remove_search(&self) -> Result<(), StoreError> {
-        remove(&self.0.dir)
+    pub fn remove(&self) -> Result<(), StoreError> {
+        remove(&self.dir)
     }
 }
 

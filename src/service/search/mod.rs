@@ -88,8 +88,8 @@ impl App {
     /// # Errors
     /// The store failed.
     pub async fn remove_words(&self) -> Result<(), StoreError> {
-        let store = self.store.clone();
-        blocking::run(move || store.remove_search()).await.map_err(|_| StoreError::Panicked)?
+        let file = self.store.search_file();
+        blocking::run(move || file.remove()).await.map_err(|_| StoreError::Panicked)?
     }
 
     /// Waits until the index has to be made anew.
@@ -100,9 +100,9 @@ impl App {
     /// Opens the index and has it follow the log, in so many steps at most. Tells whether it is at the log's end.
     pub(in crate::service) async fn open_search(&self, steps: usize) -> Result<(Opened, bool), StoreError> {
         let turn = self.searching.turn.clone().lock_owned().await;
-        let store = self.store.clone();
+        let file = self.store.search_file();
         let opening = blocking::run(move || {
-            let index = store.open_search()?;
+            let index = file.open()?;
             let reached = index.reached()?;
             Ok::<_, StoreError>((index, reached))
         });
@@ -113,7 +113,7 @@ impl App {
             }
             let step = self.step(index, reached).await;
             if step.as_ref().is_err_and(StoreError::is_damaged_index) {
-                self.store.remove_search()?;
+                self.remove_words().await?;
             }
             (index, reached) = step?;
         }

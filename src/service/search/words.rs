@@ -16,7 +16,7 @@ pub struct Term {
     /// Whether the last word of these may be the beginning of one.
     pub is_open: bool,
     /// How many words these are.
-    pub words: u64,
+    pub words: usize,
     /// The same as they typed it.
     pub typed: Vec<String>,
 }
@@ -25,12 +25,10 @@ impl Term {
     pub fn of(text: &str) -> Self {
         let mut term = Self::default();
         for typed in cut(text, limits::SOUGHT_BYTES).split_whitespace() {
-            let words = signs(typed);
+            let mut words = signs(typed);
+            words.truncate(limits::SOUGHT_WORDS - term.words);
             let Some(last) = words.last() else { continue };
-            if term.words + words.len() as u64 > limits::SOUGHT_WORDS as u64 {
-                break;
-            }
-            term.words += words.len() as u64;
+            term.words += words.len();
             term.is_open = last.chars().count() >= limits::SOUGHT_PREFIX;
             term.phrases.push(words.join(" "));
             term.typed.push(typed.to_owned());
@@ -107,8 +105,9 @@ mod tests {
     #[test]
     fn a_term_has_bounds() {
         let term = Term::of(&"x ".repeat(10_000));
-        assert_eq!((term.phrases.len(), term.words), (limits::SOUGHT_WORDS, limits::SOUGHT_WORDS as u64));
-        assert_eq!(Term::of(&"x-".repeat(10_000)), Term::default());
+        assert_eq!((term.phrases.len(), term.words), (limits::SOUGHT_WORDS, limits::SOUGHT_WORDS));
+        let one = Term::of(&"山".repeat(10_000));
+        assert_eq!((one.phrases.len(), one.words), (1, limits::SOUGHT_WORDS));
         let long = Term::of(&"x".repeat(100_000));
         assert_eq!(long.phrases, ["x".repeat(limits::WORD_BYTES)]);
         let text = indexed(&"tea ".repeat(100_000));

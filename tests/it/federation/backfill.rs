@@ -82,6 +82,12 @@ async fn what_is_missing_is_fetched_and_shown_in_its_place() {
         ids
     };
     assert_eq!(ids(&told), ids(&expected));
+    // It is found, too.
+    for (term, count) in [("carl's", 1), ("tea", 1), ("249", 1), ("7", 1)] {
+        let body = json!({"search_categories": {"room_events": {"search_term": term}}});
+        let found = pair.two.send_as(&pair.bea, "POST", "/_matrix/client/v3/search", body).await.ok();
+        assert_eq!(found["search_categories"]["room_events"]["count"], count, "{term}");
+    }
 }
 
 #[tokio::test]

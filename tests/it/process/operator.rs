@@ -169,6 +169,18 @@ async fn a_stopped_server_is_compacted() {
     for _ in 0..20 {
         ask(port, "/_matrix/client/v3/createRoom", token, json!({"preset": "public_chat"})).await;
     }
+    let room = ask(port, "/_matrix/client/v3/createRoom", token, json!({})).await;
+    let room = format!("/_matrix/client/v3/rooms/{}", room["room_id"].as_str().unwrap());
+    let put = async |path: String, body: Value| {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        exchange(stream, "PUT", &path, token, body).await.ok()["event_id"].as_str().unwrap().to_owned()
+    };
+    let message = json!({"msgtype": "m.text", "body": "betelgeuse"});
+    let said = put(format!("{room}/send/m.room.message/1"), message).await;
+    let search = json!({"search_categories": {"room_events": {"search_term": "betelgeuse"}}});
+    let found = ask(port, "/_matrix/client/v3/search", token, search).await;
+    assert_eq!(found["search_categories"]["room_events"]["count"], 1);
+    put(format!("{room}/redact/{said}/2"), json!({})).await;
     let told = folder.run(&["compact"], "", 1);
     assert!(told.contains("a server runs on") && told.contains("stop it first"), "{told}");
     end(&mut server);
@@ -180,11 +192,13 @@ async fn a_stopped_server_is_compacted() {
     let told = folder.run(&["compact"], "", 0);
     assert!(told.starts_with("needs     1.") && told.contains("\nnow       events "), "{told}");
     assert!(sizes() < before);
+    let index = fs::read(folder.0.path().join("search.sqlite")).unwrap();
+    assert!(!index.windows(10).any(|part| part == b"betelgeuse"), "what was redacted last is gone, too");
     assert!(!folder.0.path().join("records.sqlite-wal").exists());
     // A second time there is nothing to gain, and nothing is lost.
     folder.run(&["compact"], "", 0);
     assert_eq!(folder.run(&["verify"], "", 0), "Nothing is damaged.");
-    assert_eq!(folder.run(&["room", "list"], "", 0).lines().count(), 20);
+    assert_eq!(folder.run(&["room", "list"], "", 0).lines().count(), 21);
     let mut server = serve_on(port, folder.0.path(), &[]);
     ask(port, "/_matrix/client/v3/createRoom", token, json!({})).await;
     end(&mut server);
@@ -298,7 +312,7 @@ async fn a_status_tells_how_a_running_server_is() {
     assert!(number("/position") > number("/checkpointed"));
     assert!(number("/waiting/tail_bytes") > 1_000);
     assert_eq!((number("/waiting/writes"), number("/waiting/reads"), number("/waiting/tasks")), (0, 0, 0));
-    for size in ["/disk/records_bytes", "/disk/log_bytes", "/disk/events_bytes"] {
+    for size in ["/disk/records_bytes", "/disk/log_bytes", "/disk/events_bytes", "/disk/search_bytes"] {
         assert!(number(size) >= 4_096, "{size}");
     }
     assert!((1 << 20..128 << 20).contains(&number("/process/memory_bytes")));

@@ -189,7 +189,7 @@ async fn a_group_goes_on_for_itself() {
     let bob_in_one = next(&within, "sender", &bob.user_id);
     let last = find(&rig, &alice, &criteria(&["room_id"], 9), bob_in_one.as_deref()).await;
     assert_eq!((bodies(&last), last.get("next_batch")), (vec!["tea 1".to_owned()], None));
-    // What has nothing left has no token: all of the last three is Alice's, or in the first room.
+    // A group that has nothing left has no token.
     let page = find(&rig, &alice, &criteria(&["sender"], 15), None).await;
     assert_eq!(next(&page, "sender", &bob.user_id), None);
     assert!(next(&page, "sender", &alice.user_id).is_some());
