@@ -528,8 +528,8 @@ pub const INVITE_TIME: Duration = Duration::from_secs(20);
 
 const _: () = {
     assert!(
-        READERS + PASSWORD_PERMITS + COMPRESSIONS + MEDIA_THREADS + THUMBNAILS + KEY_CHECKS + 1
-            <= BLOCKING_THREADS,
+        READERS + PASSWORD_PERMITS + COMPRESSIONS + MEDIA_THREADS + THUMBNAILS + KEY_CHECKS
+            < BLOCKING_THREADS,
         "no permit waits for a thread, nor does the index of words"
     );
     assert!(UPLOADS_PER_USER * 8 <= UPLOADS && DOWNLOADS_PER_USER * 8 <= DOWNLOADS);
