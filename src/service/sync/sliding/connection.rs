@@ -449,8 +449,9 @@ mod tests {
             assert!(connections.offer(&request, told(&connections, half)));
         }
         let known = connections.lock();
-        let names: Vec<_> = known.connections.keys().map(|(_, name)| name.as_str()).collect();
-        assert_eq!((names, known.rooms), (vec!["b"], half));
+        let own = known.connections.keys().filter(|(device, _)| *device == OWNER.1);
+        assert_eq!(own.map(|(_, name)| name.as_str()).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(known.connections.len(), limits::SLIDING_CONNECTIONS, "others keep theirs");
     }
 
     #[test]
