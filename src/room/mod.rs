@@ -24,6 +24,7 @@ pub mod receive;
 pub mod redact;
 pub mod resolve;
 pub mod sign;
+pub mod sticky;
 pub mod stranger;
 pub mod version;
 pub mod visibility;

@@ -100,6 +100,7 @@ pub fn adopt(
         state_key: Some(wish.user.to_string()),
         content: content.into(),
         redacts: None,
+        sticky: None,
     };
     let pdu = put_together(draft, (wish.user.to_owned(), now), Some(wish.room_id), place, version)?;
     pdu.check_counts()?;
@@ -123,6 +124,7 @@ pub fn forsaken(
         state_key: Some(user.to_string()),
         content: content.into(),
         redacts: None,
+        sticky: None,
     };
     let reference = pending.reference(version)?;
     let place = Place {

@@ -20,6 +20,7 @@ mod refusals;
 mod rotation;
 mod sender;
 mod spaces;
+mod sticky;
 mod transactions;
 
 use ruma::{

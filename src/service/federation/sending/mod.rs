@@ -151,8 +151,9 @@ impl App {
         loop {
             let (own, after) = (self.server_name.clone(), self.sending.lock().told());
             let (some, rooms) = (std::mem::take(&mut rumours), self.sending.rooms.clone());
+            let now = self.clock.now();
             let read = move |view: &View<'_>| {
-                let (news, rest) = News::read(view, (&own, &rooms), after, some)?;
+                let (news, rest) = News::read(view, (&own, &rooms), (after, now), some)?;
                 Ok::<_, StoreError>((news, rest, view.position()))
             };
             let (news, rest, position) = self.store.read(read).await?;
@@ -330,8 +331,8 @@ enum SendError {
 
 /// Sends a transaction, and tells what the server has after that.
 async fn send(app: &App, work: &Work) -> Result<Done, SendError> {
-    let (own, asked) = (app.server_name.clone(), work.clone());
-    let read = move |view: &View<'_>| Parcel::fill(view, &own, &asked);
+    let (own, asked, now) = (app.server_name.clone(), work.clone(), app.clock.now());
+    let read = move |view: &View<'_>| Parcel::fill(view, &own, &asked, now);
     let (parcel, mut done) = app.store.read(read).await.map_err(SendError::Store)?;
     if parcel.is_empty() && !work.greeting {
         return Ok(done);
