@@ -67,6 +67,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("POST", "/oauth/authorize"),
     ("GET", "/oauth/sign-in"),
     ("POST", "/oauth/sign-in"),
+    ("GET", "/oauth/signed-in"),
     ("POST", "/oauth/sign-out"),
     ("GET", "/oauth/register"),
     ("POST", "/oauth/register"),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{act, create, encoded, ids, ignore, next, redact, say, sync, texts};
+use super::{act, create, encoded, ids, ignore, next, redact, say, set, sync, texts};
 use crate::rig::{Member, Reply, Rig};
 
 /// Sends a sticky message.
@@ -34,6 +34,7 @@ async fn two(rig: &Rig) -> (Member, Member, String) {
 async fn a_sticky_event_is_told_once_whatever_the_timeline_holds() {
     let rig = Rig::start().await;
     let (alice, bob, room) = two(&rig).await;
+    set(&rig, &alice, &room, "m.room.history_visibility", json!({"history_visibility": "joined"})).await;
     let since = next(&sync(&rig, &bob, "").await);
     let first = id(stick(&rig, &alice, &room, "first", 600_000).await);
     rig.advance(Duration::from_secs(1));
@@ -64,14 +65,6 @@ async fn a_sticky_event_is_told_once_whatever_the_timeline_holds() {
     assert_eq!(sticky(&filtered["rooms"]["join"][&room]), [first.clone(), last.clone()]);
 
     // Whoever comes is told of all that still are, though it was said before they could see anything.
-    rig.send_as(
-        &alice,
-        "PUT",
-        &format!("/_matrix/client/v3/rooms/{room}/state/m.room.history_visibility"),
-        json!({"history_visibility": "joined"}),
-    )
-    .await
-    .ok();
     let carol = rig.register("carol").await;
     let since = next(&sync(&rig, &carol, "").await);
     act(&rig, &carol, &room, "join", json!({})).await;
