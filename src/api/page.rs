@@ -280,7 +280,7 @@ pub(crate) fn encoded(text: &str) -> String {
 }
 
 /// What a policy calls a script or a style that stands in the page.
-fn digest(text: &str) -> String {
+pub(super) fn digest(text: &str) -> String {
     format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text.as_bytes())))
 }
 
@@ -298,17 +298,7 @@ const PASSED: &str = "if (window.onAuthDone) { window.onAuthDone(); } \
      else if (window.opener && window.opener.postMessage) { window.opener.postMessage(\"authDone\", \"*\"); }";
 
 /// How all pages look.
-const STYLE: &str = concat!(
-    ":root{color-scheme:light dark;font:1rem/1.5 system-ui,sans-serif}",
-    "body{margin:0;padding:1rem}main{max-width:26rem;margin:8vh auto 0}h1{font-size:1.5rem}",
-    "label{display:block;font-weight:600;margin-top:1rem}",
-    "input{box-sizing:border-box;width:100%;font:inherit;padding:.6rem;border:1px solid #888;border-radius:.4rem}",
-    "button,.button{display:block;box-sizing:border-box;width:100%;margin-top:1rem;padding:.7rem;border:0;",
-    "border-radius:.4rem;background:#0a6e5c;color:#fff;font:inherit;font-weight:600;text-align:center;",
-    "text-decoration:none;cursor:pointer}",
-    ".quote{padding:.6rem;border-left:.25rem solid #888;overflow-wrap:anywhere}",
-    ".problem{padding:.6rem;border-left:.25rem solid #b3261e}",
-);
+pub(super) const STYLE: &str = include_str!("style.css");
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ use tayberry::{
     http::{Bind, Limits, Listener, Server, Settings},
     net::Transport,
     service::{App, app::Parts, signer::signing_key},
-    store::{Options, Store},
+    store::{OpenError, Options, Store},
     worker,
 };
 use tempfile::TempDir;
@@ -65,7 +65,12 @@ impl Rig {
     /// Stops, and starts again with this configuration.
     pub(crate) async fn again(self, configure: impl FnOnce(&mut Config)) -> Self {
         let clock = self.app.clock.clone();
-        Self::on(self.end().await, clock, configure).await
+        let folder = self.end().await;
+        // What nobody waits for, such as when a device was seen, may hold the store a moment longer.
+        while matches!(Store::open(options(&folder, &clock)), Err(OpenError::Locked(_))) {
+            tokio::task::yield_now().await;
+        }
+        Self::on(folder, clock, configure).await
     }
 
     /// Stops, and leaves the data folder.
@@ -228,8 +233,8 @@ pub(crate) fn parts(folder: &TempDir) -> Parts {
 }
 
 pub(crate) fn parts_at(folder: &TempDir, clock: Clock) -> Parts {
-    let rng = Rng::system();
-    let options = Options { dir: folder.path().to_owned(), clock: clock.clone(), rng: rng.clone() };
+    let options = options(folder, &clock);
+    let rng = options.rng.clone();
     let mut config = Config::of_defaults(ruma::server_name!("example.org"), folder.path());
     // Who comes and goes would answer every sync that waits for something else.
     config.presence.enabled = false;
@@ -240,6 +245,10 @@ pub(crate) fn parts_at(folder: &TempDir, clock: Clock) -> Parts {
         clock,
         rng,
     }
+}
+
+fn options(folder: &TempDir, clock: &Clock) -> Options {
+    Options { dir: folder.path().to_owned(), clock: clock.clone(), rng: Rng::system() }
 }
 
 /// Sends one request over a connection of its own.

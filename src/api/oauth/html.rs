@@ -1,5 +1,7 @@
 //! HTML that is written piece by piece: markup is a literal of this program, and everything else is text.
 
+use crate::api::page::STYLE;
+
 /// A piece of a page.
 #[derive(Default)]
 pub(super) struct Html(String);
@@ -126,9 +128,6 @@ const BERRY: &str = "<svg viewBox=\"0 0 24 24\" width=\"28\" height=\"28\" aria-
 <circle cx=\"12\" cy=\"15\" r=\"3.6\"/><circle cx=\"8\" cy=\"15\" r=\"2.8\"/><circle cx=\"16\" cy=\"15\" r=\"2.8\"/>\
 <circle cx=\"12\" cy=\"19.5\" r=\"2.8\"/></g><path d=\"M12 8C8 8 7 5 7 3c3 0 4 1 5 3 1-2 2-3 5-3 0 2-1 5-5 5z\" \
 fill=\"#3f8f4f\"/></svg>";
-
-/// How pages look. A browser is told its hash, and takes no other style.
-pub(super) const STYLE: &str = include_str!("style.css");
 
 #[cfg(test)]
 mod tests {

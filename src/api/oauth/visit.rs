@@ -3,9 +3,6 @@
 //! A form counts only if the browser's own page sent it: a proof that follows from the cookie stands in it, and the
 //! browser doesn't say that it comes from elsewhere. No page may be framed, kept, or told to whoever it leads to.
 
-use std::sync::LazyLock;
-
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{
@@ -13,15 +10,14 @@ use http::{
         SET_COOKIE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
     },
 };
-use sha2::{Digest, Sha256};
 use url::{Url, form_urlencoded};
 
-use super::{
-    html::{Html, STYLE},
-    sign_in,
-};
+use super::{html::Html, sign_in};
 use crate::{
-    api::{Body, Error, Inbound},
+    api::{
+        Body, Error, Inbound,
+        page::{STYLE, digest},
+    },
     base::limits,
     service::{
         App,
@@ -190,8 +186,8 @@ impl Visit {
     fn guard(&self, response: &mut Response<Body>, target: &str) {
         let headers = response.headers_mut();
         let policy = format!(
-            "default-src 'none'; style-src '{}'; form-action 'self' {target}; frame-ancestors 'none'; base-uri 'none'",
-            *STYLE_HASH
+            "default-src 'none'; style-src {}; form-action 'self' {target}; frame-ancestors 'none'; base-uri 'none'",
+            digest(STYLE)
         );
         if let Ok(policy) = HeaderValue::from_str(&policy) {
             headers.insert(CONTENT_SECURITY_POLICY, policy);
@@ -258,9 +254,6 @@ fn is_from_here(headers: &HeaderMap, base: &Url) -> bool {
             .is_none_or(|origin| origin == "null" || *origin == *base.origin().ascii_serialization()),
     }
 }
-
-static STYLE_HASH: LazyLock<String> =
-    LazyLock::new(|| format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(STYLE))));
 
 /// Headers of all pages.
 const GUARDS: [(HeaderName, &str); 4] = [
