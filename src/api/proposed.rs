@@ -17,7 +17,6 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{Error, custom::JsonAnswer};
-use crate::room::sticky::Sticky;
 
 /// An endpoint of a proposal. All are rate-limited.
 pub(crate) trait Proposal: Send + 'static {
@@ -102,27 +101,10 @@ impl PathBuilder for Paths {
 }
 
 /// A request to send an event, which may ask that it be sent later: the way in which clients ask for it that know an earlier
-/// draft of [MSC4140](https://github.com/matrix-org/matrix-spec-proposals/pull/4140); or that it be
-/// [sticky](https://github.com/matrix-org/matrix-spec-proposals/pull/4354).
+/// draft of [MSC4140](https://github.com/matrix-org/matrix-spec-proposals/pull/4140).
 pub(crate) struct Delayable<Q> {
     pub(crate) request: Q,
     pub(crate) delay: Option<Duration>,
-    pub(crate) sticky: Stickiness,
-}
-
-/// For how many milliseconds an event is to be sticky.
-#[derive(Deserialize)]
-pub(crate) struct Stickiness {
-    #[serde(rename = "org.matrix.msc4354.sticky_duration_ms")]
-    duration_ms: Option<u64>,
-}
-
-impl Stickiness {
-    pub(crate) fn checked(self) -> Result<Option<Sticky>, Error> {
-        let Some(duration_ms) = self.duration_ms else { return Ok(None) };
-        let sticky = Sticky::new(duration_ms);
-        sticky.map(Some).ok_or_else(|| Error::invalid_param("An event is sticky for an hour at most"))
-    }
 }
 
 impl<Q: Metadata> Metadata for Delayable<Q> {
@@ -146,10 +128,8 @@ impl<Q: IncomingRequest> IncomingRequest for Delayable<Q> {
             #[serde(rename = "org.matrix.msc4140.delay")]
             delay_ms: Option<u64>,
         }
-        let query = request.uri().query().unwrap_or_default();
-        let sticky = serde_html_form::from_str(query)?;
-        let query: Query = serde_html_form::from_str(query)?;
+        let query: Query = serde_html_form::from_str(request.uri().query().unwrap_or_default())?;
         let delay = query.delay_ms.map(Duration::from_millis);
-        Ok(Self { request: Q::try_from_http_request_inner(request, arguments)?, delay, sticky })
+        Ok(Self { request: Q::try_from_http_request_inner(request, arguments)?, delay })
     }
 }

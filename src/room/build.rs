@@ -15,7 +15,6 @@ use super::{
     graph::{Graph, State},
     hash,
     pdu::{FormatError, Pdu},
-    sticky::{self, Sticky},
     version::Version,
 };
 use crate::base::json::Object;
@@ -31,8 +30,6 @@ pub struct Draft {
     pub content: Object,
     /// The event to redact, if this is a redaction; it goes where the room version wants it.
     pub redacts: Option<OwnedEventId>,
-    /// For how long it is sticky.
-    pub sticky: Option<Sticky>,
 }
 
 impl Draft {
@@ -104,7 +101,7 @@ pub(super) fn put_together(
     Place { prev_events, auth_events, depth }: Place,
     version: Version,
 ) -> Result<Pdu, FormatError> {
-    let Draft { kind, state_key, mut content, redacts, sticky } = draft;
+    let Draft { kind, state_key, mut content, redacts } = draft;
     let mut fields = CanonicalJsonObject::new();
     let mut put = |field: &str, value: CanonicalJsonValue| _ = fields.insert(field.to_owned(), value);
     if let Some(redacts) = redacts {
@@ -126,11 +123,6 @@ pub(super) fn put_together(
         put("room_id", room_id.as_str().into());
     }
     let mut object = Object::from(fields);
-    if let Some(Sticky { duration_ms }) = sticky {
-        let duration = CanonicalJsonValue::Integer(duration_ms.into());
-        let sticky = CanonicalJsonObject::from([("duration_ms".to_owned(), duration)]);
-        object.insert(sticky::FIELD, CanonicalJsonValue::Object(sticky));
-    }
     object.insert_object("content", content);
     object.insert_integer("depth", depth.min(version.max_integer()));
     if !version.event_id_is_hash() {
@@ -205,7 +197,6 @@ mod tests {
             state_key: state_key.map(str::to_owned),
             content: Object::parse(&content.to_string()).unwrap(),
             redacts: None,
-            sticky: None,
         }
     }
 

@@ -172,7 +172,6 @@ impl World {
             state_key: state_key.map(str::to_owned),
             content: Object::parse(&content.to_string()).unwrap(),
             redacts: None,
-            sticky: None,
         };
         let sender = OwnedUserId::try_from(sender).unwrap();
         let now = MilliSecondsSinceUnixEpoch(UInt::new(self.now).unwrap());

@@ -14,7 +14,7 @@ use ruma::{
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{pdu::Pdu, redact, sticky::Sticky, version::Version, visibility::VisibleEvent};
+use super::{pdu::Pdu, redact, version::Version, visibility::VisibleEvent};
 
 /// The type of the events by which servers merge extremities: the network's name for it. They say nothing to anybody.
 pub const MERGE: &str = "org.matrix.dummy_event";
@@ -40,9 +40,6 @@ pub struct Unsigned<'a> {
     /// The id by which the reader put it off. <https://github.com/matrix-org/matrix-spec-proposals/pull/4140>
     #[serde(rename = "org.matrix.msc4140.delay_id", skip_serializing_if = "Option::is_none")]
     pub delay_id: Option<&'a str>,
-    /// For how many milliseconds more it is sticky. <https://github.com/matrix-org/matrix-spec-proposals/pull/4354>
-    #[serde(rename = "msc4354_sticky_duration_ttl_ms", skip_serializing_if = "Option::is_none")]
-    pub sticky_ms: Option<u64>,
     /// What is summed up of the events that relate to it.
     #[serde(rename = "m.relations", skip_serializing_if = "Option::is_none")]
     pub relations: Option<Aggregations>,
@@ -138,8 +135,6 @@ struct Client<'a> {
     state_key: Option<&'a str>,
     #[serde(rename = "type")]
     kind: &'a TimelineEventType,
-    #[serde(rename = "msc4354_sticky", skip_serializing_if = "Option::is_none")]
-    sticky: Option<Sticky>,
     unsigned: &'a Unsigned<'a>,
 }
 
@@ -169,7 +164,6 @@ impl<'a> Client<'a> {
             sender: event.sender(),
             state_key: event.state_key(),
             kind: event.kind(),
-            sticky: Sticky::of(event),
             unsigned,
         }
     }

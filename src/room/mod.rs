@@ -24,7 +24,6 @@ pub mod receive;
 pub mod redact;
 pub mod resolve;
 pub mod sign;
-pub mod sticky;
 pub mod stranger;
 pub mod version;
 pub mod visibility;

@@ -100,7 +100,6 @@ pub fn adopt(
         state_key: Some(wish.user.to_string()),
         content: content.into(),
         redacts: None,
-        sticky: None,
     };
     let pdu = put_together(draft, (wish.user.to_owned(), now), Some(wish.room_id), place, version)?;
     pdu.check_counts()?;
@@ -124,7 +123,6 @@ pub fn forsaken(
         state_key: Some(user.to_string()),
         content: content.into(),
         redacts: None,
-        sticky: None,
     };
     let reference = pending.reference(version)?;
     let place = Place {

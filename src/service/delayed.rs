@@ -11,7 +11,7 @@ use tokio::{task::JoinSet, time::timeout};
 use super::{App, rooms, sessions::Session, write::append::WriteError};
 use crate::{
     base::{clock::Timestamp, ids::UserNumber, json::Object, limits},
-    room::{build::Draft, sticky::Sticky},
+    room::build::Draft,
     store::{
         DelayedEvent, StoreError, View,
         events::{Endpoint, TransactionIdentity},
@@ -91,7 +91,6 @@ pub async fn schedule(
         state_key: draft.state_key,
         content: draft.content.text(),
         delay_ms: delay.as_millis() as u64,
-        sticky_ms: draft.sticky.map(|sticky| sticky.duration_ms),
         since: app.clock.now(),
         ended: None,
     };
@@ -202,7 +201,6 @@ async fn deliver(app: &App, event: DelayedEvent) -> Result<(), DelayError> {
         state_key: event.state_key,
         content: Object::parse(&event.content).map_err(|_| unreadable("content"))?,
         redacts: None,
-        sticky: event.sticky_ms.map(|duration_ms| Sticky { duration_ms }),
     };
     let request =
         TransactionIdentity { device: event.device, endpoint: Endpoint::Delayed, id: event.id.clone() };

@@ -158,13 +158,6 @@ async fn every_feature_that_is_told_is_there() {
             json!(null),
             200,
         ),
-        (
-            "org.matrix.msc4354",
-            "PUT",
-            format!("{client}/v3/{rooms}/send/m.tea/t9?org.matrix.msc4354.sticky_duration_ms=1000"),
-            json!({}),
-            200,
-        ),
         ("com.beeper.msc4169", "PUT", redaction, json!({"redacts": event}), 200),
     ];
     let told = rig.get("/_matrix/client/versions").await.ok()["unstable_features"].clone();

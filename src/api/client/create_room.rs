@@ -97,7 +97,6 @@ fn draft(event: &Raw<AnyInitialStateEvent>) -> Result<Draft, Error> {
         state_key: Some(fields.state_key),
         content: content::object(&fields.content)?,
         redacts: None,
-        sticky: None,
     })
 }
 

@@ -20,7 +20,7 @@ use crate::{
     api::{
         Error, MaybeUser, User, content,
         custom::JsonAnswer,
-        proposed::{Proposal, Proposed, Stickiness},
+        proposed::{Proposal, Proposed},
     },
     base::limits,
     room::build::Draft,
@@ -69,7 +69,6 @@ pub(crate) async fn schedule(
         state_key: body.state_key,
         content: content::object(&body.content)?,
         redacts: None,
-        sticky: request.query::<Stickiness>()?.checked()?,
     };
     let (transaction, delay) = (Some(transaction.clone()), Duration::from_millis(delay));
     let id = delayed::schedule(&app, &user, &room_id, draft, transaction, delay).await?;
@@ -122,9 +121,6 @@ fn told(event: &DelayedEvent) -> Result<Value, Error> {
         "delay": event.delay_ms,
         "running_since": event.since.0,
     });
-    if let Some(sticky_ms) = event.sticky_ms {
-        told["org.matrix.msc4354.sticky_duration_ms"] = json!(sticky_ms);
-    }
     if let Some(key) = &event.state_key {
         told["state_key"] = json!(key);
     }

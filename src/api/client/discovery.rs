@@ -59,7 +59,7 @@ const VERSIONS: [&str; 21] = [
 
 /// What clients look for by other names than a version's: paths of proposals that are served, and, as `stable`, the
 /// paths and shapes that the specification made of a proposal.
-const FEATURES: [&str; 28] = [
+const FEATURES: [&str; 27] = [
     "com.beeper.msc4169",
     "fi.mau.msc2246",
     "fi.mau.msc2246.stable",
@@ -80,7 +80,6 @@ const FEATURES: [&str; 28] = [
     "org.matrix.msc4155",
     "org.matrix.msc4306",
     "org.matrix.msc4308",
-    "org.matrix.msc4354",
     "org.matrix.simplified_msc3575",
     "uk.half-shot.msc2666.query_mutual_rooms",
     "uk.half-shot.msc2666.query_mutual_rooms.stable",

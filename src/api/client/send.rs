@@ -21,14 +21,13 @@ use crate::{
 pub(crate) async fn message(
     app: App,
     user: User,
-    Delayable { request, delay, sticky }: Delayable<send_message_event::v3::Request>,
+    Delayable { request, delay }: Delayable<send_message_event::v3::Request>,
 ) -> Result<JsonAnswer<Value>, Error> {
     let draft = Draft {
         kind: TimelineEventType::from(request.event_type),
         state_key: None,
         content: content::object(&request.body)?,
         redacts: None,
-        sticky: sticky.checked()?,
     };
     let by = Some(bounded(&request.txn_id)?);
     send(app, &user, (request.room_id, draft), by, delay).await
@@ -38,14 +37,13 @@ pub(crate) async fn message(
 pub(crate) async fn state(
     app: App,
     user: User,
-    Delayable { request, delay, sticky }: Delayable<send_state_event::v3::Request>,
+    Delayable { request, delay }: Delayable<send_state_event::v3::Request>,
 ) -> Result<JsonAnswer<Value>, Error> {
     let draft = Draft {
         kind: TimelineEventType::from(request.event_type),
         state_key: Some(request.state_key),
         content: content::object(&request.body)?,
         redacts: None,
-        sticky: sticky.checked()?,
     };
     send(app, &user, (request.room_id, draft), None, delay).await
 }
@@ -92,13 +90,7 @@ pub(crate) async fn redact(
     let mut content = CanonicalJsonObject::new();
     content.extend(request.reason.map(|reason| ("reason".to_owned(), reason.into())));
     let kind = TimelineEventType::RoomRedaction;
-    let draft = Draft {
-        kind,
-        state_key: None,
-        content: content.into(),
-        redacts: Some(request.event_id),
-        sticky: None,
-    };
+    let draft = Draft { kind, state_key: None, content: content.into(), redacts: Some(request.event_id) };
     let by = Some((Endpoint::Redact, bounded(&request.txn_id)?));
     let event_id = rooms::send(&app, &user, &request.room_id, draft, by).await?;
     Ok(redact_event::v3::Response::new(event_id))

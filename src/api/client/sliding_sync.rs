@@ -234,8 +234,6 @@ struct WantedExtensions {
     typing: Scope,
     #[serde(rename = "io.element.msc4308.thread_subscriptions")]
     threads: WantedThreads,
-    #[serde(rename = "org.matrix.msc4354.sticky_events")]
-    sticky: WantedToDevice,
 }
 
 #[derive(Default, Deserialize)]
@@ -255,16 +253,11 @@ struct WantedToDevice {
 
 impl WantedExtensions {
     fn into_wanted(self, now: Position) -> Result<Extensions, Error> {
-        let stream = |wanted: WantedToDevice| {
-            let WantedToDevice { enabled, limit, since } = wanted;
-            let since = since.filter(|_| enabled).map(|since| since.parse::<SyncToken>()).transpose()?;
-            // What is from the future was given out by a server that knew more than this one does now.
-            let since = since.filter(|since| since.told <= now).map(|since| since.to_device);
-            let limit = limit.map_or(usize::MAX, |limit| limit.max(1) as usize);
-            let since = since.unwrap_or_default();
-            Ok::<_, Error>(enabled.then_some(ToDevice { limit, since }))
-        };
-        let (to_device, sticky) = (stream(self.to_device)?, stream(self.sticky)?);
+        let WantedToDevice { enabled, limit, since } = self.to_device;
+        let since = since.filter(|_| enabled).map(|since| since.parse::<SyncToken>()).transpose()?;
+        // What is from the future was given out by a server that knew more than this one does now.
+        let since = since.filter(|since| since.told <= now).map(|since| since.to_device).unwrap_or_default();
+        let limit = limit.map_or(usize::MAX, |limit| limit.max(1) as usize);
         if [&self.account_data, &self.receipts, &self.typing].into_iter().any(Scope::is_long) {
             return Err(Error::invalid_param("An extension names too many lists or rooms"));
         }
@@ -272,8 +265,7 @@ impl WantedExtensions {
             self.threads.limit.map_or(limits::THREAD_SUBSCRIPTIONS_PAGE, |most| most.max(1) as usize);
         let wanted = |scope: Scope| Some(scope).filter(|scope| scope.enabled);
         Ok(Extensions {
-            to_device,
-            sticky,
+            to_device: enabled.then_some(ToDevice { limit, since }),
             e2ee: self.e2ee.enabled,
             account_data: wanted(self.account_data),
             receipts: wanted(self.receipts),

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use super::TRANSACTION_PDUS;
-
 /// Changes of a user's subscriptions to threads that are told at once: where a client doesn't say, and at most.
 /// <https://github.com/matrix-org/matrix-spec-proposals/pull/4308>
 pub const THREAD_SUBSCRIPTIONS_PAGE: usize = 100;
@@ -17,10 +15,3 @@ pub const RENDEZVOUS_LIFETIME: Duration = Duration::from_secs(5 * 60);
 pub const RENDEZVOUS_BODY_BYTES: usize = 32 << 10;
 
 const _: () = assert!(RENDEZVOUS_BYTES * 6 < RENDEZVOUS_BODY_BYTES);
-
-/// Sticky events that one answer of sliding sync tells; that one transaction tells a server that was away, of each room; and
-/// that are judged anew once a room's state lets them be.
-/// <https://github.com/matrix-org/matrix-spec-proposals/pull/4354>
-pub const STICKY_TOLD: usize = 100;
-pub const STICKY_SENT: usize = TRANSACTION_PDUS / 2;
-pub const STICKY_JUDGED: usize = 100;

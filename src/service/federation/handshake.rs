@@ -126,7 +126,6 @@ pub async fn template(
             state_key: Some(user_id.to_string()),
             content: content.into(),
             redacts: None,
-            sticky: None,
         };
         let (tip, graph) = (tip(view, room)?, view.graph(room));
         let pdu = build(draft, user_id, shared.clock.now().into(), &tip, &graph)?;

@@ -48,7 +48,6 @@ pub(super) async fn merge(app: &App, room: &Room, is_torn: bool) -> Result<(), S
                 state_key: None,
                 content: Object::default(),
                 redacts: None,
-                sticky: None,
             };
             append(transaction, shared.signer(), room, &user, draft, None).map(|_| ())
         };

@@ -19,13 +19,12 @@ use crate::{
         format::{self, Unsigned},
         graph::State,
         redact,
-        sticky::Sticky,
         version::Version,
         visibility::{Eyes, StateAccess, VisibleEvent},
     },
     service::ignored::ignored,
     store::{
-        StickyEvent, StoreError, View,
+        StoreError, View,
         events::{Child, Endpoint, Header, Place, RoomGraph, StoredEvent},
     },
 };
@@ -261,35 +260,10 @@ impl<'v> Reader<'v> {
             redacted_because: self.redacted_because(&stored)?,
             transaction_id: transaction_id.as_deref(),
             delay_id: self.delay_id(&stored),
-            sticky_ms: self.sticky_ms(event)?,
             relations: self.aggregations(&stored, style)?,
         };
         let write = if style.in_room { format::client_in_room } else { format::client };
         Ok(write(event, self.version, &unsigned))
-    }
-
-    /// For how many milliseconds more an event is sticky, if it is.
-    fn sticky_ms(&self, event: &VisibleEvent) -> Result<Option<u64>, StoreError> {
-        if Sticky::of(event.pdu()).is_none() {
-            return Ok(None);
-        }
-        let end = self.view.sticky_end(event.number())?;
-        Ok(end.map(|end| end.since(self.onlooker.now).as_millis() as u64).filter(|left| *left > 0))
-    }
-
-    /// The sticky events that are to be told since behind a position and up to another. The user is in the room, and that is
-    /// all that it takes to see them. <https://github.com/matrix-org/matrix-spec-proposals/pull/4354>
-    pub fn sticky(&self, after: Position, until: Position) -> Result<Vec<StickyEvent>, StoreError> {
-        let mut events = self.view.sticky_events(self.room, after, self.onlooker.now)?;
-        events.retain(|event| event.position <= until);
-        let mut told = Vec::with_capacity(events.len());
-        for event in events {
-            let header = self.view.header(self.room, event.number)?;
-            if header.redacted_by.is_none() && !self.is_ignored(event.sender)? {
-                told.push(event);
-            }
-        }
-        Ok(told)
     }
 
     /// Whether the user sent an event.

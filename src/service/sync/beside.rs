@@ -35,8 +35,6 @@ pub(super) struct Beside {
     pub(super) typing: TypingNews,
     pub(super) ignored: HashSet<OwnedUserId>,
     pub(super) permission: InvitePermission,
-    /// Up to where is told what is not of the timeline.
-    pub(super) until: Position,
 }
 
 impl Beside {

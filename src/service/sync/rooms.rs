@@ -219,9 +219,7 @@ impl Rooms {
         let begun = json.len();
         let mut is_whole = state.write(&reader, json)?;
         let is_still = since.is_some() && delta.timeline.is_empty() && !delta.limited;
-        let mut sticky = reader.sticky(since.unwrap_or_default(), self.beside.until)?;
-        sticky.retain(|sticky| delta.timeline.iter().all(|event| event.number() != sticky.number));
-        if is_still && room.is_empty() && sticky.is_empty() {
+        if is_still && room.is_empty() {
             // Pages of events that the filter keeps back are nothing to tell, as far as one may look.
             for _ in 1..limits::STILL_PAGES {
                 if is_whole || json.len() > begun {
@@ -239,20 +237,7 @@ impl Rooms {
         }
         // A room in which only something else changed has no timeline to tell of.
         self.push_timeline(&mut parts, delta, is_still);
-        let mut rest = rest_of(&room);
-        // Who is in the room may read its state, and these as well.
-        match reader.state(change.access.until())?.filter(|_| !sticky.is_empty()) {
-            Some((_, right)) => {
-                let numbers: Vec<_> = sticky.iter().map(|sticky| sticky.number).collect();
-                rest.pop();
-                rest.extend_from_slice(br#","msc4354_sticky":{"events":["#);
-                parts.push_back(Part::Text(rest));
-                let events = Source::OfState(right, numbers.into_iter(), None);
-                parts.push_back(Part::List(self.items([events], false)));
-                parts.push_back(Part::Text(b"]}}".to_vec()));
-            }
-            None => parts.push_back(Part::Text(rest)),
-        }
+        parts.push_back(Part::Text(rest_of(&room)));
         self.finish(&reader, parts, is_whole, json).map(Some)
     }
 

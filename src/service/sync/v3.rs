@@ -66,9 +66,6 @@ pub fn answer(view: &View<'_>, query: &Arc<Query>, unlogged: Unlogged) -> Result
             touched.insert(room?);
         }
     }
-    if let Some(since) = query.since {
-        touched.extend(view.rooms_with_sticky_events(since, query.onlooker.now)?);
-    }
     for room_id in data.keys() {
         touched.extend(view.room_number(room_id)?);
     }
@@ -113,7 +110,7 @@ pub fn answer(view: &View<'_>, query: &Arc<Query>, unlogged: Unlogged) -> Result
     // Its last brace comes behind the rooms.
     json.pop();
     let data = if query.since.is_some() { data } else { HashMap::new() };
-    let beside = Beside { data, receipts, typing, ignored, permission, until: view.position() };
+    let beside = Beside { data, receipts, typing, ignored, permission };
     let mut rooms = Box::new(Rooms::new(query.clone(), changes, beside));
     let most = json.len() + limits::SYNC_BYTES;
     rooms.write(view, &mut json, most)?;

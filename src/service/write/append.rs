@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, UserId};
 
-use super::{plan::PlanError, sticky};
+use super::plan::PlanError;
 use crate::{
     base::{
         clock::Timestamp,
@@ -288,9 +288,6 @@ fn store(
     let number = transaction.append_event(room, &NewEvent { pdu, transaction: request, admission })?;
     if !is_settled {
         transaction.end_approach(room)?;
-    }
-    if pdu.key().is_some() {
-        sticky::reconsider(transaction, room)?;
     }
     Ok(Appended { number, event_id: pdu.event_id().to_owned() })
 }

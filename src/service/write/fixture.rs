@@ -77,7 +77,6 @@ pub(super) fn draft(kind: &str, state_key: Option<&str>, content: Value) -> Draf
         state_key: state_key.map(str::to_owned),
         content: object(&content),
         redacts: None,
-        sticky: None,
     }
 }
 

@@ -13,7 +13,7 @@ use ruma::{OwnedRoomId, signatures::PublicKeyMap};
 
 use super::{
     lane::{Ingesting, Lanes},
-    redactions, sticky,
+    redactions,
 };
 use crate::{
     base::{
@@ -360,9 +360,6 @@ pub fn append(transaction: &mut Transaction<'_>, judged: &Judged) -> Result<Opti
         }
         redactions::apply(transaction, *room, number, pdu)?;
         open_gap(transaction, *room, number, pdu)?;
-        if transaction.room(*room)?.state != present.state {
-            sticky::reconsider(transaction, *room)?;
-        }
     }
     // A soft-failed event can stand in a state, and must not stand there with what was redacted.
     redactions::catch_up(transaction, *room, number, pdu)?;

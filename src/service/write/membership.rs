@@ -63,13 +63,7 @@ pub fn act(
         content.insert("reason".to_owned(), reason.into());
     }
     let kind = TimelineEventType::RoomMember;
-    let draft = Draft {
-        kind,
-        state_key: Some(target.to_string()),
-        content: content.into(),
-        redacts: None,
-        sticky: None,
-    };
+    let draft = Draft { kind, state_key: Some(target.to_string()), content: content.into(), redacts: None };
     append(transaction, signer, room, actor, draft, None)?;
     if *action == Action::Join {
         settings::follow(transaction, actor, room)?;
@@ -82,7 +76,7 @@ pub fn invitation(user: &UserId, reason: Option<&str>) -> Draft {
     let mut content = Profile::default().content("invite");
     content.extend(reason.map(|reason| ("reason".to_owned(), reason.into())));
     let kind = TimelineEventType::RoomMember;
-    Draft { kind, state_key: Some(user.to_string()), content: content.into(), redacts: None, sticky: None }
+    Draft { kind, state_key: Some(user.to_string()), content: content.into(), redacts: None }
 }
 
 /// Lets a user be rid of an invitation to a room that this server is not in, or of a knock there, whoever hears of it;
@@ -121,13 +115,7 @@ pub fn show_profile(
     if membership(transaction, user, room)? == Some(Membership::Join) {
         let kind = TimelineEventType::RoomMember;
         let content = Profile::of(transaction, user)?.content("join");
-        let draft = Draft {
-            kind,
-            state_key: Some(user.to_string()),
-            content: content.into(),
-            redacts: None,
-            sticky: None,
-        };
+        let draft = Draft { kind, state_key: Some(user.to_string()), content: content.into(), redacts: None };
         send(transaction, signer, room, user, draft, None)?;
     }
     Ok(())

@@ -16,7 +16,6 @@ pub mod rehearsal;
 mod relations;
 pub(super) mod restricted;
 pub mod send;
-mod sticky;
 pub mod upgrade;
 
 #[cfg(test)]

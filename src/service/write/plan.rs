@@ -229,13 +229,7 @@ fn topic_content(topic: &str) -> CanonicalJsonObject {
 }
 
 pub(super) fn state(kind: &str, content: impl Into<Object>) -> Draft {
-    Draft {
-        kind: kind.into(),
-        state_key: Some(String::new()),
-        content: content.into(),
-        redacts: None,
-        sticky: None,
-    }
+    Draft { kind: kind.into(), state_key: Some(String::new()), content: content.into(), redacts: None }
 }
 
 pub(super) fn level(level: i32) -> CanonicalJsonValue {

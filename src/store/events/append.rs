@@ -9,13 +9,11 @@ use super::{
 use crate::{
     base::{
         clock::Timestamp,
-        ids::{EventNumber, Position, RoomNumber, StateRoot},
+        ids::{EventNumber, RoomNumber, StateRoot},
         limits,
     },
-    room::{
-        advance::Advanced, graph::State, members::membership_set, pdu::Pdu, redact::redacted, sticky::Sticky,
-    },
-    store::{StickyEvent, StoreError, Table, Topic, Transaction},
+    room::{advance::Advanced, graph::State, members::membership_set, pdu::Pdu, redact::redacted},
+    store::{StoreError, Table, Topic, Transaction},
 };
 
 /// An event and what its caller decided about it.
@@ -122,7 +120,6 @@ impl Transaction<'_> {
             self.put_place(room, place, number);
             self.put_relation(number, &header, event.pdu);
         }
-        self.stick(room, (number, position), event, &header)?;
         if let (Admission::Live { advanced, .. }, Some(root)) = (event.admission, room_state) {
             if known.is_some() {
                 self.put(Table::Events, &position.to_be_bytes(), &Entry::encode_promoted(number));
@@ -142,27 +139,6 @@ impl Transaction<'_> {
             }
         }
         Ok(number)
-    }
-
-    /// Keeps for how long an event is sticky, if it is.
-    fn stick(
-        &mut self,
-        room: RoomNumber,
-        (number, position): (EventNumber, Position),
-        event: &NewEvent<'_>,
-        header: &Header,
-    ) -> Result<(), StoreError> {
-        let soft_failed = match header.standing {
-            Standing::Live | Standing::Backfilled => false,
-            Standing::SoftFailed => true,
-            Standing::Outlier | Standing::Rejected => return Ok(()),
-        };
-        let Some(sticky) = Sticky::of(event.pdu).filter(|_| header.redacted_by.is_none()) else {
-            return Ok(());
-        };
-        let ends = sticky.end(header.origin_server_ts, self.now());
-        let event = StickyEvent { number, sender: header.sender, position };
-        self.put_sticky_event(room, event, ends, soft_failed)
     }
 
     fn header_of(

@@ -25,8 +25,6 @@ pub struct DelayedEvent {
     /// JSON.
     pub content: String,
     pub delay_ms: u64,
-    /// For how long it is to be sticky.
-    pub sticky_ms: Option<u32>,
     /// When it was scheduled, or restarted last.
     pub since: Timestamp,
     /// None: it is scheduled.
@@ -129,9 +127,8 @@ impl Transaction<'_> {
         transaction_id: Option<&str>,
     ) -> Result<(), StoreError> {
         let sql = "INSERT INTO delayed_events
-                       (id, user, device, transaction_id, room_id, type, state_key, content, delay_ms, since, due,
-                        sticky_ms)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+                       (id, user, device, transaction_id, room_id, type, state_key, content, delay_ms, since, due)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
         self.sql().prepare_cached(sql)?.execute((
             &event.id,
             event.user,
@@ -144,7 +141,6 @@ impl Transaction<'_> {
             event.delay_ms as i64,
             event.since,
             event.due(),
-            event.sticky_ms,
         ))?;
         Ok(())
     }
@@ -189,7 +185,7 @@ impl Transaction<'_> {
 /// The columns that [`read`] reads, in its order.
 macro_rules! columns {
     () => {
-        "id, user, device, room_id, type, state_key, content, delay_ms, since, ended_at, event_id, error, sticky_ms"
+        "id, user, device, room_id, type, state_key, content, delay_ms, since, ended_at, event_id, error"
     };
 }
 use columns;
@@ -206,7 +202,6 @@ fn read(row: &Row<'_>) -> rusqlite::Result<DelayedEvent> {
         state_key: row.get(5)?,
         content: row.get(6)?,
         delay_ms: row.get::<_, i64>(7)? as u64,
-        sticky_ms: row.get(12)?,
         since: row.get(8)?,
         ended: ended_at.map(|at| EndOfDelay { at, event_id, error }),
     })

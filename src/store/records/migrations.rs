@@ -36,7 +36,6 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0028_calls.sql"),
     include_str!("migrations/0029_oauth.sql"),
     include_str!("migrations/0030_identities.sql"),
-    include_str!("migrations/0031_sticky.sql"),
 ];
 
 /// Brings the database up to date.

@@ -30,7 +30,6 @@ mod reports;
 mod sending;
 mod server_keys;
 mod server_name;
-mod sticky_events;
 mod tasks;
 mod thread_subscriptions;
 mod to_device;
@@ -63,7 +62,6 @@ pub use self::{
     reports::Report,
     sending::{Destination, DeviceChange, OutgoingMessage},
     server_keys::{KeyDocument, StoredServerKey},
-    sticky_events::StickyEvent,
     tasks::Task,
     thread_subscriptions::{FollowedThread, Subscription},
     to_device::ToDeviceMessage,

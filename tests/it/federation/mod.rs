@@ -20,7 +20,6 @@ mod refusals;
 mod rotation;
 mod sender;
 mod spaces;
-mod sticky;
 mod transactions;
 
 use ruma::{

@@ -14,7 +14,6 @@ mod reports;
 mod requests;
 mod rounds;
 pub(crate) mod spaces;
-pub(crate) mod sticky;
 mod sync;
 mod thread_subscriptions;
 mod threads;

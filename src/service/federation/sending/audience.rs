@@ -14,13 +14,12 @@ use serde::{Deserialize, de::IgnoredAny};
 use super::edus::is_own;
 use crate::{
     base::{
-        clock::Timestamp,
-        ids::{EventNumber, Position, RoomNumber, ServerNumber, StateRoot, UserNumber},
+        ids::{RoomNumber, ServerNumber, StateRoot, UserNumber},
         limits,
     },
     room::{acl, graph::State},
     store::{
-        StickyEvent, StoreError, View,
+        StoreError, View,
         events::{Header, INDEX_SERVERS, Logged, Membership},
     },
 };
@@ -251,50 +250,6 @@ pub(super) fn is_arrival(view: &View<'_>, header: &Header) -> Result<bool, Store
         Some(state) => Ok(!is_joined_in(view, header.room, state, header.sender)?),
         None => Ok(true),
     }
-}
-
-/// The server that enters a room by an event, and the sticky events that this one's users sent there before: each server
-/// tells newcomers of its own. <https://github.com/matrix-org/matrix-spec-proposals/pull/4354>
-pub(super) fn newcomer(
-    view: &View<'_>,
-    own: &ServerName,
-    event: &Logged,
-    now: Timestamp,
-) -> Result<Option<(OwnedServerName, Vec<EventNumber>)>, StoreError> {
-    let header = &event.header;
-    if header.membership != Some(Membership::Join) {
-        return Ok(None);
-    }
-    let sticky = own_sticky(view, own, (header.room, event.position), now)?;
-    if sticky.is_empty() || !is_arrival(view, header)? {
-        return Ok(None);
-    }
-    let user_id = view.user_id(header.sender)?;
-    let server = user_id.server_name();
-    if is_own(&user_id, own) || was_in(view, server, header.room, header.state_before)? {
-        return Ok(None);
-    }
-    let state = State::stored(view.room(header.room)?.state);
-    let is_allowed = acl::allows(server, &state, &view.graph(header.room))?;
-    Ok(is_allowed.then(|| (server.to_owned(), sticky)))
-}
-
-/// The newest sticky events in a room that this server's users sent before a position.
-pub(super) fn own_sticky(
-    view: &View<'_>,
-    own: &ServerName,
-    (room, before): (RoomNumber, Position),
-    now: Timestamp,
-) -> Result<Vec<EventNumber>, StoreError> {
-    let mut sticky = view.sticky_events(room, Position(0), now)?;
-    sticky.retain(|event| event.position < before);
-    let mut numbers = Vec::new();
-    for StickyEvent { number, sender, .. } in sticky {
-        if is_own(&view.user_id(sender)?, own) && view.header(room, number)?.redacted_by.is_none() {
-            numbers.push(number);
-        }
-    }
-    Ok(numbers.split_off(numbers.len().saturating_sub(limits::STICKY_SENT)))
 }
 
 /// The server of whoever is sent out of a room by an event, or no longer invited.

@@ -8,13 +8,12 @@ use std::ops::Bound;
 use ruma::ServerName;
 
 use super::{
-    audience::{Sender, concerns, is_arrival, knows, newcomer, own_sticky, sender},
+    audience::{Sender, concerns, is_arrival, knows, sender},
     parcel::Parcel,
     peers::{Behind, Round},
 };
 use crate::{
     base::{
-        clock::Timestamp,
         ids::{Position, RoomNumber},
         limits,
     },
@@ -28,26 +27,26 @@ use crate::{
 pub(super) fn fill(
     view: &View<'_>,
     own: &ServerName,
-    (server, behind, now): (&ServerName, Behind, Timestamp),
+    (server, behind): (&ServerName, Behind),
     parcel: &mut Parcel,
 ) -> Result<Behind, StoreError> {
     if let Some(round) = behind.round {
-        return go_round(view, (own, now), (server, behind.since, round), parcel);
+        return go_round(view, own, (server, behind.since, round), parcel);
     }
     let (events, until) = view.live_after(behind.since, limits::REPLAYED)?;
     if until < view.position() {
         let round =
             Round { until: view.position(), changes: behind.since, room: Some(RoomNumber::default()) };
-        return go_round(view, (own, now), (server, behind.since, round), parcel);
+        return go_round(view, own, (server, behind.since, round), parcel);
     }
-    let since = replay(view, (own, now), (server, behind.since, until), (&events, parcel))?;
+    let since = replay(view, own, (server, behind.since, until), (&events, parcel))?;
     Ok(Behind { since, round: None })
 }
 
 /// Adds everything in its order; tells how far that goes.
 fn replay(
     view: &View<'_>,
-    (own, now): (&ServerName, Timestamp),
+    own: &ServerName,
     (server, since, mut until): (&ServerName, Position, Position),
     (events, parcel): (&[Logged], &mut Parcel),
 ) -> Result<Position, StoreError> {
@@ -67,12 +66,6 @@ fn replay(
             continue;
         }
         let Some(event) = events.next_if(|event| event.position <= until) else { return Ok(until) };
-        if let Some((arriving, sticky)) = newcomer(view, own, event, now)?
-            && arriving == server
-            && !parcel.add_sticky(view, event.header.room, sticky)?
-        {
-            return Ok(Position(event.position.0 - 1));
-        }
         let Some(sender) = sender(view, own, event)? else { continue };
         if !concerns(view, server, (event, &sender))? {
             continue;
@@ -88,7 +81,7 @@ fn replay(
 /// Goes on with a round through all rooms.
 fn go_round(
     view: &View<'_>,
-    (own, now): (&ServerName, Timestamp),
+    own: &ServerName,
     (server, since, mut round): (&ServerName, Position, Round),
     parcel: &mut Parcel,
 ) -> Result<Behind, StoreError> {
@@ -113,7 +106,7 @@ fn go_round(
             break;
         };
         let (room, record) = entry?;
-        if record.newest > since && !add_newest(view, (own, now), (server, since, room), parcel)? {
+        if record.newest > since && !add_newest(view, own, (server, since, room), parcel)? {
             break;
         }
         round.room = Some(room);
@@ -128,7 +121,7 @@ fn go_round(
 /// room for it.
 fn add_newest(
     view: &View<'_>,
-    (own, now): (&ServerName, Timestamp),
+    own: &ServerName,
     (server, since, room): (&ServerName, Position, RoomNumber),
     parcel: &mut Parcel,
 ) -> Result<bool, StoreError> {
@@ -148,11 +141,6 @@ fn add_newest(
             }
         }
         return Ok(true);
-    }
-    // What is sticky isn't left to be asked for.
-    let sticky = own_sticky(view, own, (room, Position(u64::MAX)), now)?;
-    if !parcel.add_sticky(view, room, sticky)? {
-        return Ok(false);
     }
     let places = (Bound::Excluded(Place::live(since)), Bound::Unbounded);
     for item in view.timeline(room, places).rev().take(limits::CATCH_UP_STEPS) {

@@ -151,9 +151,8 @@ impl App {
         loop {
             let (own, after) = (self.server_name.clone(), self.sending.lock().told());
             let (some, rooms) = (std::mem::take(&mut rumours), self.sending.rooms.clone());
-            let now = self.clock.now();
             let read = move |view: &View<'_>| {
-                let (news, rest) = News::read(view, (&own, &rooms), (after, now), some)?;
+                let (news, rest) = News::read(view, (&own, &rooms), after, some)?;
                 Ok::<_, StoreError>((news, rest, view.position()))
             };
             let (news, rest, position) = self.store.read(read).await?;
@@ -331,8 +330,8 @@ enum SendError {
 
 /// Sends a transaction, and tells what the server has after that.
 async fn send(app: &App, work: &Work) -> Result<Done, SendError> {
-    let (own, asked, now) = (app.server_name.clone(), work.clone(), app.clock.now());
-    let read = move |view: &View<'_>| Parcel::fill(view, &own, &asked, now);
+    let (own, asked) = (app.server_name.clone(), work.clone());
+    let read = move |view: &View<'_>| Parcel::fill(view, &own, &asked);
     let (parcel, mut done) = app.store.read(read).await.map_err(SendError::Store)?;
     if parcel.is_empty() && !work.greeting {
         return Ok(done);

@@ -5,13 +5,12 @@ use std::{collections::VecDeque, sync::Arc};
 use ruma::{OwnedServerName, ServerName};
 
 use super::{
-    audience::{Rooms, Sender, acquainted, audience, is_arrival, listeners, newcomer, sender},
+    audience::{Rooms, Sender, acquainted, audience, is_arrival, listeners, sender},
     edus::{Ephemeral, is_own},
     peers::{Item, News},
 };
 use crate::{
     base::{
-        clock::Timestamp,
         ids::{Position, RoomNumber, UserNumber},
         limits,
     },
@@ -32,7 +31,7 @@ impl News {
     pub(super) fn read(
         view: &View<'_>,
         (own, rooms): (&ServerName, &Rooms),
-        (after, now): (Position, Timestamp),
+        after: Position,
         mut rumours: VecDeque<Rumour>,
     ) -> Result<(Self, VecDeque<Rumour>), StoreError> {
         let (events, mut until) = view.live_after(after, limits::SENDING_STEP)?;
@@ -56,14 +55,6 @@ impl News {
                 continue;
             }
             let Some(event) = events.next_if(|event| event.position <= until) else { break };
-            if let Some((server, sticky)) = newcomer(view, own, event, now)? {
-                let (position, room) = (event.position, event.header.room);
-                for number in sticky {
-                    names += 1;
-                    let item = Item::Event { position, room, number, is_arrival: false };
-                    news.add(item, vec![server.clone()]);
-                }
-            }
             let Some(sender) = sender(view, own, event)? else { continue };
             let servers = audience(view, (own, rooms), (event, &sender))?;
             names += servers.len();

@@ -11,7 +11,6 @@ use super::{
 };
 use crate::{
     base::{
-        clock::Timestamp,
         ids::{EventNumber, Position, RoomNumber, UserNumber},
         limits,
     },
@@ -37,12 +36,7 @@ pub(super) struct Parcel {
 
 impl Parcel {
     /// What a server is to be sent, as much of it as fits, and what the server has then.
-    pub(super) fn fill(
-        view: &View<'_>,
-        own: &ServerName,
-        work: &Work,
-        now: Timestamp,
-    ) -> Result<(Self, Done), StoreError> {
+    pub(super) fn fill(view: &View<'_>, own: &ServerName, work: &Work) -> Result<(Self, Done), StoreError> {
         let mut parcel = Self { is_single: work.is_single, ..Self::default() };
         let mut done = Done { items: 0, messages: false, behind: work.behind, took: false };
         let most = match work.share {
@@ -65,7 +59,7 @@ impl Parcel {
             done.items += 1;
         }
         if let Some(behind) = work.behind {
-            done.behind = Some(catch_up::fill(view, own, (&work.server, behind, now), &mut parcel)?);
+            done.behind = Some(catch_up::fill(view, own, (&work.server, behind), &mut parcel)?);
         }
         // They were counted when they were put by.
         parcel.edus.extend(work.ephemeral.iter().map(|ephemeral| raw(ephemeral.text.clone())));
@@ -117,22 +111,6 @@ impl Parcel {
         let event = view.event(room, number)?;
         self.count(event.pdu.event_id().as_str(), event.pdu.json().len());
         self.pdus.push(pdus::raw(event.shown(version).json().to_owned()));
-        Ok(true)
-    }
-
-    /// Adds sticky events; tells whether there was room. What doesn't fit into a transaction of its own is left away.
-    pub(super) fn add_sticky(
-        &mut self,
-        view: &View<'_>,
-        room: RoomNumber,
-        numbers: Vec<EventNumber>,
-    ) -> Result<bool, StoreError> {
-        let is_alone = self.is_single || self.is_empty();
-        for number in numbers {
-            if !self.add_event(view, (room, number), None)? {
-                return Ok(is_alone);
-            }
-        }
         Ok(true)
     }
 

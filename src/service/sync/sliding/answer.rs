@@ -9,11 +9,7 @@ use serde_json::{Value, value::RawValue};
 use super::{connection::Pos, request::Shape};
 use crate::{
     base::ids::Position,
-    service::{
-        keys,
-        read::listing::Listing,
-        sync::{answer::Events, device_lists::DeviceLists},
-    },
+    service::{keys, read::listing::Listing, sync::device_lists::DeviceLists},
 };
 
 /// An answer, part by part.
@@ -160,16 +156,6 @@ pub(super) struct Extensions {
     /// Left out without news.
     #[serde(rename = "io.element.msc4308.thread_subscriptions", skip_serializing_if = "Option::is_none")]
     pub(super) threads: Option<Value>,
-    /// The same.
-    #[serde(rename = "org.matrix.msc4354.sticky_events", skip_serializing_if = "Option::is_none")]
-    pub(super) sticky: Option<StickyEvents>,
-}
-
-#[derive(Default, Serialize)]
-pub(super) struct StickyEvents {
-    pub(super) next_batch: String,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) rooms: BTreeMap<OwnedRoomId, Events>,
 }
 
 #[derive(Serialize)]
@@ -209,7 +195,6 @@ impl Extensions {
             && self.receipts.is_none()
             && self.typing.is_none()
             && self.threads.is_none()
-            && self.sticky.is_none()
     }
 
     /// Whether there is something in them that is worth an answer by itself.
@@ -218,7 +203,6 @@ impl Extensions {
             || self.e2ee.as_ref().is_some_and(|told| !told.device_lists.is_empty())
             || self.account_data.as_ref().is_some_and(|told| !told.is_empty())
             || self.threads.is_some()
-            || self.sticky.as_ref().is_some_and(|told| !told.rooms.is_empty())
             || [&self.receipts, &self.typing].into_iter().flatten().any(|told| !told.rooms.is_empty())
     }
 }

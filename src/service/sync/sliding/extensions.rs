@@ -3,29 +3,22 @@
 //! The last three are of rooms that the client looks at and was told of. Whether it has them up to where it was told of the
 //! room is remembered with the room: if so, and the room was looked at all along, what changed is told, else all of it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use ruma::{OwnedRoomId, RoomId};
-use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::{
-    answer::{AccountData, E2ee, Extensions, OfRooms, StickyEvents, ToDevice},
+    answer::{AccountData, E2ee, Extensions, OfRooms, ToDevice},
     connection::{DATA, RECEIPTS, TYPING, Told, ToldRoom},
-    request::{Ask, Scope, ToDevice as WantedToDevice},
-    rooms::{Candidate, Wish},
+    request::{Ask, Scope},
+    rooms::Wish,
 };
 use crate::{
-    base::{
-        ids::{EventNumber, Position, RoomNumber},
-        limits,
-    },
+    base::{ids::RoomNumber, limits},
     service::{
         App, keys,
-        read::{
-            reader::{Onlooker, Reader},
-            token::SyncToken,
-        },
+        read::token::SyncToken,
         sync::{
             beside::{ephemeral, receipt_contents, typing_of},
             data::{Data, account_data, add_push_rules},
@@ -98,58 +91,6 @@ pub(super) fn extensions(
             Some(changes).filter(|changes| !changes.is_empty()).map(|changes| changes.told("prev_batch"));
     }
     Ok(told)
-}
-
-/// The first of the sticky events that the client lacks, but for those of the timelines that it is told; none if it lacks
-/// none. Of rooms that the user is in only since then it is told all.
-/// <https://github.com/matrix-org/matrix-spec-proposals/pull/4480>
-pub(super) fn sticky<'a>(
-    view: &View<'_>,
-    onlooker: &Onlooker,
-    wanted: &WantedToDevice,
-    (rooms, told): (impl Iterator<Item = &'a Candidate>, &BTreeSet<EventNumber>),
-) -> Result<Option<StickyEvents>, StoreError> {
-    let mut found = Vec::new();
-    let rooms: Vec<_> = rooms.filter(|candidate| candidate.is_joined()).collect();
-    for (at, candidate) in rooms.iter().enumerate() {
-        let after = if candidate.stay.since > wanted.since { Position(0) } else { wanted.since };
-        // Hardly any room has some.
-        if view.sticky_events(candidate.room, after, onlooker.now)?.is_empty() {
-            continue;
-        }
-        let Some(access) = candidate.access() else { continue };
-        let graph = view.graph(candidate.room);
-        let sticky = Reader::new(view, &graph, &access, onlooker).sticky(after, view.position())?;
-        found.extend(sticky.into_iter().map(|event| (event.position, at, event.number)));
-    }
-    if found.is_empty() {
-        return Ok(None);
-    }
-    found.sort_unstable();
-    let mut answer = StickyEvents::default();
-    let (mut count, mut bytes, mut until) = (0, 0, view.position());
-    let limit = wanted.limit.min(limits::STICKY_TOLD);
-    for (position, at, number) in found {
-        // Those from before the user came are told with the first of those after it.
-        if position > wanted.since && (count >= limit || bytes > limits::SYNC_BYTES) {
-            until = Position(position.0 - 1);
-            break;
-        }
-        if told.contains(&number) {
-            continue;
-        }
-        let candidate = rooms[at];
-        let Some(access) = candidate.access() else { continue };
-        let graph = view.graph(candidate.room);
-        let reader = Reader::new(view, &graph, &access, onlooker);
-        let Some((_, right)) = reader.state(access.until())? else { continue };
-        let event = reader.in_state(right, number)?;
-        let event = reader.write_in_room::<IgnoredAny>(&event, false)?.into_json();
-        (count, bytes) = (count + 1, bytes + event.get().len());
-        answer.rooms.entry(view.room_id(candidate.room)?).or_default().events.push(event);
-    }
-    answer.next_batch = SyncToken::at(until).to_string();
-    Ok(Some(answer))
 }
 
 impl Shown<'_> {

@@ -73,8 +73,6 @@ pub struct Extensions {
     pub typing: Option<Scope>,
     /// How many changes of subscriptions to threads at most.
     pub threads: Option<usize>,
-    /// Those of all rooms that are listed or subscribed to, in the way of messages to the device.
-    pub sticky: Option<ToDevice>,
 }
 
 /// Messages to the device.

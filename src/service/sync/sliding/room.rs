@@ -60,8 +60,6 @@ pub(super) struct Rooms<'a, 'v> {
     /// Members of whom the client hears as they became of interest, and rooms that it is told anew.
     pub(super) members: Vec<ToldMember>,
     pub(super) anew: BTreeSet<RoomNumber>,
-    /// Events of timelines.
-    pub(super) events: BTreeSet<EventNumber>,
     pub(super) has_echo: bool,
 }
 
@@ -279,7 +277,6 @@ impl Rooms<'_, '_> {
         }
         // Who is told all that happened sums it up, and does so already.
         let bundled = limited || to.is_none();
-        self.events.extend(events.iter().map(VisibleEvent::number));
         for event in events {
             told.timeline.push(reader.write_in_room::<IgnoredAny>(&event, bundled)?.into_json());
         }

@@ -11,11 +11,7 @@ use super::{
 };
 use crate::{
     base::ids::{Position, RoomNumber, UserNumber},
-    service::{
-        ignored::ignored,
-        invite_permission::InvitePermission,
-        read::access::{Access, Span},
-    },
+    service::{ignored::ignored, invite_permission::InvitePermission},
     store::{
         StoreError, Topic, View,
         events::{Membership, RoomRecord, Stay},
@@ -56,18 +52,11 @@ pub(super) struct Chosen<'a> {
     pub(super) wishes: Vec<(usize, Wish<'a>)>,
     /// What would bring other rooms into the ranges, or news to those that are there.
     pub(super) topics: Vec<Topic>,
-    /// The places of all that are listed, whatever the ranges, or subscribed to.
-    pub(super) meant: Vec<usize>,
 }
 
 impl Candidate {
     pub(super) fn is_joined(&self) -> bool {
         self.stay.membership == Membership::Join
-    }
-
-    /// The room as the user has it who is in it.
-    pub(super) fn access(&self) -> Option<Access> {
-        Some(Access { room: self.room, record: self.record.clone()?, span: Span::Joined })
     }
 
     /// Whether the user has nothing more to do with the room: they left, or turned down an invitation.
@@ -182,7 +171,6 @@ pub(super) fn choose<'a>(
     });
     let mut wishes: Vec<_> = wishes.collect();
     wishes.sort_by_key(|(_, wish)| !wish.subscribed);
-    let meant = (0..candidates.len()).filter(|place| watched[*place]).collect();
     let mut topics = vec![Topic::User(ask.onlooker.user)];
     let follows_state = ask.lists.iter().any(|(_, list)| list.filters.follows_state());
     for (candidate, is_watched) in candidates.iter().zip(watched) {
@@ -191,7 +179,7 @@ pub(super) fn choose<'a>(
             topics.extend(ask.extensions.e2ee.then_some(Topic::Devices(candidate.room)));
         }
     }
-    Ok(Chosen { counts, wishes, topics, meant })
+    Ok(Chosen { counts, wishes, topics })
 }
 
 impl Wish<'_> {

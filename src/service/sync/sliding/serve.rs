@@ -12,7 +12,7 @@ use std::{
 use super::{
     answer::{Answer, Head, List},
     connection::{Choice, DIRECT, Pos, TYPING, Told, ToldRoom, UnknownPos},
-    extensions::{News, Shown, extensions, sticky},
+    extensions::{News, Shown, extensions},
     filters::Facts,
     request::{Ask, Shape},
     room::{Rooms, Subject},
@@ -141,7 +141,7 @@ fn find(
 ) -> Result<Option<Found>, StoreError> {
     let candidates = candidates(view, ask, had)?;
     let facts = Facts::of(view, ask, &candidates, &app.sliding.traits)?;
-    let Chosen { counts, wishes, topics, meant } = choose(view, ask, &candidates, &facts)?;
+    let Chosen { counts, wishes, topics } = choose(view, ask, &candidates, &facts)?;
     let receipts = new_receipts(view, ask.onlooker.user, Some(had.pos.seen).filter(|seen| seen.0 > 0))?;
     let Some(choices) = Choices::of(had, &wishes) else { return Ok(None) };
     let pos = Pos { seen: view.position(), serial: app.sliding.serial() };
@@ -157,7 +157,6 @@ fn find(
         counted: Vec::new(),
         members: Vec::new(),
         anew: BTreeSet::new(),
-        events: BTreeSet::new(),
         has_echo: false,
     };
     let (mut shown, mut told_now) = (Vec::new(), BTreeMap::new());
@@ -204,11 +203,7 @@ fn find(
         }
     }
     let news = News { receipts, typing };
-    let mut extensions = extensions(app, view, ask, (had, &mut next), (&mut shown, news))?;
-    if let Some(wanted) = &ask.extensions.sticky {
-        let rooms_meant = meant.iter().map(|place| &candidates[*place]);
-        extensions.sticky = sticky(view, &ask.onlooker, wanted, (rooms_meant, &rooms.events))?;
-    }
+    let extensions = extensions(app, view, ask, (had, &mut next), (&mut shown, news))?;
     for room in shown {
         told_now.entry(room.room).and_modify(|entry| entry.flags = room.flags);
     }

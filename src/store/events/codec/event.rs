@@ -289,8 +289,9 @@ fn read_header(reader: &mut Reader<'_>) -> Result<Header, Damaged> {
 }
 
 fn read_numbers(reader: &mut Reader<'_>) -> Result<Vec<EventNumber>, Damaged> {
-    let mut numbers = Vec::with_capacity(reader.count()?);
-    for _ in 0..numbers.capacity() {
+    let count = reader.count()?;
+    let mut numbers = Vec::with_capacity(count);
+    for _ in 0..count {
         numbers.push(EventNumber(reader.varint()?));
     }
     Ok(numbers)

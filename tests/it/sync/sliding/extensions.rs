@@ -7,7 +7,7 @@ use super::{Client, list, told, two};
 use crate::{
     encryption::{Signer, upload},
     rig::{Member, Rig},
-    rooms::{act, create, say, sticky::stick, sync},
+    rooms::{act, create, say, sync},
 };
 
 fn with(extensions: Value) -> Value {
@@ -320,75 +320,4 @@ async fn which_threads_somebody_follows_is_told_and_can_be_paged_back() {
     ] {
         assert_eq!(page(query.to_owned()).await.error(), (400, code), "{query}");
     }
-}
-
-// <https://github.com/matrix-org/matrix-spec-proposals/pull/4480>
-#[tokio::test]
-async fn sticky_events_of_all_rooms_come_until_the_client_has_them() {
-    let (rig, alice, bob, room) = two().await;
-    let name = "org.matrix.msc4354.sticky_events";
-    let other = create(&rig, &alice, json!({"preset": "public_chat"})).await;
-    act(&rig, &bob, &other, "join", json!({})).await;
-    let wanted = |since: Option<&Value>, limit: u64| {
-        // One place for two rooms, with a timeline of one event.
-        let mut body = list(json!([[0, 0]]));
-        body["lists"]["all"]["timeline_limit"] = json!(1);
-        body["extensions"][name] = json!({"enabled": true, "limit": limit});
-        if let Some(since) = since {
-            body["extensions"][name]["since"] = since.clone();
-        }
-        body
-    };
-    let told = |answer: &Value| -> Vec<(String, String)> {
-        let rooms = answer["extensions"][name]["rooms"].as_object().cloned().unwrap_or_default();
-        let mut told: Vec<_> = rooms
-            .iter()
-            .flat_map(|(room, told)| {
-                told["events"].as_array().unwrap().iter().map(move |event| (room, event))
-            })
-            .map(|(room, event)| {
-                assert!(event["unsigned"]["msc4354_sticky_duration_ttl_ms"].as_u64() > Some(0), "{event}");
-                (room.clone(), event["content"]["body"].as_str().unwrap().to_owned())
-            })
-            .collect();
-        told.sort_by(|(_, a), (_, b)| a.cmp(b));
-        told
-    };
-    let mut client = Client::new(&rig, &bob);
-    assert!(client.next(wanted(None, 9)).await.get("extensions").is_none());
-    for (room, text) in [(&room, "1"), (&other, "2"), (&room, "3"), (&other, "4")] {
-        stick(&rig, &alice, room, text, 600_000).await.ok();
-    }
-    let first = client.next(wanted(None, 2)).await;
-    let next = first["extensions"][name]["next_batch"].clone();
-    assert_eq!(told(&first), [(room.clone(), "1".to_owned()), (other.clone(), "2".to_owned())]);
-    assert_eq!(told(&client.next(wanted(None, 2)).await).len(), 2, "nobody said that they arrived");
-    let rest = client.next(wanted(Some(&next), 9)).await;
-    let texts: Vec<_> = told(&rest).into_iter().map(|(_, text)| text).collect();
-    assert_eq!(texts, ["3", "4"], "neither is in this answer's timeline");
-    let next = rest["extensions"][name]["next_batch"].clone();
-    assert!(client.next(wanted(Some(&next), 9)).await.get("extensions").is_none());
-
-    // What is in the timeline is there alone.
-    stick(&rig, &alice, &room, "5", 600_000).await.ok();
-    let answer = client.next(wanted(Some(&next), 9)).await;
-    assert_eq!(answer["rooms"][&room]["timeline"][0]["content"]["body"], "5");
-    assert!(told(&answer).is_empty(), "{answer}");
-    let next = answer["extensions"][name]["next_batch"].clone();
-    assert!(client.next(wanted(Some(&next), 9)).await.get("extensions").is_none());
-
-    // Whoever comes later is told of all, and of no room that they don't look at.
-    let carol = rig.register("carol").await;
-    let mut client = Client::new(&rig, &carol);
-    client.next(wanted(None, 9)).await;
-    say(&rig, &alice, &room, "more", "more").await;
-    let since = json!(client.pos.as_deref().unwrap().split('.').next().unwrap());
-    act(&rig, &carol, &room, "join", json!({})).await;
-    let told_to_carol = told(&client.next(wanted(Some(&since), 1)).await);
-    assert_eq!(told_to_carol.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["1", "3", "5"]);
-    act(&rig, &carol, &other, "join", json!({})).await;
-    let of_none = json!({"extensions": {name: {"enabled": true}}});
-    assert!(client.next(of_none).await.get("extensions").is_none());
-    let bad = json!({"extensions": {name: {"enabled": true, "since": "x"}}});
-    assert_eq!(client.ask(bad).await.error(), (400, "M_INVALID_PARAM"));
 }
