@@ -305,6 +305,9 @@ impl From<ReadError> for Error {
             ReadError::Forbidden => Self::forbidden("You are not in this room"),
             ReadError::NotFound => Self::not_found("There is no such thing, or you may not see it"),
             ReadError::Token => Self::invalid_param("The token is not one of this server's"),
+            ReadError::TooLong => {
+                Self::unavailable("This takes too long: ask for less", crate::base::limits::BUSY_TIME)
+            }
             ReadError::Store(error) => error.into(),
         }
     }

@@ -284,6 +284,18 @@ pub(super) fn digest(text: &str) -> String {
     format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text.as_bytes())))
 }
 
+/// What an operation of [`uia`](crate::service::uia) is to the user.
+pub(crate) fn deed(operation: &str) -> &'static str {
+    match operation {
+        "device_signing" => "replace the keys by which others know your devices",
+        "password" => "change your password",
+        "deactivate" => "end your account for good",
+        "devices" => "sign devices out of your account",
+        "get_token" => "sign another device in to your account",
+        _ => "change something in your account",
+    }
+}
+
 /// What every page has: nobody keeps it, guesses what it is, puts it in a frame or is told of its address.
 const HEADERS: [(HeaderName, &str); 5] = [
     (CONTENT_TYPE, "text/html; charset=utf-8"),

@@ -4,12 +4,15 @@
 //! memory, for a while, and leaves the map while a request works with it, so no stage is passed twice.
 //! <https://spec.matrix.org/v1.19/client-server-api/#user-interactive-authentication-api>
 
-use ruma::api::{
-    client::uiaa::{
-        AuthData, AuthFlow, AuthType, Dummy, MatrixUserIdentifier, Password, RegistrationToken, Terms,
-        UiaaInfo, UserIdentifier,
+use ruma::{
+    OwnedUserId,
+    api::{
+        client::uiaa::{
+            AuthData, AuthFlow, AuthType, Dummy, MatrixUserIdentifier, Password, RegistrationToken, Terms,
+            UiaaInfo, UserIdentifier,
+        },
+        error::{ErrorKind, StandardErrorBody},
     },
-    error::{ErrorKind, StandardErrorBody},
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::to_raw_value};
@@ -168,6 +171,13 @@ async fn flows(
 pub(super) fn subject(app: &App, id: &str) -> Option<(UserNumber, &'static str)> {
     let read = |session: &mut Session| Some((session.operation.user?, session.operation.endpoint));
     app.uia.update(id, app.clock.now(), read)?
+}
+
+/// The same, with the user's id.
+pub async fn subject_shown(app: &App, id: &str) -> Result<Option<(OwnedUserId, &'static str)>, StoreError> {
+    let Some((user, operation)) = subject(app, id) else { return Ok(None) };
+    let account = app.store.read(move |view| view.account_by_number(user)).await?;
+    Ok(account.map(|account| (localpart::user_id(&account.localpart, &app.server_name), operation)))
 }
 
 /// Notes in a session that its user has proved by their provider who they are. False if it isn't theirs, or not any more.

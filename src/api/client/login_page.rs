@@ -30,10 +30,14 @@ pub(crate) async fn page(
     let parameters: Vec<_> =
         parameters.map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
     let own = format!("{}?{}", upstream::own_client(&app), parameters.join("&"));
+    let start = upstream::base_path(&app);
     let mut page = Page::new("Sign in").raw(FORM);
     for provider in &app.upstream {
-        let url =
-            format!("/_matrix/client/v3/login/sso/redirect/{}?redirectUrl={}", provider.id.0, encoded(&own));
+        let url = format!(
+            "{start}/_matrix/client/v3/login/sso/redirect/{}?redirectUrl={}",
+            provider.id.0,
+            encoded(&own)
+        );
         page = page.button(&url, &format!("Continue with {}", provider.name));
     }
     page.script(SCRIPT).answer(StatusCode::OK)
@@ -62,7 +66,7 @@ const SCRIPT: &str = r#"(function () {
     });
     if (query.get("refresh_token") === "true") { body.refresh_token = true; }
     told.textContent = "Signing in";
-    fetch("/_matrix/client/v3/login", { method: "POST", headers: { "Content-Type": "application/json" },
+    fetch(location.pathname.replace(/_matrix\/static\/.*/, "_matrix/client/v3/login"), { method: "POST", headers: { "Content-Type": "application/json" },
       body: JSON.stringify(body) }).then(function (response) {
       return response.json().then(function (answer) {
         if (!response.ok) { throw new Error(answer.error); }

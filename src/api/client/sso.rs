@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header::SET_COOKIE};
 use crate::{
     api::{
         Anyone, Body, Error, Streamed,
-        page::{Page, Pages, Sent, Visit, encoded, redirect},
+        page::{Page, Pages, Sent, Visit, deed, encoded, redirect},
     },
     base::limits,
     service::{
@@ -40,7 +40,8 @@ pub(crate) async fn begin(
     let id = arguments.first().map(String::as_str);
     let wanted = Wanted::LogIn { redirect_url };
     let next = upstream::begin(&app, browser.clone(), wanted, id).await;
-    let to_provider = |id: &str| format!("{PATH}/{id}?redirectUrl={}", encoded(redirect_url));
+    let start = upstream::base_path(&app);
+    let to_provider = |id: &str| format!("{start}{PATH}/{id}?redirectUrl={}", encoded(redirect_url));
     known(&app, browser, shown(&app, next, to_provider)?)
 }
 
@@ -67,7 +68,9 @@ pub(crate) async fn prove(
     let session = sent.query("session").unwrap_or_default();
     let next =
         upstream::begin(&app, browser.clone(), Wanted::Prove { session }, sent.query("provider")).await;
-    let to_provider = |id: &str| format!("{}?session={}&provider={id}", Proof::PATHS[0], encoded(session));
+    let start = upstream::base_path(&app);
+    let to_provider =
+        |id: &str| format!("{start}{}?session={}&provider={id}", Proof::PATHS[0], encoded(session));
     known(&app, browser, shown(&app, next, to_provider)?)
 }
 
@@ -176,19 +179,22 @@ fn shown(
                 .quote(user_id.as_str())
                 .text("Continue only if you were signing in there. Otherwise close this page.")
                 .leads_to(&url)
-                .form(ANSWER, "Continue", |form| form.hidden("ticket", &ticket))
+                .form(&answered(app), "Continue", |form| form.hidden("ticket", &ticket))
         }
         Ok(Next::Operation { ticket, user_id, operation }) => Page::new("Confirm that it is you")
-            .text(&format!("A client that you are signed in with wants to {}:", words(operation)))
+            .text(&format!("A client that you are signed in with wants to {}:", deed(operation)))
             .quote(user_id.as_str())
             .text("If you did not expect this, close this page: somebody else may be using your account.")
-            .form(ANSWER, "Confirm", |form| form.hidden("ticket", &ticket)),
+            .form(&answered(app), "Confirm", |form| form.hidden("ticket", &ticket)),
         Ok(Next::Proved) => Page::passed(),
     };
     page.answer(StatusCode::OK)
 }
 
-const ANSWER: &str = Answer::PATHS[0];
+/// Where the answers to these pages go.
+fn answered(app: &App) -> String {
+    format!("{}{}", upstream::base_path(app), Answer::PATHS[0])
+}
 
 fn named(app: &App, ticket: &str, suggestion: &str, problem: NameProblem, then: &Then) -> Page {
     let mut page = Page::new("Choose your user name");
@@ -210,24 +216,12 @@ fn named(app: &App, ticket: &str, suggestion: &str, problem: NameProblem, then: 
     if let Then::LogInToken { redirect_url } = then {
         page = page.leads_to(redirect_url);
     }
-    page.form(ANSWER, "Continue", |form| {
+    page.form(&answered(app), "Continue", |form| {
         form.hidden("ticket", ticket);
         let attributes =
             "required autofocus autocapitalize=\"none\" autocomplete=\"username\" spellcheck=\"false\"";
         form.field("name", "User name", attributes, suggestion);
     })
-}
-
-/// What an operation of [`uia`](crate::service::uia) is to the user.
-fn words(operation: &str) -> &'static str {
-    match operation {
-        "device_signing" => "replace the keys by which others know your devices",
-        "password" => "change your password",
-        "deactivate" => "end your account for good",
-        "devices" => "sign devices out of your account",
-        "get_token" => "sign another device in to your account",
-        _ => "change something in your account",
-    }
 }
 
 fn refused(error: SignInError) -> Result<Response<Body>, Error> {

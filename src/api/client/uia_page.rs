@@ -6,7 +6,7 @@ use http::{Method, Response, StatusCode};
 use crate::{
     api::{
         Anyone, Body, Error, Streamed,
-        page::{Page, Pages, Sent, Visit, encoded},
+        page::{Page, Pages, Sent, Visit, deed, encoded},
     },
     service::{
         App,
@@ -40,7 +40,7 @@ pub(crate) async fn show(
     let session = sent.query("session").unwrap_or_default();
     match stage(&arguments) {
         Some(stage) if uia::waits_for(&app, session, stage) => {
-            form(&app, stage, session, None).answer(StatusCode::OK)
+            form(&app, stage, session, None).await?.answer(StatusCode::OK)
         }
         stage => lost(stage),
     }
@@ -58,7 +58,7 @@ pub(crate) async fn fill(
     let text = sent.form("text").unwrap_or_default();
     match uia::attempt_on_page(&app, session, stage, text).await? {
         Some(Ok(())) => Page::passed().answer(StatusCode::OK),
-        Some(Err(problem)) => form(&app, stage, session, Some(problem)).answer(StatusCode::OK),
+        Some(Err(problem)) => form(&app, stage, session, Some(problem)).await?.answer(StatusCode::OK),
         None => lost(Some(stage)),
     }
 }
@@ -73,7 +73,7 @@ fn stage(arguments: &[String]) -> Option<Stage> {
     }
 }
 
-fn form(app: &App, stage: Stage, session: &str, problem: Option<&str>) -> Page {
+async fn form(app: &App, stage: Stage, session: &str, problem: Option<&str>) -> Result<Page, Error> {
     let (title, button, field) = match stage {
         // The latter has another page, that of the account.
         Stage::Dummy | Stage::OAuth => ("Continue", "Continue", None),
@@ -92,15 +92,21 @@ fn form(app: &App, stage: Stage, session: &str, problem: Option<&str>) -> Page {
     if let Some(problem) = problem {
         page = page.problem(problem);
     }
+    if let (Stage::Password, Some((user_id, operation))) = (stage, uia::subject_shown(app, session).await?) {
+        page = page
+            .text(&format!("A client that you are signed in with wants to {}:", deed(operation)))
+            .quote(user_id.as_str())
+            .text("If you did not expect this, close this page: somebody else may be using your account.");
+    }
     if let (Stage::Terms, Some(url)) = (stage, &app.terms.url) {
         page = page.link(url.as_str(), &app.terms.name);
     }
     // This very page.
-    page.form(&format!("?session={}", encoded(session)), button, |form| {
+    Ok(page.form(&format!("?session={}", encoded(session)), button, |form| {
         if let Some((label, attributes)) = field {
             form.field("text", label, attributes, "");
         }
-    })
+    }))
 }
 
 fn lost(stage: Option<Stage>) -> Result<Response<Body>, Error> {

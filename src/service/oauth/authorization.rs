@@ -101,6 +101,7 @@ impl Asked {
             challenge: self.challenge,
             account,
             is_spent: false,
+            is_exchanged: false,
         };
         app.grants.codes.insert(code, granted, app.clock.now());
         Ok(Some(target))
@@ -124,6 +125,8 @@ pub struct Code {
     challenge: String,
     account: Account,
     is_spent: bool,
+    /// Whether somebody has tokens for it.
+    is_exchanged: bool,
 }
 
 /// Exchanges a code for tokens. A code that comes again has been seen by somebody else, so what it was exchanged for ends.
@@ -139,7 +142,9 @@ pub async fn exchange(app: &App, given: &Parameters) -> Result<Issued, GrantErro
     let found = found.filter(|found| found.client.id == client);
     let found = match found {
         Some(found) if found.is_spent => {
-            tokens::end_device(app, found.account.number, found.scope.device_id.to_string()).await?;
+            if found.is_exchanged {
+                tokens::end_device(app, found.account.number, found.scope.device_id.to_string()).await?;
+            }
             return Err(GrantError::InvalidGrant);
         }
         Some(found) => found,
@@ -151,7 +156,9 @@ pub async fn exchange(app: &App, given: &Parameters) -> Result<Issued, GrantErro
     if found.redirect_uri != uri || !is_verifier(verifier) || found.challenge != challenge(verifier) {
         return Err(GrantError::InvalidGrant);
     }
-    tokens::issue(app, &found.client, found.scope, found.account).await
+    let issued = tokens::issue(app, &found.client, found.scope, found.account).await?;
+    app.grants.codes.update(code, app.clock.now(), |code| code.is_exchanged = true);
+    Ok(issued)
 }
 
 /// Whether this could be the hash of something. <https://datatracker.ietf.org/doc/html/rfc7636#section-4.2>

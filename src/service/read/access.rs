@@ -29,6 +29,9 @@ pub enum ReadError {
     /// A token of ours is none.
     #[error("the token is malformed")]
     Token,
+    /// It would take longer than others can wait.
+    #[error("this takes too long")]
+    TooLong,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

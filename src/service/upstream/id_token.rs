@@ -4,7 +4,10 @@
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
-use super::keys::{Algorithm, Key};
+use super::{
+    keys::{Algorithm, Key},
+    provider::ProviderError,
+};
 use crate::base::{clock::Timestamp, limits, unambiguous};
 
 /// Why it isn't.
@@ -43,6 +46,19 @@ pub(super) struct Claims {
     pub(super) subject: String,
     /// All claims.
     pub(super) others: Map<String, Value>,
+}
+
+impl Claims {
+    /// Whether the person was asked since a moment who they are, as far as the token tells, which it may have to.
+    pub(super) fn are_fresh(&self, since: Timestamp, must_be_told: bool) -> Result<(), ProviderError> {
+        let asked_at = self.others.get("auth_time").and_then(Value::as_f64);
+        let skew = limits::PROVIDER_SKEW.as_secs_f64();
+        let is_fresh = |at: f64| at + 1.0 + skew > since.0 as f64 / 1_000.0;
+        match asked_at.map_or(!must_be_told, is_fresh) {
+            true => Ok(()),
+            false => Err(ProviderError::Content("the person was not asked now who they are")),
+        }
+    }
 }
 
 /// The claims of a good token.

@@ -25,7 +25,7 @@ use self::{
 };
 use super::{App, accounts, localpart, oauth, uia};
 use crate::{
-    base::{expiring::Expiring, ids::UserNumber, limits},
+    base::{clock::Timestamp, expiring::Expiring, ids::UserNumber, limits},
     config::{ClientUrl, Config, Upstream},
     net::Transport,
     store::StoreError,
@@ -108,6 +108,7 @@ struct Away {
     verifier: String,
     nonce: String,
     then: Then,
+    begun: Timestamp,
 }
 
 struct Asked {
@@ -139,6 +140,12 @@ pub fn base_url(app: &App) -> String {
         Some(url) => url.as_str().to_owned(),
         None => format!("https://{}", app.server_name),
     }
+}
+
+/// The path at which this server begins for a browser, without a slash at its end.
+pub fn base_path(app: &App) -> String {
+    Url::parse(&base_url(app))
+        .map_or_else(|_| String::new(), |url| url.path().trim_end_matches('/').to_owned())
 }
 
 /// The page of this server that is a client by itself.
@@ -207,13 +214,22 @@ async fn send(app: &App, browser: Browser, provider: usize, then: Then) -> Resul
         .append_pair("nonce", &nonce)
         .append_pair("code_challenge", &challenge)
         .append_pair("code_challenge_method", "S256");
-    if matches!(then, Then::Prove { .. }) {
-        // It is to be proved now, not by what the browser remembers.
-        query.append_pair("prompt", "login");
+    if is_to_be_proved(app, &then) {
+        query.append_pair("prompt", "login").append_pair("max_age", "0");
     }
     drop(query);
-    app.upstreams.away.insert(state, Away { browser, provider, verifier, nonce, then }, app.clock.now());
+    let begun = app.clock.now();
+    app.upstreams.away.insert(state, Away { browser, provider, verifier, nonce, then, begun }, begun);
     Ok(url.into())
+}
+
+/// Whether somebody is to prove now who they are, not by what the provider's browser remembers: a fresh sign-in stands for
+/// the password on the pages of the account.
+fn is_to_be_proved(app: &App, then: &Then) -> bool {
+    match then {
+        Then::Prove { .. } => true,
+        Then::LogInToken { redirect_url } => is_account(app, redirect_url),
+    }
 }
 
 fn redirect_uri(app: &App) -> String {
@@ -238,14 +254,23 @@ pub async fn finish(app: &App, browser: Option<Browser>, back: Return) -> Result
     let provider = Provider::of(app, away.provider);
     let arrival = provider.logged(come_back(&provider, &away, &back).await)?;
     let Some(mut arrival) = arrival else { return Err(SignInError::Cancelled) };
+    if is_to_be_proved(app, &away.then) {
+        // The browser could have left out that it was to be proved anew.
+        // <https://openid.net/specs/openid-connect-core-1_0.html#AuthRequest>
+        let must_be_told = matches!(away.then, Then::Prove { .. });
+        provider.logged(arrival.claims.are_fresh(away.begun, must_be_told))?;
+    }
     let identity = person::identity(&provider, &arrival);
     let wanted = identity.clone();
     let who = match app.store.read(move |view| view.user_of_identity(&wanted)).await? {
         Some(user) => Who::User(user),
         None if matches!(away.then, Then::Prove { .. }) => return Err(SignInError::AnotherUser),
         None => {
-            // What can't be had by this way, the person can say.
-            _ = provider.logged(provider.complete(&mut arrival).await);
+            // What a provider doesn't tell, the person can say; but a name that it would tell is not to be lost for ever.
+            let completed = provider.logged(provider.complete(&mut arrival).await);
+            if !arrival.claims.others.contains_key(&provider.settings.localpart_claim) {
+                completed?;
+            }
             person::meet(&provider, identity, &arrival.claims).await?
         }
     };
@@ -356,10 +381,17 @@ async fn may_log_in(app: &App, user: UserNumber) -> Result<OwnedUserId, SignInEr
 
 /// Whether a client is known, so that nobody is asked whether it is theirs.
 fn is_trusted(app: &App, url: &Url) -> bool {
-    let own = [own_client(app), format!("{}{}", base_url(app), oauth::RETURN)];
-    let own: Vec<_> = own.iter().filter_map(|own| Url::parse(own).ok()).collect();
+    // A log-in there ends whatever the device of that id had.
+    let names_device = url.query_pairs().any(|(name, _)| name == "device_id");
+    let own = Url::parse(&own_client(app)).ok().filter(|_| !names_device);
     let known = app.sso.trusted_clients.iter().map(|ClientUrl(known)| known);
-    known.chain(&own).any(|known| client_url::lies_under(url, known))
+    is_account(app, url) || known.chain(&own).any(|known| client_url::lies_under(url, known))
+}
+
+/// Whether it is the page of the account that lets in whoever signed in.
+fn is_account(app: &App, url: &Url) -> bool {
+    let account = Url::parse(&format!("{}{}", base_url(app), oauth::RETURN)).ok();
+    account.is_some_and(|account| client_url::lies_under(url, &account))
 }
 
 impl<'a> Provider<'a> {

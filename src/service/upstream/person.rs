@@ -53,7 +53,7 @@ pub(super) async fn meet(
     let text = |claim: &String| claims.others.get(claim).and_then(Value::as_str).unwrap_or_default();
     let told = text(&settings.localpart_claim);
     let exact = localpart::for_registration(told, &app.server_name);
-    if let Some(name) = exact.clone().filter(|_| settings.match_existing)
+    if let Some(name) = exact.clone().filter(|name| settings.match_existing && name == told)
         && let Some(user) = matched(app, &identity, name).await?
     {
         return Ok(Who::User(user));
@@ -81,7 +81,8 @@ async fn matched(app: &App, identity: &Identity, name: String) -> Result<Option<
     let identity = identity.clone();
     app.store
         .write(move |transaction| {
-            let account = transaction.account(&name)?.filter(|account| account.deactivated_at.is_none());
+            let account = transaction.account(&name)?;
+            let account = account.filter(|account| account.deactivated_at.is_none() && !account.admin);
             let Some(user) = account.map(|account| account.number) else { return Ok(None) };
             if let Some(linked) = transaction.user_of_identity(&identity)? {
                 return Ok(Some(linked));

@@ -278,6 +278,9 @@ impl State {
         let mut header = json!({"alg": self.signer.algorithm(), "kid": self.signer.id});
         let mut claims =
             json!({"iss": self.issuer, "aud": "us", "nonce": asked["nonce"], "iat": now, "exp": now + 300});
+        if asked.get("max_age").is_some_and(|age| age == "0") {
+            claims["auth_time"] = json!(now);
+        }
         claims.as_object_mut().unwrap().extend(self.person.as_object().unwrap().clone());
         (self.forge)(&mut header, &mut claims);
         let part = |value: &Value| BASE64.encode(value.to_string());

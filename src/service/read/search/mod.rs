@@ -144,6 +144,9 @@ fn find(
         let Some(Tier { matches, end }) = tier else {
             // Another request has more time for it, unless this one had all of it.
             let is_wrong_time = from.at.is_some() || !is_first;
+            if !is_wrong_time && bounds.rows > 0 && bounds.are_reached() {
+                return Err(ReadError::TooLong);
+            }
             return Ok(page.end(is_wrong_time.then_some(from), &[], true));
         };
         let accesses = accesses(view, &scope, &matches)?;
@@ -170,7 +173,9 @@ fn find(
             page.add(&mut looks[*at], found)?;
             from.at = Some(At { end, weight: *weight, number: *number });
             let rest = &candidates[told + 1..];
-            if page.is_full() && !(rest.is_empty() && end == EventNumber(0)) {
+            // What stands around what is found takes time as well, and others wait for the index.
+            let is_late = bounds.clock.monotonic() >= bounds.until + limits::SEARCH_TIME;
+            if (page.is_full() || is_late) && !(rest.is_empty() && end == EventNumber(0)) {
                 let rest: Vec<_> = rest.iter().map(|(.., found)| *found).collect();
                 let tags = tags(view, &rest)?;
                 return Ok(page.end(Some(from), &tags, end > EventNumber(0)));
@@ -228,6 +233,8 @@ impl Tier {
                 }
                 matches.len() < most && *rows > 0
             })?;
+        // The last row that may be looked at can be the last one that there is.
+        let is_whole = is_whole || at.is_some() && last == start;
         if !is_whole && (at.is_some() || last == below) {
             return Ok(None);
         }
