@@ -157,7 +157,6 @@ async fn take(
     if outcomes.is_none() {
         return Ok(None);
     }
-    app.resyncs.came_back(origin);
     edus::receive(app, origin, told).await?;
     Ok(outcomes)
 }

@@ -266,9 +266,10 @@ pub async fn finish(app: &App, browser: Option<Browser>, back: Return) -> Result
         Some(user) => Who::User(user),
         None if matches!(away.then, Then::Prove { .. }) => return Err(SignInError::AnotherUser),
         None => {
-            // What a provider doesn't tell, the person can say; but a name that it would tell is not to be lost for ever.
             let completed = provider.logged(provider.complete(&mut arrival).await);
-            if !arrival.claims.others.contains_key(&provider.settings.localpart_claim) {
+            // What can't be had by this way, the person can say; but not which account is theirs.
+            let Upstream { match_existing, localpart_claim, .. } = provider.settings;
+            if *match_existing && !arrival.claims.others.contains_key(localpart_claim) {
                 completed?;
             }
             person::meet(&provider, identity, &arrival.claims).await?

@@ -201,6 +201,30 @@ async fn a_code_is_good_once_soon_and_for_who_asked() {
 }
 
 #[tokio::test]
+async fn a_code_for_which_nobody_got_tokens_ends_no_device() {
+    let rig = start().await;
+    rig.register("alice").await;
+    let (client, pair) = let_in(&rig, "alice", "TABLET").await;
+    let browser = Browser::new(&rig);
+    browser.sign_in("alice").await;
+    let target = browser.allow(&authorize(&client, &[("scope", &scope("TABLET"))])).await;
+    let code = answer(&target, "code").unwrap();
+    let wrong = VERIFIER.replace('d', "e");
+    let stolen = [
+        ("grant_type", "authorization_code"),
+        ("redirect_uri", CALLBACK),
+        ("client_id", &*client),
+        ("code", &*code),
+        ("code_verifier", &*wrong),
+    ];
+    for _ in 0..2 {
+        assert_eq!(error(&token(&rig, &stolen).await), (400, "invalid_grant"));
+    }
+    assert_eq!(error(&exchange(&rig, &client, &code).await), (400, "invalid_grant"));
+    whoami(&rig, &pair.access).await.ok();
+}
+
+#[tokio::test]
 async fn a_device_that_comes_again_loses_its_tokens() {
     let rig = start().await;
     let phone = rig.register("alice").await;

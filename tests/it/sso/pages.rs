@@ -87,10 +87,11 @@ async fn the_login_page_has_every_way_and_keeps_what_the_client_asked_for() {
     let policy = page.header("content-security-policy");
     assert!(policy.contains(&format!("script-src 'sha256-{digest}'; connect-src 'self'")), "{policy}");
 
-    // From there, somebody comes back to that page.
+    // From there, somebody comes back to that page, and is asked because of the device.
     let (_, path) = text.split_once("class=\"button\" href=\"").unwrap();
     let away = browser.get(&scene.rig, path.split_once('"').unwrap().0).await;
-    let gone = browser.get(&scene.rig, &scene.idp.sign_in(away.header("location"))).await;
+    let asked = browser.get(&scene.rig, &scene.idp.sign_in(away.header("location"))).await;
+    let gone = browser.press(&scene.rig, &asked, &[]).await;
     let url = gone.header("location");
     let page = "https://example.org/_matrix/static/client/login/?device_id=A%22B&loginToken=";
     assert!(url.starts_with(page), "{url}");

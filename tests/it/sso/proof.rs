@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tayberry::config::RegistrationMode;
 
-use super::{Browser, LOST, Scene, html, problem};
+use super::{Browser, LOST, NO_HELP, Scene, html, problem};
 use crate::{
     accounts::by_password,
     media::Answer,
@@ -68,6 +68,31 @@ async fn who_has_no_password_proves_it_by_their_provider() {
     assert_eq!(delete(&scene, &alice, &["another"], again()).await.status, 401, "it is for one operation");
     delete(&scene, &alice, &[&other.device_id], again()).await.ok();
     assert_eq!(delete(&scene, &alice, &[&other.device_id], again()).await.status, 401, "and once");
+}
+
+// Whoever sits at the browser could leave out that it is to be proved anew.
+#[tokio::test]
+async fn what_the_provider_remembers_proves_nothing() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::default();
+    let alice = scene.log_in(&mut browser).await;
+    let challenge = delete(&scene, &alice, &["A"], Value::Null).await;
+    let forgeries: [fn(&mut Value, &mut Value); 3] = [
+        |_, claims| claims["auth_time"] = json!(claims["iat"].as_u64().unwrap() - 3_600),
+        |_, claims| _ = claims.as_object_mut().unwrap().remove("auth_time"),
+        |_, claims| claims["auth_time"] = json!("now"),
+    ];
+    for forge in forgeries {
+        scene.idp.set().forge = forge;
+        assert_eq!(problem(&prove(&scene, &mut browser, &challenge).await), (502, NO_HELP.to_owned()));
+    }
+    scene.idp.set().forge = |_, _| ();
+    let page = prove(&scene, &mut browser, &challenge).await;
+    assert_eq!(page.status, 200);
+    assert_eq!(
+        delete(&scene, &alice, &["A"], json!({"session": challenge.body["session"]})).await.status,
+        401
+    );
 }
 
 #[tokio::test]

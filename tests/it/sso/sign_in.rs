@@ -90,6 +90,8 @@ async fn a_known_client_is_gone_to_at_once() {
         ("org.example.app:/callback", true),
         ("org.example.other:/callback", false),
         ("https://example.org/_matrix/static/client/login/?x=y", true),
+        // It ends what that device had.
+        ("https://example.org/_matrix/static/client/login/?device_id=A", false),
         ("https://example.org/", false),
     ] {
         let page = scene.come_back_for(&mut Browser::default(), client).await;

@@ -35,6 +35,7 @@ pub fn read(origin: &ServerName, edus: &[Box<RawValue>]) -> (Heard, Heard) {
 /// # Errors
 /// The store failed; some of it may be kept.
 pub async fn receive(app: &App, origin: &ServerName, Heard(mut heard): Heard) -> Result<(), StoreError> {
+    app.resyncs.came_back(origin);
     if !app.config.presence.enabled {
         heard.retain(|edu| !matches!(edu, Edu::Presence(_)));
     }
