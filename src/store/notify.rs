@@ -24,7 +24,7 @@ pub enum Topic {
     Media(MediaNumber),
     /// The log got something that other servers may have to hear of.
     Federation,
-    /// The log got something of which a device may have to be notified.
+    /// The log got something of which a device may have to be notified, or that can be searched.
     Push,
 }
 
