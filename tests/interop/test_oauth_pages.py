@@ -1,4 +1,4 @@
-"""The pages of OAuth in Debian's Chromium, which is told to run no script on them: a person makes an account, lets programs in and
+"""The pages of OAuth in Debian's Chromium, whose policy lets no script run: a person makes an account, lets programs in and
 looks after the account. Pictures of the pages, of a phone's size, are left in tests/.cache/pages."""
 
 import base64
