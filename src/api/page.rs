@@ -268,6 +268,8 @@ pub(crate) fn escaped(text: &str) -> String {
             '>' => html.push_str("&gt;"),
             '"' => html.push_str("&quot;"),
             '\'' => html.push_str("&#39;"),
+            // Neither what no text has nor what turns a name around for the eye.
+            '\0'..='\u{1f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => html.push(' '),
             c => html.push(c),
         }
     }

@@ -1,6 +1,6 @@
 //! HTML that is written piece by piece: markup is a literal of this program, and everything else is text.
 
-use crate::api::page::STYLE;
+use crate::api::page::{STYLE, escaped};
 
 /// A piece of a page.
 #[derive(Default)]
@@ -28,18 +28,7 @@ impl Html {
 
     /// Adds text, also as the value of an attribute in double quotes.
     pub(super) fn text(mut self, text: &str) -> Self {
-        for c in text.chars() {
-            match c {
-                '&' => self.0.push_str("&amp;"),
-                '<' => self.0.push_str("&lt;"),
-                '>' => self.0.push_str("&gt;"),
-                '"' => self.0.push_str("&quot;"),
-                '\'' => self.0.push_str("&#39;"),
-                // Neither what no text has nor what turns a name around for the eye.
-                '\0'..='\u{1f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => self.0.push(' '),
-                c => self.0.push(c),
-            }
-        }
+        self.0.push_str(&escaped(text));
         self
     }
 

@@ -38,28 +38,25 @@ pub(super) async fn show(app: App, request: Request<Inbound>) -> Result<Response
 
 /// Signs in by a password.
 pub(super) async fn sign_in(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
-    let mut visit = Visit::begin(app, request).await?;
+    let visit = Visit::begin(app, request).await?;
     let value = |name| visit.form.get(name).unwrap_or_default();
     let password = Secret::new(value("password").to_owned());
-    match browsers::sign_in(&visit.app, &visit.cookie, value("user").trim(), password).await {
-        Ok(cookie) => {
-            visit.set_cookie(cookie, true);
-            Ok(visit.redirect(&onward(&visit)))
-        }
-        Err(LogInError::Store(error)) => Err(error.into()),
-        Err(error) => {
-            let html = form(&visit, &elsewhere(&visit));
-            Ok(visit.problem(StatusCode::FORBIDDEN, TITLE, why_not(&error), html))
-        }
-    }
+    let cookie = browsers::sign_in(&visit.app, &visit.cookie, value("user").trim(), password).await;
+    let_in(visit, cookie)
 }
 
 /// Signs in whoever comes back from a provider: the very browser that was sent there.
 pub(super) async fn come_back(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
-    let mut visit = Visit::begin(app, request).await?;
+    let visit = Visit::begin(app, request).await?;
     let is_its = visit.query.get(PROOF) == Some(&*browsers::proof_of_return(&visit.cookie));
     let token = visit.query.get("loginToken").filter(|_| is_its).unwrap_or_default();
-    match browsers::sign_in_by_token(&visit.app, &visit.cookie, token).await {
+    let cookie = browsers::sign_in_by_token(&visit.app, &visit.cookie, token).await;
+    let_in(visit, cookie)
+}
+
+/// Sends whoever is signed in onward; whoever isn't reads why, on the page again.
+fn let_in(mut visit: Visit, cookie: Result<String, LogInError>) -> Result<Response<Body>, Refusal> {
+    match cookie {
         Ok(cookie) => {
             visit.set_cookie(cookie, true);
             Ok(visit.redirect(&onward(&visit)))
