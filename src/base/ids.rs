@@ -2,6 +2,11 @@
 //!
 //! A short number is given when something is appended and never reused; a look-up never makes one.
 
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+};
+
 macro_rules! number {
     ($($(#[$doc:meta])* $name:ident($inner:ty);)*) => {$(
         $(#[$doc])*
@@ -41,6 +46,28 @@ number! {
     MediaNumber(u64);
     /// A pair of event type and state key (none for a message) within one room.
     KeyNumber(u32);
+}
+
+/// What is known of events by their numbers.
+pub type ByNumber<T> = HashMap<EventNumber, T, BuildHasherDefault<NumberHasher>>;
+
+/// For numbers that this server gave: nobody can choose them so that they collide.
+#[derive(Default)]
+pub struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // By the golden ratio, whose high bits are the mixed ones.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Names one state of one room: the root of its trie. Equal states of a room have equal roots; the empty state's is

@@ -15,33 +15,36 @@ use super::{
     graph::{Graph, State},
     pdu::Pdu,
 };
-use crate::base::ids::EventNumber;
+use crate::base::ids::{ByNumber, EventNumber};
 
 /// One graph's events, remembered while one question is answered.
 pub(super) struct Lookup<'g, G: Graph> {
     graph: &'g G,
-    events: RefCell<HashMap<OwnedEventId, Arc<Pdu>>>,
+    events: RefCell<ByNumber<Arc<Pdu>>>,
+    numbers: RefCell<HashMap<OwnedEventId, EventNumber>>,
     failure: Cell<Option<G::Error>>,
 }
 
 impl<'g, G: Graph> Lookup<'g, G> {
     pub(super) fn new(graph: &'g G) -> Self {
-        Self { graph, events: RefCell::default(), failure: Cell::new(None) }
+        Self { graph, events: RefCell::default(), numbers: RefCell::default(), failure: Cell::new(None) }
     }
 
     /// The event with this id.
     pub(super) fn event(&self, id: &EventId) -> Option<Arc<Pdu>> {
-        if let Some(known) = self.events.borrow().get(id) {
-            return Some(known.clone());
-        }
-        let number = self.keep(self.graph.number(id)).flatten()?;
+        let known = self.numbers.borrow().get(id).copied();
+        let number = known.or_else(|| self.keep(self.graph.number(id)).flatten())?;
         self.numbered(number)
     }
 
-    /// The event with this number.
+    /// The event with this number, which is read once.
     pub(super) fn numbered(&self, number: EventNumber) -> Option<Arc<Pdu>> {
+        if let Some(known) = self.events.borrow().get(&number) {
+            return Some(known.clone());
+        }
         let event = self.keep(self.graph.event(number))?;
-        self.events.borrow_mut().insert(event.event_id().to_owned(), event.clone());
+        self.events.borrow_mut().insert(number, event.clone());
+        self.numbers.borrow_mut().insert(event.event_id().to_owned(), number);
         Some(event)
     }
 

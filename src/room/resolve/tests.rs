@@ -1,4 +1,4 @@
-use std::cmp::Reverse;
+use std::{cell::RefCell, cmp::Reverse, sync::Arc};
 
 use proptest::prelude::*;
 use ruma::{EventId, RoomVersionId};
@@ -12,6 +12,7 @@ use crate::{
         auth::{self, Verdict},
         fixture::{ALICE, BOB, CAROL, Outcome, World, steps, versions},
         graph::Difference,
+        pdu::Pdu,
     },
 };
 
@@ -303,44 +304,68 @@ fn what_was_rejected_permits_nothing_where_the_state_says_nothing() {
     }
 }
 
+/// A world whose events are read by a function.
+struct Reading<'w, F>(&'w World, F);
+
+impl<F: Fn(EventNumber) -> Result<Arc<Pdu>, &'static str>> Graph for Reading<'_, F> {
+    type Error = &'static str;
+    fn number(&self, id: &EventId) -> Result<Option<EventNumber>, Self::Error> {
+        Ok(self.0.number(id).unwrap())
+    }
+    fn event(&self, number: EventNumber) -> Result<Arc<Pdu>, Self::Error> {
+        (self.1)(number)
+    }
+    fn auth_events(&self, number: EventNumber) -> Result<Vec<EventNumber>, Self::Error> {
+        Ok(self.0.auth_events(number).unwrap())
+    }
+    fn state_before(&self, number: EventNumber) -> Result<Option<StateRoot>, Self::Error> {
+        Ok(self.0.state_before(number).unwrap())
+    }
+    fn state(
+        &self,
+        root: StateRoot,
+        kind: &StateEventType,
+        key: &str,
+    ) -> Result<Option<EventNumber>, Self::Error> {
+        Ok(self.0.state(root, kind, key).unwrap())
+    }
+    fn state_difference(&self, a: StateRoot, b: StateRoot) -> Result<Vec<Difference>, Self::Error> {
+        Ok(self.0.state_difference(a, b).unwrap())
+    }
+    fn state_above(&self, root: StateRoot, floor: EventNumber) -> Result<Vec<EventNumber>, Self::Error> {
+        Ok(self.0.state_above(root, floor).unwrap())
+    }
+}
+
 #[test]
 fn a_failed_lookup_is_reported() {
-    struct Broken<'w>(&'w World);
-    impl Graph for Broken<'_> {
-        type Error = &'static str;
-        fn number(&self, id: &EventId) -> Result<Option<EventNumber>, Self::Error> {
-            Ok(self.0.number(id).unwrap())
-        }
-        fn event(&self, _: EventNumber) -> Result<std::sync::Arc<crate::room::pdu::Pdu>, Self::Error> {
-            Err("bad sector")
-        }
-        fn auth_events(&self, number: EventNumber) -> Result<Vec<EventNumber>, Self::Error> {
-            Ok(self.0.auth_events(number).unwrap())
-        }
-        fn state_before(&self, number: EventNumber) -> Result<Option<StateRoot>, Self::Error> {
-            Ok(self.0.state_before(number).unwrap())
-        }
-        fn state(
-            &self,
-            root: StateRoot,
-            kind: &StateEventType,
-            key: &str,
-        ) -> Result<Option<EventNumber>, Self::Error> {
-            Ok(self.0.state(root, kind, key).unwrap())
-        }
-        fn state_difference(&self, a: StateRoot, b: StateRoot) -> Result<Vec<Difference>, Self::Error> {
-            Ok(self.0.state_difference(a, b).unwrap())
-        }
-        fn state_above(&self, root: StateRoot, floor: EventNumber) -> Result<Vec<EventNumber>, Self::Error> {
-            Ok(self.0.state_above(root, floor).unwrap())
-        }
-    }
-    let (mut world, last) = World::new("11");
-    let one = world.accept(BOB, &[&last], "m.room.topic", Some(""), json!({ "topic": "1" }));
-    let two = world.accept(ALICE, &[&last], "m.room.topic", Some(""), json!({ "topic": "2" }));
-    let states = after(&world, &[&one, &two]);
-    let error = resolve(&states, &Broken(&world), world.version).unwrap_err();
+    let (world, states) = forked("11");
+    let error = resolve(&states, &Reading(&world, |_| Err("bad sector")), world.version).unwrap_err();
     assert!(matches!(error, ResolveError::Graph("bad sector")));
+}
+
+#[test]
+fn an_event_is_read_once() {
+    for version in ["11", "12"] {
+        let (world, states) = forked(version);
+        let read = RefCell::new(BTreeSet::new());
+        let reading = Reading(&world, |number| {
+            assert!(read.borrow_mut().insert(number), "{number:?} again, version {version}");
+            Ok(world.event(number).unwrap())
+        });
+        resolve(&states, &reading, world.version).unwrap();
+        assert!(read.borrow().len() >= 2, "both topics");
+    }
+}
+
+/// A room in which two topics were set at once, and the states after each.
+fn forked(version: &str) -> (World, Vec<State>) {
+    let (mut world, last) = World::new(version);
+    let topic = |text: &str| json!({ "topic": text });
+    let one = world.accept(BOB, &[&last], "m.room.topic", Some(""), topic("1"));
+    let two = world.accept(ALICE, &[&last], "m.room.topic", Some(""), topic("2"));
+    let states = after(&world, &[&one, &two]);
+    (world, states)
 }
 
 #[test]
