@@ -27,6 +27,11 @@ pub trait Graph {
     /// The numbers of an event's `auth_events`, without reading the event itself.
     fn auth_events(&self, number: EventNumber) -> Result<Vec<EventNumber>, Self::Error>;
 
+    /// Asks the same of one event after another, best from high numbers to low, as a walk down the auth graph goes.
+    fn walk_down(&self) -> impl FnMut(EventNumber) -> Result<Vec<EventNumber>, Self::Error> {
+        |number| self.auth_events(number)
+    }
+
     /// The state before an event; none if it is an outlier, whose state is not known.
     fn state_before(&self, number: EventNumber) -> Result<Option<StateRoot>, Self::Error>;
 

@@ -9,10 +9,7 @@
 
 mod v1;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet},
-    hash::{BuildHasherDefault, Hasher},
-};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
 
 use ruma::{
     OwnedEventId,
@@ -25,7 +22,10 @@ use super::{
     lookup::Lookup,
     version::Version,
 };
-use crate::base::{ids::EventNumber, limits};
+use crate::base::{
+    ids::{ByNumber, EventNumber},
+    limits,
+};
 
 /// Why states could not be resolved.
 #[derive(Debug, thiserror::Error)]
@@ -189,9 +189,10 @@ fn chains_of_conflicts<G: Graph>(
     for number in stored.chain(agreed.filter_map(|(_, entry)| *entry)) {
         common.extend(graph.auth_events(number)?);
     }
+    let mut auth_events = graph.walk_down();
     while let Some(number) = common.pop_last().filter(|number| *number >= lowest) {
         difference.remove(&number);
-        common.extend(graph.auth_events(number)?);
+        common.extend(auth_events(number)?);
     }
     Ok(difference)
 }
@@ -202,69 +203,61 @@ fn chains_differ<G: Graph>(
     all: Sides,
     graph: &G,
 ) -> Result<BTreeMap<EventNumber, Sides>, G::Error> {
-    let mut walk = Walk { ahead: HashMap::default(), order: BinaryHeap::new(), partial: 0, all };
+    let mut walk = Walk { ahead: ByNumber::default(), order: BinaryHeap::new(), partial: 0, all };
     for (tip, sides) in tips {
-        graph.auth_events(*tip)?.into_iter().for_each(|number| walk.reach(number, *sides));
+        walk.reach(*tip, Sides::default(), *sides);
     }
+    let mut auth_events = graph.walk_down();
     let mut difference = BTreeMap::new();
-    while let Some((number, sides)) = walk.next() {
-        if sides != all {
-            difference.insert(number, sides);
+    while let Some((number, Reached { chain, state })) = walk.next() {
+        if chain != 0 && chain != all {
+            difference.insert(number, chain);
         }
-        graph.auth_events(number)?.into_iter().for_each(|permission| walk.reach(permission, sides));
+        for permission in auth_events(number)? {
+            walk.reach(permission, chain | state, Sides::default());
+        }
     }
     Ok(difference)
 }
 
 /// The events that a walk down the auth graph has reached and not yet passed.
 struct Walk {
-    ahead: HashMap<EventNumber, Sides, BuildHasherDefault<NumberHasher>>,
+    ahead: ByNumber<Reached>,
     order: BinaryHeap<EventNumber>,
     /// How many of them are not known to be in every chain.
     partial: usize,
     all: Sides,
 }
 
+/// The states in whose auth chain an event is known to be, and those that have it as an entry.
+#[derive(Default)]
+struct Reached {
+    chain: Sides,
+    state: Sides,
+}
+
 impl Walk {
-    fn reach(&mut self, number: EventNumber, sides: Sides) {
+    fn reach(&mut self, number: EventNumber, chain: Sides, state: Sides) {
         let reached = self.ahead.entry(number).or_insert_with(|| {
             self.order.push(number);
-            0
+            self.partial += 1;
+            Reached::default()
         });
-        let counted = *reached != 0 && *reached != self.all;
-        *reached |= sides;
-        let counts = *reached != self.all;
-        self.partial = self.partial - usize::from(counted) + usize::from(counts);
+        let was_partial = reached.chain != self.all;
+        reached.chain |= chain;
+        reached.state |= state;
+        self.partial -= usize::from(was_partial && reached.chain == self.all);
     }
 
     /// The highest event ahead, which nothing that is still ahead descends to; none once all are in every chain.
-    fn next(&mut self) -> Option<(EventNumber, Sides)> {
+    fn next(&mut self) -> Option<(EventNumber, Reached)> {
         if self.partial == 0 {
             return None;
         }
         let number = self.order.pop()?;
-        let sides = self.ahead.remove(&number)?;
-        self.partial -= usize::from(sides != self.all);
-        Some((number, sides))
-    }
-}
-
-/// For numbers that this server gave: nobody can choose them so that they collide.
-#[derive(Default)]
-struct NumberHasher(u64);
-
-impl Hasher for NumberHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // By the golden ratio, whose high bits are the mixed ones.
-        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
+        let reached = self.ahead.remove(&number)?;
+        self.partial -= usize::from(reached.chain != self.all);
+        Some((number, reached))
     }
 }
 
@@ -277,8 +270,9 @@ fn conflicted_subgraph<G: Graph>(
     let Some(lowest) = ends.first().copied() else { return Ok(ends) };
     let mut ahead = ends.clone();
     let mut below: BTreeMap<EventNumber, Vec<EventNumber>> = BTreeMap::new();
+    let mut auth_events = graph.walk_down();
     while let Some(number) = ahead.pop_last() {
-        let permissions = graph.auth_events(number)?;
+        let permissions = auth_events(number)?;
         ahead.extend(permissions.iter().filter(|permission| **permission >= lowest));
         below.insert(number, permissions);
     }

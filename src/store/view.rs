@@ -3,7 +3,13 @@
 //! Above the event store in LMDB lie the frozen tail, which a checkpoint is writing there, and the tail. A look-up
 //! asks from the top; a range merges the three; a tombstone hides what lies below it.
 
-use std::{borrow::Cow, cmp::Ordering, iter::Peekable, ops::Bound, sync::Arc};
+use std::{
+    borrow::Cow,
+    cmp::Ordering,
+    iter::{Peekable, Rev},
+    ops::Bound,
+    sync::Arc,
+};
 
 use rusqlite::Connection;
 
@@ -71,6 +77,12 @@ impl View<'_> {
         Ok(self.shared.lmdb.tree(table).get(self.shared.txn, key)?.map(Cow::Borrowed))
     }
 
+    /// Looks up one key after another, from high to low.
+    pub(in crate::store) fn descent(&self, table: Table) -> Descent<'_> {
+        let below = self.range(table, (Bound::Unbounded, Bound::Unbounded)).rev();
+        Descent { view: self, table, below, next: None }
+    }
+
     /// The entries of a table within bounds, in key order; from the other end by [`Iterator::rev`].
     pub(in crate::store) fn range<'v>(
         &'v self,
@@ -90,6 +102,33 @@ impl View<'_> {
         }
     }
 }
+
+/// Look-ups of keys of which each mostly lies close below the one before.
+pub(in crate::store) struct Descent<'v> {
+    view: &'v View<'v>,
+    table: Table,
+    below: Rev<Range<'v>>,
+    next: Option<(Cow<'v, [u8]>, Cow<'v, [u8]>)>,
+}
+
+impl<'v> Descent<'v> {
+    /// The value of a key.
+    pub(in crate::store) fn get(&mut self, key: &[u8]) -> Result<Option<Cow<'v, [u8]>>, StoreError> {
+        for _ in 0..NEAR {
+            match &self.next {
+                Some((next, value)) if **next == *key => return Ok(Some(value.clone())),
+                Some((next, _)) if **next > *key => self.next = self.below.next().transpose()?,
+                _ => break,
+            }
+        }
+        self.below = self.view.range(self.table, (Bound::Unbounded, Bound::Included(key))).rev();
+        self.next = self.below.next().transpose()?;
+        Ok(self.next.as_ref().filter(|(next, _)| **next == *key).map(|(_, value)| value.clone()))
+    }
+}
+
+/// So many entries are passed in the time that one look-up takes.
+const NEAR: usize = 16;
 
 /// A range of a table's entries, walked from either end or from both.
 pub(in crate::store) struct Range<'v> {

@@ -2,7 +2,7 @@
 //!
 //! A number or a name of another room's event finds nothing here, so that nothing leaks from one room into another.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use ruma::{EventId, OwnedEventId};
 
@@ -103,11 +103,7 @@ impl View<'_> {
         number: EventNumber,
     ) -> Result<Vec<EventNumber>, StoreError> {
         let key = number.to_be_bytes();
-        let value = self.get(Table::Events, &key)?.ok_or_else(|| missing(Table::Events, &key))?;
-        match read_auth_events(&value) {
-            Ok((of, auth_events)) if of == room => Ok(auth_events),
-            _ => Err(damaged(Table::Events, &key)),
-        }
+        auth_events(room, &key, self.get(Table::Events, &key)?)
     }
 
     /// The redactions of an event that were stored before it was.
@@ -245,3 +241,15 @@ impl Transaction<'_> {
 
 /// Between a room's number and the hash of an event's id, in the table of keys: beside its two own kinds of entries.
 pub(super) const EARLY_REDACTION: u8 = 2;
+/// What permits a room's event, which was found at this key of its table.
+pub(super) fn auth_events(
+    room: RoomNumber,
+    key: &[u8],
+    found: Option<Cow<'_, [u8]>>,
+) -> Result<Vec<EventNumber>, StoreError> {
+    let value = found.ok_or_else(|| missing(Table::Events, key))?;
+    match read_auth_events(&value) {
+        Ok((of, auth_events)) if of == room => Ok(auth_events),
+        _ => Err(damaged(Table::Events, key)),
+    }
+}

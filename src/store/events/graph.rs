@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use ruma::{EventId, events::StateEventType};
 
+use super::event::auth_events;
 use crate::{
     base::ids::{EventNumber, RoomNumber, StateRoot},
     room::{
         graph::{Difference, Graph},
         pdu::Pdu,
     },
-    store::{StoreError, View},
+    store::{StoreError, View, tables::Table},
 };
 
 /// One room in one view, as the core asks for it. A job asks what its own transaction did, too.
@@ -40,6 +41,14 @@ impl Graph for RoomGraph<'_> {
 
     fn auth_events(&self, number: EventNumber) -> Result<Vec<EventNumber>, StoreError> {
         self.view.auth_events(self.room, number)
+    }
+
+    fn walk_down(&self) -> impl FnMut(EventNumber) -> Result<Vec<EventNumber>, StoreError> {
+        let mut events = self.view.descent(Table::Events);
+        move |number| {
+            let key = number.to_be_bytes();
+            auth_events(self.room, &key, events.get(&key)?)
+        }
     }
 
     fn state_before(&self, number: EventNumber) -> Result<Option<StateRoot>, StoreError> {

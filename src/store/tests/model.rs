@@ -236,13 +236,25 @@ fn checker(
             assert_eq!(view.id(hash)?, model.ids.get(&hash).copied(), "{at}: {hash:x?}");
         }
         for table in TABLES {
-            let key = key(&rng);
-            let value = view.get(table, &key)?.map(|value| value.into_owned());
-            assert_eq!(value.as_ref(), model.entries.get(&(table, key.clone())), "{at}: {table:?} {key:x?}");
+            check_keys(view, &model, table, &rng, &at)?;
             check_range(view, &model, table, &rng, &at)?;
         }
         Ok(())
     }
+}
+
+fn check_keys(view: &View<'_>, model: &Model, table: Table, rng: &Rng, at: &str) -> Result<(), StoreError> {
+    let mut keys: Vec<_> = (0..rng.below(40)).map(|_| key(rng)).collect();
+    if rng.below(4) > 0 {
+        keys.sort_by(|a, b| b.cmp(a));
+    }
+    let mut descent = view.descent(table);
+    for key in keys {
+        let expected = model.entries.get(&(table, key.clone())).map(Vec::as_slice);
+        assert_eq!(view.get(table, &key)?.as_deref(), expected, "{at}: {table:?} {key:x?}");
+        assert_eq!(descent.get(&key)?.as_deref(), expected, "{at}: descent, {table:?} {key:x?}");
+    }
+    Ok(())
 }
 
 fn check_range(view: &View<'_>, model: &Model, table: Table, rng: &Rng, at: &str) -> Result<(), StoreError> {
