@@ -29,9 +29,9 @@ impl Phone {
         self.ask(0).await
     }
 
-    /// Waits up to 60 s for something new.
+    /// Waits up to two minutes for something new.
     pub(crate) async fn poll(&mut self) -> Result<Synced> {
-        self.ask(60_000).await
+        self.ask(120_000).await
     }
 
     /// Looks at the whole list, window by window.

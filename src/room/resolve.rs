@@ -82,6 +82,13 @@ pub fn resolve<G: Graph>(
     }
     let conflicting = conflicts.values().flatten().flatten();
     let full: BTreeSet<_> = conflicting.chain(difference.keys()).chain(&subgraph).copied().collect();
+    // What permits each of them is asked for by id, which is slower to find than a number.
+    let mut auth_events = graph.walk_down();
+    for number in full.iter().rev() {
+        for permission in auth_events(*number).map_err(ResolveError::Graph)? {
+            lookup.numbered(permission);
+        }
+    }
     for key in keys_read(&full, &lookup, version) {
         if !conflicts.contains_key(&key)
             && let Some(entry) = lookup.state(&first, &key.0, &key.1)

@@ -2,10 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use crate::base::ids::{MediaNumber, RoomNumber, UserNumber};
 
@@ -30,40 +30,73 @@ pub enum Topic {
 
 /// Who waits for which topic.
 #[derive(Default)]
-pub(in crate::store) struct Waiters(Mutex<HashMap<Topic, Vec<Arc<Notify>>>>);
+pub(in crate::store) struct Waiters(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    groups: HashMap<Arc<[Topic]>, Arc<Group>>,
+    by_topic: HashMap<Topic, Vec<Arc<Group>>>,
+}
+
+/// Those who wait for the same topics, as the devices of one person do.
+type Group = watch::Sender<()>;
 
 /// A wait for any of some topics. It counts from its making: what happens before [`Watch::changed`] is not lost.
 pub struct Watch {
     waiters: Arc<Waiters>,
-    topics: Vec<Topic>,
-    notify: Arc<Notify>,
+    topics: Arc<[Topic]>,
+    group: Arc<Group>,
+    news: watch::Receiver<()>,
 }
 
 impl Watch {
     pub(in crate::store) fn new(waiters: Arc<Waiters>, topics: Vec<Topic>) -> Self {
-        let notify = Arc::new(Notify::new());
-        let mut map = waiters.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for topic in &topics {
-            map.entry(*topic).or_default().push(notify.clone());
-        }
-        drop(map);
-        Self { waiters, topics, notify }
+        let mut waiting = waiters.lock();
+        let known = waiting.groups.get_key_value(topics.as_slice());
+        let known = known.map(|(topics, group)| (topics.clone(), group.clone()));
+        let (topics, group) = known.unwrap_or_else(|| waiting.begin(topics.into()));
+        let news = group.subscribe();
+        drop(waiting);
+        Self { waiters, topics, group, news }
+    }
+
+    /// What it waits for.
+    pub fn topics(&self) -> &[Topic] {
+        &self.topics
     }
 
     /// Returns once a topic was touched since the watch was made or this returned last.
-    pub async fn changed(&self) {
-        self.notify.notified().await;
+    pub async fn changed(&mut self) {
+        self.news.changed().await.expect("the sender is held beside");
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let mut map = self.waiters.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for topic in &self.topics {
-            if let Some(waiting) = map.get_mut(topic) {
-                waiting.retain(|other| !Arc::ptr_eq(other, &self.notify));
-                if waiting.is_empty() {
-                    map.remove(topic);
+        let mut waiting = self.waiters.lock();
+        if self.group.receiver_count() == 1 {
+            waiting.end(&self.topics, &self.group);
+        }
+    }
+}
+
+impl Waiting {
+    fn begin(&mut self, topics: Arc<[Topic]>) -> (Arc<[Topic]>, Arc<Group>) {
+        let group = Arc::new(Group::default());
+        for topic in &*topics {
+            self.by_topic.entry(*topic).or_default().push(group.clone());
+        }
+        self.groups.insert(topics.clone(), group.clone());
+        (topics, group)
+    }
+
+    fn end(&mut self, topics: &Arc<[Topic]>, group: &Arc<Group>) {
+        self.groups.remove(topics);
+        for topic in &**topics {
+            if let Some(groups) = self.by_topic.get_mut(topic) {
+                groups.retain(|other| !Arc::ptr_eq(other, group));
+                if groups.is_empty() {
+                    self.by_topic.remove(topic);
                 }
             }
         }
@@ -73,10 +106,14 @@ impl Drop for Watch {
 impl Waiters {
     /// Wakes all who wait for any of the topics.
     pub(in crate::store) fn wake(&self, topics: &[Topic]) {
-        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for notify in topics.iter().filter_map(|topic| map.get(topic)).flatten() {
-            notify.notify_one();
+        let waiting = self.lock();
+        for group in topics.iter().filter_map(|topic| waiting.by_topic.get(topic)).flatten() {
+            group.send_replace(());
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,14 +127,21 @@ mod tests {
     async fn only_what_was_touched_wakes_and_nothing_is_missed() {
         let waiters = Arc::new(Waiters::default());
         let (room, user) = (Topic::Room(RoomNumber(1)), Topic::User(UserNumber(1)));
-        let watch = Watch::new(waiters.clone(), vec![room, user]);
-        let other = Watch::new(waiters.clone(), vec![Topic::Room(RoomNumber(2))]);
+        let mut watch = Watch::new(waiters.clone(), vec![room, user]);
+        let mut other = Watch::new(waiters.clone(), vec![Topic::Room(RoomNumber(2))]);
         waiters.wake(&[room]);
+        let mut same = Watch::new(waiters.clone(), vec![room, user]);
         watch.changed().await;
-        for silent in [&watch, &other] {
+        for silent in [&mut watch, &mut other, &mut same] {
             assert!(tokio::time::timeout(Duration::from_millis(10), silent.changed()).await.is_err());
         }
-        drop((watch, other));
-        assert!(waiters.0.lock().unwrap().is_empty());
+        waiters.wake(&[user]);
+        drop(watch);
+        same.changed().await;
+        waiters.wake(&[room]);
+        same.changed().await;
+        drop((other, same));
+        let waiting = waiters.lock();
+        assert!(waiting.groups.is_empty() && waiting.by_topic.is_empty());
     }
 }

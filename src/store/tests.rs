@@ -297,7 +297,7 @@ async fn a_watch_is_woken_by_what_it_watches() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let room = Topic::Room(crate::base::ids::RoomNumber(7));
-    let watch = store.watch(vec![room]);
+    let mut watch = store.watch(vec![room]);
     let touch = move |transaction: &mut Transaction<'_>| {
         transaction.touch(room);
         Ok::<_, StoreError>(())

@@ -10,7 +10,7 @@ use tokio::{
 use crate::{base::limits, service::App, store::Topic};
 
 pub(super) async fn run(app: App) {
-    let log = app.store.watch(vec![Topic::Push]);
+    let mut log = app.store.watch(vec![Topic::Push]);
     while let Err(error) = app.begin_pushing().await {
         tracing::warn!(%error, "no device is notified for now");
         sleep(limits::WORKER_RETRY).await;

@@ -7,7 +7,7 @@ use crate::{base::limits, service::App, store::Topic};
 pub(super) async fn run(app: App) {
     let is_wanted = app.config.search.enabled;
     // Whatever is said touches it.
-    let log = app.store.watch(vec![Topic::Push]);
+    let mut log = app.store.watch(vec![Topic::Push]);
     loop {
         let done = if is_wanted { app.index_words().await } else { app.remove_words().await };
         match done {

@@ -13,7 +13,7 @@ pub(super) async fn run(app: App) {
     if !app.config.federation.enabled {
         return;
     }
-    let log = app.store.watch(vec![Topic::Federation]);
+    let mut log = app.store.watch(vec![Topic::Federation]);
     while let Err(error) = app.begin_sending().await {
         tracing::warn!(%error, "other servers are sent nothing for now");
         sleep(limits::WORKER_RETRY).await;

@@ -23,7 +23,7 @@ pub const SLIDING_BUMP_STEPS: usize = 200;
 /// Connections that are remembered, of one device and in all; the one that was used longest ago gives way.
 pub const SLIDING_PER_DEVICE: usize = 8;
 pub const SLIDING_CONNECTIONS: usize = 1_024;
-/// Rooms that all of these remember, at 16 bytes each.
+/// Rooms that all of these remember, at 12 bytes each.
 pub const SLIDING_ROOMS: usize = 1 << 20;
 /// Whoever has more of either makes room for others first.
 pub const SLIDING_PER_USER: usize = 32;

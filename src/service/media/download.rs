@@ -162,7 +162,7 @@ pub(super) async fn find(
     if let Some(content) = media.content {
         return Ok(content);
     }
-    let watch = app.store.watch(vec![Topic::Media(media.number)]);
+    let mut watch = app.store.watch(vec![Topic::Media(media.number)]);
     let uploaded = async {
         loop {
             if let Some(content) = look_up(app, reader, &id).await?.content {

@@ -65,10 +65,13 @@ pub(super) async fn until_news(
     let Some(timeout) = timeout else { return Ok(()) };
     let deadline = tokio::time::sleep(timeout.min(limits::SYNC_WAIT));
     tokio::pin!(deadline);
-    let mut watching: Option<(Vec<_>, Watch)> = None;
+    let mut watching: Option<Watch> = None;
     while seen.is_empty {
-        match &watching {
-            Some((topics, watch)) if *topics == seen.topics => {
+        // They may be many, and are held once.
+        let topics = mem::take(&mut seen.topics);
+        match &mut watching {
+            Some(watch) if *watch.topics() == *topics => {
+                drop(topics);
                 let news = async {
                     tokio::select! {
                         biased;
@@ -81,10 +84,7 @@ pub(super) async fn until_news(
                 }
             }
             // What happened between the read and this watch is found by reading once more.
-            _ => {
-                let watch = app.store.watch(seen.topics.clone());
-                watching = Some((seen.topics, watch));
-            }
+            _ => watching = Some(app.store.watch(topics)),
         }
         seen = looking.look().await?;
     }

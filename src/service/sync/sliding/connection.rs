@@ -76,8 +76,7 @@ pub(super) struct Told {
     pub(super) account_data: Option<Position>,
     /// The same for which threads the user follows.
     pub(super) threads: Option<Position>,
-    /// By room.
-    pub(super) rooms: Vec<ToldRoom>,
+    pub(super) rooms: ToldRooms,
     /// Of those rooms where members are told as they become of interest, which were told last. They need not be told again.
     pub(super) members: Arc<[ToldMember]>,
     /// The choices of state by which rooms were told.
@@ -88,7 +87,7 @@ pub(super) struct Told {
 pub(super) type ToldMember = (RoomNumber, EventNumber);
 
 /// What a client was told of a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ToldRoom {
     pub(super) room: RoomNumber,
     /// So many of the newest events by then.
@@ -109,7 +108,21 @@ pub(super) const RECEIPTS: u8 = 4;
 /// It was told who types there, with the last answer. The log doesn't move by that.
 pub(super) const TYPING: u8 = 8;
 
-const _: () = assert!(size_of::<ToldRoom>() == 16);
+/// What was told of rooms up to an answer, in the order of their numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ToldRooms(Arc<[Remembered]>);
+
+/// A [`ToldRoom`] that says how far it is behind the answer.
+#[derive(Debug, PartialEq, Eq)]
+struct Remembered {
+    room: RoomNumber,
+    timeline: u16,
+    choice: u8,
+    flags: u8,
+    behind: u32,
+}
+
+const _: () = assert!(size_of::<Remembered>() == 12);
 
 /// A choice of state, by which rooms were told: the union of some selections.
 #[derive(Clone)]
@@ -324,9 +337,38 @@ impl Connection {
 
 impl Told {
     /// What was told of a room.
-    pub(super) fn room(&self, room: RoomNumber) -> Option<&ToldRoom> {
-        let place = self.rooms.binary_search_by_key(&room, |told| told.room).ok()?;
-        self.rooms.get(place)
+    pub(super) fn room(&self, room: RoomNumber) -> Option<ToldRoom> {
+        let rooms = &self.rooms.0;
+        let place = rooms.binary_search_by_key(&room, |told| told.room).ok()?;
+        rooms.get(place).map(|told| told.at(self.pos.seen))
+    }
+
+    /// What was told of each room, in the order of their numbers.
+    pub(super) fn rooms(&self) -> impl ExactSizeIterator<Item = ToldRoom> {
+        self.rooms.0.iter().map(|told| told.at(self.pos.seen))
+    }
+}
+
+impl ToldRooms {
+    /// What was told up to an answer, in the order of the rooms' numbers. A room that is too far behind is told anew.
+    pub(super) fn of(rooms: impl IntoIterator<Item = ToldRoom>, seen: Position) -> Self {
+        let remembered = |told: ToldRoom| {
+            let ToldRoom { room, timeline, choice, flags, until } = told;
+            let behind = seen.0.saturating_sub(until.0).try_into().ok()?;
+            Some(Remembered { room, timeline, choice, flags, behind })
+        };
+        Self(rooms.into_iter().filter_map(remembered).collect())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Remembered {
+    fn at(&self, seen: Position) -> ToldRoom {
+        let Self { room, timeline, choice, flags, behind } = *self;
+        ToldRoom { room, timeline, choice, flags, until: Position(seen.0 - u64::from(behind)) }
     }
 }
 
@@ -363,7 +405,7 @@ mod tests {
         let pos = Pos { seen: Position(7), serial: connections.serial() };
         let room =
             |n| ToldRoom { room: RoomNumber(n as u32), timeline: 1, choice: 0, flags: 0, until: Position(7) };
-        Arc::new(Told { pos, rooms: (0..rooms).map(room).collect(), ..Told::default() })
+        Arc::new(Told { pos, rooms: ToldRooms::of((0..rooms).map(room), pos.seen), ..Told::default() })
     }
 
     /// A request that is answered at once; gives the position after it.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use ruma::{OwnedRoomId, RoomId};
+use ruma::RoomId;
 use serde_json::Value;
 
 use super::{
@@ -94,10 +94,9 @@ pub(super) fn extensions(
 }
 
 impl Shown<'_> {
-    /// The room's id if it is in a scope.
-    fn id_in(&self, view: &View<'_>, scope: &Scope) -> Result<Option<OwnedRoomId>, StoreError> {
-        let room_id = view.room_id(self.room)?;
-        Ok(Some(room_id).filter(|id| scope.has(id.as_str(), &self.wish.lists, self.wish.subscribed)))
+    /// Whether the room is in a scope.
+    fn is_in(&self, view: &View<'_>, scope: &Scope) -> Result<bool, StoreError> {
+        scope.has(&self.wish.lists, self.wish.subscribed, || view.room_id(self.room))
     }
 
     /// Whether the client has something of the room up to the last answer. It has it from now on.
@@ -132,19 +131,19 @@ fn data(
         AccountData { global: global.into_iter().map(Data::write).collect(), ..AccountData::default() };
     let mut bytes = 0;
     for room in shown {
-        let Some(room_id) = room.id_in(view, scope)? else { continue };
-        if bytes > limits::SYNC_BYTES {
-            // With the next answer, whole.
+        // What has no place comes with the next answer, whole.
+        if bytes > limits::SYNC_BYTES || !room.is_in(view, scope)? {
             continue;
         }
         let data = match room.has_had(had, DATA) {
-            true => changed.remove(&Some(room_id.clone())).unwrap_or_default(),
-            false => of_room(&room_id)?,
+            true if changed.is_empty() => continue,
+            true => changed.remove(&Some(view.room_id(room.room)?)).unwrap_or_default(),
+            false => of_room(&view.room_id(room.room)?)?,
         };
         if !data.is_empty() {
             let data: Vec<_> = data.into_iter().map(Data::write).collect();
             bytes += data.iter().map(|data| data.get().len()).sum::<usize>();
-            told.rooms.insert(room_id, data);
+            told.rooms.insert(view.room_id(room.room)?, data);
         }
     }
     Ok(told)
@@ -160,9 +159,8 @@ fn receipts(
     let mut told = OfRooms::default();
     let mut bytes = 0;
     for room in shown {
-        let Some(room_id) = room.id_in(view, scope)? else { continue };
-        if bytes > limits::SYNC_BYTES {
-            // With the next answer, whole.
+        // What has no place comes with the next answer, whole.
+        if bytes > limits::SYNC_BYTES || !room.is_in(view, scope)? {
             continue;
         }
         let receipts = match room.has_had(had, RECEIPTS) {
@@ -172,7 +170,7 @@ fn receipts(
         if let Some(content) = merged(receipt_contents(view, ask.onlooker.user, receipts)?) {
             let content = ephemeral("m.receipt", content);
             bytes += content.get().len();
-            told.rooms.insert(room_id, content);
+            told.rooms.insert(view.room_id(room.room)?, content);
         }
     }
     Ok(told)
@@ -209,7 +207,9 @@ fn typing(
 ) -> Result<OfRooms, StoreError> {
     let mut told = OfRooms::default();
     for room in shown {
-        let Some(room_id) = room.id_in(view, scope)? else { continue };
+        if !room.is_in(view, scope)? {
+            continue;
+        }
         room.flags |= TYPING;
         let users = match news.rooms.get(&room.room) {
             Some(users) => Some(users.clone()),
@@ -219,7 +219,7 @@ fn typing(
         };
         // Who knows nothing yet need not hear that nobody types.
         if let Some(users) = users.filter(|users| room.told.is_some() || !users.is_empty()) {
-            told.rooms.insert(room_id, typing_of(view, &users)?);
+            told.rooms.insert(view.room_id(room.room)?, typing_of(view, &users)?);
         }
     }
     Ok(told)

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::connection::{Changed, Choice, Pos, Told, ToldRoom};
+use super::connection::{Changed, Choice, Pos, Told, ToldRoom, ToldRooms};
 use crate::{
     base::{
         ids::{DeviceNumber, Position, RoomNumber, UserNumber},
@@ -124,10 +124,10 @@ fn encode(had: &Told, offered: Option<&Told>) -> Vec<u8> {
             bytes.extend_from_slice(&choice.name.to_be_bytes());
         }
         bytes.extend_from_slice(&(told.rooms.len() as u32).to_be_bytes());
-        for ToldRoom { room, timeline, choice, flags, until } in &told.rooms {
+        for ToldRoom { room, timeline, choice, flags, until } in told.rooms() {
             bytes.extend_from_slice(&room.to_be_bytes());
             bytes.extend_from_slice(&timeline.to_be_bytes());
-            bytes.extend_from_slice(&[*choice, *flags]);
+            bytes.extend_from_slice(&[choice, flags]);
             bytes.extend_from_slice(&until.to_be_bytes());
         }
     }
@@ -165,7 +165,7 @@ fn decode(bytes: &[u8]) -> Option<Vec<Arc<Told>>> {
             e2ee: cursor(e2ee),
             account_data: cursor(account_data),
             threads: cursor(threads),
-            rooms,
+            rooms: ToldRooms::of(rooms, Position(seen)),
             choices: Arc::new(choices),
             // They are told again.
             members: Arc::default(),
@@ -196,7 +196,7 @@ mod tests {
             e2ee: Some(Position(70)),
             account_data: None,
             threads: Some(Position(69)),
-            rooms: vec![room, ToldRoom { room: RoomNumber(4), ..room }],
+            rooms: ToldRooms::of([room, ToldRoom { room: RoomNumber(4), ..room }], Position(71)),
             choices: Arc::new(vec![choice(5), choice(6)]),
             members: Arc::default(),
         };

@@ -161,13 +161,19 @@ impl Scope {
         is_more(&self.lists, limits::SLIDING_LISTS) || is_more(&self.rooms, limits::SLIDING_SUBSCRIPTIONS)
     }
 
-    /// Whether it has a room of these lists, which the client subscribes to or not.
-    pub(super) fn has(&self, room_id: &str, lists: &[&str], subscribed: bool) -> bool {
+    /// Whether it has a room of these lists, which the client subscribes to or not; the room's id is asked for only then.
+    pub(super) fn has<E>(
+        &self,
+        lists: &[&str],
+        subscribed: bool,
+        room_id: impl FnOnce() -> Result<OwnedRoomId, E>,
+    ) -> Result<bool, E> {
         let names = |names: &Option<Vec<String>>, name: &str| match names {
             None => true,
             Some(names) => names.iter().any(|known| known == name || known == "*"),
         };
-        lists.iter().any(|list| names(&self.lists, list)) || (subscribed && names(&self.rooms, room_id))
+        Ok(lists.iter().any(|list| names(&self.lists, list))
+            || (subscribed && names(&self.rooms, room_id()?.as_str())))
     }
 }
 
@@ -175,6 +181,10 @@ const MEMBER: &str = "m.room.member";
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use ruma::room_id;
+
     use super::*;
 
     fn pattern(kind: &str, key: &str) -> Pattern {
@@ -228,7 +238,11 @@ mod tests {
         ] {
             let scope = scope(json);
             let has = [(&["a"][..], false), (&[], true), (&[], false)];
-            assert_eq!(has.map(|(lists, subscribed)| scope.has("!r:x", lists, subscribed)), expected);
+            let room_id = || Ok::<_, Infallible>(room_id!("!r:x").to_owned());
+            assert_eq!(
+                has.map(|(lists, subscribed)| scope.has(lists, subscribed, room_id)),
+                expected.map(Ok)
+            );
         }
     }
 }

@@ -68,7 +68,7 @@ pub(super) struct Subject<'a> {
     pub(super) candidate: &'a Candidate,
     pub(super) wish: &'a Wish<'a>,
     /// What was told of it before.
-    pub(super) told: Option<&'a ToldRoom>,
+    pub(super) told: Option<ToldRoom>,
     /// The choice by which that was told; none of it if it is not remembered.
     pub(super) choice: &'a [Arc<Selection>],
     /// Whether it is another than the one by which it is told now.
@@ -173,7 +173,7 @@ impl Rooms<'_, '_> {
         &mut self,
         subject: &Subject<'_>,
         access: &Access,
-        known: Option<&ToldRoom>,
+        known: Option<ToldRoom>,
         left_by: Option<EventNumber>,
     ) -> Result<u16, StoreError> {
         let (view, ask, wish) = (self.view, self.ask, subject.wish);

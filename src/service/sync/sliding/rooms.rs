@@ -157,16 +157,15 @@ pub(super) fn choose<'a>(
         wish.add(config.timeline, &config.state);
     }
     let wished = order.iter().filter_map(|place| Some((*place, wishes[*place].take()?)));
+    // Most rooms have the choice of the one before.
+    let mut last = (Vec::new(), choice(&[]));
     let wishes = wished.map(|(place, mut wish)| {
         wish.state.sort_unstable();
         wish.state.dedup();
-        let mut hasher = blake3::Hasher::new();
-        for selection in &wish.state {
-            hasher.update(&selection.name);
+        if wish.state != last.0 {
+            last = (wish.state.clone(), choice(&wish.state));
         }
-        let mut name = [0; 8];
-        hasher.finalize_xof().fill(&mut name);
-        wish.choice = u64::from_be_bytes(name);
+        wish.choice = last.1;
         (place, wish)
     });
     let mut wishes: Vec<_> = wishes.collect();
@@ -180,6 +179,17 @@ pub(super) fn choose<'a>(
         }
     }
     Ok(Chosen { counts, wishes, topics })
+}
+
+/// A hash of a choice of state.
+fn choice(state: &[Arc<Selection>]) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    for selection in state {
+        hasher.update(&selection.name);
+    }
+    let mut name = [0; 8];
+    hasher.finalize_xof().fill(&mut name);
+    u64::from_be_bytes(name)
 }
 
 impl Wish<'_> {

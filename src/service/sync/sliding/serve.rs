@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     answer::{Answer, Head, List},
-    connection::{Choice, DIRECT, Pos, TYPING, Told, ToldRoom, UnknownPos},
+    connection::{Choice, DIRECT, Pos, TYPING, Told, ToldRoom, ToldRooms, UnknownPos},
     extensions::{News, Shown, extensions},
     filters::Facts,
     request::{Ask, Shape},
@@ -198,7 +198,7 @@ fn find(
         };
         told_now.insert(candidate.room, entry);
         if candidate.is_joined() {
-            let told = told.copied().filter(|told| candidate.stay.since <= told.until);
+            let told = told.filter(|told| candidate.stay.since <= told.until);
             shown.push(Shown { room: candidate.room, wish, told, flags: entry.flags });
         }
     }
@@ -208,15 +208,20 @@ fn find(
         told_now.entry(room.room).and_modify(|entry| entry.flags = room.flags);
     }
     let wished: HashSet<_> = wishes.iter().map(|(place, _)| *place).collect();
+    let mut told = Vec::with_capacity(candidates.len());
     for (place, candidate) in candidates.iter().enumerate() {
         let kept = had.room(candidate.room).filter(|_| !candidate.is_over() || wished.contains(&place));
         let kept = kept.map(|told| {
             let (choice, flags) = (choices.moved(told.choice), told.flags & !TYPING);
-            ToldRoom { choice, flags, ..*told }
+            ToldRoom { choice, flags, ..told }
         });
-        next.rooms.extend(told_now.remove(&candidate.room).or(kept));
+        told.extend(told_now.remove(&candidate.room).or(kept));
     }
-    next.rooms.shrink_to_fit();
+    next.rooms = ToldRooms::of(told, pos.seen);
+    if next.rooms == had.rooms {
+        // While nothing happens, the two take the room of one.
+        next.rooms = had.rooms.clone();
+    }
     next.choices = Arc::new(choices.all);
     next.members = rooms.members_told();
     let head = Head {
@@ -236,7 +241,7 @@ fn is_read(
     view: &View<'_>,
     ask: &Ask,
     had: &Told,
-    (room, told): (RoomNumber, Option<&ToldRoom>),
+    (room, told): (RoomNumber, Option<ToldRoom>),
     receipts: &HashMap<RoomNumber, Vec<Receipt>>,
 ) -> Result<bool, StoreError> {
     let user = ask.onlooker.user;
@@ -266,7 +271,7 @@ impl Choices {
             unions.map(|(name, state)| Choice { name, state: Some(state.as_slice().into()) }).collect();
         let most = all.len() + limits::SLIDING_CHOICES;
         let mut used = [false; NOT_REMEMBERED as usize + 1];
-        for told in &had.rooms {
+        for told in had.rooms() {
             used[usize::from(told.choice)] = true;
         }
         let mut moved = Vec::with_capacity(had.choices.len());
