@@ -56,6 +56,11 @@ impl<T> Expiring<T> {
         entries.get(name).filter(|(ends_at, _)| now < *ends_at).map(|(_, value)| value.clone())
     }
 
+    /// Whether an entry has ended that is `wanted`. Not for ever, as what has ended gives way first.
+    pub fn has_ended(&self, name: &str, now: Timestamp, wanted: impl FnOnce(&T) -> bool) -> bool {
+        self.lock().get(name).is_some_and(|(ends_at, value)| now >= *ends_at && wanted(value))
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<String, (Timestamp, T)>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,6 +92,9 @@ mod tests {
         assert_eq!(entries.get("b", later), Some(3));
         assert_eq!(entries.update("b", START.plus(LIFETIME), |_| ()), None);
         assert_eq!(take(&entries, "b", START.plus(LIFETIME)), None);
+        let has_ended = |name, now| entries.has_ended(name, now, |value| *value == 3);
+        assert!(has_ended("b", START.plus(LIFETIME)) && !has_ended("b", later));
+        assert!(!has_ended("a", START.plus(LIFETIME)), "it was taken before");
     }
 
     #[test]

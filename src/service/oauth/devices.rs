@@ -90,14 +90,16 @@ pub async fn decide(
     Ok(decided.unwrap_or(false))
 }
 
-/// Gives a device its tokens, once somebody has let it in.
+/// Gives a device its tokens, once somebody has let it in. A code has expired as long as it is remembered that there was
+/// one; any other is no grant. <https://datatracker.ietf.org/doc/html/rfc8628#section-3.5>
 pub async fn poll(app: &App, given: &Parameters) -> Result<Issued, GrantError> {
     let value = |name| given.get(name).ok_or(GrantError::InvalidRequest);
     let (client, code) = (value("client_id")?, value("device_code")?);
     let (code, secret) = code.split_once('.').ok_or(GrantError::InvalidGrant)?;
     let now = app.clock.now();
+    let is_its = |waiting: &Waiting| waiting.secret == secret && waiting.client.id == client;
     let polled = app.grants.devices.update(code, now, |waiting| {
-        if waiting.secret != secret || waiting.client.id != client {
+        if !is_its(waiting) {
             return Err(GrantError::InvalidGrant);
         }
         let too_soon = waiting.polled_at.is_some_and(|at| now.since(at) < waiting.interval);
@@ -112,13 +114,16 @@ pub async fn poll(app: &App, given: &Parameters) -> Result<Issued, GrantError> {
             Decision::None => Err(GrantError::AuthorizationPending),
         }
     });
-    polled.ok_or(GrantError::ExpiredToken)??;
-    let taken = app.grants.devices.take_if(code, now, |waiting| waiting.secret == secret);
-    match taken {
+    let unknown = || match app.grants.devices.has_ended(code, now, is_its) {
+        true => GrantError::ExpiredToken,
+        false => GrantError::InvalidGrant,
+    };
+    polled.ok_or_else(unknown)??;
+    match app.grants.devices.take_if(code, now, is_its) {
         Some(Waiting { client, scope, decision: Decision::Allowed(account), .. }) => {
             tokens::issue(app, &client, scope, *account).await
         }
-        _ => Err(GrantError::ExpiredToken),
+        _ => Err(GrantError::InvalidGrant),
     }
 }
 

@@ -50,7 +50,7 @@ async fn a_device_is_let_in_elsewhere() {
     let pair = Pair::of(reply);
     assert_eq!(whoami(&rig, &pair.access).await.ok()["device_id"], "CONSOLE");
     Pair::of(super::refresh(&rig, &client, &pair.refresh).await);
-    assert_eq!(error(&poll(&rig, &client, &code).await), (400, "expired_token"), "it is given once");
+    assert_eq!(error(&poll(&rig, &client, &code).await), (400, "invalid_grant"), "it is given once");
 }
 
 #[tokio::test]
@@ -68,6 +68,9 @@ async fn a_device_asks_seldom_and_not_for_ever() {
     assert_eq!(polled().await, "authorization_pending");
     rig.advance(Duration::from_secs(15 * 60));
     assert_eq!(polled().await, "expired_token");
+    let (own, _) = code.split_once('.').unwrap();
+    let guessed = poll(&rig, &client, &format!("{own}.guess")).await;
+    assert_eq!(error(&guessed).1, "invalid_grant", "only whoever has the code is told what became of it");
     let browser = Browser::new(&rig);
     browser.sign_in("alice").await;
     browser.get(&format!("/oauth/link?user_code={shown}")).await.problem(400);
@@ -91,7 +94,7 @@ async fn a_device_code_is_for_its_program() {
     assert_eq!(own, shown.replace('-', ""));
     for (client, code, expected) in [
         (&*client, "nonsense", "invalid_grant"),
-        (&client, "non.sense", "expired_token"),
+        (&client, "non.sense", "invalid_grant"),
         (&client, &*format!("{own}.guess"), "invalid_grant"),
         (&other, &code, "invalid_grant"),
         (&client, "", "invalid_request"),
