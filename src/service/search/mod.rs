@@ -26,13 +26,14 @@ use crate::{
         ids::{EventNumber, Position},
         limits,
     },
-    store::{Indexed, SearchIndex, StoreError},
+    store::{Indexed, SearchIndex, StoreError, View},
 };
 
 /// Who uses the index.
 #[derive(Default)]
 pub struct Searching {
-    /// Held by whoever has it open: one at a time reads or writes, and others wait without a thread.
+    /// Held by whoever has it open: one at a time reads or writes, and others wait without a thread. Each step holds it to
+    /// its end, also if nobody waits for that any more.
     turn: Arc<Mutex<()>>,
     /// Of an index that is to be made anew.
     lost: Notify,
@@ -41,8 +42,11 @@ pub struct Searching {
 /// The index, open, and the turn to use it.
 pub(in crate::service) struct Opened {
     pub(in crate::service) index: SearchIndex,
-    _turn: OwnedMutexGuard<()>,
+    turn: Turn,
 }
+
+/// The turn to use the index. It ends with the last of its clones.
+type Turn = Arc<OwnedMutexGuard<()>>;
 
 impl Opened {
     /// Closes the index, which may write a good deal, before others have their turn.
@@ -88,8 +92,7 @@ impl App {
     /// # Errors
     /// The store failed.
     pub async fn remove_words(&self) -> Result<(), StoreError> {
-        let file = self.store.search_file();
-        blocking::run(move || file.remove()).await.map_err(|_| StoreError::Panicked)?
+        self.remove(self.turn().await).await
     }
 
     /// Waits until the index has to be made anew.
@@ -99,49 +102,84 @@ impl App {
 
     /// Opens the index and has it follow the log, in so many steps at most. Tells whether it is at the log's end.
     pub(in crate::service) async fn open_search(&self, steps: usize) -> Result<(Opened, bool), StoreError> {
-        let turn = self.searching.turn.clone().lock_owned().await;
+        let turn = self.turn().await;
         let file = self.store.search_file();
-        let opening = blocking::run(move || {
+        let opening = holding(turn.clone(), move |turn| {
             let index = file.open()?;
             let reached = index.reached()?;
-            Ok::<_, StoreError>((index, reached))
+            Ok((Opened { index, turn }, reached))
         });
-        let (mut index, mut reached) = opening.await.map_err(|_| StoreError::Panicked)??;
+        let (mut opened, mut reached) = opening.await?;
         for _ in 0..steps {
             if reached >= self.store.position() {
                 break;
             }
-            let step = self.step(index, reached).await;
+            let step = self.step(opened, reached).await;
             if step.as_ref().is_err_and(StoreError::is_damaged_index) {
-                self.remove_words().await?;
+                self.remove(turn.clone()).await?;
             }
-            (index, reached) = step?;
+            (opened, reached) = step?;
         }
-        Ok((Opened { index, _turn: turn }, reached >= self.store.position()))
+        Ok((opened, reached >= self.store.position()))
     }
 
     /// Gives up an index that can't be read. It is made anew.
     pub(in crate::service) async fn lose_search(&self) -> Result<(), StoreError> {
-        let _turn = self.searching.turn.lock().await;
+        let turn = self.turn().await;
         self.searching.lost.notify_one();
-        self.remove_words().await
+        self.remove(turn).await
     }
 
-    async fn step(
-        &self,
-        index: SearchIndex,
-        reached: Position,
-    ) -> Result<(SearchIndex, Position), StoreError> {
-        let read = move |view: &crate::store::View<'_>| {
-            let news = documents(view, &index, reached)?;
-            Ok::<_, StoreError>((index, news))
+    async fn turn(&self) -> Turn {
+        Arc::new(self.searching.turn.clone().lock_owned().await)
+    }
+
+    async fn remove(&self, turn: Turn) -> Result<(), StoreError> {
+        let file = self.store.search_file();
+        holding(turn, move |_turn| file.remove()).await
+    }
+
+    async fn step(&self, opened: Opened, reached: Position) -> Result<(Opened, Position), StoreError> {
+        let read = move |view: &View<'_>| {
+            let news = documents(view, &opened.index, reached)?;
+            Ok::<_, StoreError>((opened, news))
         };
-        let (mut index, News { events, reached }) = self.store.read(read).await?;
+        let (mut opened, News { events, reached }) = self.store.read(read).await?;
         // Not while the view lasts: the device may take its time.
-        let writing = blocking::run(move || {
-            index.put(events.iter().map(|(number, indexed)| (*number, indexed.as_ref())), reached)?;
-            Ok((index, reached))
+        let writing = holding(opened.turn.clone(), move |_turn| {
+            let events = events.iter().map(|(number, indexed)| (*number, indexed.as_ref()));
+            opened.index.put(events, reached)?;
+            Ok((opened, reached))
         });
-        writing.await.map_err(|_| StoreError::Panicked)?
+        writing.await
+    }
+}
+
+/// Does work that blocks, during which the turn lasts.
+async fn holding<T: Send + 'static>(
+    turn: Turn,
+    work: impl FnOnce(Turn) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    blocking::run(move || work(turn)).await.map_err(|_| StoreError::Panicked)?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_step_has_its_turn_to_its_end_whoever_waits_for_it() {
+        let searching = Searching::default();
+        let (end, ended) = mpsc::channel();
+        let turn = Arc::new(searching.turn.clone().lock_owned().await);
+        let step = tokio::spawn(holding(turn, move |_turn| Ok(ended.recv().is_ok())));
+        tokio::task::yield_now().await;
+        step.abort();
+        assert!(step.await.unwrap_err().is_cancelled());
+        assert!(searching.turn.try_lock().is_err());
+        end.send(()).unwrap();
+        drop(searching.turn.lock().await);
     }
 }
