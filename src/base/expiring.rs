@@ -47,6 +47,14 @@ impl<T> Expiring<T> {
         entries.get_mut(name).filter(|(ends_at, _)| now < *ends_at).map(|(_, value)| change(value))
     }
 
+    /// Changes an entry that hasn't ended; it ends as if it was put in now.
+    pub fn renew<R>(&self, name: &str, now: Timestamp, change: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let mut entries = self.lock();
+        let (ends_at, value) = entries.get_mut(name).filter(|(ends_at, _)| now < *ends_at)?;
+        *ends_at = now.plus(self.lifetime);
+        Some(change(value))
+    }
+
     /// A copy of an entry that hasn't ended.
     pub fn get(&self, name: &str, now: Timestamp) -> Option<T>
     where
@@ -91,6 +99,10 @@ mod tests {
         assert_eq!(entries.update("b", later, |value| std::mem::replace(value, 3)), Some(2));
         assert_eq!(entries.get("b", later), Some(3));
         assert_eq!(entries.update("b", START.plus(LIFETIME), |_| ()), None);
+        assert_eq!(entries.renew("b", START.plus(LIFETIME), |_| ()), None);
+        entries.insert("c".to_owned(), 4, START);
+        assert_eq!(entries.renew("c", later, |value| *value), Some(4));
+        assert_eq!(entries.get("c", START.plus(LIFETIME)), Some(4));
         assert_eq!(take(&entries, "b", START.plus(LIFETIME)), None);
         let has_ended = |name, now| entries.has_ended(name, now, |value| *value == 3);
         assert!(has_ended("b", START.plus(LIFETIME)) && !has_ended("b", later));

@@ -1,7 +1,8 @@
 //! User-interactive authentication: some requests must prove again, stage by stage, that they may be made.
 //!
 //! A session is bound to one operation (endpoint, user and parameters); for another it is as good as unknown. It lives in
-//! memory, for a while, and leaves the map while a request works with it, so no stage is passed twice.
+//! memory, for a while. Several requests may work with it at once: what one passes counts if none has passed it meanwhile,
+//! and with the last stage the session is gone.
 //! <https://spec.matrix.org/v1.19/client-server-api/#user-interactive-authentication-api>
 
 use ruma::{
@@ -62,7 +63,7 @@ pub enum Stage {
 }
 
 /// The proof that all stages were passed.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Proof {
     /// The registration token of that stage. Its use counts only when the account is made.
     pub registration_token: Option<String>,
@@ -120,30 +121,37 @@ pub async fn authorize(
     let now = app.clock.now();
     let flows = flows(app, &operation, flow).await?;
     let by_upstream = flows.iter().any(|flow| flow.stages == [AuthType::Sso]);
-    let known = auth
-        .and_then(AuthData::session)
-        .map(|id| (id, app.uia.take_if(id, now, |session| session.operation == operation)));
-    let (id, mut session, auth) = match known {
-        Some((id, Some(session))) => (id.to_owned(), session, auth),
-        // What comes with a session that isn't known proves nothing.
-        Some((_, None)) => (app.rng.token(), Session::new(operation, flow), None),
-        None => (app.rng.token(), Session::new(operation, flow), auth),
+    let named = auth.and_then(AuthData::session);
+    let is_its = |session: &Session| session.operation == operation;
+    let known = named.and_then(|id| Some((id.to_owned(), app.uia.get(id, now).filter(is_its)?)));
+    // What comes with a session that isn't known proves nothing.
+    let auth = auth.filter(|_| named.is_none() || known.is_some());
+    let begin = || {
+        let (id, session) = (app.rng.token(), Session::new(operation.clone(), flow));
+        app.uia.insert(id.clone(), session.clone(), now);
+        (id, session)
     };
+    let (id, session) = known.unwrap_or_else(begin);
     let refusal = match auth {
-        Some(auth) => session.attempt(app, auth).await?,
+        Some(auth) => attempt(app, &id, session, auth).await?,
         None => None,
     };
-    if session.passed == flow.len() || by_upstream && session.by_upstream {
+    let is_done = |session: &Session| {
+        is_its(session) && (session.passed == flow.len() || by_upstream && session.by_upstream)
+    };
+    if let Some(session) = app.uia.take_if(&id, now, is_done) {
         return Ok(session.proof);
     }
+    // Another request may have been faster, and nothing is left of what it used.
+    let passed = app.uia.renew(&id, now, |session| session.passed);
+    let (id, passed) = passed.map_or_else(|| (begin().0, 0), |passed| (id, passed));
     let mut info = UiaaInfo::new(flows);
-    info.completed = flow[..session.passed].iter().map(Stage::auth_type).collect();
+    info.completed = flow[..passed].iter().map(Stage::auth_type).collect();
     // Clients look for parameters even where no stage has any.
     info.params = to_raw_value(&parameters(app, flow)).ok();
-    info.session = Some(id.clone());
+    info.session = Some(id);
     info.auth_error =
         refusal.map(|text| Box::new(StandardErrorBody::new(ErrorKind::Forbidden, text.to_owned())));
-    app.uia.insert(id, session, now);
     Err(UiaError::Challenge(Box::new(info)))
 }
 
@@ -206,7 +214,7 @@ pub async fn attempt_on_page(
 ) -> Result<Option<Result<(), &'static str>>, StoreError> {
     let now = app.clock.now();
     let waits = |session: &Session| session.flow.get(session.passed) == Some(&stage);
-    let Some(mut session) = app.uia.take_if(id, now, waits) else { return Ok(None) };
+    let Some(session) = app.uia.get(id, now).filter(waits) else { return Ok(None) };
     let auth = match stage {
         Stage::Dummy => AuthData::Dummy(Dummy::new()),
         Stage::Terms => AuthData::Terms(Terms::new()),
@@ -221,9 +229,26 @@ pub async fn attempt_on_page(
         // It has a page of its own.
         Stage::OAuth => return Ok(None),
     };
-    let refusal = session.attempt(app, &auth).await?;
-    app.uia.insert(id.to_owned(), session, now);
+    let refusal = attempt(app, id, session, &auth).await?;
     Ok(Some(refusal.map_or(Ok(()), Err)))
+}
+
+/// Passes the next stage of a session as it was, or tells why that failed. It stays where it is meanwhile: to find out may
+/// take a while, and others ask for it.
+async fn attempt(
+    app: &App,
+    id: &str,
+    mut session: Session,
+    auth: &AuthData,
+) -> Result<Option<&'static str>, StoreError> {
+    let before = session.passed;
+    let refusal = session.attempt(app, auth).await?;
+    app.uia.renew(id, app.clock.now(), |kept| {
+        if kept.passed == before {
+            (kept.passed, kept.proof) = (session.passed, session.proof);
+        }
+    });
+    Ok(refusal)
 }
 
 /// What a client must know to pass the stages: the terms to show, the page to open.
@@ -246,6 +271,7 @@ fn parameters(app: &App, flow: &[Stage]) -> Map<String, Value> {
 pub type Sessions = Expiring<Session>;
 
 /// What was proved so far.
+#[derive(Clone)]
 pub struct Session {
     operation: Operation,
     flow: &'static [Stage],

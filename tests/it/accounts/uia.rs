@@ -53,6 +53,40 @@ async fn a_password_proves_and_a_wrong_one_may_be_tried_again() {
     assert_eq!(count(&rig, &alice).await, 1);
 }
 
+/// To check a password takes a while.
+#[tokio::test]
+async fn a_session_is_there_while_somebody_tries_a_password() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    let challenge = delete(&rig, &alice, &["A"], Value::Null).await;
+    let session = challenge.body["session"].as_str().unwrap();
+    let page = format!("/_matrix/client/v3/auth/m.login.password/fallback/web?session={session}");
+    let tried = async |text: &str| {
+        let answer = rig.transfer("POST", &page, None, &[], format!("text={text}").as_bytes()).await;
+        (answer.status, String::from_utf8(answer.body).unwrap())
+    };
+    let shown = async || rig.transfer("GET", &page, None, &[], b"").await.status;
+    let in_session = |auth: Value| in_session(auth, &challenge);
+    let by_client = async |auth: Value| delete(&rig, &alice, &["A"], in_session(auth)).await;
+    let wrong = by_this_password("alice", "wrong");
+    let (one, two, shown, client, asked) =
+        tokio::join!(tried("x"), tried("y"), shown(), by_client(wrong), by_client(json!({})));
+    for (status, text) in [one, two] {
+        assert!(status == 200 && text.contains("Wrong user name or password"), "{status} {text}");
+    }
+    assert_eq!(shown, 200);
+    for reply in [&client, &asked] {
+        assert_eq!((reply.status, &reply.body["session"]), (401, &challenge.body["session"]));
+    }
+    assert_eq!(client.error().1, "M_FORBIDDEN");
+
+    // However many prove it at once, the session is good for one operation.
+    let right = || by_client(by_password("alice"));
+    let (one, two, three) = tokio::join!(right(), right(), right());
+    let done = [one, two, three].into_iter().filter(|reply| reply.status == 200).count();
+    assert_eq!(done, 1);
+}
+
 #[tokio::test]
 async fn the_user_may_be_named_in_the_old_way() {
     let rig = Rig::start().await;
