@@ -6,7 +6,8 @@ use std::{error::Error as StdError, fmt::Write, panic::resume_unwind, sync::Arc}
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{CONTENT_LENGTH, EXPECT, VARY},
+    header::{CONTENT_LENGTH, EXPECT, HOST, VARY},
+    request::Parts,
 };
 use hyper::body::{Body as _, Incoming};
 use ruma::{ServerName, api::error::ErrorKind};
@@ -86,7 +87,8 @@ async fn handle(
 
     let route = shared.router.find(request.method(), request.uri().path())?;
     Span::current().record("path", route.pattern);
-    let (head, incoming) = request.into_parts();
+    let (mut head, incoming) = request.into_parts();
+    name_host(&mut head);
     let mut head = Request::from_parts(head, ());
     head.extensions_mut().insert(turn.clone());
     let sender = client.sender(head.headers());
@@ -208,6 +210,15 @@ fn check_head(request: &Request<Incoming>) -> Result<(), Error> {
         return Err(Error::new(status, ErrorKind::TooLarge, "The head of the request is too large"));
     }
     Ok(())
+}
+
+/// Has the host that was asked for stand in its header, where HTTP/2 doesn't write it, and a target that is a whole URL goes
+/// before it. <https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2>
+fn name_host(head: &mut Parts) {
+    let authority = head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let Some(authority) = authority {
+        head.headers.insert(HOST, authority);
+    }
 }
 
 /// The colon, space and line end of a header field.

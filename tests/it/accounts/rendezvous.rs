@@ -3,6 +3,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tayberry::{base::limits, config::HttpUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -110,6 +115,24 @@ async fn two_devices_speak_by_turns_under_tags() {
     let preflight = raw(&rig, "OPTIONS", &path, "", "").await;
     let allowed = preflight.header("access-control-allow-headers");
     assert!(allowed.contains("If-Match") && allowed.contains("If-None-Match"), "{allowed}");
+}
+
+/// <https://www.rfc-editor.org/rfc/rfc9113#section-8.3.1>
+#[tokio::test]
+async fn a_place_is_where_it_was_asked_for_however_that_is_said() {
+    let rig = Rig::start().await;
+    let whole = send(&rig, "POST", &format!("https://other.example{TAGGED}"), PLAIN, "x").await;
+    assert!(whole.json()["url"].as_str().unwrap().starts_with("https://other.example/_matrix/"));
+
+    let io = TokioIo::new(rig.connect().await);
+    let (mut client, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::post(format!("https://other.example:8448{TAGGED}"));
+    let request = request.header("content-type", "text/plain").header("content-length", 1);
+    let answer = client.send_request(request.body(Full::new(Bytes::from("x"))).unwrap()).await.unwrap();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let opened: Value = serde_json::from_slice(&body).unwrap();
+    assert!(opened["url"].as_str().unwrap().starts_with("https://other.example:8448/_matrix/"), "{opened}");
 }
 
 #[tokio::test]
