@@ -12,7 +12,7 @@ use crate::{
     api::{Body, Error, User, custom::Unparsed, written::Written},
     service::{
         App,
-        read::search::{self, Ask, Found, GroupBy, Order, SearchError, Surroundings},
+        read::search::{self, Ask, Bounds, Found, GroupBy, Order, SearchError, Surroundings},
     },
     store::Part,
 };
@@ -32,7 +32,7 @@ pub(crate) async fn search(
     };
     let ask = ask(criteria, has_context, next_batch)?;
     let Found { count, words, hits, groups, next, states } =
-        search::search(&app, user.onlooker(&app), ask).await?;
+        search::search(&app, user.onlooker(&app), ask, Bounds::default()).await?;
     let written =
         Written::default().text(r#"{"search_categories":{"room_events":{"count":"#).value(&count)?;
     let written = written.text(r#","highlights":"#).value(&words)?.text(r#","results":"#).value(&hits)?;

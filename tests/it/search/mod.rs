@@ -1,5 +1,6 @@
 //! Looking for what was said. <https://spec.matrix.org/v1.19/client-server-api/#server-side-search>
 
+mod bounds;
 mod found;
 mod index;
 mod pages;

@@ -73,6 +73,20 @@ pub struct Surroundings {
     pub profiles: bool,
 }
 
+/// How much of the index one request looks at.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    /// Matches, those in others' rooms included.
+    pub rows: usize,
+    pub time: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { rows: limits::SEARCH_ROWS, time: limits::SEARCH_TIME }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum SearchError {
     /// The operator wants no index.
@@ -85,8 +99,8 @@ pub enum SearchError {
 /// Looks for what a client asks for.
 ///
 /// # Errors
-/// There is no search here, the token is none of ours, or the store failed.
-pub async fn search(app: &App, onlooker: Onlooker, ask: Ask) -> Result<Found, SearchError> {
+/// There is no search here, the token is none of ours, there is not enough time, or the store failed.
+pub async fn search(app: &App, onlooker: Onlooker, ask: Ask, bounds: Bounds) -> Result<Found, SearchError> {
     if !app.config.search.enabled {
         return Err(SearchError::Off);
     }
@@ -96,13 +110,13 @@ pub async fn search(app: &App, onlooker: Onlooker, ask: Ask) -> Result<Found, Se
         return Ok(Found::default());
     }
     let what = Arc::new((ask, term));
-    let found = attempt(app, &onlooker, &what, from).await;
+    let found = attempt(app, &onlooker, &what, (from, bounds)).await;
     if let Err(ReadError::Store(error)) = &found
         && error.is_damaged_index()
     {
         tracing::warn!(%error, "the search index is made anew");
         app.lose_search().await.map_err(ReadError::from)?;
-        return Ok(Box::pin(attempt(app, &onlooker, &what, from)).await?);
+        return Ok(Box::pin(attempt(app, &onlooker, &what, (from, bounds))).await?);
     }
     Ok(found?)
 }
@@ -111,12 +125,13 @@ async fn attempt(
     app: &App,
     onlooker: &Onlooker,
     what: &Arc<(Ask, Term)>,
-    from: Option<SearchToken>,
+    (from, bounds): (Option<SearchToken>, Bounds),
 ) -> Result<Found, ReadError> {
     let (mut opened, _) = app.open_search(limits::SEARCH_STEPS).await?;
     let (onlooker, what, clock) = (onlooker.clone(), what.clone(), app.clock.clone());
     let read = move |view: &View<'_>| {
-        let found = find(view, &mut opened.index, &onlooker, &what, (from, &clock))?;
+        let left = Left { rows: bounds.rows, clock: &clock, until: clock.monotonic() + bounds.time };
+        let found = find(view, &mut opened.index, &onlooker, &what, (from, left, bounds.time))?;
         Ok::<_, ReadError>((opened, found))
     };
     let (opened, found) = app.store.read(read).await?;
@@ -129,22 +144,20 @@ fn find(
     index: &mut SearchIndex,
     onlooker: &Onlooker,
     (ask, term): &(Ask, Term),
-    (from, clock): (Option<SearchToken>, &Clock),
+    (from, mut left, time): (Option<SearchToken>, Left<'_>, Duration),
 ) -> Result<Found, ReadError> {
     let all = EventNumber(view.position().0 + 1);
     let mut from = from.unwrap_or(SearchToken { below: all, counted: 0, at: None, room: None, sender: None });
     from.below = from.below.min(all);
     let scope = Scope::of(view, onlooker, (ask, term), &from)?;
     let mut page = Page::new(ask, term);
-    let mut bounds =
-        Bounds { rows: limits::SEARCH_ROWS, clock, until: clock.monotonic() + limits::SEARCH_TIME };
     let mut is_first = true;
     loop {
-        let tier = Tier::find(index, &scope, from, &mut bounds)?;
+        let tier = Tier::find(index, &scope, from, &mut left)?;
         let Some(Tier { matches, end }) = tier else {
             // Another request has more time for it, unless this one had all of it.
             let is_wrong_time = from.at.is_some() || !is_first;
-            if !is_wrong_time && bounds.rows > 0 && bounds.are_reached() {
+            if !is_wrong_time && left.rows > 0 && left.is_nothing() {
                 return Err(ReadError::TooLong);
             }
             return Ok(page.end(is_wrong_time.then_some(from), &[], true));
@@ -174,7 +187,7 @@ fn find(
             from.at = Some(At { end, weight: *weight, number: *number });
             let rest = &candidates[told + 1..];
             // What stands around what is found takes time as well, and others wait for the index.
-            let is_late = bounds.clock.monotonic() >= bounds.until + limits::SEARCH_TIME;
+            let is_late = left.clock.monotonic() >= left.until + time;
             if (page.is_full() || is_late) && !(rest.is_empty() && end == EventNumber(0)) {
                 let rest: Vec<_> = rest.iter().map(|(.., found)| *found).collect();
                 let tags = tags(view, &rest)?;
@@ -186,21 +199,21 @@ fn find(
         }
         from = SearchToken { below: end, counted: page.count, at: None, ..from };
         is_first = false;
-        if bounds.are_reached() {
+        if left.is_nothing() {
             return Ok(page.end(Some(from), &[], true));
         }
     }
 }
 
-/// How much of the index one request looks at.
-struct Bounds<'c> {
+/// What is left of a request's bounds.
+struct Left<'c> {
     rows: usize,
     clock: &'c Clock,
     until: Duration,
 }
 
-impl Bounds<'_> {
-    fn are_reached(&self) -> bool {
+impl Left<'_> {
+    fn is_nothing(&self) -> bool {
         self.rows == 0 || self.clock.monotonic() >= self.until
     }
 }
@@ -219,20 +232,19 @@ impl Tier {
         index: &mut SearchIndex,
         scope: &Scope<'_>,
         SearchToken { below, at, .. }: SearchToken,
-        bounds: &mut Bounds<'_>,
+        left: &mut Left<'_>,
     ) -> Result<Option<Self>, StoreError> {
         let start = at.map_or(EventNumber(0), |at| at.end);
         let most = if at.is_some() { usize::MAX } else { limits::SEARCH_TIER };
-        let (mut matches, mut last, rows) = (Vec::new(), below, &mut bounds.rows);
-        let is_whole =
-            index.find(&scope.sought, start..below, (bounds.clock, bounds.until), &mut |found| {
-                last = found.number;
-                *rows = rows.saturating_sub(1);
-                if scope.rooms.contains_key(&found.room) {
-                    matches.push(found);
-                }
-                matches.len() < most && *rows > 0
-            })?;
+        let (mut matches, mut last, rows) = (Vec::new(), below, &mut left.rows);
+        let is_whole = index.find(&scope.sought, start..below, (left.clock, left.until), &mut |found| {
+            last = found.number;
+            *rows = rows.saturating_sub(1);
+            if scope.rooms.contains_key(&found.room) {
+                matches.push(found);
+            }
+            matches.len() < most && *rows > 0
+        })?;
         // The last row that may be looked at can be the last one that there is.
         let is_whole = is_whole || at.is_some() && last == start;
         if !is_whole && (at.is_some() || last == below) {
