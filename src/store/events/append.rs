@@ -119,11 +119,12 @@ impl Transaction<'_> {
         if let Some(place) = place {
             self.put_place(room, place, number);
             self.put_relation(number, &header, event.pdu);
-        }
-        if let (Admission::Live { advanced, .. }, Some(root)) = (event.admission, room_state) {
+            // Readers of the log that have passed it meet it once more.
             if known.is_some() {
                 self.put(Table::Events, &position.to_be_bytes(), &Entry::encode_promoted(number));
             }
+        }
+        if let (Admission::Live { advanced, .. }, Some(root)) = (event.admission, room_state) {
             let mut record = self.room(room)?;
             record.newest = position;
             record.extremities.clone_from(&advanced.beside);

@@ -143,7 +143,13 @@ impl Check<'_, '_> {
             Entry::Event(stored) => self.event(at, number, &stored.header),
             Entry::Promoted(outlier) => {
                 let room = self.view.room_of(outlier)?;
-                self.stands(at, room, Place::live(Position(number.0)), outlier)
+                let header = self.view.header(room, outlier)?;
+                let place = match header.standing {
+                    Standing::Live => Some(Place::live(Position(number.0))),
+                    _ => header.place,
+                };
+                self.expect(at, place.is_some(), "it got no place");
+                place.map_or(Ok(()), |place| self.stands(at, room, place, outlier))
             }
         }
     }

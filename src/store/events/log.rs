@@ -33,8 +33,8 @@ impl View<'_> {
         })
     }
 
-    /// The entries behind a position of events that stand in a timeline, whenever they came to. One that got its place later
-    /// may be met twice.
+    /// The entries behind a position of events that stand in a timeline. One that got its place after it was stored is met
+    /// there as well.
     pub fn placed_after(&self, after: Position, limit: usize) -> Result<(Vec<Logged>, Position), StoreError> {
         self.logged_after(after, limit, |header| header.place.is_some())
     }

@@ -91,6 +91,23 @@ async fn what_is_missing_is_fetched_and_shown_in_its_place() {
 }
 
 #[tokio::test]
+async fn what_the_index_has_passed_is_found_once_it_has_a_place() {
+    let (pair, _) = Pair::with_gap().await;
+    let found = async || {
+        let body = json!({"search_categories": {"room_events": {"search_term": "tea"}}});
+        let found = pair.two.send_as(&pair.bea, "POST", "/_matrix/client/v3/search", body).await.ok();
+        found["search_categories"]["room_events"]["count"].clone()
+    };
+    // The topic is known as a part of the state, and stands nowhere.
+    let path = format!("/_matrix/client/v3/rooms/{}/state/m.room.topic", pair.room);
+    let topic = pair.two.send_as(&pair.bea, "GET", &path, Value::Null).await.ok();
+    assert_eq!((&topic["topic"], found().await), (&json!("Tea"), json!(0)));
+    pair.back(1_000).await;
+    assert_eq!(found().await, 1);
+    pair.check().await;
+}
+
+#[tokio::test]
 async fn what_nobody_has_is_passed_over_and_asked_for_later() {
     let (pair, expected) = Pair::with_gap().await;
     pair.network.cut(ONE);

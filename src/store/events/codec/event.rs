@@ -90,7 +90,7 @@ pub enum Endpoint {
 pub(in crate::store) enum Entry<'a> {
     /// The event whose number is the key.
     Event(Stored<'a>),
-    /// At this position the outlier with that number became live.
+    /// At this position the outlier with that number got its place.
     Promoted(EventNumber),
 }
 
@@ -134,7 +134,7 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// The value that says: at this position an outlier became live.
+    /// The value that says: at this position an outlier got its place.
     pub(in crate::store) fn encode_promoted(number: EventNumber) -> Vec<u8> {
         seal(1, |writer| {
             writer.byte(Kind::Promoted as u8);
