@@ -117,7 +117,11 @@ impl Config {
     fn conflict(&self) -> Option<String> {
         let ids: Vec<_> = self.upstream.iter().map(|provider| provider.id.0.as_str()).collect();
         let twice = ids.iter().enumerate().find(|(index, id)| ids[..*index].contains(id));
-        twice.map(|(_, id)| format!("two of `upstream` have the id {id}"))
+        if let Some((_, id)) = twice {
+            return Some(format!("two of `upstream` have the id {id}"));
+        }
+        let old = self.upstream.iter().filter(|provider| provider.old_redirect_uri).count();
+        (old > 1).then(|| "two of `upstream` have `old_redirect_uri`: leave it to one of them".to_owned())
     }
 
     /// The configuration in which everything that can be left out is.

@@ -20,10 +20,11 @@ section! {
 
 section! {
     /// A provider of OpenID Connect with which people sign in; as many of these tables as there are providers. There, this
-    /// server is a client whose redirect URI is `CLIENT_URL/_tayberry/sso/callback`, with `client_url` of `[well_known]`, or
-    /// without it `https://SERVER_NAME`.
+    /// server is a client whose redirect URI is `CLIENT_URL/_tayberry/sso/callback/ID`, with the `id` of the table and
+    /// `client_url` of `[well_known]`, or without that `https://SERVER_NAME`.
     pub struct Upstream {
-        /// What the provider is called in addresses: letters, digits and `.`, `_`, `~` and `-`. It can be changed at any time.
+        /// What the provider is called in addresses: letters, digits and `.`, `_`, `~` and `-`. It can be changed at any time, at
+        /// the provider as well.
         id: ProviderId => "\"example\"",
         /// What people see of it.
         name: String => "\"Example\"",
@@ -34,6 +35,9 @@ section! {
         client_id: String => "\"tayberry\"",
         /// The secret that the provider shares with it, if any. It may be the content of a file instead.
         client_secret: Option<Secret<String>> = None => "\"\"",
+        /// Whether the redirect URI is `CLIENT_URL/_tayberry/sso/callback`, without the id, as it used to be. At most one
+        /// provider may have it: by its own address each is told from the others.
+        old_redirect_uri: bool = false,
         /// What the provider is asked for; `openid` always is.
         scopes: Vec<String> = vec!["openid".to_owned(), "profile".to_owned()],
         /// The claim that becomes the user name of a new account; where that can't be, the person is asked for one.

@@ -183,6 +183,12 @@ fn what_contradicts_itself_is_told() {
     assert!(read(&format!("{LEAST}{provider}"), &[]).is_ok());
     let lines = refused(&format!("{LEAST}{provider}{provider}"), &[]);
     assert_eq!(lines, ["/etc/tayberry/tayberry.toml: two of `upstream` have the id a"]);
+    let old = format!("{provider}old_redirect_uri = true\n");
+    let other = old.replace("id = \"a\"", "id = \"b\"");
+    assert!(read(&format!("{LEAST}{old}{}", provider.replace("\"a\"", "\"b\"")), &[]).is_ok());
+    let lines = refused(&format!("{LEAST}{old}{other}"), &[]);
+    let problem = "two of `upstream` have `old_redirect_uri`: leave it to one of them";
+    assert_eq!(lines, [format!("/etc/tayberry/tayberry.toml: {problem}")]);
 }
 
 #[test]

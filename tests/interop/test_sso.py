@@ -33,7 +33,7 @@ async def federated(tmp_path):
     """A running server, and its provider."""
     server = FederatedTayberry(tmp_path)
     server.provider_port = free_port()
-    callback = f"{server.url}/_tayberry/sso/callback"
+    callback = f"{server.url}/_tayberry/sso/callback/example"
     process = await asyncio.create_subprocess_exec(
         "node", str(JS / "provider.mjs"), str(server.provider_port), callback, stdout=asyncio.subprocess.PIPE
     )

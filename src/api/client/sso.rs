@@ -78,22 +78,23 @@ pub(crate) struct Callback;
 
 impl Pages for Callback {
     const METHOD: Method = Method::GET;
-    const PATHS: &'static [&'static str] = &["/_tayberry/sso/callback"];
+    const PATHS: &'static [&'static str] = &["/_tayberry/sso/callback/{idp_id}", "/_tayberry/sso/callback"];
 }
 
-/// `GET /_tayberry/sso/callback`: somebody comes back from their provider.
+/// `GET /_tayberry/sso/callback/{idpId}`: somebody comes back from their provider.
 pub(crate) async fn finish(
     app: App,
     _: Anyone,
     request: Streamed<Visit<Callback>>,
 ) -> Result<Response<Body>, Error> {
-    let (_, sent) = Sent::of(request);
+    let (arguments, sent) = Sent::of(request);
     let text = |name: &str| sent.query(name).map(str::to_owned);
     let back = Return {
         state: text("state").unwrap_or_default(),
         code: text("code"),
         error: text("error"),
         issuer: text("iss"),
+        provider: arguments.into_iter().next(),
     };
     shown(&app, upstream::finish(&app, browser(&app, &sent), back).await, |_| String::new())
 }

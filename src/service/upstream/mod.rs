@@ -208,7 +208,7 @@ async fn send(app: &App, browser: Browser, provider: usize, then: Then) -> Resul
     query
         .append_pair("response_type", "code")
         .append_pair("client_id", &asked.settings.client_id)
-        .append_pair("redirect_uri", &redirect_uri(app))
+        .append_pair("redirect_uri", &asked.redirect_uri())
         .append_pair("scope", &scopes.join(" "))
         .append_pair("state", &state)
         .append_pair("nonce", &nonce)
@@ -232,10 +232,6 @@ fn is_to_be_proved(app: &App, then: &Then) -> bool {
     }
 }
 
-fn redirect_uri(app: &App) -> String {
-    format!("{}/_tayberry/sso/callback", base_url(app))
-}
-
 /// With what a browser comes back from a provider.
 /// <https://openid.net/specs/openid-connect-core-1_0.html#AuthResponse>
 #[derive(Default)]
@@ -244,6 +240,8 @@ pub struct Return {
     pub code: Option<String>,
     pub error: Option<String>,
     pub issuer: Option<String>,
+    /// The id of the provider whose address it came to; none if that was the old one.
+    pub provider: Option<String>,
 }
 
 /// Takes a browser in that comes back from its provider. It comes back once.
@@ -285,10 +283,11 @@ async fn come_back(
     back: &Return,
 ) -> Result<Option<provider::Arrival>, ProviderError> {
     let configuration = provider.configuration().await?;
-    // Who says that it is another provider may be one that was led to think so.
-    // <https://www.rfc-editor.org/rfc/rfc9207#section-2.4>
+    // A provider may have led the browser on to another one, so that it brings that one's code to this server as its own.
+    // <https://www.rfc-editor.org/rfc/rfc9700#section-4.4>
     let issuer = back.issuer.as_deref();
-    if issuer.is_some_and(|issuer| issuer != provider.settings.issuer.0)
+    if back.provider.as_deref() != provider.id_in_redirect_uri()
+        || issuer.is_some_and(|issuer| issuer != provider.settings.issuer.0)
         || issuer.is_none() && configuration.names_itself
     {
         return Err(ProviderError::Content("the answer comes from another"));
@@ -298,7 +297,7 @@ async fn come_back(
         (_, Some(error)) => Err(ProviderError::refused(error)),
         (None, None) => Err(ProviderError::Content("the answer has no code")),
         (Some(code), None) => {
-            let redirect_uri = redirect_uri(provider.app);
+            let redirect_uri = provider.redirect_uri();
             let Away { verifier, nonce, .. } = away;
             let code = Code { code, verifier, nonce, redirect_uri: &redirect_uri };
             provider.arrival(&code).await.map(Some)
@@ -400,6 +399,16 @@ impl<'a> Provider<'a> {
         Self { app, settings: &app.upstream[index], known: &app.upstreams.known[index] }
     }
 
+    /// Where people come back to from it.
+    fn redirect_uri(&self) -> String {
+        let base = format!("{}{CALLBACK}", base_url(self.app));
+        self.id_in_redirect_uri().map_or_else(|| base.clone(), |id| format!("{base}/{id}"))
+    }
+
+    fn id_in_redirect_uri(&self) -> Option<&str> {
+        (!self.settings.old_redirect_uri).then_some(&*self.settings.id.0)
+    }
+
     /// Tells the log why a provider is of no help.
     fn logged<T>(&self, answer: Result<T, ProviderError>) -> Result<T, ProviderError> {
         if let Err(error) = &answer {
@@ -408,3 +417,5 @@ impl<'a> Provider<'a> {
         answer
     }
 }
+
+const CALLBACK: &str = "/_tayberry/sso/callback";

@@ -61,6 +61,8 @@ pub(super) struct State {
     pub(super) configuration: Value,
     /// By path, what it answers in place of what it should. Without body, the connection ends.
     pub(super) answers: BTreeMap<&'static str, (u16, Option<String>)>,
+    /// Where it sends people back to.
+    pub(super) redirect_uri: String,
     /// How it wants the secret: in a header, in the body, or not at all.
     pub(super) secret: Secret,
     codes: HashMap<String, HashMap<String, String>>,
@@ -181,6 +183,7 @@ impl Idp {
             issuer,
             now: Timestamp(1_800_000_000_000),
             answers: BTreeMap::new(),
+            redirect_uri: format!("https://example.org{CALLBACK}"),
             secret: Secret::Basic,
             codes: HashMap::new(),
             given: 0,
@@ -229,19 +232,20 @@ impl Idp {
         is("tenant", "1");
         is("response_type", "code");
         is("client_id", "us");
-        is("redirect_uri", REDIRECT_URI);
+        is("redirect_uri", &state.redirect_uri);
         is("code_challenge_method", "S256");
         is("scope", "openid profile");
         assert!(query["nonce"].len() == 43 && query["state"].len() == 43 && query["nonce"] != query["state"]);
         let (code, back) = (format!("code{}", state.given), query["state"].clone());
         state.given += 1;
         state.codes.insert(code.clone(), query);
+        let callback = state.redirect_uri.strip_prefix("https://example.org").unwrap().to_owned();
         let query = form_urlencoded::Serializer::new(String::new())
             .append_pair("code", &code)
             .append_pair("state", &back)
             .append_pair("iss", &state.issuer)
             .finish();
-        format!("{CALLBACK}?{query}")
+        format!("{callback}?{query}")
     }
 }
 
@@ -269,7 +273,7 @@ impl State {
         };
         let of_form = |name: &str| form.get(name).map(String::as_str);
         assert_eq!((header, of_form("client_id"), of_form("client_secret")), expected);
-        assert_eq!((&*form["grant_type"], &*form["redirect_uri"]), ("authorization_code", REDIRECT_URI));
+        assert_eq!((&*form["grant_type"], &form["redirect_uri"]), ("authorization_code", &self.redirect_uri));
         // A code is good once.
         let asked = self.codes.remove(&form["code"]).ok_or("invalid_grant")?;
         let challenge = BASE64.encode(Sha256::digest(form["code_verifier"].as_bytes()));
@@ -321,5 +325,4 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> io::Res
     Ok(response)
 }
 
-pub(super) const CALLBACK: &str = "/_tayberry/sso/callback";
-const REDIRECT_URI: &str = "https://example.org/_tayberry/sso/callback";
+pub(super) const CALLBACK: &str = "/_tayberry/sso/callback/example";

@@ -102,6 +102,7 @@ fn provider(id: &str, issuer: &str) -> Upstream {
         display_name_claim: "name".to_owned(),
         registration: true,
         match_existing: false,
+        old_redirect_uri: false,
         icon: None,
         brand: None,
     }

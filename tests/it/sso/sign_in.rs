@@ -185,6 +185,46 @@ async fn who_changes_their_mind_or_is_mixed_up_is_not_signed_in() {
     assert_eq!(scene.idp.asked("/token"), 1, "only for the code that it doesn't know");
 }
 
+/// <https://www.rfc-editor.org/rfc/rfc9700#section-4.4>
+#[tokio::test]
+async fn what_comes_to_another_providers_address_is_not_taken() {
+    let mut scene = Scene::with(|config| {
+        config.upstream.push(provider("other", "https://other.example.org"));
+    })
+    .await;
+    // This one doesn't say who it is.
+    scene.idp.set().configure("authorization_response_iss_parameter_supported", Value::Null);
+    let mut browser = Browser::default();
+    let begin = async |scene: &Scene, browser: &mut Browser| {
+        let path = redirect(CLIENT).replace("/redirect?", "/redirect/example?");
+        let away = browser.get(&scene.rig, &path).await;
+        scene.idp.sign_in(away.header("location")).replace("&iss=", "&x=")
+    };
+    let no_help = (502, NO_HELP.to_owned());
+    for address in ["callback/other?", "callback/nobody?", "callback?"] {
+        let back = begin(&scene, &mut browser).await.replace("callback/example?", address);
+        assert_eq!(problem(&browser.get(&scene.rig, &back).await), no_help, "{back}");
+    }
+    assert_eq!(scene.idp.asked("/token"), 0);
+    let back = begin(&scene, &mut browser).await;
+    assert_eq!(browser.get(&scene.rig, &back).await.status, 200);
+
+    // One provider may have the address that was all providers' once.
+    scene = scene
+        .again(|config| {
+            config.upstream[0].old_redirect_uri = true;
+            config.upstream.push(provider("other", "https://other.example.org"));
+        })
+        .await;
+    scene.idp.set().redirect_uri = "https://example.org/_tayberry/sso/callback".to_owned();
+    let back = begin(&scene, &mut browser).await;
+    assert_eq!(browser.get(&scene.rig, &back).await.status, 200);
+    for address in ["callback/example?", "callback/other?"] {
+        let back = begin(&scene, &mut browser).await.replace("callback?", address);
+        assert_eq!(problem(&browser.get(&scene.rig, &back).await), no_help, "{back}");
+    }
+}
+
 #[tokio::test]
 async fn the_secret_is_told_as_the_provider_wants_it() {
     let scene = Scene::start().await;
