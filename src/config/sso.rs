@@ -49,6 +49,10 @@ section! {
         /// Whether somebody new gets the account that has their user name already. Only for a provider where nobody chooses
         /// that name.
         match_existing: bool = false,
+        /// Whether the provider is believed to have asked anew who somebody is, as it was to, if it doesn't tell when it did
+        /// (`auth_time`); Google doesn't. Without that, people who have no password here can't confirm by it what needs to be
+        /// confirmed; with that, so can whoever gets to a browser that they left open.
+        trust_prompt: bool = false,
         /// A picture and a brand that clients may show: an `mxc://` address here, and a name such as `google`.
         icon: Option<Icon> = None => "\"mxc://example.org/abc\"",
         brand: Option<String> = None => "\"google\"",

@@ -255,7 +255,7 @@ pub async fn finish(app: &App, browser: Option<Browser>, back: Return) -> Result
     if is_to_be_proved(app, &away.then) {
         // The browser could have left out that it was to be proved anew.
         // <https://openid.net/specs/openid-connect-core-1_0.html#AuthRequest>
-        let must_be_told = matches!(away.then, Then::Prove { .. });
+        let must_be_told = matches!(away.then, Then::Prove { .. }) && !provider.settings.trust_prompt;
         provider.logged(arrival.claims.are_fresh(away.begun, must_be_told))?;
     }
     let identity = person::identity(&provider, &arrival);

@@ -103,6 +103,7 @@ fn provider(id: &str, issuer: &str) -> Upstream {
         registration: true,
         match_existing: false,
         old_redirect_uri: false,
+        trust_prompt: false,
         icon: None,
         brand: None,
     }

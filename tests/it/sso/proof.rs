@@ -96,6 +96,27 @@ async fn what_the_provider_remembers_proves_nothing() {
 }
 
 #[tokio::test]
+async fn a_provider_that_does_not_tell_when_it_asked_may_be_believed_to_have() {
+    let scene = Scene::with(|config| config.upstream[0].trust_prompt = true).await;
+    let mut browser = Browser::default();
+    let alice = scene.log_in(&mut browser).await;
+    let challenge = delete(&scene, &alice, &["A"], Value::Null).await;
+    // What it does tell is not passed over.
+    let forgeries: [fn(&mut Value, &mut Value); 2] = [
+        |_, claims| claims["auth_time"] = json!(claims["iat"].as_u64().unwrap() - 3_600),
+        |_, claims| claims["auth_time"] = json!("now"),
+    ];
+    for forge in forgeries {
+        scene.idp.set().forge = forge;
+        assert_eq!(problem(&prove(&scene, &mut browser, &challenge).await), (502, NO_HELP.to_owned()));
+    }
+    scene.idp.set().forge = |_, claims| _ = claims.as_object_mut().unwrap().remove("auth_time");
+    let page = prove(&scene, &mut browser, &challenge).await;
+    browser.press(&scene.rig, &page, &[]).await;
+    delete(&scene, &alice, &["A"], json!({"session": challenge.body["session"]})).await.ok();
+}
+
+#[tokio::test]
 async fn nobody_proves_it_for_another() {
     let scene = Scene::start().await;
     let (mut browser, mut eves) = (Browser::default(), Browser::default());
