@@ -25,6 +25,7 @@ use super::{
     Error,
     body::{Body, Inbound},
     caller::Caller,
+    page::Sent,
 };
 use crate::{
     base::{limits, unambiguous},
@@ -159,14 +160,20 @@ impl Routes {
     }
 
     /// Adds a handler that reads its request, and knows who asks, by itself. Requests to it are limited.
-    pub(crate) fn add_page(&mut self, method: Method, path: &'static str, handler: Page) {
+    pub(crate) fn add_page(
+        &mut self,
+        method: Method,
+        paths: &[&'static str],
+        handler: Page,
+    ) -> &mut Endpoint {
         self.0.push(Endpoint {
             method,
-            paths: vec![path.into()],
+            paths: paths.iter().map(|path| Cow::from(*path)).collect(),
             rate_limited: true,
-            reading: Reading::Whole(limits::OAUTH_BODY_BYTES),
+            reading: Reading::Whole(limits::FORM_BYTES),
             handler: Box::new(handler),
         });
+        self.0.last_mut().expect("one was just pushed")
     }
 
     fn push<Q: IncomingRequest>(&mut self, reading: Reading, handler: Box<dyn Handler>) -> &mut Endpoint {
@@ -246,12 +253,12 @@ where
 }
 
 /// A handler of requests that are forms of a browser or of some other kind than Matrix's.
-pub(crate) type Page = fn(App, Request<Inbound>) -> Answer;
+pub(crate) type Page = fn(App, Sent) -> Answer;
 
 impl Handler for Page {
     fn admit<'a>(&'a self, _: &'a App, _: &'a Request<()>) -> Boxed<'a, Result<Admitted, Error>> {
         let handler = *self;
-        let run = move |app, request, _| handler(app, request);
+        let run = move |app, request, arguments| handler(app, Sent::of(request, arguments));
         Box::pin(future::ready(Ok(Admitted { user_id: None, run: Box::new(run) })))
     }
 }

@@ -10,6 +10,7 @@ pub mod glob;
 pub mod ids;
 pub mod json;
 pub mod limits;
+pub mod parameters;
 pub mod peers;
 pub mod process;
 pub mod rng;

@@ -1,47 +1,35 @@
 //! The page on which somebody logs in whose client knows none of the ways.
 //! <https://spec.matrix.org/v1.19/client-server-api/#login-fallback>
 
-use http::{Method, Response, StatusCode};
+use http::Response;
 
 use crate::{
     api::{
-        Anyone, Body, Error, Streamed,
-        page::{Page, Pages, Sent, Visit, encoded},
+        Body, Error,
+        page::{Html, Page, Sent},
     },
+    base::parameters::encoded,
     service::{App, upstream},
 };
 
-pub(crate) struct LoginPage;
-
-impl Pages for LoginPage {
-    const METHOD: Method = Method::GET;
-    const PATHS: &'static [&'static str] = &["/_matrix/static/client/login/", "/_matrix/static/client/login"];
-}
-
 /// `GET /_matrix/static/client/login/`
-pub(crate) async fn page(
-    app: App,
-    _: Anyone,
-    request: Streamed<Visit<LoginPage>>,
-) -> Result<Response<Body>, Error> {
-    let (_, sent) = Sent::of(request);
+pub(crate) async fn page(app: App, sent: Sent) -> Result<Response<Body>, Error> {
     // Somebody who comes back from a provider comes back to this page, with what the client asked of it.
-    let parameters = sent.parameters().iter().filter(|(name, _)| name != "loginToken");
-    let parameters: Vec<_> =
-        parameters.map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
-    let own = format!("{}?{}", upstream::own_client(&app), parameters.join("&"));
+    let own = format!("{}?{}", upstream::own_client(&app), sent.query.without("loginToken"));
     let start = upstream::base_path(&app);
-    let mut page = Page::new("Sign in").raw(FORM);
+    let mut html = Html::default().mark(FORM);
     for provider in &app.upstream {
         let url = format!(
             "{start}/_matrix/client/v3/login/sso/redirect/{}?redirectUrl={}",
             provider.id.0,
             encoded(&own)
         );
-        page = page.button(&url, &format!("Continue with {}", provider.name));
+        html = html.way(&url, &format!("Continue with {}", provider.name));
     }
-    page.script(SCRIPT).answer(StatusCode::OK)
+    Ok(Page { script: SCRIPT, ..Page::new("Sign in", html) }.answer())
 }
+
+pub(crate) const PATHS: &[&str] = &["/_matrix/static/client/login/", "/_matrix/static/client/login"];
 
 const FORM: &str = concat!(
     "<p id=\"told\" role=\"status\"></p><form id=\"form\" method=\"post\">",

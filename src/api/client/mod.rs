@@ -52,7 +52,9 @@ mod uia_page;
 mod upgrade;
 mod user_directory;
 
-use super::Routes;
+use http::Method;
+
+use super::{Reading, Routes};
 use crate::base::limits;
 
 /// Adds the endpoints of the client-server API.
@@ -70,14 +72,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(login::flows);
     routes.add(login::login);
     routes.add(login::token);
-    routes.add_streamed(login_page::page).body_limit(0);
-    // These three wait for a provider, and hold no turn meanwhile.
-    routes.add_streamed(sso::begin);
-    routes.add_streamed(sso::prove);
-    routes.add_streamed(sso::finish);
-    routes.add_streamed(sso::answer).body_limit(limits::FORM_BYTES);
-    routes.add_streamed(uia_page::show).body_limit(0);
-    routes.add_streamed(uia_page::fill).body_limit(limits::FORM_BYTES);
+    pages(routes);
     routes.add(session::whoami);
     routes.add(session::refresh);
     routes.add(session::logout);
@@ -239,4 +234,20 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add_streamed(media::old_content).rate_limited = true;
     routes.add_streamed(media::old_content_as).rate_limited = true;
     routes.add_streamed(media::old_thumbnail).rate_limited = true;
+}
+
+/// Adds the pages for people whose client knows no other way.
+fn pages(routes: &mut Routes) {
+    let (get, post) = (Method::GET, Method::POST);
+    routes.add_page(get.clone(), login_page::PATHS, |app, sent| Box::pin(login_page::page(app, sent)));
+    // These three wait for a provider, and hold no turn meanwhile.
+    routes.add_page(get.clone(), sso::BEGIN, |app, sent| Box::pin(sso::begin(app, sent))).reading =
+        Reading::Stream;
+    routes.add_page(get.clone(), sso::PROVE, |app, sent| Box::pin(sso::prove(app, sent))).reading =
+        Reading::Stream;
+    routes.add_page(get.clone(), sso::FINISH, |app, sent| Box::pin(sso::finish(app, sent))).reading =
+        Reading::Stream;
+    routes.add_page(post.clone(), &[sso::ANSWER], |app, sent| Box::pin(sso::answer(app, sent)));
+    routes.add_page(get, uia_page::PATHS, |app, sent| Box::pin(uia_page::show(app, sent)));
+    routes.add_page(post, uia_page::PATHS, |app, sent| Box::pin(uia_page::fill(app, sent)));
 }

@@ -1,149 +1,92 @@
 //! Signing in through a provider of identities: what a browser sees of it.
 //! <https://spec.matrix.org/v1.19/client-server-api/#sso-client-loginauthentication>
 
-use http::{HeaderValue, Method, Response, StatusCode, header::SET_COOKIE};
+use http::{Response, StatusCode};
 
 use crate::{
     api::{
-        Anyone, Body, Error, Streamed,
-        page::{Page, Pages, Sent, Visit, deed, encoded, redirect},
+        Body, Error,
+        page::{Field, Html, Page, Sent, cookie_name, deed, redirect, set_cookie},
     },
-    base::limits,
+    base::{limits, parameters::encoded},
     service::{
         App,
         upstream::{self, Browser, NameProblem, Next, Return, SignInError, Then, Wanted},
     },
 };
 
-pub(crate) struct Redirect;
-
-impl Pages for Redirect {
-    const METHOD: Method = Method::GET;
-    const PATHS: &'static [&'static str] = &[
-        "/_matrix/client/v3/login/sso/redirect",
-        "/_matrix/client/v3/login/sso/redirect/{idp_id}",
-        "/_matrix/client/r0/login/sso/redirect",
-        "/_matrix/client/r0/login/sso/redirect/{idp_id}",
-    ];
-}
-
 /// `GET /_matrix/client/v3/login/sso/redirect/{idpId}`. Whether somebody wants to sign in or to register makes no
 /// difference: who is new gets an account.
-pub(crate) async fn begin(
-    app: App,
-    _: Anyone,
-    request: Streamed<Visit<Redirect>>,
-) -> Result<Response<Body>, Error> {
-    let (arguments, sent) = Sent::of(request);
+pub(crate) async fn begin(app: App, sent: Sent) -> Result<Response<Body>, Error> {
     let browser = browser(&app, &sent).unwrap_or_else(|| Browser(app.rng.token()));
-    let redirect_url = sent.query("redirectUrl").unwrap_or_default();
-    let id = arguments.first().map(String::as_str);
+    let redirect_url = sent.query.get("redirectUrl").unwrap_or_default();
+    let id = sent.arguments.first().map(String::as_str);
     let wanted = Wanted::LogIn { redirect_url };
     let next = upstream::begin(&app, browser.clone(), wanted, id).await;
     let start = upstream::base_path(&app);
-    let to_provider = |id: &str| format!("{start}{PATH}/{id}?redirectUrl={}", encoded(redirect_url));
-    known(&app, browser, shown(&app, next, to_provider)?)
-}
-
-const PATH: &str = "/_matrix/client/v3/login/sso/redirect";
-
-pub(crate) struct Proof;
-
-impl Pages for Proof {
-    const METHOD: Method = Method::GET;
-    const PATHS: &'static [&'static str] = &[
-        "/_matrix/client/v3/auth/m.login.sso/fallback/web",
-        "/_matrix/client/r0/auth/m.login.sso/fallback/web",
-    ];
+    let to_provider = |id: &str| format!("{start}{}/{id}?redirectUrl={}", BEGIN[0], encoded(redirect_url));
+    Ok(known(&app, &browser, shown(&app, next, to_provider)?))
 }
 
 /// `GET /_matrix/client/v3/auth/m.login.sso/fallback/web`
-pub(crate) async fn prove(
-    app: App,
-    _: Anyone,
-    request: Streamed<Visit<Proof>>,
-) -> Result<Response<Body>, Error> {
-    let (_, sent) = Sent::of(request);
+pub(crate) async fn prove(app: App, sent: Sent) -> Result<Response<Body>, Error> {
     let browser = browser(&app, &sent).unwrap_or_else(|| Browser(app.rng.token()));
-    let session = sent.query("session").unwrap_or_default();
-    let next =
-        upstream::begin(&app, browser.clone(), Wanted::Prove { session }, sent.query("provider")).await;
+    let session = sent.query.get("session").unwrap_or_default();
+    let wanted = Wanted::Prove { session };
+    let next = upstream::begin(&app, browser.clone(), wanted, sent.query.get("provider")).await;
     let start = upstream::base_path(&app);
-    let to_provider =
-        |id: &str| format!("{start}{}?session={}&provider={id}", Proof::PATHS[0], encoded(session));
-    known(&app, browser, shown(&app, next, to_provider)?)
-}
-
-pub(crate) struct Callback;
-
-impl Pages for Callback {
-    const METHOD: Method = Method::GET;
-    const PATHS: &'static [&'static str] = &["/_tayberry/sso/callback/{idp_id}", "/_tayberry/sso/callback"];
+    let to_provider = |id: &str| format!("{start}{}?session={}&provider={id}", PROVE[0], encoded(session));
+    Ok(known(&app, &browser, shown(&app, next, to_provider)?))
 }
 
 /// `GET /_tayberry/sso/callback/{idpId}`: somebody comes back from their provider.
-pub(crate) async fn finish(
-    app: App,
-    _: Anyone,
-    request: Streamed<Visit<Callback>>,
-) -> Result<Response<Body>, Error> {
-    let (arguments, sent) = Sent::of(request);
-    let text = |name: &str| sent.query(name).map(str::to_owned);
+pub(crate) async fn finish(app: App, sent: Sent) -> Result<Response<Body>, Error> {
+    let text = |name: &str| sent.query.get(name).map(str::to_owned);
     let back = Return {
         state: text("state").unwrap_or_default(),
         code: text("code"),
         error: text("error"),
         issuer: text("iss"),
-        provider: arguments.into_iter().next(),
+        provider: sent.arguments.first().cloned(),
     };
     shown(&app, upstream::finish(&app, browser(&app, &sent), back).await, |_| String::new())
 }
 
-pub(crate) struct Answer;
-
-impl Pages for Answer {
-    const METHOD: Method = Method::POST;
-    const PATHS: &'static [&'static str] = &["/_tayberry/sso/continue"];
-}
-
 /// `POST /_tayberry/sso/continue`: somebody answers what one of the pages below asked.
-pub(crate) async fn answer(
-    app: App,
-    _: Anyone,
-    request: Streamed<Visit<Answer>>,
-) -> Result<Response<Body>, Error> {
-    let (_, sent) = Sent::of(request);
-    let ticket = sent.form("ticket").unwrap_or_default();
-    let next = upstream::answer(&app, browser(&app, &sent), ticket, sent.form("name")).await;
+pub(crate) async fn answer(app: App, sent: Sent) -> Result<Response<Body>, Error> {
+    let form = sent.form();
+    let ticket = form.get("ticket").unwrap_or_default();
+    let next = upstream::answer(&app, browser(&app, &sent), ticket, form.get("name")).await;
     shown(&app, next, |_| String::new())
 }
 
+pub(crate) const BEGIN: &[&str] = &[
+    "/_matrix/client/v3/login/sso/redirect",
+    "/_matrix/client/v3/login/sso/redirect/{idp_id}",
+    "/_matrix/client/r0/login/sso/redirect",
+    "/_matrix/client/r0/login/sso/redirect/{idp_id}",
+];
+pub(crate) const PROVE: &[&str] = &[
+    "/_matrix/client/v3/auth/m.login.sso/fallback/web",
+    "/_matrix/client/r0/auth/m.login.sso/fallback/web",
+];
+pub(crate) const FINISH: &[&str] = &["/_tayberry/sso/callback/{idp_id}", "/_tayberry/sso/callback"];
+pub(crate) const ANSWER: &str = "/_tayberry/sso/continue";
+
 /// The browser, if it was here a while ago.
 fn browser(app: &App, sent: &Sent) -> Option<Browser> {
-    sent.cookie(cookie(app))
-        .filter(|secret| secret.len() == SECRET_BYTES)
-        .map(|secret| Browser(secret.to_owned()))
+    sent.cookie(cookie(app)).map(|secret| Browser(secret.to_owned()))
 }
 
-/// Has the browser known for as long as it is on the way. It comes back from the provider by a link, with which `Lax` lets the
-/// cookie go; what other pages send in its name goes without.
-fn known(app: &App, browser: Browser, mut response: Response<Body>) -> Result<Response<Body>, Error> {
-    let (name, lifetime) = (cookie(app), limits::SIGN_IN_LIFETIME.as_secs());
-    let secure = if name == COOKIE { "" } else { "; Secure" };
-    let cookie = format!("{name}={}; Path=/; Max-Age={lifetime}; HttpOnly; SameSite=Lax{secure}", browser.0);
-    response.headers_mut().insert(SET_COOKIE, HeaderValue::try_from(cookie).map_err(Error::internal)?);
-    Ok(response)
+/// Has the browser known for as long as it is on the way.
+fn known(app: &App, browser: &Browser, mut response: Response<Body>) -> Response<Body> {
+    set_cookie(&mut response, cookie(app), &browser.0, Some(limits::SIGN_IN_LIFETIME));
+    response
 }
 
-/// The name of the cookie. By a name that begins so, nobody else can set it, not even from a part of this domain.
 fn cookie(app: &App) -> &'static str {
-    if upstream::base_url(app).starts_with("https:") { "__Host-tayberry-sso" } else { COOKIE }
+    cookie_name("__Host-tayberry-sso", &upstream::base_url(app))
 }
-
-const COOKIE: &str = "tayberry-sso";
-
-/// Of a secret of [`Rng::token`](crate::base::rng::Rng::token).
-const SECRET_BYTES: usize = 43;
 
 /// The page that is next. `to_provider` is the address that leads to one of several.
 fn shown(
@@ -153,76 +96,84 @@ fn shown(
 ) -> Result<Response<Body>, Error> {
     let page = match next {
         Err(error) => return refused(error),
-        Ok(Next::Go(url)) => return redirect(&url),
+        Ok(Next::Go(url)) => return Ok(redirect(StatusCode::FOUND, &url)),
         Ok(Next::Choose(providers)) => {
             let providers = providers.into_iter().map(|index| &app.upstream[index]);
-            providers.fold(Page::new("Sign in"), |page, provider| {
-                page.button(&to_provider(&provider.id.0), &format!("Continue with {}", provider.name))
-            })
+            let html = providers.fold(Html::default(), |html, provider| {
+                html.way(&to_provider(&provider.id.0), &format!("Continue with {}", provider.name))
+            });
+            Page::new("Sign in", html)
         }
         Ok(Next::Name { ticket, suggestion, problem, then }) => {
-            named(app, &ticket, &suggestion, problem, &then)
+            return Ok(named(app, &ticket, &suggestion, problem, &then));
         }
         Ok(Next::Client { ticket, user_id, url }) => {
-            let page = Page::new("Continue to your client?");
-            let page = match url.host_str().filter(|_| url.scheme().starts_with("http")) {
+            let html = Html::default();
+            let html = match url.host_str().filter(|_| url.scheme().starts_with("http")) {
                 Some(host) => {
                     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-                    page.text("This website wants to use your account:").quote(&format!("{host}{port}"))
+                    html.paragraph("This website wants to use your account:").quote(&format!("{host}{port}"))
                 }
-                None => {
-                    let scheme = format!("{}:", url.scheme());
-                    page.text("An app on this device wants to use your account. It opens what begins with")
-                        .quote(&scheme)
-                }
+                None => html
+                    .paragraph("An app on this device wants to use your account. It opens what begins with")
+                    .quote(&format!("{}:", url.scheme())),
             };
-            page.text("It will be able to read and send messages as")
+            let html = html
+                .paragraph("It will be able to read and send messages as")
                 .quote(user_id.as_str())
-                .text("Continue only if you were signing in there. Otherwise close this page.")
-                .leads_to(&url)
-                .form(&answered(app), "Continue", |form| form.hidden("ticket", &ticket))
+                .paragraph("Continue only if you were signing in there. Otherwise close this page.")
+                .form(&answered(app), ("ticket", &ticket))
+                .mark(CONTINUE);
+            let page = Page::new("Continue to your client?", html);
+            return Ok(Page { target: Some(&url), ..page }.answer());
         }
-        Ok(Next::Operation { ticket, user_id, operation }) => Page::new("Confirm that it is you")
-            .text(&format!("A client that you are signed in with wants to {}:", deed(operation)))
-            .quote(user_id.as_str())
-            .text("If you did not expect this, close this page: somebody else may be using your account.")
-            .form(&answered(app), "Confirm", |form| form.hidden("ticket", &ticket)),
+        Ok(Next::Operation { ticket, user_id, operation }) => {
+            let html = Html::default()
+                .paragraph(&format!("A client that you are signed in with wants to {}:", deed(operation)))
+                .quote(user_id.as_str())
+                .paragraph("If you did not expect this, close this page: somebody else may be using your account.")
+                .form(&answered(app), ("ticket", &ticket));
+            Page::new("Confirm that it is you", html.mark("<button>Confirm</button></form>"))
+        }
         Ok(Next::Proved) => Page::passed(),
     };
-    page.answer(StatusCode::OK)
+    Ok(page.answer())
 }
 
 /// Where the answers to these pages go.
 fn answered(app: &App) -> String {
-    format!("{}{}", upstream::base_path(app), Answer::PATHS[0])
+    format!("{}{ANSWER}", upstream::base_path(app))
 }
 
-fn named(app: &App, ticket: &str, suggestion: &str, problem: NameProblem, then: &Then) -> Page {
-    let mut page = Page::new("Choose your user name");
-    page = match problem {
-        NameProblem::None => page,
-        NameProblem::Taken => page.problem("This user name is taken: choose another."),
-        NameProblem::Invalid => {
-            page.problem("A user name has only a-z, 0-9 and . _ = - / + in it, and is not too long.")
-        }
+fn named(app: &App, ticket: &str, suggestion: &str, problem: NameProblem, then: &Then) -> Response<Body> {
+    let problem = match problem {
+        NameProblem::None => "",
+        NameProblem::Taken => "This user name is taken: choose another.",
+        NameProblem::Invalid => "A user name has only a-z, 0-9 and . _ = - / + in it, and is not too long.",
     };
-    page = page.text(&format!(
-        "Others will know you by it, as @name:{}. You can't change it later.",
-        app.server_name
-    ));
+    let name = &app.server_name;
+    let mut html = Html::default()
+        .paragraph(&format!("Others will know you by it, as @name:{name}. You can't change it later."));
     if let Some(terms) = &app.terms.url {
-        page =
-            page.text("By continuing you accept what is written here:").link(terms.as_str(), &app.terms.name);
+        html = html
+            .paragraph("By continuing you accept what is written here:")
+            .link(terms.as_str(), &app.terms.name);
     }
-    if let Then::LogInToken { redirect_url } = then {
-        page = page.leads_to(redirect_url);
-    }
-    page.form(&answered(app), "Continue", |form| {
-        form.hidden("ticket", ticket);
-        let attributes =
-            "required autofocus autocapitalize=\"none\" autocomplete=\"username\" spellcheck=\"false\"";
-        form.field("name", "User name", attributes, suggestion);
-    })
+    let target = match then {
+        Then::LogInToken { redirect_url } => Some(redirect_url),
+        Then::Prove { .. } => None,
+    };
+    let field = Field {
+        name: "name",
+        label: "User name",
+        kind: "text",
+        autocomplete: "username",
+        value: suggestion,
+        is_first: true,
+        ..Field::default()
+    };
+    let html = html.form(&answered(app), ("ticket", ticket)).field(&field).mark(CONTINUE);
+    Page { problem, target, ..Page::new("Choose your user name", html) }.answer()
 }
 
 fn refused(error: SignInError) -> Result<Response<Body>, Error> {
@@ -254,5 +205,7 @@ fn refused(error: SignInError) -> Result<Response<Body>, Error> {
             "You signed in as somebody else. Begin again from your client, and sign in as yourself.",
         ),
     };
-    Page::new("This didn't work").problem(text).answer(status)
+    Ok(Page::failed(status, text).answer())
 }
+
+const CONTINUE: &str = "<button>Continue</button></form>";

@@ -1,67 +1,44 @@
 //! Pages on which somebody passes a stage of user-interactive authentication that their client doesn't know.
 //! <https://spec.matrix.org/v1.19/client-server-api/#fallback>
 
-use http::{Method, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use crate::{
     api::{
-        Anyone, Body, Error, Streamed,
-        page::{Page, Pages, Sent, Visit, deed, encoded},
+        Body, Error,
+        page::{Field, Html, Page, Sent, deed},
     },
+    base::parameters::encoded,
     service::{
         App,
         uia::{self, Stage},
     },
 };
 
-pub(crate) struct Shown;
-pub(crate) struct Filled;
-
-const PATHS: &[&str] =
-    &["/_matrix/client/v3/auth/{auth_type}/fallback/web", "/_matrix/client/r0/auth/{auth_type}/fallback/web"];
-
-impl Pages for Shown {
-    const METHOD: Method = Method::GET;
-    const PATHS: &'static [&'static str] = PATHS;
-}
-
-impl Pages for Filled {
-    const METHOD: Method = Method::POST;
-    const PATHS: &'static [&'static str] = PATHS;
-}
-
 /// `GET /_matrix/client/v3/auth/{authType}/fallback/web`
-pub(crate) async fn show(
-    app: App,
-    _: Anyone,
-    request: Streamed<Visit<Shown>>,
-) -> Result<Response<Body>, Error> {
-    let (arguments, sent) = Sent::of(request);
-    let session = sent.query("session").unwrap_or_default();
-    match stage(&arguments) {
-        Some(stage) if uia::waits_for(&app, session, stage) => {
-            form(&app, stage, session, None).await?.answer(StatusCode::OK)
-        }
-        stage => lost(stage),
+pub(crate) async fn show(app: App, sent: Sent) -> Result<Response<Body>, Error> {
+    let session = sent.query.get("session").unwrap_or_default();
+    match stage(&sent.arguments) {
+        Some(stage) if uia::waits_for(&app, session, stage) => form(&app, stage, session, "").await,
+        stage => Ok(lost(stage)),
     }
 }
 
 /// `POST /_matrix/client/v3/auth/{authType}/fallback/web`: what somebody wrote on that page.
-pub(crate) async fn fill(
-    app: App,
-    _: Anyone,
-    request: Streamed<Visit<Filled>>,
-) -> Result<Response<Body>, Error> {
-    let (arguments, sent) = Sent::of(request);
-    let session = sent.query("session").unwrap_or_default();
-    let Some(stage) = stage(&arguments) else { return lost(None) };
-    let text = sent.form("text").unwrap_or_default();
+pub(crate) async fn fill(app: App, sent: Sent) -> Result<Response<Body>, Error> {
+    let session = sent.query.get("session").unwrap_or_default();
+    let Some(stage) = stage(&sent.arguments) else { return Ok(lost(None)) };
+    let written = sent.form();
+    let text = written.get("text").unwrap_or_default();
     match uia::attempt_on_page(&app, session, stage, text).await? {
-        Some(Ok(())) => Page::passed().answer(StatusCode::OK),
-        Some(Err(problem)) => form(&app, stage, session, Some(problem)).await?.answer(StatusCode::OK),
-        None => lost(Some(stage)),
+        Some(Ok(())) => Ok(Page::passed().answer()),
+        Some(Err(problem)) => form(&app, stage, session, problem).await,
+        None => Ok(lost(Some(stage))),
     }
 }
+
+pub(crate) const PATHS: &[&str] =
+    &["/_matrix/client/v3/auth/{auth_type}/fallback/web", "/_matrix/client/r0/auth/{auth_type}/fallback/web"];
 
 fn stage(arguments: &[String]) -> Option<Stage> {
     match arguments.first().map(String::as_str)? {
@@ -73,48 +50,44 @@ fn stage(arguments: &[String]) -> Option<Stage> {
     }
 }
 
-async fn form(app: &App, stage: Stage, session: &str, problem: Option<&str>) -> Result<Page, Error> {
+async fn form(app: &App, stage: Stage, session: &str, problem: &str) -> Result<Response<Body>, Error> {
+    let password =
+        Field { label: "Password", kind: "password", autocomplete: "current-password", ..Field::default() };
+    let token = Field { label: "Registration token", kind: "text", autocomplete: "off", ..Field::default() };
     let (title, button, field) = match stage {
         // The latter has another page, that of the account.
         Stage::Dummy | Stage::OAuth => ("Continue", "Continue", None),
-        Stage::Password => {
-            let attributes = "type=\"password\" required autofocus autocomplete=\"current-password\"";
-            ("Confirm that it is you", "Confirm", Some(("Password", attributes)))
-        }
-        Stage::RegistrationToken => {
-            let attributes =
-                "required autofocus autocapitalize=\"none\" autocomplete=\"off\" spellcheck=\"false\"";
-            ("You need an invitation", "Continue", Some(("Registration token", attributes)))
-        }
+        Stage::Password => ("Confirm that it is you", "Confirm", Some(password)),
+        Stage::RegistrationToken => ("You need an invitation", "Continue", Some(token)),
         Stage::Terms => ("What you agree to", "I agree", None),
     };
-    let mut page = Page::new(title);
-    if let Some(problem) = problem {
-        page = page.problem(problem);
-    }
+    let mut html = Html::default();
     if let (Stage::Password, Some((user_id, operation))) = (stage, uia::subject_shown(app, session).await?) {
-        page = page
-            .text(&format!("A client that you are signed in with wants to {}:", deed(operation)))
+        html = html
+            .paragraph(&format!("A client that you are signed in with wants to {}:", deed(operation)))
             .quote(user_id.as_str())
-            .text("If you did not expect this, close this page: somebody else may be using your account.");
+            .paragraph(
+                "If you did not expect this, close this page: somebody else may be using your account.",
+            );
     }
     if let (Stage::Terms, Some(url)) = (stage, &app.terms.url) {
-        page = page.link(url.as_str(), &app.terms.name);
+        html = html.link(url.as_str(), &app.terms.name);
     }
     // This very page.
-    Ok(page.form(&format!("?session={}", encoded(session)), button, |form| {
-        if let Some((label, attributes)) = field {
-            form.field("text", label, attributes, "");
-        }
-    }))
+    html = html.mark("<form method=\"post\" action=\"?session=").text(&encoded(session)).mark("\">");
+    if let Some(field) = field {
+        html = html.field(&Field { name: "text", is_first: true, ..field });
+    }
+    let html = html.mark("<button>").mark(button).mark("</button></form>");
+    Ok(Page { problem, ..Page::new(title, html) }.answer())
 }
 
-fn lost(stage: Option<Stage>) -> Result<Response<Body>, Error> {
+fn lost(stage: Option<Stage>) -> Response<Body> {
     let (status, text) = match stage {
         Some(_) => {
             (StatusCode::BAD_REQUEST, "This took too long, or was done before. Begin again from your client.")
         }
         None => (StatusCode::NOT_FOUND, "There is no such page here."),
     };
-    Page::new("This didn't work").problem(text).answer(status)
+    Page::failed(status, text).answer()
 }

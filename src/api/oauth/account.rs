@@ -3,18 +3,20 @@
 
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 use ruma::OwnedDeviceId;
 use serde_json::Value;
 use url::form_urlencoded;
 
 use super::{
-    html::{Field, Html},
     sign_in,
     visit::{Refusal, Visit},
 };
 use crate::{
-    api::{Body, Inbound},
+    api::{
+        Body,
+        page::{Field, Html, Sent},
+    },
     base::secret::Secret,
     service::{
         App,
@@ -27,8 +29,8 @@ use crate::{
 };
 
 /// A page: that of an action, or the first.
-pub(super) async fn show(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
-    let visit = Visit::begin(app, request).await?;
+pub(super) async fn show(app: App, sent: Sent) -> Result<Response<Body>, Refusal> {
+    let visit = Visit::begin(app, sent).await?;
     let who = visit.signed_in()?;
     let Some(action) = visit.query.get("action").and_then(Action::named) else {
         return Ok(visit.page("Your account", overview(&visit, who).await?));
@@ -43,8 +45,8 @@ pub(super) async fn show(app: App, request: Request<Inbound>) -> Result<Response
 }
 
 /// Does what a form says.
-pub(super) async fn act(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
-    let mut visit = Visit::begin(app, request).await?;
+pub(super) async fn act(app: App, sent: Sent) -> Result<Response<Body>, Refusal> {
+    let mut visit = Visit::begin(app, sent).await?;
     let who = visit.signed_in()?.clone();
     let app = visit.app.clone();
     let Some(action) = visit.form.get("action").and_then(Action::named) else {
@@ -198,7 +200,9 @@ async fn again(
 
 /// The form of an action.
 async fn form(visit: &Visit, who: &SignedIn, action: Action) -> Result<Html, Refusal> {
-    let begun = |html: Html| html.form(&visit.path(ACCOUNT), &visit.proof()).hidden("action", action.name());
+    let begun = |html: Html| {
+        html.form(&visit.path(ACCOUNT), ("proof", &visit.proof())).hidden("action", action.name())
+    };
     let html = match action {
         Action::Sessions => return sessions(visit, who).await,
         Action::Profile => {
@@ -211,6 +215,7 @@ async fn form(visit: &Visit, who: &SignedIn, action: Action) -> Result<Html, Ref
                 autocomplete: "name",
                 value: name.as_ref().and_then(Value::as_str).unwrap_or_default(),
                 hint: "What others see in rooms beside what you say",
+                ..Field::default()
             };
             begun(Html::default()).field(&field).button("main", "go", "Save")
         }
@@ -287,7 +292,7 @@ async fn overview(visit: &Visit, who: &SignedIn) -> Result<Html, Refusal> {
         html = html.mark("\"><b>").mark(action.title().trim_end_matches('?')).mark("</b></a></li>");
     }
     let html = html.mark("</ul><h2>Your sessions</h2>").add(&sessions_list(visit, who).await?);
-    let html = html.form(&visit.path(sign_in::OUT_PATH), &visit.proof());
+    let html = html.form(&visit.path(sign_in::OUT_PATH), ("proof", &visit.proof()));
     Ok(html.button("other", "go", "Sign out in this browser").mark("</form>"))
 }
 

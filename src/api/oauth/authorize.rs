@@ -1,15 +1,18 @@
 //! The page on which a user lets a program in, or doesn't.
 //! <https://spec.matrix.org/v1.19/client-server-api/#authorisation-code-flow>
 
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
+use url::Url;
 
 use super::{
-    html::Html,
     register, sign_in,
     visit::{Refusal, Visit},
 };
 use crate::{
-    api::{Body, Inbound},
+    api::{
+        Body,
+        page::{Html, Page, Sent},
+    },
     config::RegistrationMode,
     service::{
         App, devices,
@@ -24,8 +27,8 @@ use crate::{
 };
 
 /// The page.
-pub(super) async fn show(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
-    let visit = Visit::begin(app, request).await?;
+pub(super) async fn show(app: App, sent: Sent) -> Result<Response<Body>, Refusal> {
+    let visit = Visit::begin(app, sent).await?;
     let asked = asked(&visit).await?;
     if asked.create && visit.app.registration.mode != RegistrationMode::Closed {
         // Once there is an account, there is no more to be made.
@@ -37,12 +40,13 @@ pub(super) async fn show(app: App, request: Request<Inbound>) -> Result<Response
     let html = about(&visit, who, client, scope).await?;
     let html = html.mark("<p>After that you go back to <b>").text(&redirects::place(&asked.redirect_uri));
     let html = choice(html.mark("</b>.</p>"), &visit, &visit.here);
-    Ok(visit.page_to(&title(client), html, &redirects::source(&asked.redirect_uri)))
+    let target = Url::parse(&asked.redirect_uri).ok();
+    Ok(visit.shown(Page { target: target.as_ref(), ..Page::new(&title(client), html) }))
 }
 
 /// Goes back to the program with what the user decided.
-pub(super) async fn decide(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
-    let visit = Visit::begin(app, request).await?;
+pub(super) async fn decide(app: App, sent: Sent) -> Result<Response<Body>, Refusal> {
+    let visit = Visit::begin(app, sent).await?;
     let asked = asked(&visit).await?;
     let who = visit.signed_in()?;
     if visit.form.get("decision") != Some(ALLOW) {
@@ -111,11 +115,11 @@ pub(super) async fn about(
 pub(super) fn choice(html: Html, visit: &Visit, here: &str) -> Html {
     let here = visit.path(here);
     let proof = visit.proof();
-    html.form(&here, &proof)
+    html.form(&here, ("proof", &proof))
         .button("main", ALLOW, "Allow")
         .button("other", "deny", "Deny")
         .mark("</form>")
-        .form(&visit.path_with_next(sign_in::OUT_PATH, Some(&here)), &proof)
+        .form(&visit.path_with_next(sign_in::OUT_PATH, Some(&here)), ("proof", &proof))
         .button("quiet", "go", "This is not my account")
         .mark("</form>")
 }

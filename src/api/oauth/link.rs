@@ -1,21 +1,23 @@
 //! The page on which a user lets a device in that has no browser.
 //! <https://spec.matrix.org/v1.19/client-server-api/#device-authorisation-flow>
 
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use super::{
     authorize::{self, ALLOW},
-    html::{Field, Html},
     visit::{Refusal, Visit},
 };
 use crate::{
-    api::{Body, Inbound},
+    api::{
+        Body,
+        page::{Field, Html, Sent},
+    },
     service::{App, oauth::devices},
 };
 
 /// The page: asks for the code and, once it is there, whether the device is to be let in.
-pub(super) async fn show(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
-    let visit = Visit::begin(app, request).await?;
+pub(super) async fn show(app: App, sent: Sent) -> Result<Response<Body>, Refusal> {
+    let visit = Visit::begin(app, sent).await?;
     let who = visit.signed_in()?;
     let Some(code) = visit.query.get("user_code") else { return Ok(visit.page(TITLE, form(&visit))) };
     let Some((waiting, code)) = devices::find(&visit.app, code) else { return Ok(unknown(&visit)) };
@@ -30,8 +32,8 @@ pub(super) async fn show(app: App, request: Request<Inbound>) -> Result<Response
 }
 
 /// Lets the device in, or doesn't.
-pub(super) async fn decide(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
-    let visit = Visit::begin(app, request).await?;
+pub(super) async fn decide(app: App, sent: Sent) -> Result<Response<Body>, Refusal> {
+    let visit = Visit::begin(app, sent).await?;
     let who = visit.signed_in()?;
     let is_allowed = visit.form.get("decision") == Some(ALLOW);
     let code = visit.query.get("user_code").unwrap_or_default();

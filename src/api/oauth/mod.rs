@@ -3,7 +3,6 @@
 
 mod account;
 mod authorize;
-mod html;
 mod link;
 mod programs;
 mod register;
@@ -20,20 +19,18 @@ use crate::service::oauth::{ACCOUNT, RETURN};
 /// Adds pages, each with what shows it.
 macro_rules! pages {
     ($routes:ident: $($method:ident $path:path => $show:path,)*) => {
-        $($routes.add_page(Method::$method, $path, |app, request| {
-            Box::pin(async move { answered($show(app, request).await) })
+        $($routes.add_page(Method::$method, &[$path], |app, sent| {
+            Box::pin(async move { answered($show(app, sent).await) })
         });)*
     };
 }
 
 /// Adds the endpoints and the pages.
 pub(super) fn routes(routes: &mut Routes) {
-    routes.add_page(Method::POST, programs::REGISTER, |app, request| {
-        Box::pin(programs::register(app, request))
-    });
-    routes.add_page(Method::POST, programs::TOKEN, |app, request| Box::pin(programs::token(app, request)));
-    routes.add_page(Method::POST, programs::REVOKE, |app, request| Box::pin(programs::revoke(app, request)));
-    routes.add_page(Method::POST, programs::DEVICE, |app, request| Box::pin(programs::device(app, request)));
+    routes.add_page(Method::POST, &[programs::REGISTER], |app, sent| Box::pin(programs::register(app, sent)));
+    routes.add_page(Method::POST, &[programs::TOKEN], |app, sent| Box::pin(programs::token(app, sent)));
+    routes.add_page(Method::POST, &[programs::REVOKE], |app, sent| Box::pin(programs::revoke(app, sent)));
+    routes.add_page(Method::POST, &[programs::DEVICE], |app, sent| Box::pin(programs::device(app, sent)));
     pages! { routes:
         GET authorize::PATH => authorize::show,
         POST authorize::PATH => authorize::decide,

@@ -1,22 +1,21 @@
 //! What programs ask by themselves: to be registered, for tokens, for a device to be let in, to be logged out.
 //! <https://spec.matrix.org/v1.19/client-server-api/#login-flows>
 
-use bytes::Bytes;
 use http::{
-    HeaderValue, Request, Response, StatusCode,
+    HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA},
 };
 use serde_json::{Map, Value, json};
 
 use super::{account::ACTIONS, authorize, link};
 use crate::{
-    api::{Body, Error, Inbound},
+    api::{Body, Error, page::Sent},
     base::{limits, unambiguous},
     config::RegistrationMode,
     service::{
         App,
         oauth::{
-            self, ACCOUNT, CODE_GRANT, DEVICE_GRANT, GrantError, Parameters, REFRESH_GRANT, authorization,
+            self, ACCOUNT, CODE_GRANT, DEVICE_GRANT, GrantError, REFRESH_GRANT, authorization,
             clients::{self, RegisterError},
             devices, tokens,
         },
@@ -24,9 +23,9 @@ use crate::{
 };
 
 /// Where programs register. <https://spec.matrix.org/v1.19/client-server-api/#dynamic-client-registration-flow>
-pub(super) async fn register(app: App, request: Request<Inbound>) -> Result<Response<Body>, Error> {
-    let (_, body) = served(&app, request)?;
-    let said = unambiguous::check(&body).ok().and_then(|()| serde_json::from_slice(&body).ok());
+pub(super) async fn register(app: App, sent: Sent) -> Result<Response<Body>, Error> {
+    served(&app)?;
+    let said = unambiguous::check(&sent.body).ok().and_then(|()| serde_json::from_slice(&sent.body).ok());
     let said: Map<String, Value> = match said {
         Some(said) => said,
         None => return Ok(refused(400, "invalid_client_metadata", "the metadata is no JSON object")),
@@ -47,9 +46,9 @@ pub(super) async fn register(app: App, request: Request<Inbound>) -> Result<Resp
 }
 
 /// Where programs get tokens. <https://spec.matrix.org/v1.19/client-server-api/#grant-types>
-pub(super) async fn token(app: App, request: Request<Inbound>) -> Result<Response<Body>, Error> {
-    let (_, body) = served(&app, request)?;
-    let given = Parameters::parse(&body);
+pub(super) async fn token(app: App, sent: Sent) -> Result<Response<Body>, Error> {
+    served(&app)?;
+    let given = sent.form();
     let issued = match given.get("grant_type") {
         Some(CODE_GRANT) => authorization::exchange(&app, &given).await,
         Some(REFRESH_GRANT) => tokens::refresh(&app, &given).await,
@@ -77,9 +76,9 @@ pub(super) async fn token(app: App, request: Request<Inbound>) -> Result<Respons
 
 /// Where a device begins that has no browser.
 /// <https://spec.matrix.org/v1.19/client-server-api/#device-authorisation-flow>
-pub(super) async fn device(app: App, request: Request<Inbound>) -> Result<Response<Body>, Error> {
-    let (base, body) = served(&app, request)?;
-    let codes = match devices::begin(&app, &Parameters::parse(&body)).await {
+pub(super) async fn device(app: App, sent: Sent) -> Result<Response<Body>, Error> {
+    let base = served(&app)?;
+    let codes = match devices::begin(&app, &sent.form()).await {
         Ok(codes) => codes,
         Err(error) => return not_granted(error),
     };
@@ -98,9 +97,9 @@ pub(super) async fn device(app: App, request: Request<Inbound>) -> Result<Respon
 }
 
 /// Where a program logs out. <https://spec.matrix.org/v1.19/client-server-api/#token-revocation>
-pub(super) async fn revoke(app: App, request: Request<Inbound>) -> Result<Response<Body>, Error> {
-    let (_, body) = served(&app, request)?;
-    let given = Parameters::parse(&body);
+pub(super) async fn revoke(app: App, sent: Sent) -> Result<Response<Body>, Error> {
+    served(&app)?;
+    let given = sent.form();
     let Some(token) = given.get("token") else { return not_granted(GrantError::InvalidRequest) };
     tokens::revoke(&app, token).await?;
     Ok(told(200, &json!({})))
@@ -133,13 +132,9 @@ pub(crate) fn metadata(app: &App) -> Option<Value> {
     Some(metadata)
 }
 
-/// The server's base and the request's body, if OAuth is served here.
-fn served(app: &App, request: Request<Inbound>) -> Result<(String, Bytes), Error> {
-    let base = oauth::base(app).ok_or_else(Error::unrecognized)?.to_owned();
-    match request.into_body() {
-        Inbound::Whole(body) => Ok((base, body)),
-        Inbound::Stream(_) => Err(Error::internal("a stream for a handler of whole requests")),
-    }
+/// The server's base, if OAuth is served here.
+fn served(app: &App) -> Result<&str, Error> {
+    oauth::base(app).ok_or_else(Error::unrecognized)
 }
 
 fn not_granted(error: GrantError) -> Result<Response<Body>, Error> {

@@ -1,14 +1,16 @@
 //! The page to make an account. <https://spec.matrix.org/v1.19/client-server-api/#user-registration>
 
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use super::{
-    html::{Field, Html},
     sign_in,
     visit::{Refusal, Visit},
 };
 use crate::{
-    api::{Body, Error, Inbound},
+    api::{
+        Body, Error,
+        page::{Field, Html, Sent},
+    },
     base::secret::Secret,
     config::RegistrationMode,
     service::{
@@ -19,15 +21,15 @@ use crate::{
 };
 
 /// The page.
-pub(super) async fn show(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
-    let visit = Visit::begin(app, request).await?;
+pub(super) async fn show(app: App, sent: Sent) -> Result<Response<Body>, Refusal> {
+    let visit = Visit::begin(app, sent).await?;
     must_be_open(&visit)?;
     Ok(visit.page(TITLE, form(&visit)))
 }
 
 /// Makes the account, and signs its owner in.
-pub(super) async fn register(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
-    let mut visit = Visit::begin(app, request).await?;
+pub(super) async fn register(app: App, sent: Sent) -> Result<Response<Body>, Refusal> {
+    let mut visit = Visit::begin(app, sent).await?;
     must_be_open(&visit)?;
     let app = visit.app.clone();
     let again = |problem: &str| Ok(visit.problem(StatusCode::BAD_REQUEST, TITLE, problem, form(&visit)));
@@ -92,6 +94,7 @@ fn form(visit: &Visit) -> Html {
         autocomplete: "username",
         value: value("user"),
         hint: &hint,
+        ..Field::default()
     };
     let password = Field {
         name: "password",
@@ -102,7 +105,7 @@ fn form(visit: &Visit) -> Html {
     };
     let again = Field { name: "again", label: "Repeat password", ..password };
     let mut html = Html::default()
-        .form(&visit.path_with_next(PATH, visit.next()), &visit.proof())
+        .form(&visit.path_with_next(PATH, visit.next()), ("proof", &visit.proof()))
         .field(&user)
         .field(&password)
         .field(&again);
@@ -114,6 +117,7 @@ fn form(visit: &Visit) -> Html {
             autocomplete: "off",
             value: value("token"),
             hint: "From whoever runs this server",
+            ..Field::default()
         });
     }
     if let Some(url) = &visit.app.terms.url {

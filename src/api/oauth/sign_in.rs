@@ -1,15 +1,17 @@
 //! The pages to sign in and out.
 
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use super::{
-    html::{Field, Html},
     register,
     visit::{Refusal, Visit},
 };
 use crate::{
-    api::{Body, Inbound, page::encoded},
-    base::secret::Secret,
+    api::{
+        Body,
+        page::{Field, Html, Sent},
+    },
+    base::{parameters::encoded, secret::Secret},
     config::{RegistrationMode, Upstream},
     service::{
         App,
@@ -28,8 +30,8 @@ pub(super) struct Elsewhere {
 }
 
 /// The page. Whoever is signed in already goes on, unless they are to prove it again.
-pub(super) async fn show(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
-    let visit = Visit::begin(app, request).await?;
+pub(super) async fn show(app: App, sent: Sent) -> Result<Response<Body>, Refusal> {
+    let visit = Visit::begin(app, sent).await?;
     if visit.who.is_some() && visit.query.get(AGAIN).is_none() {
         return Ok(visit.redirect(&onward(&visit)));
     }
@@ -37,8 +39,8 @@ pub(super) async fn show(app: App, request: Request<Inbound>) -> Result<Response
 }
 
 /// Signs in by a password.
-pub(super) async fn sign_in(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
-    let visit = Visit::begin(app, request).await?;
+pub(super) async fn sign_in(app: App, sent: Sent) -> Result<Response<Body>, Refusal> {
+    let visit = Visit::begin(app, sent).await?;
     let value = |name| visit.form.get(name).unwrap_or_default();
     let password = Secret::new(value("password").to_owned());
     let cookie = browsers::sign_in(&visit.app, &visit.cookie, value("user").trim(), password).await;
@@ -46,8 +48,8 @@ pub(super) async fn sign_in(app: App, request: Request<Inbound>) -> Result<Respo
 }
 
 /// Signs in whoever comes back from a provider: the very browser that was sent there.
-pub(super) async fn come_back(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
-    let visit = Visit::begin(app, request).await?;
+pub(super) async fn come_back(app: App, sent: Sent) -> Result<Response<Body>, Refusal> {
+    let visit = Visit::begin(app, sent).await?;
     let is_its = visit.query.get(PROOF) == Some(&*browsers::proof_of_return(&visit.cookie));
     let token = visit.query.get("loginToken").filter(|_| is_its).unwrap_or_default();
     let cookie = browsers::sign_in_by_token(&visit.app, &visit.cookie, token).await;
@@ -70,8 +72,8 @@ fn let_in(mut visit: Visit, cookie: Result<String, LogInError>) -> Result<Respon
 }
 
 /// Signs out.
-pub(super) async fn sign_out(app: App, request: Request<Inbound>) -> Result<Response<Body>, Refusal> {
-    let mut visit = Visit::begin(app, request).await?;
+pub(super) async fn sign_out(app: App, sent: Sent) -> Result<Response<Body>, Refusal> {
+    let mut visit = Visit::begin(app, sent).await?;
     browsers::sign_out(&visit.app, &visit.cookie).await?;
     let cookie = browsers::new_cookie(&visit.app);
     visit.set_cookie(cookie, false);
@@ -123,7 +125,7 @@ fn form(visit: &Visit, elsewhere: &[Elsewhere]) -> Html {
         ..Field::default()
     };
     let mut html = Html::default()
-        .form(&visit.path_with_next(PATH, visit.next()), &visit.proof())
+        .form(&visit.path_with_next(PATH, visit.next()), ("proof", &visit.proof()))
         .field(&user)
         .field(&password)
         .button("main", "go", "Sign in")

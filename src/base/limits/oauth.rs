@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{HEAD_BYTES, JOB_BYTES, PASSWORD_BYTES};
 
-/// A form, or what a program says of itself, in bytes as it is sent.
-pub const OAUTH_BODY_BYTES: usize = 16 << 10;
+/// What a form of this server's pages sends, or what a program says of itself, in bytes.
+pub const FORM_BYTES: usize = 16 << 10;
 /// What is kept of what a program says of itself, in bytes, the redirect URIs among it, and what it is called.
 pub const OAUTH_CLIENT_BYTES: usize = 4 << 10;
 pub const OAUTH_REDIRECTS: usize = 16;
@@ -34,7 +34,7 @@ pub const BROWSER_FRESH: Duration = Duration::from_secs(5 * 60);
 
 const _: () = {
     // Each byte of a form may be written as three.
-    assert!(PASSWORD_BYTES * 3 * 4 < OAUTH_BODY_BYTES, "a form holds passwords");
-    assert!(OAUTH_CLIENT_BYTES <= OAUTH_BODY_BYTES && OAUTH_CLIENT_BYTES < JOB_BYTES);
+    assert!(PASSWORD_BYTES * 3 * 4 < FORM_BYTES, "a form holds passwords");
+    assert!(OAUTH_CLIENT_BYTES <= FORM_BYTES && OAUTH_CLIENT_BYTES < JOB_BYTES);
     assert!((OAUTH_CLIENT_BYTES + OAUTH_SCOPE_BYTES) * 3 < HEAD_BYTES, "what is asked for fits a URL");
 };

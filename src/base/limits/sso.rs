@@ -14,8 +14,6 @@ pub const SIGN_IN_LIFETIME: Duration = Duration::from_secs(10 * 60);
 pub const SSO_TOKEN_LIFETIME: Duration = Duration::from_secs(30);
 /// The URL at which a client wants that token, in bytes.
 pub const REDIRECT_URL_BYTES: usize = 2_048;
-/// What a form of this server's pages sends, in bytes.
-pub const FORM_BYTES: usize = 4 << 10;
 /// Requests to providers under way.
 pub const PROVIDER_REQUESTS: usize = 4;
 /// What a provider answers, in bytes, and how long that may take.
@@ -39,5 +37,5 @@ const _: () = {
         (OUTGOING + PUSHES + PROVIDER_REQUESTS) * 3 + SEARCHES + OUTGOING_IDLE + 128 <= DESCRIPTORS,
         "these connections are beside the others"
     );
-    assert!(PROFILE_NAME_BYTES * 2 <= FORM_BYTES && SUBJECT_BYTES < PROFILE_NAME_BYTES);
+    assert!(SUBJECT_BYTES < PROFILE_NAME_BYTES);
 };

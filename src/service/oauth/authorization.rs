@@ -5,12 +5,15 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
 use super::{
-    App, CODE_GRANT, GrantError, Parameters, Scope,
+    App, CODE_GRANT, GrantError, Scope,
     clients::{self, Client},
     redirects,
     tokens::{self, Issued},
 };
-use crate::store::{Account, SignedIn, StoreError};
+use crate::{
+    base::parameters::Parameters,
+    store::{Account, SignedIn, StoreError},
+};
 
 /// What a program asks a user for.
 pub struct Asked {

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use super::{
-    App, DEVICE_GRANT, GrantError, Parameters, Scope,
+    App, DEVICE_GRANT, GrantError, Scope,
     clients::{self, Client},
     tokens::{self, Issued},
 };
 use crate::{
-    base::{clock::Timestamp, limits},
+    base::{clock::Timestamp, limits, parameters::Parameters},
     store::{Account, SignedIn, StoreError},
 };
 

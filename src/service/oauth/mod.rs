@@ -9,7 +9,6 @@ pub mod authorization;
 pub mod browsers;
 pub mod clients;
 pub mod devices;
-mod parameters;
 pub mod redirects;
 mod scope;
 pub mod tokens;
@@ -18,7 +17,7 @@ use std::net::Ipv4Addr;
 
 use url::{Host, Url};
 
-pub use self::{parameters::Parameters, scope::Scope};
+pub use self::scope::Scope;
 use super::App;
 use crate::{
     base::{

@@ -3,12 +3,13 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#refresh-token-grant>
 
 use super::{
-    App, GrantError, Parameters, Scope,
+    App, GrantError, Scope,
     clients::{self, Client},
 };
 use crate::{
     base::{
         ids::UserNumber,
+        parameters::Parameters,
         secret::{Secret, TokenHash},
     },
     service::{

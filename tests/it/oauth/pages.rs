@@ -86,13 +86,13 @@ async fn no_page_is_framed_kept_or_told_where_it_leads() {
         (browser.get("/oauth/authorize").await, ""),
         (browser.get("/oauth/link").await, ""),
         (browser.get("/oauth/register").await, ""),
-        (browser.get(&authorize(&client, &[])).await, "https://app.example.com"),
-        (browser.get(&app).await, "com.example.app:"),
-        (browser.get(&here).await, "http://127.0.0.1:5173"),
+        (browser.get(&authorize(&client, &[])).await, " https://app.example.com"),
+        (browser.get(&app).await, " com.example.app:"),
+        (browser.get(&here).await, " http://127.0.0.1:5173"),
     ] {
         let policy = page.header("content-security-policy");
         assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
-        let form = format!("; form-action 'self' {target}; frame-ancestors 'none'; base-uri 'none'");
+        let form = format!("; form-action 'self'{target}; base-uri 'none'; frame-ancestors 'none'");
         assert!(policy.ends_with(&form), "{policy}");
         for (name, value) in [
             ("x-frame-options", "DENY"),

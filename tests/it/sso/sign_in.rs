@@ -29,7 +29,7 @@ async fn somebody_new_comes_all_the_way_and_is_known_from_then_on() {
     assert_eq!(to_provider.status, 302);
     let cookie = to_provider.header("set-cookie");
     assert!(cookie.starts_with("__Host-tayberry-sso="), "{cookie}");
-    assert!(cookie.ends_with("; Path=/; Max-Age=600; HttpOnly; SameSite=Lax; Secure"), "{cookie}");
+    assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=600"), "{cookie}");
 
     // Who comes back is asked whether the client is theirs.
     let back = scene.idp.sign_in(to_provider.header("location"));
@@ -174,7 +174,9 @@ async fn who_changes_their_mind_or_is_mixed_up_is_not_signed_in() {
         (("code=code2", "x=y"), no_help.clone()),
         (("iss=https%3A", "iss=http%3A"), no_help.clone()),
         (("iss=", "x="), no_help.clone()),
-        (("code=code5", "code=code6"), no_help),
+        (("code=code5", "code=code6"), no_help.clone()),
+        // What is said twice is not said. <https://datatracker.ietf.org/doc/html/rfc6749#section-3.1>
+        (("code=code6", "code=code6&code=code6"), no_help),
     ] {
         let away = browser.get(&scene.rig, &redirect(CLIENT)).await;
         let back = scene.idp.sign_in(away.header("location"));

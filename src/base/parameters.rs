@@ -25,6 +25,11 @@ impl Parameters {
     }
 }
 
+/// A text as a value in the query of a URL.
+pub fn encoded(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
