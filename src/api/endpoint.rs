@@ -8,6 +8,7 @@ use std::{
     borrow::Cow,
     future::{self, Future},
     marker::PhantomData,
+    net::IpAddr,
     pin::Pin,
 };
 
@@ -28,8 +29,12 @@ use super::{
     page::Sent,
 };
 use crate::{
-    base::{limits, unambiguous},
-    service::App,
+    base::{
+        limits,
+        peers::{speaks_for_many, subscriber},
+        unambiguous,
+    },
+    service::{App, sessions::Sender},
 };
 
 /// The endpoints that the router serves.
@@ -63,6 +68,8 @@ pub struct Streamed<Q> {
     pub request: Q,
     pub version: Version,
     pub headers: HeaderMap,
+    /// Whose request it is, as [`client`] tells.
+    pub client: Option<IpAddr>,
     pub body: Inbound,
 }
 
@@ -286,16 +293,22 @@ where
                     Box::pin(async move {
                         caller.prove(&app, &request)?;
                         let (head, body) = request.into_parts();
-                        let (version, headers) = (head.version, head.headers.clone());
+                        let (version, headers, client) = (head.version, head.headers.clone(), client(&head));
                         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
                         let request =
                             Q::try_from_http_request(Request::from_parts(head, &[][..]), &arguments)?;
-                        handler(app, caller, Streamed { request, version, headers, body }).await
+                        handler(app, caller, Streamed { request, version, headers, client, body }).await
                     })
                 }),
             })
         })
     }
+}
+
+/// The subscriber at the address that a request came from; none where that may be many.
+pub(super) fn client(head: &Parts) -> Option<IpAddr> {
+    let Sender(address) = head.extensions.get()?;
+    Some(subscriber(*address)).filter(|address| !speaks_for_many(*address))
 }
 
 /// The response that ruma makes of a typed one.

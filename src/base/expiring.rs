@@ -1,18 +1,27 @@
 //! A map in memory for what is forgotten anyway: every entry ends after a while, and there are only so many.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
+    net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use super::clock::Timestamp;
 
-/// Values under names that nobody guesses. When it is full, the entry that would end first gives way.
+/// Values under names that nobody guesses. When it is full, the entry that would end first gives way, of those of the client
+/// that has the most: so nobody pushes out what is another's, unless they come from as many addresses as there are places.
 pub struct Expiring<T> {
-    entries: Mutex<HashMap<String, (Timestamp, T)>>,
+    entries: Mutex<HashMap<String, Entry<T>>>,
     capacity: usize,
     lifetime: Duration,
+}
+
+struct Entry<T> {
+    ends_at: Timestamp,
+    client: Option<IpAddr>,
+    value: T,
 }
 
 impl<T> Expiring<T> {
@@ -21,38 +30,44 @@ impl<T> Expiring<T> {
         Self { entries: Mutex::default(), capacity, lifetime }
     }
 
-    /// Puts an entry in.
+    /// Puts an entry in that is no client's.
     pub fn insert(&self, name: String, value: T, now: Timestamp) {
+        self.insert_of(None, name, value, now);
+    }
+
+    /// Puts an entry in of a client, if that is known: of the [`subscriber`](super::peers::subscriber) at an address.
+    pub fn insert_of(&self, client: Option<IpAddr>, name: String, value: T, now: Timestamp) {
         let mut entries = self.lock();
         if entries.len() >= self.capacity {
-            entries.retain(|_, (ends_at, _)| now < *ends_at);
+            entries.retain(|_, entry| now < entry.ends_at);
         }
-        if entries.len() >= self.capacity {
-            let first = entries.iter().min_by_key(|(_, (ends_at, _))| *ends_at).map(|(name, _)| name.clone());
-            first.and_then(|name| entries.remove(&name));
+        if entries.len() >= self.capacity
+            && let Some(name) = first_of_most(&entries)
+        {
+            entries.remove(&name);
         }
-        entries.insert(name, (now.plus(self.lifetime), value));
+        entries.insert(name, Entry { ends_at: now.plus(self.lifetime), client, value });
     }
 
     /// Takes an entry out, if it hasn't ended and is `wanted`; otherwise it stays.
     pub fn take_if(&self, name: &str, now: Timestamp, wanted: impl FnOnce(&T) -> bool) -> Option<T> {
         let mut entries = self.lock();
-        let (ends_at, value) = entries.get(name)?;
-        if now < *ends_at && wanted(value) { entries.remove(name).map(|(_, value)| value) } else { None }
+        let Entry { ends_at, value, .. } = entries.get(name)?;
+        if now < *ends_at && wanted(value) { entries.remove(name).map(|entry| entry.value) } else { None }
     }
 
     /// Changes an entry that hasn't ended; it ends as soon as before.
     pub fn update<R>(&self, name: &str, now: Timestamp, change: impl FnOnce(&mut T) -> R) -> Option<R> {
         let mut entries = self.lock();
-        entries.get_mut(name).filter(|(ends_at, _)| now < *ends_at).map(|(_, value)| change(value))
+        entries.get_mut(name).filter(|entry| now < entry.ends_at).map(|entry| change(&mut entry.value))
     }
 
     /// Changes an entry that hasn't ended; it ends as if it was put in now.
     pub fn renew<R>(&self, name: &str, now: Timestamp, change: impl FnOnce(&mut T) -> R) -> Option<R> {
         let mut entries = self.lock();
-        let (ends_at, value) = entries.get_mut(name).filter(|(ends_at, _)| now < *ends_at)?;
-        *ends_at = now.plus(self.lifetime);
-        Some(change(value))
+        let entry = entries.get_mut(name).filter(|entry| now < entry.ends_at)?;
+        entry.ends_at = now.plus(self.lifetime);
+        Some(change(&mut entry.value))
     }
 
     /// A copy of an entry that hasn't ended.
@@ -61,17 +76,31 @@ impl<T> Expiring<T> {
         T: Clone,
     {
         let entries = self.lock();
-        entries.get(name).filter(|(ends_at, _)| now < *ends_at).map(|(_, value)| value.clone())
+        entries.get(name).filter(|entry| now < entry.ends_at).map(|entry| entry.value.clone())
     }
 
     /// Whether an entry has ended that is `wanted`. Not for ever, as what has ended gives way first.
     pub fn has_ended(&self, name: &str, now: Timestamp, wanted: impl FnOnce(&T) -> bool) -> bool {
-        self.lock().get(name).is_some_and(|(ends_at, value)| now >= *ends_at && wanted(value))
+        self.lock().get(name).is_some_and(|entry| now >= entry.ends_at && wanted(&entry.value))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Timestamp, T)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry<T>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The entry that would end first of whoever has the most.
+fn first_of_most<T>(entries: &HashMap<String, Entry<T>>) -> Option<String> {
+    let mut held: HashMap<_, (usize, Reverse<Timestamp>, &String)> = HashMap::new();
+    for (name, entry) in entries {
+        let ends_at = Reverse(entry.ends_at);
+        let (count, first, its_name) = held.entry(entry.client).or_insert((0, ends_at, name));
+        *count += 1;
+        if ends_at > *first {
+            (*first, *its_name) = (ends_at, name);
+        }
+    }
+    held.into_values().max().map(|(.., name)| name.clone())
 }
 
 #[cfg(test)]
@@ -118,5 +147,28 @@ mod tests {
         let now = Timestamp(3);
         assert_eq!(take(&entries, "a", now), None);
         assert_eq!((take(&entries, "b", now), take(&entries, "c", now)), (Some(1), Some(2)));
+    }
+
+    #[test]
+    fn whoever_has_the_most_makes_room() {
+        let entries = Expiring::new(6, LIFETIME);
+        let client = |last: u8| Some(IpAddr::from([203, 0, 113, last]));
+        let insert = |client, name: &str| entries.insert_of(client, name.to_owned(), 0, START);
+        for (client, name) in [(client(1), "alice"), (None, "bob")] {
+            insert(client, name);
+        }
+        for at in 0..20u64 {
+            entries.insert_of(client(2), format!("eve{at}"), 0, Timestamp(START.0 + at));
+        }
+        for at in 0..2 {
+            insert(client(3), &format!("carol{at}"));
+        }
+        let mut left: Vec<_> = entries.lock().keys().cloned().collect();
+        left.sort();
+        assert_eq!(left, ["alice", "bob", "carol0", "carol1", "eve18", "eve19"]);
+        // Where all have as much, it is who began first.
+        entries.insert_of(client(4), "dora".to_owned(), 0, Timestamp(START.0 + 20));
+        assert!(entries.get("carol0", START).is_none() != entries.get("carol1", START).is_none());
+        assert!(entries.get("alice", START).is_some() && entries.get("eve18", START).is_some());
     }
 }

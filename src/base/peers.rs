@@ -69,6 +69,19 @@ impl fmt::Display for Peers {
     }
 }
 
+/// The address that stands for a subscriber: IPv6 without its lower half, unless it is this machine's.
+pub fn subscriber(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) if v6 != Ipv6Addr::LOCALHOST => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        other => other,
+    }
+}
+
+/// Whether whoever has this address may be many: a reverse proxy on this machine that doesn't tell whom it serves.
+pub fn speaks_for_many(address: IpAddr) -> bool {
+    address.is_unspecified() || address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST
+}
+
 /// The address with nothing behind its first bits; none if it has not so many.
 fn masked(address: IpAddr, prefix: u8) -> Option<IpAddr> {
     let behind = u32::from(bits(address).checked_sub(prefix)?);

@@ -16,14 +16,14 @@ use tracing::{Instrument, Span, field};
 
 use super::{
     body::{self, Stream},
-    clients::{Connected, subscriber},
+    clients::Connected,
     cors, gzip, panic,
     pieces::{self, Sent, whole},
     server::Shared,
 };
 use crate::{
     api::{Body, Error, Inbound, Reading, endpoint::Answer, peer::Toll},
-    base::limits,
+    base::{limits, peers::subscriber},
     service::sessions::Sender,
 };
 

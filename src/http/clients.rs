@@ -9,7 +9,7 @@
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -18,7 +18,10 @@ use ruma::UserId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    base::{limits, peers::Peers},
+    base::{
+        limits,
+        peers::{Peers, speaks_for_many, subscriber},
+    },
     service::{traffic::Traffic, turn::Turns},
 };
 
@@ -226,21 +229,9 @@ fn is_any(peers: &[Peers], address: IpAddr) -> bool {
     peers.iter().any(|peers| peers.include(address))
 }
 
-fn speaks_for_many(address: IpAddr) -> bool {
-    address.is_unspecified() || address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST
-}
-
-/// The address that stands for a subscriber: IPv6 without its lower half, unless it is this machine's.
-pub(super) fn subscriber(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) if v6 != Ipv6Addr::LOCALHOST => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{net::Ipv4Addr, time::Duration};
 
     use http::HeaderName;
     use ruma::user_id;

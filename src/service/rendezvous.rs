@@ -3,6 +3,8 @@
 //! <https://github.com/matrix-org/matrix-spec-proposals/pull/4388>, and the way before that,
 //! <https://github.com/matrix-org/matrix-spec-proposals/pull/4108>
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 
 use super::App;
@@ -43,12 +45,17 @@ pub enum PlaceError {
     Replaced(Box<Place>),
 }
 
-/// Makes a place, and gives its name.
-pub fn open(app: &App, way: Way, payload: Bytes) -> Result<(String, Place), PlaceError> {
+/// Makes a place for a client, if that is known, and gives its name.
+pub fn open(
+    app: &App,
+    client: Option<IpAddr>,
+    way: Way,
+    payload: Bytes,
+) -> Result<(String, Place), PlaceError> {
     let (name, now) = (app.rng.token(), app.clock.now());
     let ends = now.plus(limits::RENDEZVOUS_LIFETIME);
     let place = Place { way, payload: fitting(payload)?, token: app.rng.token(), changed: now, ends };
-    app.places.insert(name.clone(), place.clone(), now);
+    app.places.insert_of(client, name.clone(), place.clone(), now);
     Ok((name, place))
 }
 

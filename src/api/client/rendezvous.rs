@@ -57,7 +57,7 @@ impl Proposal for Open {
 pub(crate) async fn open(
     app: App,
     _: Anyone,
-    Streamed { request, headers, body, .. }: Streamed<Proposed<Open>>,
+    Streamed { request, headers, client, body, .. }: Streamed<Proposed<Open>>,
 ) -> Result<Response<Body>, Error> {
     #[derive(Deserialize)]
     struct Wanted {
@@ -66,12 +66,12 @@ pub(crate) async fn open(
     let body = whole(body)?;
     if request.path == JSON {
         let Wanted { data } = parsed(&body)?;
-        let (name, place) = rendezvous::open(&app, Way::Json, data.into())?;
+        let (name, place) = rendezvous::open(&app, client, Way::Json, data.into())?;
         let told = json!({"id": name, "sequence_token": place.token, "expires_in_ms": left(&app, &place)});
         return of_json(told);
     }
     is_plain(&headers)?;
-    let (name, place) = rendezvous::open(&app, Way::Tagged, body)?;
+    let (name, place) = rendezvous::open(&app, client, Way::Tagged, body)?;
     let base = match app.well_known.client_url.as_ref() {
         Some(url) => url.as_str().to_owned(),
         None => {

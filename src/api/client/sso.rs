@@ -18,7 +18,7 @@ use crate::{
 /// `GET /_matrix/client/v3/login/sso/redirect/{idpId}`. Whether somebody wants to sign in or to register makes no
 /// difference: who is new gets an account.
 pub(crate) async fn begin(app: App, sent: Sent) -> Result<Response<Body>, Error> {
-    let browser = browser(&app, &sent).unwrap_or_else(|| Browser(app.rng.token()));
+    let browser = browser(&app, &sent).unwrap_or_else(|| new_browser(&app, &sent));
     let redirect_url = sent.query.get("redirectUrl").unwrap_or_default();
     let id = sent.arguments.first().map(String::as_str);
     let wanted = Wanted::LogIn { redirect_url };
@@ -30,7 +30,7 @@ pub(crate) async fn begin(app: App, sent: Sent) -> Result<Response<Body>, Error>
 
 /// `GET /_matrix/client/v3/auth/m.login.sso/fallback/web`
 pub(crate) async fn prove(app: App, sent: Sent) -> Result<Response<Body>, Error> {
-    let browser = browser(&app, &sent).unwrap_or_else(|| Browser(app.rng.token()));
+    let browser = browser(&app, &sent).unwrap_or_else(|| new_browser(&app, &sent));
     let session = sent.query.get("session").unwrap_or_default();
     let wanted = Wanted::Prove { session };
     let next = upstream::begin(&app, browser.clone(), wanted, sent.query.get("provider")).await;
@@ -75,12 +75,17 @@ pub(crate) const ANSWER: &str = "/_tayberry/sso/continue";
 
 /// The browser, if it was here a while ago.
 fn browser(app: &App, sent: &Sent) -> Option<Browser> {
-    sent.cookie(cookie(app)).map(|secret| Browser(secret.to_owned()))
+    let secret = sent.cookie(cookie(app))?.to_owned();
+    Some(Browser { secret, client: sent.client })
+}
+
+fn new_browser(app: &App, sent: &Sent) -> Browser {
+    Browser { secret: app.rng.token(), client: sent.client }
 }
 
 /// Has the browser known for as long as it is on the way.
 fn known(app: &App, browser: &Browser, mut response: Response<Body>) -> Response<Body> {
-    set_cookie(&mut response, cookie(app), &browser.0, Some(limits::SIGN_IN_LIFETIME));
+    set_cookie(&mut response, cookie(app), &browser.secret, Some(limits::SIGN_IN_LIFETIME));
     response
 }
 

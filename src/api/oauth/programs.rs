@@ -78,7 +78,7 @@ pub(super) async fn token(app: App, sent: Sent) -> Result<Response<Body>, Error>
 /// <https://spec.matrix.org/v1.19/client-server-api/#device-authorisation-flow>
 pub(super) async fn device(app: App, sent: Sent) -> Result<Response<Body>, Error> {
     let base = served(&app)?;
-    let codes = match devices::begin(&app, &sent.form()).await {
+    let codes = match devices::begin(&app, sent.client, &sent.form()).await {
         Ok(codes) => codes,
         Err(error) => return not_granted(error),
     };

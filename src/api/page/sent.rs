@@ -1,10 +1,12 @@
 //! What browsers, and programs by the ways of OAuth, send.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Uri, header::COOKIE};
 
 use crate::{
-    api::Inbound,
+    api::{Inbound, endpoint::client},
     base::parameters::Parameters,
     service::oauth::browsers,
 };
@@ -14,6 +16,8 @@ pub(crate) struct Sent {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
+    /// Whose request it is, as [`client`] tells.
+    pub(crate) client: Option<IpAddr>,
     /// The path's variables.
     pub(crate) arguments: Vec<String>,
     pub(crate) query: Parameters,
@@ -27,8 +31,9 @@ impl Sent {
             Inbound::Whole(body) => body,
             Inbound::Stream(_) => Bytes::new(),
         };
+        let client = client(&head);
         let query = Parameters::parse(head.uri.query().unwrap_or_default().as_bytes());
-        Self { method: head.method, uri: head.uri, headers: head.headers, arguments, query, body }
+        Self { method: head.method, uri: head.uri, headers: head.headers, client, arguments, query, body }
     }
 
     /// The fields of a form.

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub const THREAD_SUBSCRIPTIONS_PAGE: usize = 100;
 pub const THREAD_SUBSCRIPTIONS_TOLD: usize = 1_000;
 /// Places where devices meet of which one is to be signed in: so many, with so many bytes each, and for so long. The one that
-/// would end first gives way. <https://github.com/matrix-org/matrix-spec-proposals/pull/4388>
+/// would end first gives way, of whoever has the most. <https://github.com/matrix-org/matrix-spec-proposals/pull/4388>
 pub const RENDEZVOUS: usize = 512;
 pub const RENDEZVOUS_BYTES: usize = 4_096;
 pub const RENDEZVOUS_LIFETIME: Duration = Duration::from_secs(5 * 60);

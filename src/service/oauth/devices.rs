@@ -1,7 +1,7 @@
 //! The device authorisation grant: a device without a browser shows a code, and somebody lets it in elsewhere.
 //! <https://spec.matrix.org/v1.19/client-server-api/#device-authorisation-grant>
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use super::{
     App, DEVICE_GRANT, GrantError, Scope,
@@ -38,8 +38,8 @@ pub struct Codes {
     pub user: String,
 }
 
-/// Begins to wait for somebody who lets a device in.
-pub async fn begin(app: &App, given: &Parameters) -> Result<Codes, GrantError> {
+/// Begins to wait for somebody who lets a device at this address in, if that is known.
+pub async fn begin(app: &App, address: Option<IpAddr>, given: &Parameters) -> Result<Codes, GrantError> {
     let id = given.get("client_id").ok_or(GrantError::InvalidRequest)?;
     let client = clients::find(app, id).await?.ok_or(GrantError::InvalidClient)?;
     if !client.may(DEVICE_GRANT) {
@@ -56,7 +56,7 @@ pub async fn begin(app: &App, given: &Parameters) -> Result<Codes, GrantError> {
         interval: limits::OAUTH_POLL,
         decision: Decision::None,
     };
-    app.grants.devices.insert(code, waiting, app.clock.now());
+    app.grants.devices.insert_of(address, code, waiting, app.clock.now());
     Ok(codes)
 }
 

@@ -11,7 +11,7 @@ mod keys;
 mod person;
 mod provider;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use ruma::OwnedUserId;
@@ -42,9 +42,20 @@ pub struct Upstreams {
     asked: Expiring<Asked>,
 }
 
-/// The secret by which a browser is known again.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Browser(pub String);
+/// A browser.
+#[derive(Clone)]
+pub struct Browser {
+    /// By this it is known again.
+    pub secret: String,
+    /// Who has it, if that is known. It doesn't tell browsers apart.
+    pub client: Option<IpAddr>,
+}
+
+impl PartialEq for Browser {
+    fn eq(&self, other: &Self) -> bool {
+        self.secret == other.secret
+    }
+}
 
 /// What becomes of somebody once it is known who they are.
 #[derive(Clone)]
@@ -219,7 +230,8 @@ async fn send(app: &App, browser: Browser, provider: usize, then: Then) -> Resul
     }
     drop(query);
     let begun = app.clock.now();
-    app.upstreams.away.insert(state, Away { browser, provider, verifier, nonce, then, begun }, begun);
+    let (client, away) = (browser.client, Away { browser, provider, verifier, nonce, then, begun });
+    app.upstreams.away.insert_of(client, state, away, begun);
     Ok(url.into())
 }
 
@@ -349,7 +361,7 @@ async fn go_on(app: &App, asked: Asked) -> Result<Next, SignInError> {
             Next::Operation { ticket: ticket.clone(), user_id, operation }
         }
     };
-    app.upstreams.asked.insert(ticket, asked, app.clock.now());
+    app.upstreams.asked.insert_of(asked.browser.client, ticket, asked, app.clock.now());
     Ok(next)
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tayberry::{base::limits, config::HttpUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::rig::Rig;
+use crate::rig::{Rig, exchange};
 
 const TAGGED: &str = "/_matrix/client/unstable/org.matrix.msc4108/rendezvous";
 const JSON: &str = "/_matrix/client/unstable/io.element.msc4388/rendezvous";
@@ -193,6 +193,26 @@ async fn two_devices_speak_by_turns_in_json() {
     assert_eq!(put(first, "x").await.error(), (404, "M_NOT_FOUND"));
     for method in ["GET", "DELETE"] {
         assert_eq!(rig.send(method, &path, None, Value::Null).await.error(), (404, "M_NOT_FOUND"));
+    }
+}
+
+#[tokio::test]
+async fn who_opens_many_places_pushes_out_none_but_their_own() {
+    let rig = Rig::start().await;
+    let open = async |last: u8| {
+        let stream = rig.connect_from([127, 0, 0, last]).await;
+        let opened = exchange(stream, "POST", JSON, None, json!({"data": "x"})).await.ok();
+        format!("{JSON}/{}", opened["id"].as_str().unwrap())
+    };
+    let (first, own) = (open(2).await, open(3).await);
+    rig.advance(Duration::from_secs(1));
+    let mut last = String::new();
+    for _ in 0..limits::RENDEZVOUS {
+        last = open(3).await;
+    }
+    assert_eq!(rig.get(&own).await.error(), (404, "M_NOT_FOUND"));
+    for path in [first, last, open(4).await] {
+        rig.get(&path).await.ok();
     }
 }
 

@@ -19,7 +19,10 @@ use tayberry::{
 };
 
 use super::{Browser, CLIENT, LOST, NO_HELP, Scene, html, idp::Secret, problem, provider, redirect};
-use crate::{media::thumbnails, rig::Rig};
+use crate::{
+    media::thumbnails,
+    rig::{Rig, exchange},
+};
 
 #[tokio::test]
 async fn somebody_new_comes_all_the_way_and_is_known_from_then_on() {
@@ -185,6 +188,20 @@ async fn who_changes_their_mind_or_is_mixed_up_is_not_signed_in() {
         assert_eq!(problem(&browser.get(&scene.rig, &back).await), expected, "{back}");
     }
     assert_eq!(scene.idp.asked("/token"), 1, "only for the code that it doesn't know");
+}
+
+#[tokio::test]
+async fn who_begins_often_pushes_nobody_out() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::default();
+    let away = browser.get(&scene.rig, &redirect(CLIENT)).await;
+    for _ in 0..limits::SIGN_INS + 1 {
+        let stream = scene.rig.connect_from([127, 0, 0, 2]).await;
+        let begun = exchange(stream, "GET", &redirect(CLIENT), None, Value::Null).await;
+        assert_eq!(begun.status, 302);
+    }
+    let page = browser.get(&scene.rig, &scene.idp.sign_in(away.header("location"))).await;
+    assert_eq!(page.status, 200, "{}", html(&page));
 }
 
 /// <https://www.rfc-editor.org/rfc/rfc9700#section-4.4>
