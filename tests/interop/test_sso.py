@@ -83,8 +83,8 @@ class Browser:
 
 async def log_in(server, browser: Browser, name: str) -> dict:
     flows = (await request(server, "GET", "/login")).body["flows"]
-    [provider] = next(flow for flow in flows if flow["type"] == "m.login.sso")["identity_providers"]
-    path = f"{CLIENT}/login/sso/redirect/{provider['id']}?redirectUrl={quote(APP, safe='')}"
+    assert {"type": "m.login.sso", "oauth_aware_preferred": True} in flows
+    path = f"{CLIENT}/login/sso/redirect/example?redirectUrl={quote(APP, safe='')}"
     assert await browser.go("GET", server.url + path) is None
     if "/interaction/" in browser.url:
         await browser.sign_in(name)

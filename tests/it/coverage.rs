@@ -65,6 +65,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("POST", "/oauth/device_authorization"),
     ("GET", "/oauth/authorize"),
     ("POST", "/oauth/authorize"),
+    ("GET", "/oauth/client"),
+    ("POST", "/oauth/client"),
     ("GET", "/oauth/sign-in"),
     ("POST", "/oauth/sign-in"),
     ("GET", "/oauth/signed-in"),

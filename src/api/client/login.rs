@@ -23,12 +23,15 @@ use crate::{
     service::{
         App,
         accounts::{self, LogInError},
+        oauth,
         sessions::DeviceRequest,
         uia::{self, Operation},
     },
 };
 
-/// `GET /_matrix/client/v3/login`. ruma's types would write what a provider lacks as `null`.
+/// `GET /_matrix/client/v3/login`. ruma's types would write what a provider lacks as `null`. Where there are pages that have
+/// every way to sign in, they are the one by `m.login.sso`, and preferred by clients that know of it.
+/// <https://spec.matrix.org/v1.19/client-server-api/#oauth-20-aware-clients>
 pub(crate) async fn flows(
     app: App,
     _caller: Anyone,
@@ -36,7 +39,9 @@ pub(crate) async fn flows(
 ) -> Result<JsonAnswer<Value>, Error> {
     let mut flows =
         vec![json!({"type": "m.login.password"}), json!({"type": "m.login.token", "get_login_token": true})];
-    if !app.upstream.is_empty() {
+    if oauth::base(&app).is_some() {
+        flows.push(json!({"type": "m.login.sso", "oauth_aware_preferred": true}));
+    } else if !app.upstream.is_empty() {
         let providers: Vec<_> = app.upstream.iter().map(provider).collect();
         flows.push(json!({"type": "m.login.sso", "identity_providers": providers}));
     }

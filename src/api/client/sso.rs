@@ -6,18 +6,23 @@ use http::{Response, StatusCode};
 use crate::{
     api::{
         Body, Error,
-        page::{Field, Html, Page, Sent, cookie_name, deed, redirect, set_cookie},
+        page::{Field, Html, Page, Sent, cookie_name, deed, redirect, set_cookie, to_client},
     },
     base::{limits, parameters::encoded},
     service::{
-        App,
+        App, oauth,
         upstream::{self, Browser, NameProblem, Next, Return, SignInError, Then, Wanted},
     },
 };
 
 /// `GET /_matrix/client/v3/login/sso/redirect/{idpId}`. Whether somebody wants to sign in or to register makes no
-/// difference: who is new gets an account.
+/// difference with a provider: who is new gets an account. Without one, the pages of this server have every way.
+/// <https://spec.matrix.org/v1.19/client-server-api/#oauth-20-aware-clients>
 pub(crate) async fn begin(app: App, sent: Sent) -> Result<Response<Body>, Error> {
+    if let (Some(base), []) = (oauth::base(&app), &sent.arguments[..]) {
+        let page = format!("{base}{}?{}", oauth::CLIENT, sent.uri.query().unwrap_or_default());
+        return Ok(redirect(StatusCode::FOUND, &page));
+    }
     let browser = browser(&app, &sent).unwrap_or_else(|| new_browser(&app, &sent));
     let redirect_url = sent.query.get("redirectUrl").unwrap_or_default();
     let id = sent.arguments.first().map(String::as_str);
@@ -66,10 +71,8 @@ pub(crate) const BEGIN: &[&str] = &[
     "/_matrix/client/r0/login/sso/redirect",
     "/_matrix/client/r0/login/sso/redirect/{idp_id}",
 ];
-pub(crate) const PROVE: &[&str] = &[
-    "/_matrix/client/v3/auth/m.login.sso/fallback/web",
-    "/_matrix/client/r0/auth/m.login.sso/fallback/web",
-];
+pub(crate) const PROVE: &[&str] =
+    &["/_matrix/client/v3/auth/m.login.sso/fallback/web", "/_matrix/client/r0/auth/m.login.sso/fallback/web"];
 pub(crate) const FINISH: &[&str] = &["/_tayberry/sso/callback/{idp_id}", "/_tayberry/sso/callback"];
 pub(crate) const ANSWER: &str = "/_tayberry/sso/continue";
 
@@ -113,22 +116,7 @@ fn shown(
             return Ok(named(app, &ticket, &suggestion, problem, &then));
         }
         Ok(Next::Client { ticket, user_id, url }) => {
-            let html = Html::default();
-            let html = match url.host_str().filter(|_| url.scheme().starts_with("http")) {
-                Some(host) => {
-                    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-                    html.paragraph("This website wants to use your account:").quote(&format!("{host}{port}"))
-                }
-                None => html
-                    .paragraph("An app on this device wants to use your account. It opens what begins with")
-                    .quote(&format!("{}:", url.scheme())),
-            };
-            let html = html
-                .paragraph("It will be able to read and send messages as")
-                .quote(user_id.as_str())
-                .paragraph("Continue only if you were signing in there. Otherwise close this page.")
-                .form(&answered(app), ("ticket", &ticket))
-                .mark(CONTINUE);
+            let html = to_client(&url, &user_id).form(&answered(app), ("ticket", &ticket)).mark(CONTINUE);
             let page = Page::new("Continue to your client?", html);
             return Ok(Page { target: Some(&url), ..page }.answer());
         }
@@ -136,7 +124,9 @@ fn shown(
             let html = Html::default()
                 .paragraph(&format!("A client that you are signed in with wants to {}:", deed(operation)))
                 .quote(user_id.as_str())
-                .paragraph("If you did not expect this, close this page: somebody else may be using your account.")
+                .paragraph(
+                    "If you did not expect this, close this page: somebody else may be using your account.",
+                )
                 .form(&answered(app), ("ticket", &ticket));
             Page::new("Confirm that it is you", html.mark("<button>Confirm</button></form>"))
         }

@@ -3,6 +3,7 @@
 
 mod account;
 mod authorize;
+mod client;
 mod link;
 mod programs;
 mod register;
@@ -14,7 +15,7 @@ use http::Method;
 pub(super) use self::programs::metadata;
 use self::visit::answered;
 use super::Routes;
-use crate::service::oauth::{ACCOUNT, RETURN};
+use crate::service::oauth::{ACCOUNT, CLIENT, RETURN};
 
 /// Adds pages, each with what shows it.
 macro_rules! pages {
@@ -34,6 +35,8 @@ pub(super) fn routes(routes: &mut Routes) {
     pages! { routes:
         GET authorize::PATH => authorize::show,
         POST authorize::PATH => authorize::decide,
+        GET CLIENT => client::show,
+        POST CLIENT => client::go,
         GET sign_in::PATH => sign_in::show,
         POST sign_in::PATH => sign_in::sign_in,
         GET RETURN => sign_in::come_back,

@@ -14,6 +14,7 @@ use http::{
         X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
     },
 };
+use ruma::UserId;
 use sha2::{Digest, Sha256};
 use url::Url;
 
@@ -116,6 +117,24 @@ pub(crate) fn set_cookie(response: &mut Response<Body>, name: &str, value: &str,
 /// The name of a cookie of this server, whose browsers reach it at this URL.
 pub(crate) fn cookie_name(name: &'static str, base: &str) -> &'static str {
     if base.starts_with("https:") { name } else { name.trim_start_matches(HOST) }
+}
+
+/// What is said before somebody goes back to the client at a URL, which is logged in then.
+pub(crate) fn to_client(url: &Url, user_id: &UserId) -> Html {
+    let html = match url.host_str().filter(|_| url.scheme().starts_with("http")) {
+        Some(host) => {
+            let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+            Html::default()
+                .paragraph("This website wants to use your account:")
+                .quote(&format!("{host}{port}"))
+        }
+        None => Html::default()
+            .paragraph("An app on this device wants to use your account. It opens what begins with")
+            .quote(&format!("{}:", url.scheme())),
+    };
+    html.paragraph("It will be able to read and send messages as")
+        .quote(user_id.as_str())
+        .paragraph("Continue only if you were signing in there. Otherwise close this page.")
 }
 
 /// What an operation of [`uia`](crate::service::uia) is to the user.

@@ -133,5 +133,7 @@ pub const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 pub const ACCOUNT: &str = "/oauth/account";
 /// The path to which a browser comes back that was to sign in elsewhere.
 pub const RETURN: &str = "/oauth/signed-in";
-/// What a user confirms there before new cross-signing keys are set.
+/// The path at which a client is let in that knows no OAuth.
+pub const CLIENT: &str = "/oauth/client";
+/// What a user confirms at their account before new cross-signing keys are set.
 pub const RESET: &str = "org.matrix.cross_signing_reset";

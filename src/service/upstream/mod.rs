@@ -173,7 +173,7 @@ pub async fn begin(
 ) -> Result<Next, SignInError> {
     let (then, mut fitting) = match wanted {
         Wanted::LogIn { redirect_url } => {
-            let redirect_url = client_url::read(redirect_url).ok_or(SignInError::Client)?;
+            let redirect_url = client_at(redirect_url).ok_or(SignInError::Client)?;
             (Then::LogInToken { redirect_url }, (0..app.upstream.len()).collect())
         }
         Wanted::Prove { session } => {
@@ -367,17 +367,28 @@ async fn go_on(app: &App, asked: Asked) -> Result<Next, SignInError> {
 
 /// What follows for somebody who is known and wants it.
 async fn confirmed(app: &App, user: UserNumber, then: &Then) -> Result<Next, SignInError> {
-    may_log_in(app, user).await?;
     match then {
-        Then::LogInToken { redirect_url } => {
-            let token = accounts::log_in_token(app, user, limits::SSO_TOKEN_LIFETIME).await?;
-            Ok(Next::Go(client_url::with_token(redirect_url, &token)))
+        Then::LogInToken { redirect_url } => log_in_at(app, user, redirect_url).await.map(Next::Go),
+        Then::Prove { session } => {
+            may_log_in(app, user).await?;
+            match uia::prove_by_upstream(app, session, user) {
+                true => Ok(Next::Proved),
+                false => Err(SignInError::Lost),
+            }
         }
-        Then::Prove { session } => match uia::prove_by_upstream(app, session, user) {
-            true => Ok(Next::Proved),
-            false => Err(SignInError::Lost),
-        },
     }
+}
+
+/// The address of a client; none if no client can be there.
+pub fn client_at(url: &str) -> Option<Url> {
+    client_url::read(url)
+}
+
+/// The address of a client with a token that logs a user in there.
+pub async fn log_in_at(app: &App, user: UserNumber, client: &Url) -> Result<String, SignInError> {
+    may_log_in(app, user).await?;
+    let token = accounts::log_in_token(app, user, limits::SSO_TOKEN_LIFETIME).await?;
+    Ok(client_url::with_token(client, &token))
 }
 
 /// The id of a user who may log in. Whoever is suspended may.

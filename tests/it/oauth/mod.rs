@@ -1,6 +1,7 @@
 //! OAuth 2.0, as programs and browsers see it. <https://spec.matrix.org/v1.19/client-server-api/#oauth-20-api>
 
 mod account;
+mod aware;
 mod clients;
 mod code;
 mod devices;

@@ -61,9 +61,15 @@ async fn every_form_is_guarded() {
     let browser = Browser::new(&rig);
     browser.sign_in("alice").await;
     let authorize = authorize(&client, &[]);
-    for path in
-        ["/oauth/sign-in", "/oauth/sign-out", "/oauth/register", "/oauth/link", "/oauth/account", &authorize]
-    {
+    for path in [
+        "/oauth/sign-in",
+        "/oauth/sign-out",
+        "/oauth/register",
+        "/oauth/client",
+        "/oauth/link",
+        "/oauth/account",
+        &authorize,
+    ] {
         let page = browser.ask("POST", path, "", "decision=allow&action=org.matrix.device_delete").await;
         page.titled("This form can’t be used").problem(403);
     }
