@@ -1,14 +1,12 @@
 """Signing in through a provider of OpenID Connect that nobody here wrote: npm's oidc-provider."""
 
 import asyncio
-import html
 import os
-import re
 from pathlib import Path
-from urllib.parse import parse_qs, quote, urljoin, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
-import aiohttp
 import pytest
+from forms import Browser
 from js_device import JS
 from person import CLIENT, request
 from servers import Tayberry, free_port
@@ -46,33 +44,11 @@ async def federated(tmp_path):
     await process.wait()
 
 
-class Browser:
-    """A browser that knows links, forms and cookies."""
+class Visitor(Browser):
+    """Somebody whom the provider knows."""
 
     def __init__(self):
-        self.session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
-        self.url = self.page = ""
-
-    async def go(self, method: str, url: str, form=None) -> str | None:
-        """Follows redirects, up to one to a client, which is returned."""
-        while True:
-            async with self.session.request(method, url, data=form, allow_redirects=False) as answer:
-                if answer.status not in (302, 303):
-                    self.url, self.page = url, await answer.text()
-                    assert answer.status == 200, self.page
-                    return None
-                method, form, url = "GET", None, urljoin(url, answer.headers["Location"])
-            if url.startswith("https://app.example.org/"):
-                return url
-
-    async def press(self, **fields) -> str | None:
-        """Sends the form of the page, with what stands in it and these fields."""
-        action = html.unescape(re.search(r'<form[^>]* action="([^"]*)"', self.page)[1])
-        for field in re.findall(r"<input[^>]*>", self.page):
-            given = dict(re.findall(r'(\w+)="([^"]*)"', field))
-            if given.get("type") == "hidden":
-                fields.setdefault(given["name"], html.unescape(given.get("value", "")))
-        return await self.go("POST", urljoin(self.url, action), fields)
+        super().__init__("https://app.example.org/")
 
     async def sign_in(self, name: str) -> None:
         """Signs in with the provider, and agrees to what it asks."""
@@ -81,7 +57,7 @@ class Browser:
             await self.press()
 
 
-async def log_in(server, browser: Browser, name: str) -> dict:
+async def log_in(server, browser: Visitor, name: str) -> dict:
     flows = (await request(server, "GET", "/login")).body["flows"]
     assert {"type": "m.login.sso", "oauth_aware_preferred": True} in flows
     path = f"{CLIENT}/login/sso/redirect/example?redirectUrl={quote(APP, safe='')}"
@@ -98,7 +74,7 @@ async def log_in(server, browser: Browser, name: str) -> dict:
 
 
 async def test_people_of_a_provider_sign_in_and_prove_it_again(federated):
-    browser = Browser()
+    browser = Visitor()
     alice = await log_in(federated, browser, "alice")
     assert alice["user_id"] == f"@alice:{federated.name}"
     profile = await request(federated, "GET", f"/profile/{alice['user_id']}/displayname")
@@ -128,7 +104,7 @@ async def test_people_of_a_provider_sign_in_and_prove_it_again(federated):
 
 async def test_two_people_are_two(federated):
     for name in ("alice", "bob"):
-        browser = Browser()
+        browser = Visitor()
         assert (await log_in(federated, browser, name))["user_id"] == f"@{name}:{federated.name}"
         await browser.session.close()
 
