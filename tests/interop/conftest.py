@@ -4,11 +4,15 @@ right."""
 import os
 
 import pytest
+from element_x_device import ElementX
 from js_device import JsDevice
 from nio_device import NioDevice
 from person import Person
 from servers import SERVERS
 
+
+# It takes minutes to build what that runs: `tests/run element-x` does.
+collect_ignore = [] if "ELEMENT_X_BINARY" in os.environ else ["test_element_x.py"]
 
 KINDS = list(SERVERS) if os.environ.get("TAYBERRY_TESTS") == "whole" else ["tayberry"]
 
@@ -63,6 +67,21 @@ async def new_js(own_server):
 
     async def enter(localpart, **how):
         started.append(await JsDevice.start(own_server, localpart, **how))
+        return started[-1]
+
+    yield enter
+    for device in started:
+        await device.close()
+
+
+@pytest.fixture
+async def new_element_x(own_server):
+    """The same of what Element X is made of; `oauth=True` logs in on the server's pages."""
+    started = []
+
+    async def enter(localpart, oauth=False, **how):
+        start = ElementX.start_by_oauth if oauth else ElementX.start
+        started.append(await start(own_server, localpart, **how))
         return started[-1]
 
     yield enter

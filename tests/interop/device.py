@@ -29,7 +29,10 @@ class Device:
 
     async def enter(self, **arguments) -> None:
         """Has the device log in."""
-        session = await self.do("enter", url=self.server.url, user=self.localpart, **arguments)
+        self.note(await self.do("enter", url=self.server.url, user=self.localpart, **arguments))
+
+    def note(self, session: dict) -> None:
+        """Writes down who is logged in."""
         self.user_id, self.device_id = session["user_id"], session["device_id"]
 
     async def do(self, command: str, **arguments):
@@ -57,7 +60,10 @@ class Device:
     async def read(self) -> None:
         while line := await self.process.stdout.readline():
             answer = json.loads(line)
-            self.waiting.pop(answer["id"]).set_result(answer)
+            future = self.waiting.pop(answer["id"])
+            # Whoever asked may have given up.
+            if not future.done():
+                future.set_result(answer)
         for future in self.waiting.values():
             if not future.done():
                 future.set_exception(ConnectionError("the device's process ended"))
