@@ -1,5 +1,7 @@
 //! The parameters of a URL or a form. <https://datatracker.ietf.org/doc/html/rfc6749#appendix-B>
 
+use std::fmt;
+
 use url::form_urlencoded;
 
 /// Names and values, in the order in which they were given.
@@ -20,9 +22,19 @@ impl Parameters {
 
     /// The parameters as a query, but for one of them.
     pub fn without(&self, name: &str) -> String {
-        let others = self.0.iter().filter(|(other, _)| other != name);
-        form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish()
+        written(self.0.iter().filter(|(other, _)| other != name))
     }
+}
+
+/// As a query, of ASCII alone.
+impl fmt::Display for Parameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&written(&self.0))
+    }
+}
+
+fn written<'a>(parameters: impl IntoIterator<Item = &'a (String, String)>) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
 }
 
 /// A text as a value in the query of a URL.
@@ -40,5 +52,6 @@ mod tests {
         let got = ["a", "b", "c", "d", "e"].map(|name| parameters.get(name));
         assert_eq!(got, [Some("1 2 3"), None, None, None, None]);
         assert_eq!(Parameters::parse(b"a=%26&prompt=create&b=1").without("prompt"), "a=%26&b=1");
+        assert_eq!(Parameters::parse("a=ä b&&c".as_bytes()).to_string(), "a=%C3%A4+b&c=");
     }
 }

@@ -11,7 +11,7 @@ section! {
     /// How people sign in who have no password here.
     pub struct Sso {
         /// The clients that somebody who signs in with an upstream provider gets back to without being asked whether it is
-        /// theirs: URLs, and with each what lies under it.
+        /// theirs: URLs, and with each what lies under it. The pages of `[oauth]`, where they are on, ask in any case.
         trusted_clients: Vec<ClientUrl> = Vec::new() => "[\"https://app.element.io\"]",
         /// Whether a provider may have a loopback or private address, and speak plain HTTP.
         allow_private_providers: bool = false,
@@ -50,8 +50,9 @@ section! {
         /// that name.
         match_existing: bool = false,
         /// Whether the provider is believed to have asked anew who somebody is, as it was to, if it doesn't tell when it did
-        /// (`auth_time`); Google doesn't. Without that, people who have no password here can't confirm by it what needs to be
-        /// confirmed; with that, so can whoever gets to a browser that they left open.
+        /// (`auth_time`); Google doesn't. Without that, people who have no password here can't confirm by it what a client
+        /// wants confirmed; with that, so can whoever gets to a browser that they left open. The pages of the account believe
+        /// it either way.
         trust_prompt: bool = false,
         /// A picture and a brand that clients may show: an `mxc://` address here, and a name such as `google`.
         icon: Option<Icon> = None => "\"mxc://example.org/abc\"",

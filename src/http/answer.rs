@@ -215,9 +215,11 @@ fn check_head(request: &Request<Incoming>) -> Result<(), Error> {
 /// Has the host that was asked for stand in its header, where HTTP/2 doesn't write it, and a target that is a whole URL goes
 /// before it. <https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2>
 fn name_host(head: &mut Parts) {
-    let authority = head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-    if let Some(authority) = authority {
-        head.headers.insert(HOST, authority);
+    let authority = head.uri.authority().map(|authority| authority.as_str());
+    // What may stand before the host names a person.
+    let host = authority.map(|authority| authority.rsplit_once('@').map_or(authority, |(_, host)| host));
+    if let Some(host) = host.and_then(|host| HeaderValue::from_str(host).ok()) {
+        head.headers.insert(HOST, host);
     }
 }
 

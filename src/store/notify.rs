@@ -34,7 +34,8 @@ pub(in crate::store) struct Waiters(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
-    groups: HashMap<Arc<[Topic]>, Arc<Group>>,
+    /// With each the number of its members.
+    groups: HashMap<Arc<[Topic]>, (Arc<Group>, usize)>,
     by_topic: HashMap<Topic, Vec<Arc<Group>>>,
 }
 
@@ -45,19 +46,13 @@ type Group = watch::Sender<()>;
 pub struct Watch {
     waiters: Arc<Waiters>,
     topics: Arc<[Topic]>,
-    group: Arc<Group>,
     news: watch::Receiver<()>,
 }
 
 impl Watch {
     pub(in crate::store) fn new(waiters: Arc<Waiters>, topics: Vec<Topic>) -> Self {
-        let mut waiting = waiters.lock();
-        let known = waiting.groups.get_key_value(topics.as_slice());
-        let known = known.map(|(topics, group)| (topics.clone(), group.clone()));
-        let (topics, group) = known.unwrap_or_else(|| waiting.begin(topics.into()));
-        let news = group.subscribe();
-        drop(waiting);
-        Self { waiters, topics, group, news }
+        let (topics, news) = waiters.lock().join(topics);
+        Self { waiters, topics, news }
     }
 
     /// What it waits for.
@@ -67,31 +62,37 @@ impl Watch {
 
     /// Returns once a topic was touched since the watch was made or this returned last.
     pub async fn changed(&mut self) {
-        self.news.changed().await.expect("the sender is held beside");
+        self.news.changed().await.expect("its group has a member");
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let mut waiting = self.waiters.lock();
-        if self.group.receiver_count() == 1 {
-            waiting.end(&self.topics, &self.group);
-        }
+        self.waiters.lock().leave(&self.topics);
     }
 }
 
 impl Waiting {
-    fn begin(&mut self, topics: Arc<[Topic]>) -> (Arc<[Topic]>, Arc<Group>) {
-        let group = Arc::new(Group::default());
-        for topic in &*topics {
-            self.by_topic.entry(*topic).or_default().push(group.clone());
-        }
-        self.groups.insert(topics.clone(), group.clone());
-        (topics, group)
+    fn join(&mut self, topics: Vec<Topic>) -> (Arc<[Topic]>, watch::Receiver<()>) {
+        let known = self.groups.get_key_value(topics.as_slice()).map(|(topics, _)| topics.clone());
+        let topics = known.unwrap_or_else(|| topics.into());
+        let (group, members) = self.groups.entry(topics.clone()).or_insert_with(|| {
+            let group = Arc::new(Group::default());
+            for topic in &*topics {
+                self.by_topic.entry(*topic).or_default().push(group.clone());
+            }
+            (group, 0)
+        });
+        *members += 1;
+        (topics, group.subscribe())
     }
 
-    fn end(&mut self, topics: &Arc<[Topic]>, group: &Arc<Group>) {
-        self.groups.remove(topics);
+    fn leave(&mut self, topics: &Arc<[Topic]>) {
+        let Some((group, members)) = self.groups.get_mut(topics) else { return };
+        *members -= 1;
+        if *members > 0 {
+            return;
+        }
         for topic in &**topics {
             if let Some(groups) = self.by_topic.get_mut(topic) {
                 groups.retain(|other| !Arc::ptr_eq(other, group));
@@ -100,6 +101,7 @@ impl Waiting {
                 }
             }
         }
+        self.groups.remove(topics);
     }
 }
 
@@ -141,6 +143,26 @@ mod tests {
         waiters.wake(&[room]);
         same.changed().await;
         drop((other, same));
+        let waiting = waiters.lock();
+        assert!(waiting.groups.is_empty() && waiting.by_topic.is_empty());
+    }
+
+    #[test]
+    fn nobody_is_left_over_of_those_who_come_and_go_together() {
+        let waiters = Arc::new(Waiters::default());
+        let barrier = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for room in 0..500 {
+                        barrier.wait();
+                        let watch = Watch::new(waiters.clone(), vec![Topic::Room(RoomNumber(room))]);
+                        barrier.wait();
+                        drop(watch);
+                    }
+                });
+            }
+        });
         let waiting = waiters.lock();
         assert!(waiting.groups.is_empty() && waiting.by_topic.is_empty());
     }

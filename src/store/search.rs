@@ -322,7 +322,7 @@ fn failed(error: rusqlite::Error) -> StoreError {
 pub(in crate::store) const FILE: &str = "search.sqlite";
 const TABLE: &str = "search";
 /// Of the index and of what is put into it. Another one is made anew.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// The tokenizer parts at spaces: what comes to it is words already.
 const TABLES: &str = "
 CREATE TABLE state (identity BLOB NOT NULL, reached INTEGER NOT NULL) STRICT;

@@ -20,7 +20,7 @@ use crate::{
 /// <https://spec.matrix.org/v1.19/client-server-api/#oauth-20-aware-clients>
 pub(crate) async fn begin(app: App, sent: Sent) -> Result<Response<Body>, Error> {
     if let (Some(base), []) = (oauth::base(&app), &sent.arguments[..]) {
-        let page = format!("{base}{}?{}", oauth::CLIENT, sent.uri.query().unwrap_or_default());
+        let page = format!("{base}{}?{}", oauth::CLIENT, sent.query);
         return Ok(redirect(StatusCode::FOUND, &page));
     }
     let browser = browser(&app, &sent).unwrap_or_else(|| new_browser(&app, &sent));

@@ -64,7 +64,7 @@ impl Visit {
             && is_from_here(&sent.headers, &base)
             && form.get("proof") == Some(&*browsers::proof_of_form(&cookie));
         let visit = Self {
-            here: format!("{}?{}", sent.uri.path(), sent.uri.query().unwrap_or_default()),
+            here: format!("{}?{}", sent.uri.path(), sent.query),
             query: sent.query,
             prefix: base.path().trim_end_matches('/').to_owned(),
             cookie_goes: is_new.then_some(None),

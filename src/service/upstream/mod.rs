@@ -412,7 +412,7 @@ fn is_trusted(app: &App, url: &Url) -> bool {
 }
 
 /// Whether it is the page of the account that lets in whoever signed in.
-fn is_account(app: &App, url: &Url) -> bool {
+pub fn is_account(app: &App, url: &Url) -> bool {
     let account = Url::parse(&format!("{}{}", base_url(app), oauth::RETURN)).ok();
     account.is_some_and(|account| client_url::lies_under(url, &account))
 }

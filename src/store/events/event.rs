@@ -239,8 +239,6 @@ impl Transaction<'_> {
     }
 }
 
-/// Between a room's number and the hash of an event's id, in the table of keys: beside its two own kinds of entries.
-pub(super) const EARLY_REDACTION: u8 = 2;
 /// What permits a room's event, which was found at this key of its table.
 pub(super) fn auth_events(
     room: RoomNumber,
@@ -253,3 +251,6 @@ pub(super) fn auth_events(
         _ => Err(damaged(Table::Events, key)),
     }
 }
+
+/// Between a room's number and the hash of an event's id, in the table of keys: beside its two own kinds of entries.
+pub(super) const EARLY_REDACTION: u8 = 2;

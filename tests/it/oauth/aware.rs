@@ -94,6 +94,8 @@ async fn nobody_is_led_where_no_client_can_be() {
         encoded(&[("redirectUrl", "javascript:alert(1)")]),
         encoded(&[("redirectUrl", "relative")]),
         encoded(&[("redirectUrl", CLIENT), ("redirectUrl", CLIENT)]),
+        // Whoever gets back to the account with a token counts as just having said who they are.
+        encoded(&[("redirectUrl", &format!("{BASE}/oauth/signed-in?next=/oauth/account"))]),
     ] {
         let path = format!("/oauth/client?{query}");
         let page = browser.get(&path).await;
