@@ -101,6 +101,8 @@ struct Inner {
     secret: [u8; 32],
     /// Id and epoch, by which the search index knows its store.
     identity: Vec<u8>,
+    /// The first position of this epoch.
+    epoch: Position,
     published: Arc<Published>,
     waiters: Arc<Waiters>,
     /// Connections that no view holds. There are as many in all as permits.
@@ -208,6 +210,12 @@ impl Store {
         self.0.published.load().position
     }
 
+    /// Whether a position is one that this store has told somebody: it isn't from the future, and none of an epoch that ended
+    /// when the store was restored from a backup.
+    pub fn knows(&self, position: Position) -> bool {
+        view::is_known(position, (self.0.epoch, self.position()))
+    }
+
     /// Watches topics from now on.
     pub fn watch(&self, topics: Vec<Topic>) -> Watch {
         Watch::new(self.0.waiters.clone(), topics)
@@ -238,9 +246,14 @@ impl Inner {
     /// Runs `f` once, without types as [`Store::run`].
     fn with_view(&self, f: &mut dyn FnMut(&View<'_>)) -> Result<(), StoreError> {
         let reader = Reader::take(self)?;
+        self.view_on(reader.sql.as_ref().ok_or(StoreError::Closed)?, f)
+    }
+
+    /// The same on a connection that isn't in a transaction, nor is it afterwards.
+    fn view_on(&self, sql: &Connection, f: &mut dyn FnMut(&View<'_>)) -> Result<(), StoreError> {
         loop {
             // The order matters: the pointer must not be older than SQLite's state, and LMDB's not than the pointer's.
-            let sql = reader.begin()?;
+            let reading = Reading::begin(sql)?;
             let position = journal::last_position(sql)?.unwrap_or_default();
             let txn = self.lmdb.read()?;
             let mut pointer = self.published.load();
@@ -250,11 +263,12 @@ impl Inner {
                 pointer = self.published.load();
             }
             if pointer.position == position && pointer.base <= txn.id() {
-                let shared = Shared { lmdb: &self.lmdb, txn: &txn, sql, secret: &self.secret };
+                let Self { lmdb, secret, epoch, .. } = self;
+                let shared = Shared { lmdb, txn: &txn, sql, secret, epoch: *epoch };
                 f(&View { pointer: (*pointer).clone(), shared });
                 return Ok(());
             }
-            reader.end();
+            drop(reading);
         }
     }
 
@@ -301,25 +315,34 @@ impl<'a> Reader<'a> {
         let sql = inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         Ok(Self { pool: &inner.readers, sql: Some(sql.ok_or(StoreError::Closed)?) })
     }
-
-    fn begin(&self) -> Result<&Connection, StoreError> {
-        let sql = self.sql.as_ref().ok_or(StoreError::Closed)?;
-        sql.prepare_cached("BEGIN")?.execute([])?;
-        Ok(sql)
-    }
-
-    fn end(&self) {
-        if let Some(sql) = self.sql.as_ref().filter(|sql| !sql.is_autocommit()) {
-            let ended = sql.prepare_cached("ROLLBACK").and_then(|mut statement| statement.execute([]));
-            ended.map(drop).unwrap_or_else(|error| tracing::warn!(%error, "a read did not end"));
-        }
-    }
 }
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
-        self.end();
         let sql = self.sql.take();
         self.pool.lock().unwrap_or_else(PoisonError::into_inner).extend(sql);
+    }
+}
+
+/// SQLite's part of a view, a transaction that ends with this.
+struct Reading<'a>(&'a Connection);
+
+impl<'a> Reading<'a> {
+    fn begin(sql: &'a Connection) -> Result<Self, StoreError> {
+        sql.prepare_cached("BEGIN")?.execute([])?;
+        Ok(Self(sql))
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        end_reading(self.0);
+    }
+}
+
+fn end_reading(sql: &Connection) {
+    if !sql.is_autocommit() {
+        let ended = sql.prepare_cached("ROLLBACK").and_then(|mut statement| statement.execute([]));
+        ended.map(drop).unwrap_or_else(|error| tracing::warn!(%error, "a read did not end"));
     }
 }

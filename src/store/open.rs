@@ -32,8 +32,7 @@ use crate::base::{blocking, ids::Position, limits, rng::Rng};
 pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
     let Options { dir, clock, rng } = options;
     let failed = |source: StoreError| OpenError::Store { dir: dir.clone(), source };
-    let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    private(&dir.join(EVENTS)).map_err(|error| failed(error.into()))?;
+    private_folder(&dir.join(EVENTS)).map_err(|error| failed(error.into()))?;
     let lock = Arc::new(lock(&dir)?);
     compact::remove_leftovers(&dir).map_err(|error| failed(error.into()))?;
     let records = dir.join(RECORDS);
@@ -41,7 +40,7 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
     let mut sql = connection::open_writer(&records).map_err(failed)?;
     migrations::run(&mut sql)?;
     initialise(&mut sql, &rng).map_err(failed)?;
-    let (identity, secret) = read_identity(&sql).map_err(failed)?;
+    let (identity, epoch, secret) = read_identity(&sql).map_err(failed)?;
     seed::plant(&dir.join(EVENTS)).map_err(|error| failed(error.into()))?;
     let lmdb = Lmdb::open(&dir.join(EVENTS)).map_err(failed)?;
     // Syncing a new file keeps its content, not its name. SQLite sees to its own, LMDB does not.
@@ -70,6 +69,7 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
         sql,
         lmdb: lmdb.clone(),
         secret,
+        epoch,
         clock,
         published: published.clone(),
         waiters: waiters.clone(),
@@ -97,6 +97,7 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
         lmdb,
         secret,
         identity,
+        epoch,
         published,
         waiters,
         readers: Mutex::new(readers.map_err(failed)?),
@@ -118,6 +119,11 @@ pub(in crate::store) fn lock(dir: &Path) -> Result<File, OpenError> {
         Err(fs::TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
         Err(fs::TryLockError::Error(error)) => Err(StoreError::from(error).into()),
     }
+}
+
+/// Makes a folder for its owner alone, and those above it, where they aren't there.
+pub(in crate::store) fn private_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Opens a file, which is made for its owner alone if it isn't there: the folder may let others in.
@@ -144,12 +150,12 @@ fn initialise(sql: &mut Connection, rng: &Rng) -> Result<(), StoreError> {
     Ok(transaction.commit()?)
 }
 
-/// The id and epoch that both engines must carry, and the secret.
-fn read_identity(sql: &Connection) -> Result<(Vec<u8>, [u8; 32]), StoreError> {
+/// The id and epoch that both engines must carry, the epoch, which is its first position, and the secret.
+pub(in crate::store) fn read_identity(sql: &Connection) -> Result<(Vec<u8>, Position, [u8; 32]), StoreError> {
     let query = "SELECT database_id, epoch, secret FROM identity";
     Ok(sql.query_row(query, [], |row| {
-        let (id, epoch): (Vec<u8>, i64) = (row.get(0)?, row.get(1)?);
-        Ok(([&id[..], &epoch.to_be_bytes()].concat(), row.get(2)?))
+        let (id, epoch): (Vec<u8>, Position) = (row.get(0)?, row.get(1)?);
+        Ok(([&id[..], &epoch.to_be_bytes()].concat(), epoch, row.get(2)?))
     })?)
 }
 

@@ -45,12 +45,19 @@ pub(in crate::store) struct Shared<'a> {
     pub(in crate::store) txn: &'a ReadTxn<'a>,
     pub(in crate::store) sql: &'a Connection,
     pub(in crate::store) secret: &'a [u8; 32],
+    /// The first position of the epoch.
+    pub(in crate::store) epoch: Position,
 }
 
 impl View<'_> {
     /// The position of this state in the log.
     pub fn position(&self) -> Position {
         self.pointer.position
+    }
+
+    /// Whether a position is one of this state's past, of the same epoch.
+    pub fn knows(&self, position: Position) -> bool {
+        is_known(position, (self.shared.epoch, self.position()))
     }
 
     /// The record store, inside a transaction at this position.
@@ -296,6 +303,11 @@ where
             (None, None) => None,
         }
     }
+}
+
+/// Whether a position is within an epoch up to now. One right before the epoch's first is told while nothing has happened.
+pub(in crate::store) fn is_known(position: Position, (epoch, now): (Position, Position)) -> bool {
+    position.0 + 1 >= epoch.0 && position <= now
 }
 
 /// Shares the pointer between the writer, which replaces it, and the views.

@@ -27,7 +27,7 @@ use super::{
     tail::Tail,
     view::{Pointer, Published, Shared},
 };
-use crate::base::{clock::Clock, limits};
+use crate::base::{clock::Clock, ids::Position, limits};
 
 /// What the writer is told.
 pub(in crate::store) enum Message {
@@ -56,6 +56,7 @@ pub(in crate::store) struct Writer {
     pub(in crate::store) sql: Connection,
     pub(in crate::store) lmdb: Lmdb,
     pub(in crate::store) secret: [u8; 32],
+    pub(in crate::store) epoch: Position,
     pub(in crate::store) clock: Clock,
     pub(in crate::store) published: Arc<Published>,
     pub(in crate::store) waiters: Arc<Waiters>,
@@ -230,7 +231,7 @@ impl Writer {
     fn run_jobs(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<usize, Aborted> {
         let txn = self.lmdb.read()?;
         let (sql, now) = (&self.sql, self.clock.now());
-        let shared = Shared { lmdb: &self.lmdb, txn: &txn, sql, secret: &self.secret };
+        let shared = Shared { lmdb: &self.lmdb, txn: &txn, sql, secret: &self.secret, epoch: self.epoch };
         let execute = |statement: &str| sql.prepare_cached(statement)?.execute([]);
         execute("BEGIN IMMEDIATE").map_err(StoreError::from)?;
         let mut pointer = self.pointer.clone();

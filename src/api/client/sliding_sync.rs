@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     api::{Body, Error, Waiting, custom::JsonAnswer, written::Written},
-    base::{ids::Position, limits},
+    base::limits,
     service::{
         App,
         presence::State,
@@ -34,6 +34,7 @@ use crate::{
             serve,
         },
     },
+    store::Store,
 };
 
 pub(crate) async fn sync(
@@ -96,7 +97,7 @@ pub(crate) async fn sync(
     });
     let subscriptions = subscriptions.collect::<Result<_, Error>>()?;
     let transaction = body.txn_id.filter(|_| shape == Shape::Experimental);
-    let extensions = body.extensions.into_wanted(app.store.position())?;
+    let extensions = body.extensions.into_wanted(&app.store)?;
     let onlooker = user.onlooker(&app);
     let ask = Ask { onlooker, shape, connection, transaction, lists, subscriptions, extensions };
     let answer = serve(&app, &turn, ask, (pos, timeout), state).await?;
@@ -252,11 +253,13 @@ struct WantedToDevice {
 }
 
 impl WantedExtensions {
-    fn into_wanted(self, now: Position) -> Result<Extensions, Error> {
+    fn into_wanted(self, store: &Store) -> Result<Extensions, Error> {
         let WantedToDevice { enabled, limit, since } = self.to_device;
-        let since = since.filter(|_| enabled).map(|since| since.parse::<SyncToken>()).transpose()?;
-        // What is from the future was given out by a server that knew more than this one does now.
-        let since = since.filter(|since| since.told <= now).map(|since| since.to_device).unwrap_or_default();
+        let given = since.filter(|_| enabled).map(|since| since.parse::<SyncToken>()).transpose()?;
+        // Any other was given out by a server that knew something else than this one does now.
+        let since = given.filter(|since| store.knows(since.told));
+        let is_lost = since.is_none() && given.is_some();
+        let since = since.map(|since| since.to_device).unwrap_or_default();
         let limit = limit.map_or(usize::MAX, |limit| limit.max(1) as usize);
         if [&self.account_data, &self.receipts, &self.typing].into_iter().any(Scope::is_long) {
             return Err(Error::invalid_param("An extension names too many lists or rooms"));
@@ -265,7 +268,7 @@ impl WantedExtensions {
             self.threads.limit.map_or(limits::THREAD_SUBSCRIPTIONS_PAGE, |most| most.max(1) as usize);
         let wanted = |scope: Scope| Some(scope).filter(|scope| scope.enabled);
         Ok(Extensions {
-            to_device: enabled.then_some(ToDevice { limit, since }),
+            to_device: enabled.then_some(ToDevice { limit, since, is_lost }),
             e2ee: self.e2ee.enabled,
             account_data: wanted(self.account_data),
             receipts: wanted(self.receipts),

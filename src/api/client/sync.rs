@@ -25,8 +25,8 @@ pub(crate) async fn sync(
 ) -> Result<Response<Body>, Error> {
     let Sync { request, state } = request;
     let given = request.since.as_deref().map(str::parse::<SyncToken>).transpose()?;
-    // What is from the future was given out by a server that knew more than this one does now.
-    let since = given.filter(|since| since.told <= app.store.position());
+    // Any other was given out by a server that knew something else than this one does now.
+    let since = given.filter(|since| app.store.knows(since.told));
     let query = Query {
         since: since.map(|since| since.told),
         to_device: since.map(|since| since.to_device).unwrap_or_default(),

@@ -39,7 +39,7 @@ impl DeviceLists {
 
 /// What changed for a user since a position. If the store never was there, that is everybody whom the user knows now.
 pub fn device_lists(view: &View<'_>, user: UserNumber, since: Position) -> Result<DeviceLists, StoreError> {
-    if since > view.position() {
+    if !view.knows(since) {
         return everybody(view, user);
     }
     let company = Company::of(view, user, since)?;

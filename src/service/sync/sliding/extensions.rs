@@ -22,7 +22,7 @@ use crate::{
         sync::{
             beside::{ephemeral, receipt_contents, typing_of},
             data::{Data, account_data, add_push_rules},
-            device_lists::{DeviceLists, device_lists},
+            device_lists::{DeviceLists, device_lists, everybody},
             v3::to_device,
         },
         thread_subscriptions::Changes,
@@ -62,10 +62,16 @@ pub(super) fn extensions(
         told.to_device = Some(ToDevice { next_batch: SyncToken::at(until).to_string(), events });
     }
     if wanted.e2ee {
-        let lists = had.e2ee.map(|since| device_lists(view, onlooker.user, since)).transpose()?;
+        let lists = match had.e2ee {
+            Some(since) => device_lists(view, onlooker.user, since)?,
+            None if wanted.to_device.as_ref().is_some_and(|wanted| wanted.is_lost) => {
+                everybody(view, onlooker.user)?
+            }
+            None => DeviceLists::default(),
+        };
         next.e2ee = Some(view.position());
         told.e2ee = Some(E2ee {
-            device_lists: lists.unwrap_or_else(DeviceLists::default),
+            device_lists: lists,
             device_one_time_keys_count: keys::counts(view, onlooker.device)?,
             device_unused_fallback_key_types: keys::unused_fallback_keys(view, onlooker.device)?,
         });

@@ -80,6 +80,8 @@ pub struct ToDevice {
     pub limit: usize,
     /// Up to where it has them.
     pub since: Position,
+    /// It has some, but not of this store's time.
+    pub is_lost: bool,
 }
 
 /// For which of the rooms that are looked at something is wanted.
