@@ -2,6 +2,7 @@
 //!
 //! A bound that an operator may want to move is an option instead (`config`).
 
+mod backup;
 mod calls;
 mod incoming;
 mod media;
@@ -18,8 +19,8 @@ mod sso;
 use std::time::Duration;
 
 pub use self::{
-    calls::*, incoming::*, media::*, oauth::*, proposals::*, push::*, remote::*, search::*, sending::*,
-    sliding::*, spaces::*, sso::*,
+    backup::*, calls::*, incoming::*, media::*, oauth::*, proposals::*, push::*, remote::*, search::*,
+    sending::*, sliding::*, spaces::*, sso::*,
 };
 
 /// A whole event as canonical JSON, signatures included, in bytes.
@@ -591,7 +592,7 @@ const _: () = {
     );
     assert!(BACKUP_BODY_BYTES * 2 <= BODIES_PER_CLIENT_BYTES, "backups leave room for other bodies");
     assert!(PUSH_RULE_STEPS * 8 <= JUDGING_STEPS, "one event does not keep others from being counted");
-    assert!(EPOCH < MAX_INTEGER);
+    assert!(EPOCH < MAX_INTEGER && EPOCH_RATE <= EPOCH);
     assert!((LOAD_BYTES + EVENT_BYTES) * 3 / 2 < JOB_BYTES, "a job can store such a part of a room");
     assert!(SHOWN_BYTES + EVENT_BYTES * 2 < JOB_BYTES, "a job can keep an invitation");
     assert!(JOINS + JOIN_KEY_ASKS < OUTGOING && JOIN_KEY_ASKS < SEARCHES, "joins leave most to others");

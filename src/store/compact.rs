@@ -240,9 +240,9 @@ const RECORDS_ASIDE: &str = ".sqlite.new";
 const MARGIN: u64 = 1 << 20;
 const MAP_MARGIN: usize = 16 << 20;
 /// What one transaction puts, in bytes, so that its pages are about half of those that one may dirty.
-const SLICE_BYTES: usize = limits::DIRTY_PAGES / 2 * 4_096;
+pub(in crate::store) const SLICE_BYTES: usize = limits::DIRTY_PAGES / 2 * 4_096;
 /// An entry's place is rounded up to this, with what LMDB notes of it.
-const ENTRY_BYTES: usize = 256;
+pub(in crate::store) const ENTRY_BYTES: usize = 256;
 
 #[cfg(test)]
 mod tests {

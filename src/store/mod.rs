@@ -11,6 +11,7 @@
 //!
 //! Acknowledged means fsynced. `heed` and `rusqlite` are named in this module only.
 
+pub mod backup;
 mod checkpoint;
 mod compact;
 mod error;

@@ -51,7 +51,7 @@ pub struct KeySignature {
 }
 
 impl OneTimeKey {
-    fn hash(&self) -> [u8; 32] {
+    pub(in crate::store) fn hash(&self) -> [u8; 32] {
         *blake3::hash(self.key.as_bytes()).as_bytes()
     }
 }

@@ -38,6 +38,11 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0030_identities.sql"),
 ];
 
+/// How many there are: the version of a database that is up to date.
+pub(in crate::store) fn count() -> usize {
+    MIGRATIONS.len()
+}
+
 /// Brings the database up to date.
 ///
 /// # Errors

@@ -46,6 +46,12 @@ impl View<'_> {
         let sql = concat!(bearer!(), " WHERE refresh_hash = ?1");
         Ok(self.sql().prepare_cached(sql)?.query_row([refresh], read).optional()?)
     }
+
+    /// Whether anything logs a device in.
+    pub fn has_tokens(&self, device: DeviceNumber) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM tokens WHERE device = ?1)";
+        Ok(self.sql().prepare_cached(sql)?.query_row([device], |row| row.get(0))?)
+    }
 }
 
 impl Transaction<'_> {

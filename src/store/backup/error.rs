@@ -1,0 +1,67 @@
+//! Why there is no backup, or nothing comes of one.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::store::{OpenError, StoreError};
+
+/// The operator reads the text.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error("{path} can't be read or written: {source}")]
+    File { path: PathBuf, source: io::Error },
+    #[error("another backup into {0} is under way: wait for its end")]
+    Locked(PathBuf),
+    #[error("{0} holds something else than a backup: name an empty folder")]
+    Occupied(PathBuf),
+    #[error("{dir} holds a backup of {owner}, which is another database: name another folder")]
+    Foreign { dir: PathBuf, owner: String },
+    #[error("{0} holds no whole backup: name the folder that `tayberry backup` has written")]
+    None(PathBuf),
+    #[error("the backup is of format {found}, this program knows {known}: install a newer release")]
+    Newer { found: u32, known: u32 },
+    /// A file of a backup isn't what was written there.
+    #[error(
+        "the backup is damaged: {path} {what}; restore another one, or back up with --verify while the server is well"
+    )]
+    Damaged { path: PathBuf, what: &'static str },
+    #[error("{0} is not empty: move it away, or name another `data_dir`")]
+    NotEmpty(PathBuf),
+    /// The server ended, or the connection to it.
+    #[error("the server broke off in the middle: look into its log, and back up again")]
+    BrokenOff,
+    /// The server could not read what it was to give.
+    #[error("the server broke off: {0}")]
+    Told(String),
+    /// Who takes a dump wants no more of it.
+    #[error("the rest was not asked for")]
+    NotWanted,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+impl From<rusqlite::Error> for BackupError {
+    fn from(error: rusqlite::Error) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+impl From<heed::Error> for BackupError {
+    fn from(error: heed::Error) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+/// Says which file it was.
+pub(super) fn of_file(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
+    |source| BackupError::File { path: path.to_owned(), source }
+}
+
+/// A file that isn't what it must be.
+pub(super) fn damaged(path: &Path, what: &'static str) -> BackupError {
+    BackupError::Damaged { path: path.to_owned(), what }
+}

@@ -1,0 +1,402 @@
+//! Makes a data folder of a backup. Everything is built beside the place where it is to be, and checked while it is read:
+//! nothing is put in place before all of it is whole.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use heed::{PutFlags, RwTxn};
+use rusqlite::{Connection, params_from_iter, types::ToSqlOutput};
+
+use super::{
+    BackupError, CONTENTS, FILES, Item, Manifest, RECORDS, SCHEMA, epoch,
+    error::{damaged, of_file},
+    folder::{MEDIA, SEGMENTS, copy_hashed},
+    rows::{self, Columns},
+    segment::{Hash, hex, open_part, place, read_segment, sync_folder},
+};
+use crate::{
+    base::{clock::Timestamp, ids::Position},
+    store::{
+        OpenError, StoreError, Table,
+        compact::{ENTRY_BYTES, SLICE_BYTES},
+        ids,
+        lmdb::Lmdb,
+        open::{self, EVENTS, RECORDS as RECORDS_FILE},
+        records::migrations,
+        seed,
+    },
+};
+
+/// A backup that is there to be restored.
+pub struct Restoration {
+    dir: PathBuf,
+    manifest: Manifest,
+}
+
+/// What a restored data folder consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Where its log goes on.
+    pub position: u64,
+    /// Files of the content repository.
+    pub files: u64,
+    /// Files of it that the backup lacks, because they were damaged or just being deleted.
+    pub lost: u64,
+}
+
+impl Restoration {
+    /// Looks at the backup in a folder.
+    ///
+    /// # Errors
+    /// There is none, it is damaged, or a newer release wrote it.
+    pub fn of(dir: &Path) -> Result<Self, BackupError> {
+        let manifest = Manifest::read(dir)?.ok_or_else(|| BackupError::None(dir.to_owned()))?;
+        let (found, known) = (manifest.head.schema, migrations::count());
+        if found > known {
+            return Err(OpenError::Newer { found, known }.into());
+        }
+        Ok(Self { dir: dir.to_owned(), manifest })
+    }
+
+    /// What the backup says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// A file beside the stores.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn file(&self, name: &str) -> Result<Option<Vec<u8>>, BackupError> {
+        let mut found = None;
+        // They come last.
+        for (hash, _) in self.manifest.segments.iter().rev() {
+            let mut in_files = false;
+            self.read(hash, &mut |item| {
+                match item {
+                    Item::Table(table) => in_files = table == FILES,
+                    Item::Entry { key, value } if in_files && key == name.as_bytes() => {
+                        found = Some(value.to_vec());
+                    }
+                    _ => {}
+                }
+                Ok(())
+            })?;
+            if found.is_some() || !in_files {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes a data folder, which must be empty if it is there. `contents` is where in it the files of the content repository
+    /// lie, and `kept` names those of the files beside the stores that lie in it as well. `progress` is told how many bytes
+    /// of how many are done.
+    ///
+    /// # Errors
+    /// The folder is not empty, the backup is damaged, or something can't be written. Nothing is there then.
+    pub fn run(
+        &self,
+        data_dir: &Path,
+        (contents, kept): (&Path, &[&str]),
+        now: Timestamp,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Restored, BackupError> {
+        let name = data_dir.file_name().ok_or_else(|| BackupError::NotEmpty(data_dir.to_owned()))?;
+        let is_used = match fs::read_dir(data_dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            entries => entries.map_err(of_file(data_dir))?.next().is_some(),
+        };
+        if is_used {
+            return Err(BackupError::NotEmpty(data_dir.to_owned()));
+        }
+        let aside = data_dir.with_file_name([name, ".restoring".as_ref()].join("".as_ref()));
+        remove(&aside)?;
+        let built = self.build(&aside, (contents, kept), now, progress).and_then(|restored| {
+            fs::rename(&aside, data_dir).map_err(of_file(data_dir))?;
+            sync_folder(above(data_dir))?;
+            Ok(restored)
+        });
+        if built.is_err() {
+            // The reason comes first.
+            _ = remove(&aside);
+        }
+        built
+    }
+
+    fn build(
+        &self,
+        dir: &Path,
+        (contents, kept): (&Path, &[&str]),
+        now: Timestamp,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Restored, BackupError> {
+        let contents = dir.join(contents);
+        for folder in [&dir.join(EVENTS), &contents] {
+            open::private_folder(folder).map_err(of_file(folder))?;
+        }
+        seed::plant(&dir.join(EVENTS)).map_err(StoreError::from)?;
+        let lmdb = Lmdb::open(&dir.join(EVENTS))?;
+        let position = self.fill(dir, &lmdb, kept, now, &mut |done| progress(done, self.manifest.bytes));
+        lmdb.close();
+        let (position, hashes, mut done) = position?;
+        for hash in &hashes {
+            done += self.copy_content(&contents, hash)?;
+            progress(done, self.manifest.bytes);
+        }
+        for folder in [&contents, above(&contents), &dir.join(EVENTS), dir] {
+            sync_folder(folder)?;
+        }
+        let lost = self.manifest.absent.len() as u64;
+        Ok(Restored { position: position.0, files: hashes.len() as u64, lost })
+    }
+
+    /// Fills both stores. Gives where the log goes on, which files of the content repository there are, and how many bytes
+    /// are done.
+    fn fill(
+        &self,
+        dir: &Path,
+        lmdb: &Lmdb,
+        kept: &[&str],
+        now: Timestamp,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(Position, Vec<Hash>, u64), BackupError> {
+        let mut building = Building {
+            records: Records::begin(&dir.join(RECORDS_FILE))?,
+            rooms: Rooms { lmdb, txn: None, bytes: 0, runs: Vec::new() },
+            part: Part::Files,
+            dir,
+            kept,
+            contents: Vec::new(),
+        };
+        let mut done = 0;
+        for (hash, bytes) in &self.manifest.segments {
+            let path = place(&self.dir, SEGMENTS, hash);
+            self.read(hash, &mut |item| building.take(&path, item))?;
+            done += bytes;
+            progress(done);
+        }
+        let Building { records, mut rooms, mut contents, .. } = building;
+        let (identity, position) = records.end(&self.manifest, now)?;
+        rooms.end(&identity, position)?;
+        contents.retain(|hash| !self.manifest.absent.contains(hash));
+        Ok((position, contents, done))
+    }
+
+    fn read(&self, hash: &Hash, take: &mut super::Take<'_>) -> Result<(), BackupError> {
+        read_segment(&place(&self.dir, SEGMENTS, hash), hash, take)
+    }
+
+    /// Copies a file of the content repository; gives its size.
+    fn copy_content(&self, contents: &Path, hash: &Hash) -> Result<u64, BackupError> {
+        let (from, to) = (place(&self.dir, MEDIA, hash), contents.join(hex(hash)));
+        let source = open_part(&from)?;
+        let size = source.metadata().map_err(of_file(&from))?.len();
+        let mut file = open::private_file(&to).map_err(of_file(&to))?;
+        if copy_hashed(&from, source, &mut file, &mut || {})? != *hash {
+            return Err(damaged(&from, "has other bytes than were written"));
+        }
+        file.sync_all().map_err(of_file(&to))?;
+        Ok(size)
+    }
+}
+
+/// A data folder that is being built.
+struct Building<'a> {
+    records: Records,
+    rooms: Rooms<'a>,
+    part: Part,
+    dir: &'a Path,
+    kept: &'a [&'a str],
+    /// The files of the content repository.
+    contents: Vec<Hash>,
+}
+
+/// What the entries that come belong to.
+enum Part {
+    Schema,
+    /// A table of the record store; what puts its rows, and how many columns they have.
+    Rows(String, usize),
+    Contents,
+    Rooms(Table),
+    Files,
+}
+
+impl Building<'_> {
+    fn take(&mut self, path: &Path, item: Item<'_>) -> Result<(), BackupError> {
+        let unknown = || damaged(path, "has something that this release doesn't know");
+        match item {
+            Item::Head(_) => return Err(unknown()),
+            Item::Table(name) => self.part = self.part_of(name)?.ok_or_else(unknown)?,
+            Item::Entry { key, value } => match &self.part {
+                Part::Schema => self.records.add_schema(key, value).ok_or_else(unknown)??,
+                Part::Rows(insert, columns) => {
+                    self.records.insert(insert, *columns, value).ok_or_else(unknown)??;
+                }
+                Part::Contents => self.contents.push(key.try_into().map_err(|_| unknown())?),
+                Part::Rooms(table) => self.rooms.put(*table, key, value)?,
+                Part::Files => {
+                    let name = str::from_utf8(key).map_err(|_| unknown())?;
+                    if self.kept.contains(&name) {
+                        let path = self.dir.join(name);
+                        let mut file = open::private_file(&path).map_err(of_file(&path))?;
+                        let written = io::Write::write_all(&mut file, value).and_then(|()| file.sync_all());
+                        written.map_err(of_file(&path))?;
+                    }
+                }
+            },
+        }
+        Ok(())
+    }
+
+    fn part_of(&mut self, name: &str) -> Result<Option<Part>, BackupError> {
+        Ok(Some(match name {
+            SCHEMA => Part::Schema,
+            CONTENTS => Part::Contents,
+            FILES => Part::Files,
+            _ => match name.strip_prefix(RECORDS) {
+                Some(table) => {
+                    self.records.begin_table(table)?;
+                    let columns = Columns::of(&self.records.sql, table)?;
+                    Part::Rows(columns.insert(table), columns.names.len())
+                }
+                None => {
+                    let table = Table::ALL.into_iter().find(|table| table.name() == name);
+                    return Ok(table.map(Part::Rooms));
+                }
+            },
+        }))
+    }
+}
+
+/// The record store that is being built. Nobody else has it: it needs no journal until it is whole.
+struct Records {
+    sql: Connection,
+    path: PathBuf,
+    /// Indexes and triggers, which are made behind the rows.
+    rest: Vec<String>,
+    /// The last numbers of tables come from the backup, too.
+    has_sequences: bool,
+}
+
+impl Records {
+    fn begin(path: &Path) -> Result<Self, BackupError> {
+        open::private_file(path).map_err(of_file(path))?;
+        let sql = Connection::open(path)?;
+        sql.pragma_update(None, "journal_mode", "off")?;
+        sql.pragma_update(None, "synchronous", "off")?;
+        sql.pragma_update(None, "foreign_keys", false)?;
+        sql.pragma_update(None, "temp_store", "file")?;
+        sql.execute_batch("BEGIN")?;
+        Ok(Self { sql, path: path.to_owned(), rest: Vec::new(), has_sequences: false })
+    }
+
+    fn add_schema(&mut self, kind: &[u8], text: &[u8]) -> Option<Result<(), BackupError>> {
+        let text = str::from_utf8(text).ok()?;
+        if kind == b"table" {
+            return Some(self.sql.execute_batch(text).map_err(BackupError::from));
+        }
+        self.rest.push(text.to_owned());
+        Some(Ok(()))
+    }
+
+    fn begin_table(&mut self, table: &str) -> Result<(), BackupError> {
+        if table == "sqlite_sequence" && !self.has_sequences {
+            // What it holds came of the rows that were put.
+            self.sql.execute("DELETE FROM sqlite_sequence", [])?;
+            self.has_sequences = true;
+        }
+        Ok(())
+    }
+
+    fn insert(&self, statement: &str, columns: usize, row: &[u8]) -> Option<Result<(), BackupError>> {
+        let (mut rest, mut values) = (row, Vec::with_capacity(columns));
+        for _ in 0..columns {
+            values.push(ToSqlOutput::Borrowed(rows::next(&mut rest)?));
+        }
+        let insert = || {
+            self.sql.prepare_cached(statement)?.execute(params_from_iter(values))?;
+            Ok(())
+        };
+        rest.is_empty().then(insert)
+    }
+
+    /// Ends with a new epoch. Gives what both stores carry, and the position at which the log goes on.
+    fn end(mut self, manifest: &Manifest, now: Timestamp) -> Result<(Vec<u8>, Position), BackupError> {
+        for statement in &self.rest {
+            self.sql.execute_batch(statement)?;
+        }
+        for hash in &manifest.absent {
+            self.sql.execute("DELETE FROM media WHERE hash = ?1", [hash])?;
+        }
+        self.sql.pragma_update(None, "user_version", manifest.head.schema)?;
+        self.sql.execute_batch("COMMIT")?;
+        migrations::run(&mut self.sql)?;
+        let position = epoch::begin(&mut self.sql, Position(manifest.head.position), now)?;
+        let (identity, ..) = open::read_identity(&self.sql)?;
+        self.sql.close().map_err(|(_, error)| error)?;
+        File::open(&self.path).and_then(|file| file.sync_all()).map_err(of_file(&self.path))?;
+        Ok((identity, position))
+    }
+}
+
+/// The event store that is being built, table by table in the order of keys, which fills its pages.
+struct Rooms<'a> {
+    lmdb: &'a Lmdb,
+    txn: Option<RwTxn<'a>>,
+    /// What the transaction has put.
+    bytes: usize,
+    runs: Vec<ids::Run>,
+}
+
+impl Rooms<'_> {
+    fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), BackupError> {
+        let mut txn = match self.txn.take() {
+            Some(txn) => txn,
+            None => self.lmdb.write()?,
+        };
+        self.lmdb.tree(table).put_with_flags(&mut txn, PutFlags::APPEND, key, value)?;
+        if let (Table::Ids, Some(number)) = (table, key.first_chunk()) {
+            let number = u32::from_be_bytes(*number);
+            match self.runs.last_mut().filter(|run| run.number == number) {
+                Some(run) => run.entries += 1,
+                None => self.runs.push(ids::Run { number, entries: 1 }),
+            }
+        }
+        self.bytes += key.len() + value.len().next_multiple_of(ENTRY_BYTES);
+        if self.bytes < SLICE_BYTES {
+            self.txn = Some(txn);
+        } else {
+            txn.commit()?;
+            self.bytes = 0;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, identity: &[u8], position: Position) -> Result<(), BackupError> {
+        let mut txn = match self.txn.take() {
+            Some(txn) => txn,
+            None => self.lmdb.write()?,
+        };
+        ids::list_runs(self.lmdb, &mut txn, &self.runs)?;
+        self.lmdb.set_identity(&mut txn, identity)?;
+        self.lmdb.set_position(&mut txn, position)?;
+        Ok(txn.commit()?)
+    }
+}
+
+/// Removes what a restoration that was cut short left.
+fn remove(aside: &Path) -> Result<(), BackupError> {
+    match fs::remove_dir_all(aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(of_file(aside)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The folder that something lies in.
+fn above(path: &Path) -> &Path {
+    path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}

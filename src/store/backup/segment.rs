@@ -1,0 +1,184 @@
+//! Segments: a table's entries, cut such that what changes little is cut the same way again.
+//!
+//! Whether a segment ends behind an entry is a matter of that entry alone, by its checksum and length, so that after an entry
+//! which is new, changed or gone the cuts soon are where they were. On average a segment has [`limits::SEGMENT_BYTES`].
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, Read, Write},
+    mem,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Advice, fadvise};
+use zstd::bulk::Compressor;
+
+use super::{
+    BackupError, Item, Take,
+    error::{damaged, of_file},
+    stream,
+};
+use crate::{
+    base::limits,
+    store::{StoreError, open},
+};
+
+/// A hash that is a file's name.
+pub(super) type Hash = [u8; 32];
+
+/// Cuts items into segments.
+#[derive(Default)]
+pub(super) struct Cutter {
+    /// The table that goes on.
+    table: String,
+    bytes: Vec<u8>,
+    has_entries: bool,
+}
+
+impl Cutter {
+    /// Takes the next item; tells whether a segment is whole now and is to be taken before the next one comes.
+    pub(super) fn add(&mut self, key: &[u8], value: &[u8]) -> bool {
+        if self.bytes.is_empty() {
+            stream::write(&Item::Table(&self.table), &mut self.bytes);
+        }
+        let start = self.bytes.len();
+        stream::write(&Item::Entry { key, value }, &mut self.bytes);
+        self.has_entries = true;
+        let entry = &self.bytes[start..];
+        let threshold = (entry.len() as u64).saturating_mul(1 << 32) / limits::SEGMENT_BYTES;
+        u64::from(crc32fast::hash(entry)) < threshold || self.bytes.len() >= limits::SEGMENT_BYTES_MAX
+    }
+
+    /// Goes on with another table. A segment must have been taken before.
+    pub(super) fn begin(&mut self, table: &str) {
+        table.clone_into(&mut self.table);
+        self.clear();
+    }
+
+    /// The segment, if it has entries; it has to be cleared then.
+    pub(super) fn segment(&self) -> Option<&[u8]> {
+        self.has_entries.then_some(&self.bytes[..])
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.has_entries = false;
+    }
+}
+
+/// Writes files into the folder of a backup.
+pub(super) struct Files {
+    pub(super) dir: PathBuf,
+    packer: Compressor<'static>,
+    /// Folders in which there is something new.
+    touched: BTreeSet<PathBuf>,
+}
+
+impl Files {
+    pub(super) fn new(dir: &Path) -> Result<Self, BackupError> {
+        let packer = Compressor::new(COMPRESSION_LEVEL).map_err(StoreError::from)?;
+        Ok(Self { dir: dir.to_owned(), packer, touched: BTreeSet::new() })
+    }
+
+    /// Writes a segment; returns how many bytes the file has.
+    pub(super) fn write_segment(
+        &mut self,
+        path: &Path,
+        hash: &Hash,
+        segment: &[u8],
+    ) -> Result<u64, BackupError> {
+        let packed = self.packer.compress(segment).map_err(of_file(path))?;
+        let incoming = self.incoming();
+        let mut file = open::private_file(&incoming).map_err(of_file(&incoming))?;
+        let written = file.set_len(0).and_then(|()| file.write_all(&packed)).and_then(|()| file.sync_all());
+        written.map_err(of_file(&incoming))?;
+        forget_cached(&file);
+        check_segment(&incoming, hash)?;
+        self.keep(&incoming, path)?;
+        Ok(packed.len() as u64)
+    }
+
+    /// Where a file is written before it has its name.
+    pub(super) fn incoming(&self) -> PathBuf {
+        self.dir.join("incoming")
+    }
+
+    /// Gives a file that is on the device its name.
+    pub(super) fn keep(&mut self, incoming: &Path, path: &Path) -> Result<(), BackupError> {
+        let folder = path.parent().unwrap_or(&self.dir);
+        open::private_folder(folder).map_err(of_file(folder))?;
+        fs::rename(incoming, path).map_err(of_file(path))?;
+        self.touched.insert(folder.to_owned());
+        self.touched.extend(folder.parent().map(Path::to_owned));
+        Ok(())
+    }
+
+    /// Waits until every name is on the device.
+    pub(super) fn sync(&mut self) -> Result<(), BackupError> {
+        for folder in mem::take(&mut self.touched) {
+            sync_folder(&folder)?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits until the names in a folder are on the device.
+pub(super) fn sync_folder(folder: &Path) -> Result<(), BackupError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(of_file(folder))
+}
+
+/// Lets go of what memory holds of a file that is on the device, so that a check reads the device.
+pub(super) fn forget_cached(file: &File) {
+    // Where that can't be, the check reads memory, and finds less.
+    _ = fadvise(file, 0, None, Advice::DontNeed);
+}
+
+/// Where a file lies, in one of the folders of a backup.
+pub(super) fn place(dir: &Path, kind: &str, hash: &Hash) -> PathBuf {
+    let name = hex(hash);
+    dir.join(kind).join(&name[..2]).join(name)
+}
+
+/// Reads a segment into its items.
+///
+/// # Errors
+/// It is damaged or missing, or whoever takes the items fails.
+pub(super) fn read_segment(path: &Path, hash: &Hash, take: &mut Take<'_>) -> Result<(), BackupError> {
+    let mut segment = check_segment(path, hash)?;
+    stream::write_end(Ok(()), &mut segment);
+    let unreadable = |error| match error {
+        BackupError::BrokenOff => damaged(path, "can't be read, though it is as it was written"),
+        other => other,
+    };
+    stream::read(&mut &segment[..], take).map_err(unreadable)
+}
+
+/// Reads a segment, which must be what its name says.
+pub(super) fn check_segment(path: &Path, hash: &Hash) -> Result<Vec<u8>, BackupError> {
+    let file = open_part(path)?;
+    let mut segment = Vec::new();
+    let wrong = |_| damaged(path, "has other bytes than were written");
+    let decoder = zstd::stream::read::Decoder::new(file).map_err(of_file(path))?;
+    // One more than any has.
+    decoder.take(limits::SEGMENT_BYTES_READ).read_to_end(&mut segment).map_err(wrong)?;
+    if blake3::hash(&segment).as_bytes() == hash {
+        Ok(segment)
+    } else {
+        Err(damaged(path, "has other bytes than were written"))
+    }
+}
+
+/// Opens a file of a backup.
+pub(super) fn open_part(path: &Path) -> Result<File, BackupError> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(damaged(path, "is missing")),
+        file => file.map_err(of_file(path)),
+    }
+}
+
+pub(super) fn hex(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const COMPRESSION_LEVEL: i32 = 3;
