@@ -55,7 +55,7 @@ fn init(server_name: &ServerName, dir: &Path) -> anyhow::Result<()> {
     let failed =
         |path: &Path| format!("{} can't be written, so choose another --dir or user", path.display());
     fs::create_dir_all(dir).with_context(|| failed(dir))?;
-    write(&file, &text).with_context(|| failed(&file))?;
+    write(&file, text.as_bytes()).with_context(|| failed(&file))?;
     let private = DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir);
     private.with_context(|| failed(&config.data_dir))?;
     SigningKey::make(&config.signing_key_file(), &Rng::system())?;
@@ -65,8 +65,8 @@ fn init(server_name: &ServerName, dir: &Path) -> anyhow::Result<()> {
 }
 
 /// Writes a new file for its owner alone, since secrets may come to stand in it.
-fn write(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(text)?;
     file.sync_all()
 }

@@ -12,6 +12,7 @@ macro_rules! say {
     };
 }
 
+mod backup;
 mod compact;
 mod config;
 mod descriptors;
@@ -28,6 +29,7 @@ mod operator;
 mod progress;
 mod registration_token;
 mod report;
+mod restore;
 mod room;
 mod routes;
 mod serve;
@@ -66,6 +68,8 @@ const COMMANDS: &[Command] = &[
     media::COMMAND,
     status::COMMAND,
     verify::COMMAND,
+    backup::COMMAND,
+    restore::COMMAND,
     compact::COMMAND,
     doctor::COMMAND,
     routes::COMMAND,

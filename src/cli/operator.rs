@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
@@ -21,7 +21,10 @@ use crate::{
         App,
         operator::{self, Command, Outcome},
     },
-    store::{Store, View},
+    store::{
+        Store, View,
+        backup::{Take, stream},
+    },
 };
 
 /// The operator's socket of the server that runs on a data folder.
@@ -30,7 +33,7 @@ pub(super) fn socket(data_dir: &Path) -> PathBuf {
 }
 
 /// Which data folder a command line means: that of a configuration, or one of `localserve`.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Place {
     pub config: Option<PathBuf>,
     pub data_dir: Option<PathBuf>,
@@ -38,7 +41,7 @@ pub(super) struct Place {
 
 impl Place {
     /// The configuration, and whether it is one that somebody wrote.
-    fn config(self) -> Result<(Config, bool), Failure> {
+    pub(super) fn config(self) -> Result<(Config, bool), Failure> {
         match self {
             Self { config: file @ Some(_), data_dir: None } => Ok((open::load(file)?, true)),
             Self { config: None, data_dir: Some(dir) } => Ok((localserve::config(8008, dir)?, false)),
@@ -130,6 +133,30 @@ impl Operator {
             Self::Stopped(runtime, app) => Ok(runtime.block_on(operator::run(app, command))?),
         }
     }
+
+    /// Gives one state of the stores to `take`.
+    pub(super) fn dump(&self, take: &mut Take<'_>) -> anyhow::Result<()> {
+        match self {
+            Self::Running(socket) => {
+                let failed =
+                    || format!("the server doesn't answer at {}: look into its log", socket.display());
+                let mut answer = BufReader::new(send(socket, "/dump", b"{}", limits::OPERATOR_TIME)?);
+                let mut line = String::new();
+                answer.read_line(&mut line).with_context(failed)?;
+                if line.split(' ').nth(1) != Some("200") {
+                    bail!(failed());
+                }
+                while line != "\r\n" {
+                    line.clear();
+                    if answer.read_line(&mut line).with_context(failed)? == 0 {
+                        bail!(failed());
+                    }
+                }
+                Ok(stream::read(&mut answer, take)?)
+            }
+            Self::Stopped(_, app) => Ok(app.store.dump(take)?),
+        }
+    }
 }
 
 /// Checks that a server has been on the data folder, or `init` was.
@@ -185,16 +212,20 @@ pub(super) fn print_json(outcome: &impl Serialize) -> anyhow::Result<()> {
 }
 
 fn exchange(socket: &Path, body: &[u8], patience: Duration) -> io::Result<String> {
+    let stream = send(socket, "/command", body, patience)?;
+    let mut answer = String::new();
+    stream.take(limits::OPERATOR_ANSWER_BYTES).read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn send(socket: &Path, path: &str, body: &[u8], patience: Duration) -> io::Result<UnixStream> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(limits::OPERATOR_TIME))?;
     let length = body.len();
-    let head = format!(
-        "POST /command HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
-    );
+    let head =
+        format!("POST {path} HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
     // At once: who answers before it has read everything would else leave nobody to read the answer.
     stream.write_all(&[head.as_bytes(), body].concat())?;
-    let mut answer = String::new();
-    stream.take(limits::OPERATOR_ANSWER_BYTES).read_to_string(&mut answer)?;
-    Ok(answer)
+    Ok(stream)
 }

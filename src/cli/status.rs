@@ -108,7 +108,7 @@ fn lines(status: &Status) -> Vec<(&'static str, String)> {
 }
 
 /// Seconds, in the two largest units.
-fn duration(seconds: u64) -> String {
+pub(super) fn duration(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),

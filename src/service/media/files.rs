@@ -20,6 +20,9 @@ use crate::{
     store::{ContentHash, StoreError},
 };
 
+/// Where in a data folder the contents lie, each under its hash.
+pub const CONTENTS: &str = "media/content";
+
 /// Where the files lie, and how many are worked on at once.
 pub(super) struct Files {
     folders: Arc<Folders>,
@@ -49,9 +52,10 @@ pub(super) struct Incoming {
 }
 
 impl Files {
-    pub(super) fn new(media: &Path, rng: &Rng) -> Self {
+    pub(super) fn new(data_dir: &Path, rng: &Rng) -> Self {
+        let media = data_dir.join("media");
         let folders = Folders {
-            content: media.join("content"),
+            content: data_dir.join(CONTENTS),
             thumbnails: media.join("thumbnails"),
             incoming: media.join("incoming"),
             process: format!("{:016x}", u64::from_be_bytes(rng.bytes())),

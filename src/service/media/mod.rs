@@ -21,6 +21,7 @@ use std::path::Path;
 
 use ruma::{MxcUri, OwnedMxcUri, OwnedServerName, ServerName};
 
+pub use self::files::CONTENTS;
 use self::{files::Files, places::Places, remote::Fetches};
 use crate::base::{clock::Clock, limits, rng::Rng};
 
@@ -38,7 +39,7 @@ impl Repository {
     /// The repository of a data folder, where nothing is touched yet.
     pub(super) fn new(data_dir: &Path, clock: Clock, rng: &Rng) -> Self {
         Self {
-            files: Files::new(&data_dir.join("media"), rng),
+            files: Files::new(data_dir, rng),
             uploads: Places::new(limits::UPLOADS, limits::UPLOADS_PER_USER),
             downloads: Places::new(limits::DOWNLOADS, limits::DOWNLOADS_PER_USER),
             thumbnails: Places::new(limits::THUMBNAILS, limits::THUMBNAILS_PER_USER),

@@ -1,0 +1,116 @@
+//! `tayberry backup`: one state of everything that a server keeps, in a folder.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use lexopt::prelude::*;
+use serde_json::json;
+
+use super::{
+    Command, Failure,
+    operator::{Operator, Place, print_json},
+    progress::Progress,
+    restore,
+    size::size,
+};
+use crate::{
+    base::clock::Clock,
+    config::Config,
+    service::media,
+    store::backup::{Backup, BackupError, FILES, Item, Kept},
+};
+
+pub(super) const COMMAND: Command = Command {
+    name: "backup",
+    help: "DIR --config FILE | --data-dir DIR
+    Writes one state of everything that a server keeps into a folder, whether the server runs or not.
+
+    DIR               where to; made if it isn't there. What it has of the last backup isn't written again.
+    --config FILE     the configuration of the server, of which a copy is kept as well
+    --data-dir DIR    instead: the data folder of a `tayberry localserve`
+    --verify          reads and checks what was written by earlier backups, too, and mends it
+    --json            prints JSON instead of lines
+
+    What is written is read back and checked. A backup that is cut short leaves the one before it whole. The folder holds
+    the signing key and what people said where nothing is encrypted: nobody else can read it, and whoever copies it
+    elsewhere sees to that there. `tayberry restore` makes a data folder of it.",
+    run,
+};
+
+/// The configuration, as a backup knows it.
+pub(super) const CONFIGURATION: &str = "tayberry.toml";
+
+fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
+    let (mut place, mut dir, mut verify, mut json) = (Place::default(), None, false, false);
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Value(given) if dir.is_none() => dir = Some(PathBuf::from(given)),
+            Long("config") => place.config = Some(arguments.value()?.into()),
+            Long("data-dir") => place.data_dir = Some(arguments.value()?.into()),
+            Long("verify") => verify = true,
+            Long("json") => json = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let dir = dir.ok_or_else(|| Failure::Usage("DIR is missing".into()))?;
+    let (config, configured) = place.clone().config()?;
+    let configuration = place.config.as_deref().map(read).transpose()?;
+    let operator = Operator::at(place)?;
+    let source = config.data_dir.join(media::CONTENTS);
+    let backup = Backup::begin(&dir, &source, Clock::system(), verify).map_err(anyhow::Error::from)?;
+    let owner = backup.last().and_then(|last| last.head.server_name.clone());
+    if let Some(owner) = owner.filter(|owner| configured && config.server_name != *owner) {
+        return Err(anyhow::Error::from(BackupError::Foreign { dir, owner }).into());
+    }
+    let kept = write(backup, &operator, &config, configuration.as_deref())?;
+    if json {
+        let Kept { position, segments, files, bytes, written, damaged } = kept;
+        return Ok(print_json(&json!({
+            "position": position, "segments": segments, "files": files, "bytes": bytes, "written": written,
+            "damaged": damaged,
+        }))?);
+    }
+    say!("holds     {}, of which {} of media", size(kept.bytes), restore::count(kept.files as u64));
+    say!("written   {}", size(kept.written));
+    if kept.damaged > 0 {
+        say!(
+            "left out  {} with other bytes than were uploaded: see `verify`",
+            restore::count(kept.damaged as u64)
+        );
+    }
+    Ok(())
+}
+
+fn write(
+    mut backup: Backup,
+    operator: &Operator,
+    config: &Config,
+    configuration: Option<&[u8]>,
+) -> anyhow::Result<Kept> {
+    let key_file = config.signing_key_file();
+    let key = read(&key_file)?;
+    let progress = Progress::new();
+    let all = backup.last().map_or(0, |last| last.bytes);
+    backup.copy_contents()?;
+    operator.dump(&mut |item| {
+        backup.take(item)?;
+        progress.show(backup.done(), all);
+        Ok(())
+    })?;
+    if read(&key_file)? != key {
+        bail!("the signing key was changed meanwhile: back up again");
+    }
+    backup.take(Item::Table(FILES))?;
+    backup.take(Item::Entry { key: restore::key_name(config).as_bytes(), value: &key })?;
+    if let Some(configuration) = configuration {
+        backup.take(Item::Entry { key: CONFIGURATION.as_bytes(), value: configuration })?;
+    }
+    Ok(backup.finish()?)
+}
+
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(file).with_context(|| format!("{} can't be read", file.display()))
+}

@@ -1,0 +1,99 @@
+//! `tayberry restore`: a server's data folder anew, from a backup.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use lexopt::prelude::*;
+
+use super::{
+    Command, Failure, backup::CONFIGURATION, init, operator::Place, progress::Progress, size::size,
+    status::duration,
+};
+use crate::{
+    base::clock::Clock,
+    config::Config,
+    service::media,
+    store::backup::{Restoration, Restored},
+};
+
+pub(super) const COMMAND: Command = Command {
+    name: "restore",
+    help: "DIR --config FILE | --data-dir DIR
+    Makes the data folder of a server from a backup.
+
+    DIR               what `tayberry backup` has written
+    --config FILE     the configuration of the server; where there is no such file, it is written from the backup
+    --data-dir DIR    instead: the data folder of a `tayberry localserve`
+
+    The data folder must be empty, or not there. Everything is checked before anything is put in place. The processor may
+    be another one than that of the backup. Run it as the server's user.
+
+    People go on with the devices that were logged in by the time of the backup, after their programs have asked for
+    everything once; what was said since is gone here, but for what other servers have.",
+    run,
+};
+
+fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
+    let (mut place, mut dir) = (Place::default(), None);
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Value(given) if dir.is_none() => dir = Some(PathBuf::from(given)),
+            Long("config") => place.config = Some(arguments.value()?.into()),
+            Long("data-dir") => place.data_dir = Some(arguments.value()?.into()),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let dir = dir.ok_or_else(|| Failure::Usage("DIR is missing".into()))?;
+    let restoration = Restoration::of(&dir).map_err(anyhow::Error::from)?;
+    if let Some(file) = place.config.as_deref().filter(|file| !file.exists()) {
+        configure(&restoration, file)?;
+    }
+    let (config, configured) = place.config()?;
+    Ok(restore(&restoration, &config, configured)?)
+}
+
+/// Writes the configuration that the backup has.
+fn configure(restoration: &Restoration, file: &Path) -> anyhow::Result<()> {
+    let missing = || format!("{} is not there, and the backup has no configuration", file.display());
+    let text = restoration.file(CONFIGURATION)?.with_context(missing)?;
+    init::write(file, &text).with_context(|| format!("{} can't be written", file.display()))?;
+    say!("Written: {} as it was on the server of the backup.", file.display());
+    Ok(())
+}
+
+fn restore(restoration: &Restoration, config: &Config, configured: bool) -> anyhow::Result<()> {
+    let manifest = restoration.manifest();
+    if let Some(owner) = &manifest.head.server_name
+        && configured
+        && config.server_name != *owner
+    {
+        bail!(
+            "the backup is of the server {owner}, not of {}: choose another, or that name",
+            config.server_name
+        );
+    }
+    let (progress, now) = (Progress::new(), Clock::system().now());
+    let key = key_name(config);
+    let places = (Path::new(media::CONTENTS), &[key.as_str()][..]);
+    let restored = restoration.run(&config.data_dir, places, now, &mut |done, all| progress.show(done, all));
+    drop(progress);
+    let Restored { files, lost, .. } = restored?;
+    let age = duration(now.since(manifest.at).as_secs());
+    say!("restored  {}, of which {} of media", size(manifest.bytes), count(files));
+    say!("as of     {age} ago");
+    if lost > 0 {
+        say!("lacks     {} that were damaged, or being deleted, when the backup was written", count(lost));
+    }
+    Ok(())
+}
+
+/// So many files.
+pub(super) fn count(files: u64) -> String {
+    format!("{files} {}", if files == 1 { "file" } else { "files" })
+}
+
+/// The name of the file of the signing key, in the data folder and in a backup.
+pub(super) fn key_name(config: &Config) -> String {
+    let file = config.signing_key_file();
+    file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
