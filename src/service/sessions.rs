@@ -132,7 +132,7 @@ impl Tokens {
         self.store(transaction, bearer.device, true)
     }
 
-    fn store(
+    pub(super) fn store(
         &self,
         transaction: &mut Transaction<'_>,
         device: DeviceNumber,

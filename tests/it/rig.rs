@@ -15,7 +15,10 @@ use tayberry::{
     http::{Bind, Limits, Listener, Server, Settings},
     net::Transport,
     service::{App, app::Parts, signer::signing_key},
-    store::{OpenError, Options, Store},
+    store::{
+        OpenError, Options, Store,
+        backup::{Backup, Restoration},
+    },
     worker,
 };
 use tempfile::TempDir;
@@ -86,6 +89,24 @@ impl Rig {
         // Its last clone holds the lock.
         drop(app);
         folder
+    }
+
+    /// Backs the server up into a folder.
+    pub(crate) fn back_up(&self, dir: &Path) {
+        let source = self.folder().join("media/content");
+        let mut backup = Backup::begin(dir, &source, Clock::system(), false).unwrap();
+        self.app.store.dump(&mut |item| backup.take(item)).unwrap();
+        backup.finish().unwrap();
+    }
+
+    /// Stops, loses everything, and starts as the server that was backed up into a folder.
+    pub(crate) async fn restored(self, dir: &Path, configure: impl FnOnce(&mut Config)) -> Self {
+        let (clock, folder) = (self.app.clock.clone(), TempDir::new().unwrap());
+        self.end().await;
+        let places = (Path::new("media/content"), &[][..]);
+        let restoration = Restoration::of(dir).unwrap();
+        restoration.run(folder.path(), places, clock.now(), &mut |_, _| {}).unwrap();
+        Self::on(folder, clock, configure).await
     }
 
     async fn on(folder: TempDir, clock: Clock, configure: impl FnOnce(&mut Config)) -> Self {

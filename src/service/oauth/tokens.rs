@@ -63,16 +63,29 @@ pub async fn refresh(app: &App, given: &Parameters) -> Result<Issued, GrantError
     let renewed: Result<_, StoreError> = app
         .store
         .write(move |transaction| {
-            let Some(bearer) = transaction.refresh_bearer(hash)? else {
-                // Either the program lost count or there are two of it, one of which is a thief.
-                if let Some((user, device)) = transaction.oauth_device(family_hash)? {
-                    transaction.remove_devices_of(user, &[device].into())?;
+            let bearer = transaction.refresh_bearer(hash)?;
+            let device = match &bearer {
+                Some(bearer) => bearer.device,
+                None => {
+                    let Some((user, id)) = transaction.oauth_device(family_hash)? else { return Ok(None) };
+                    let device = transaction.device(user, &id)?.map(|device| device.number);
+                    match device {
+                        // The server was restored from a backup, and which tokens came since it can't know.
+                        Some(device) if !transaction.has_tokens(device)? => device,
+                        // Either the program lost count or there are two of it, one of which is a thief.
+                        _ => {
+                            transaction.remove_devices_of(user, &[id].into())?;
+                            return Ok(None);
+                        }
+                    }
                 }
-                return Ok(None);
             };
-            let session = transaction.oauth_session(bearer.device)?;
+            let session = transaction.oauth_session(device)?;
             let Some(session) = session.filter(|session| session.client == client) else { return Ok(None) };
-            tokens.renew(transaction, &bearer)?;
+            match &bearer {
+                Some(bearer) => tokens.renew(transaction, bearer)?,
+                None => tokens.store(transaction, device, false)?,
+            }
             Ok(Some(Issued { tokens: tokens.clone(), scope: session.scope }))
         })
         .await;

@@ -28,11 +28,15 @@ async fn start() -> Rig {
 
 async fn with(configure: impl FnOnce(&mut Config)) -> Rig {
     Rig::with(|config| {
-        config.registration.mode = RegistrationMode::Open;
-        config.well_known.client_url = HttpUrl::parse(BASE);
+        configured(config);
         configure(config);
     })
     .await
+}
+
+fn configured(config: &mut Config) {
+    config.registration.mode = RegistrationMode::Open;
+    config.well_known.client_url = HttpUrl::parse(BASE);
 }
 
 /// What a browser gets.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Pair, app, encoded, error, let_in, refresh, register, start, token, whoami};
+use super::{Pair, app, configured, encoded, error, let_in, refresh, register, start, token, whoami};
 use crate::rig::Rig;
 
 // RULES R43
@@ -104,4 +104,23 @@ async fn a_session_ends_with_its_device() {
         assert_eq!(whoami(&rig, &pair.access).await.status, 401);
         assert_eq!(error(&refresh(&rig, &client, &pair.refresh).await), (400, "invalid_grant"));
     }
+}
+
+#[tokio::test]
+async fn a_session_goes_on_after_the_server_was_restored() {
+    let (rig, backups) = (start().await, tempfile::TempDir::new().unwrap());
+    rig.register("alice").await;
+    let (client, first) = let_in(&rig, "alice", "PHONE").await;
+    rig.back_up(backups.path());
+    let lost = Pair::of(refresh(&rig, &client, &first.refresh).await);
+    whoami(&rig, &lost.access).await.ok();
+
+    let rig = rig.restored(backups.path(), configured).await;
+    assert_eq!(whoami(&rig, &lost.access).await.status, 401);
+    assert_eq!(error(&refresh(&rig, "nonsense", &lost.refresh).await), (401, "invalid_client"));
+    let second = Pair::of(refresh(&rig, &client, &lost.refresh).await);
+    whoami(&rig, &second.access).await.ok();
+    // From then on it is as ever.
+    assert_eq!(error(&refresh(&rig, &client, &first.refresh).await), (400, "invalid_grant"));
+    assert_eq!(whoami(&rig, &second.access).await.error(), (401, "M_UNKNOWN_TOKEN"));
 }
