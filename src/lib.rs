@@ -52,7 +52,8 @@
 //! The content of a redacted event is shown to nobody from then on. Some time later it is erased
 //! ([`service::erasing`]), and [`store::Compaction`] takes it, and whatever else was deleted, out of the files.
 //!
-//! How a write and a read travel through the two engines is told in [`store`].
+//! How a write and a read travel through the two engines is told in [`store`], and how a state of them becomes a backup, and
+//! a backup a server again, in [`store::backup`].
 //!
 //! # Where to look
 //!
