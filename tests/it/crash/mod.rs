@@ -1,5 +1,6 @@
 //! `kill -9` under load, and power cuts: whatever a server acknowledged is there when it runs again.
 
+mod backup;
 mod compact;
 mod media;
 mod power;
