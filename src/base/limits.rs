@@ -222,6 +222,8 @@ pub const LISTED_MEMBERS: usize = 1_000;
 pub const OPERATOR_ANSWER_BYTES: u64 = 16 << 20;
 /// The operator's command line waits so long for a running server.
 pub const OPERATOR_TIME: Duration = Duration::from_secs(60);
+/// The same for one that is only asked how it is.
+pub const HEALTH_TIME: Duration = Duration::from_secs(10);
 /// The same for a part of a check of the stores, one of which reads all records.
 pub const VERIFY_TIME: Duration = Duration::from_secs(6 * 60 * 60);
 /// Entries of the event store that are checked in one state of it.

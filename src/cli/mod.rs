@@ -17,6 +17,7 @@ mod compact;
 mod config;
 mod descriptors;
 mod doctor;
+mod healthcheck;
 mod heap;
 mod init;
 mod key;
@@ -67,6 +68,7 @@ const COMMANDS: &[Command] = &[
     key::COMMAND,
     media::COMMAND,
     status::COMMAND,
+    healthcheck::COMMAND,
     verify::COMMAND,
     backup::COMMAND,
     restore::COMMAND,

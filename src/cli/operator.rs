@@ -186,6 +186,7 @@ fn ask(socket: &Path, command: &Command) -> anyhow::Result<Outcome> {
     let failed = || format!("the server doesn't answer at {}: look into its log", socket.display());
     let patience = match command {
         Command::Verify { .. } => limits::VERIFY_TIME,
+        Command::Health {} => limits::HEALTH_TIME,
         _ => limits::OPERATOR_TIME,
     };
     let body = serde_json::to_vec(command)?;

@@ -106,6 +106,8 @@ pub enum Command {
     },
     /// Tells how the server is.
     Status {},
+    /// Does nothing, once the server is found to be well.
+    Health {},
     /// Checks a part of the stores, from where the last one ended; takes as long as reading it.
     Verify {
         from: Option<Begin>,
@@ -277,9 +279,19 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, OperatorError> 
             let removed = app.store.write(move |transaction| transaction.remove_report(number)).await?;
             if removed { Ok(Outcome::Done {}) } else { Err(OperatorError::NoSuchReport) }
         }
+        Command::Health {} => {
+            health(app).await?;
+            Ok(Outcome::Done {})
+        }
         Command::Status {} => Ok(Outcome::Status { status: Box::new(status::status(app).await?) }),
         Command::Verify { from } => Ok(Outcome::Verified { part: verify(app, from).await? }),
     }
+}
+
+/// Resolves once the store has read and its writer got on: a server of which that can be said is well.
+pub async fn health(app: &App) -> Result<(), StoreError> {
+    app.store.read(|_| Ok::<_, StoreError>(())).await?;
+    app.store.progress().await
 }
 
 async fn reports(app: &App, after: u64) -> Result<Vec<UserReport>, StoreError> {

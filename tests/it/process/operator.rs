@@ -420,3 +420,22 @@ async fn ask(port: u16, path: &str, token: Option<&str>, body: Value) -> Value {
     let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     exchange(stream, "POST", path, token, body).await.ok()
 }
+
+#[test]
+fn a_server_is_well_if_it_answers() {
+    let folder = Folder(TempDir::new().unwrap());
+    let mut server = serve_on(free_port(), folder.0.path(), &[]);
+    assert_eq!(folder.run(&["healthcheck"], "", 0), "The server is well.");
+    let signal = |signal: &str| {
+        let id = server.0.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+    };
+    signal("STOP");
+    let hung = folder.run(&["healthcheck"], "", 1);
+    assert!(hung.contains("the server doesn't answer"), "{hung}");
+    signal("CONT");
+    assert_eq!(folder.run(&["healthcheck"], "", 0), "The server is well.");
+    assert!(end(&mut server).success());
+    let stopped = folder.run(&["healthcheck"], "", 1);
+    assert!(stopped.contains("no server runs"), "{stopped}");
+}
