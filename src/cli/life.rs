@@ -5,45 +5,54 @@ use std::{path::PathBuf, thread::available_parallelism};
 use anyhow::{Context, anyhow};
 use tokio::{
     runtime::{Builder, Runtime},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
     time::interval,
 };
 
 use super::{
     descriptors, open, operator,
+    reload::Reload,
     systemd::{self, Notifier},
 };
 use crate::{
     api,
-    base::limits,
+    base::{blocking, limits},
     config::{self, Config},
     http::{Bind, Limits, Listener, Server, Settings, TlsFiles},
-    service::App,
-    store::StoreError,
+    service::{self, App},
     worker,
 };
 
-/// Serves until `SIGTERM` or `SIGINT`, drains, and closes the store. `ready` is called once clients can connect.
-pub(super) fn live(config: Config, ready: impl FnOnce()) -> anyhow::Result<()> {
+/// Serves until `SIGTERM` or `SIGINT`, drains, and closes the store. `SIGHUP` does what `reload` says, and without it what
+/// it does by itself: it ends the process. `ready` is called once clients can connect.
+pub(super) fn live(config: Config, reload: Option<Reload>, ready: impl FnOnce()) -> anyhow::Result<()> {
     let settings = settings(&config);
     let socket = operator::socket(&config.data_dir);
     let app = App::new(open::parts(config, None)?);
     let runtime = runtime()?;
-    let result = runtime.block_on(serve(settings, socket, app.clone(), ready));
+    let result = runtime.block_on(serve(settings, socket, app.clone(), reload, ready));
     runtime.shutdown_timeout(limits::CLOSE_TIME);
     app.store.close();
     result
 }
 
-async fn serve(settings: Settings, socket: PathBuf, app: App, ready: impl FnOnce()) -> anyhow::Result<()> {
+async fn serve(
+    settings: Settings,
+    socket: PathBuf,
+    app: App,
+    reload: Option<Reload>,
+    ready: impl FnOnce(),
+) -> anyhow::Result<()> {
     // Before anything is answered, so that a signal never finds the default, which ends the process.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let hangup = reload.is_some().then(|| signal(SignalKind::hangup())).transpose()?;
     app.claim_store().await?;
     // Whoever asks or is told goes by it.
     app.index_servers().await.context("the members of older rooms can't be indexed")?;
     let server = Server::bind(settings, app.clone(), api::routes()).await?;
     app.traffic.ask(server.traffic());
+    let certificates = server.certificates();
     let operated = bind_operator(socket, app.clone()).await?;
     let workers = worker::start(&app);
     let notifier = Notifier::from_environment();
@@ -55,6 +64,7 @@ async fn serve(settings: Settings, socket: PathBuf, app: App, ready: impl FnOnce
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             () = watch_dog(&app, &notifier) => {}
+            () = reload_when_told(hangup, reload, &app, certificates, &notifier) => {}
         }
         tracing::info!("stopping");
         notifier.tell("STOPPING=1");
@@ -96,14 +106,33 @@ async fn watch_dog(app: &App, notifier: &Notifier) {
     let mut ticks = interval(period / 2);
     loop {
         ticks.tick().await;
-        let well = async {
-            app.store.read(|_| Ok::<_, StoreError>(())).await?;
-            app.store.progress().await
-        };
-        match well.await {
+        match service::operator::health(app).await {
             Ok(()) => notifier.tell("WATCHDOG=1"),
             Err(error) => tracing::error!(%error, "the store doesn't get on"),
         }
+    }
+}
+
+/// Reloads at every `SIGHUP`, for ever.
+async fn reload_when_told(
+    hangup: Option<Signal>,
+    reload: Option<Reload>,
+    app: &App,
+    certificates: impl Fn() + Clone + Send + 'static,
+    notifier: &Notifier,
+) {
+    let (Some(mut hangup), Some(reload)) = (hangup, reload) else { return std::future::pending().await };
+    while hangup.recv().await.is_some() {
+        notifier.tell("RELOADING=1");
+        let (reload, app, certificates) = (reload.clone(), app.clone(), certificates.clone());
+        let reloading = blocking::run(move || {
+            reload.configuration(&app.config);
+            certificates();
+        });
+        if let Err(error) = reloading.await {
+            tracing::error!(%error, "the reload broke off");
+        }
+        notifier.tell("READY=1");
     }
 }
 

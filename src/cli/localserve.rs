@@ -44,7 +44,7 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
         say!("Enter that address as the homeserver in a Matrix client on this machine and make an account.");
         say!("Ctrl-C stops it; nothing that was acknowledged is lost.");
     };
-    match life::live(config, ready) {
+    match life::live(config, None, ready) {
         Err(error) if error.is::<BindError>() => {
             Err(anyhow!("{error}; choose another port with --port").into())
         }

@@ -3,32 +3,49 @@
 use std::io::{self, IsTerminal};
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Registry, filter::Targets, fmt, layer::SubscriberExt, registry, reload, util::SubscriberInitExt,
+};
 
 use crate::config::{Log, LogFormat, LogLevel};
 
-/// Starts the log of this process. Of other crates it takes warnings only: what they tell of their work may hold what
-/// must not be in a log.
-pub(super) fn start(log: &Log) {
-    let level = match log.level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-    };
-    let targets = Targets::new()
-        .with_default(level.min(LevelFilter::WARN))
-        .with_target(env!("CARGO_CRATE_NAME"), level);
+/// The level of the log, which can be set while the process runs.
+#[derive(Clone)]
+pub(super) struct Level(reload::Handle<Targets, Registry>);
+
+impl Level {
+    pub(super) fn set(&self, level: LogLevel) {
+        // It fails only once there is no log.
+        _ = self.0.reload(targets(level));
+    }
+}
+
+/// Starts the log of this process.
+pub(super) fn start(log: &Log) -> Level {
+    let (filter, level) = reload::Layer::new(targets(log.level));
     let text = match log.format {
         LogFormat::Auto => io::stderr().is_terminal(),
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
-    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
+    let lines = fmt::layer().with_writer(io::stderr);
     if text {
         let colours = io::stderr().is_terminal();
-        lines.with_target(false).with_ansi(colours).finish().with(targets).init();
+        registry().with(filter).with(lines.with_target(false).with_ansi(colours)).init();
     } else {
-        lines.json().flatten_event(true).finish().with(targets).init();
+        registry().with(filter).with(lines.json().flatten_event(true)).init();
     }
+    Level(level)
+}
+
+/// What is let through. Of other crates these are warnings only: what they tell of their work may hold what must not be in
+/// a log.
+fn targets(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+    };
+    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(env!("CARGO_CRATE_NAME"), level)
 }

@@ -29,6 +29,7 @@ mod open;
 mod operator;
 mod progress;
 mod registration_token;
+mod reload;
 mod report;
 mod restore;
 mod room;

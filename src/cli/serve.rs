@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use lexopt::prelude::*;
 
-use super::{Command, Failure, life, log, open};
+use super::{Command, Failure, life, log, open, reload::Reload};
 use crate::http::BindError;
 
 pub(super) const COMMAND: Command = Command {
@@ -13,7 +13,10 @@ pub(super) const COMMAND: Command = Command {
     help: "--config FILE
     Runs the server until SIGTERM or SIGINT.
 
-    --config FILE     its configuration; `tayberry init` writes one",
+    --config FILE     its configuration; `tayberry init` writes one
+
+    SIGHUP has it read its certificates and the level of its log again, and say what else has changed in the configuration,
+    which holds from the next start on.",
     run,
 };
 
@@ -25,9 +28,9 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let config = open::load(file)?;
-    log::start(&config.log);
-    match life::live(config, || {}) {
+    let config = open::load(file.clone())?;
+    let level = log::start(&config.log);
+    match life::live(config, file.map(|file| Reload { file, level }), || {}) {
         Err(error) if error.is::<BindError>() => {
             Err(anyhow!("{error}; look at [[listener]] in the configuration").into())
         }

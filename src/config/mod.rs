@@ -146,6 +146,11 @@ impl Config {
     pub fn to_toml(&self) -> String {
         self.print().to_string()
     }
+
+    /// The options that another configuration sets otherwise: `log.level` is the `level` of `[log]`.
+    pub fn changed(&self, other: &Self) -> Vec<String> {
+        Section::changed(self, other)
+    }
 }
 
 /// The commented example of a configuration, for a server of this name.

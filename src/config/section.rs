@@ -16,6 +16,9 @@ pub(super) trait Section: Sized {
 
     /// The fields as TOML, secrets masked.
     fn print(&self) -> toml::Table;
+
+    /// The fields that another one sets otherwise, `log.level` as one in a table is written.
+    fn changed(&self, other: &Self) -> Vec<String>;
 }
 
 /// The doc comments of a section.
@@ -87,6 +90,12 @@ macro_rules! section {
             fn print(&self) -> toml::Table {
                 let fields = [$((stringify!($field), $crate::config::value::Value::print(&self.$field))),*];
                 fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+            }
+
+            fn changed(&self, other: &Self) -> Vec<String> {
+                let mut changed = Vec::new();
+                $($crate::config::value::Value::changed(&self.$field, &other.$field, stringify!($field), &mut changed);)*
+                changed
             }
         }
     };

@@ -282,6 +282,35 @@ fn the_example_says_what_holds_without_it() {
     assert_eq!(config.upstream.len(), 1);
 }
 
+#[test]
+fn what_another_one_sets_otherwise_is_named() {
+    let provider = |secret: &str| {
+        format!(
+            "[[upstream]]\nid = \"a\"\nname = \"A\"\nissuer = \"https://a.org\"\nclient_id = \"us\"\n\
+             client_secret = \"{secret}\"\n"
+        )
+    };
+    let changed = |one: &str, other: &str| {
+        let [one, other] = [one, other].map(|text| read(&format!("{LEAST}{text}"), &[]).unwrap());
+        one.changed(&other)
+    };
+    assert!(changed("", "[log]\nlevel = \"info\"\n").is_empty(), "it is the default");
+    assert!(changed(&provider("a"), &provider("a")).is_empty());
+    assert_eq!(changed(&provider("a"), &provider("b")), ["upstream"]);
+    assert_eq!(changed("", &provider("a")), ["upstream"]);
+    for (one, other, named) in [
+        ("", "[log]\nlevel = \"warn\"\n", "log.level"),
+        ("", "[turn]\nshared_secret = \"a\"\n", "turn.shared_secret"),
+        ("[turn]\nshared_secret = \"a\"\n", "[turn]\nshared_secret = \"b\"\n", "turn.shared_secret"),
+        ("", "[terms]\nurl = \"https://example.org\"\n", "terms.url"),
+        ("", "[[listener]]\nbind = \"127.0.0.1:8009\"\n", "listener"),
+        ("", "[federation]\ntrusted_ca_files = [\"/a\"]\n", "federation.trusted_ca_files"),
+    ] {
+        assert_eq!(changed(one, other), [named]);
+        assert_eq!(changed(other, one), [named]);
+    }
+}
+
 /// Writes the example anew if it is out of date, and fails.
 #[test]
 fn the_example_in_the_tree_is_current() {

@@ -20,6 +20,13 @@ pub(super) trait Value: Sized {
 
     /// The value as TOML, masked if it is a secret; none if there is nothing to print.
     fn print(&self) -> Option<toml::Value>;
+
+    /// Adds the name of the field to those whose values differ, if they do. What isn't printed must see to it itself.
+    fn changed(&self, other: &Self, name: &str, changed: &mut Vec<String>) {
+        if self.print() != other.print() {
+            changed.push(name.to_owned());
+        }
+    }
 }
 
 impl<T: Section> Value for T {
@@ -35,6 +42,10 @@ impl<T: Section> Value for T {
 
     fn print(&self) -> Option<toml::Value> {
         Some(Section::print(self).into())
+    }
+
+    fn changed(&self, other: &Self, name: &str, changed: &mut Vec<String>) {
+        changed.extend(Section::changed(self, other).iter().map(|field| format!("{name}.{field}")));
     }
 }
 
@@ -55,6 +66,14 @@ impl<T: Value> Value for Vec<T> {
     fn print(&self) -> Option<toml::Value> {
         Some(self.iter().filter_map(Value::print).collect::<toml::value::Array>().into())
     }
+
+    fn changed(&self, other: &Self, name: &str, changed: &mut Vec<String>) {
+        let mut within = Vec::new();
+        self.iter().zip(other).for_each(|(one, other)| one.changed(other, name, &mut within));
+        if self.len() != other.len() || !within.is_empty() {
+            changed.push(name.to_owned());
+        }
+    }
 }
 
 /// The empty string is none, so that the environment can take back what the file sets.
@@ -71,6 +90,14 @@ impl<T: Value> Value for Option<T> {
 
     fn print(&self) -> Option<toml::Value> {
         self.as_ref()?.print()
+    }
+
+    fn changed(&self, other: &Self, name: &str, changed: &mut Vec<String>) {
+        match (self, other) {
+            (Some(one), Some(other)) => one.changed(other, name, changed),
+            (None, None) => {}
+            _ => changed.push(name.to_owned()),
+        }
     }
 }
 
@@ -122,6 +149,12 @@ impl Value for Secret<String> {
 
     fn print(&self) -> Option<toml::Value> {
         Some("(hidden)".into())
+    }
+
+    fn changed(&self, other: &Self, name: &str, changed: &mut Vec<String>) {
+        if self != other {
+            changed.push(name.to_owned());
+        }
     }
 }
 

@@ -150,6 +150,12 @@ impl Server {
         move || clients.traffic()
     }
 
+    /// What reads the certificates of all listeners again. It blocks, as reading files does.
+    pub fn certificates(&self) -> impl Fn() + Clone + Send + 'static {
+        let all: Vec<_> = self.places.iter().filter_map(|place| place.tls.clone()).collect();
+        move || all.iter().for_each(|tls| tls.reload())
+    }
+
     /// Serves until `stop` resolves, then drains: new connections are refused, requests in flight have
     /// [`Limits::drain_time`] to be answered, and what is left is cut.
     pub async fn run(self, stop: impl Future<Output = ()>) {

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -62,25 +62,37 @@ impl Tls {
     /// The acceptor for the next connection. Looks at the files at most once in [`LOOK_INTERVAL`], and only when somebody
     /// connects. Files that can't be used leave the last certificate in place.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current();
         let now = self.clock.monotonic();
         if now.saturating_sub(current.looked) >= LOOK_INTERVAL {
             current.looked = now;
-            if let Err(error) = self.refresh(&mut current) {
-                tracing::error!(%error, "the TLS certificate changed but can't be used, the last one stays");
-            }
+            self.refresh(&mut current, false);
         }
         current.acceptor.clone()
     }
 
-    fn refresh(&self, current: &mut Current) -> Result<(), TlsError> {
-        let stamp = stamp(&self.files)?;
-        if stamp != current.stamp {
-            current.acceptor = acceptor(&self.files)?;
-            current.stamp = stamp;
-            tracing::info!(certificate = %self.files.certificate.display(), "the TLS certificate was read again");
+    /// Reads certificate and key again, whether they look changed or not.
+    pub(super) fn reload(&self) {
+        self.refresh(&mut self.current(), true);
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refresh(&self, current: &mut Current, anyway: bool) {
+        let read = stamp(&self.files).and_then(|stamp| {
+            if anyway || stamp != current.stamp {
+                current.acceptor = acceptor(&self.files)?;
+                current.stamp = stamp;
+                let certificate = self.files.certificate.display();
+                tracing::info!(%certificate, "the TLS certificate was read again");
+            }
+            Ok(())
+        });
+        if let Err(error) = read {
+            tracing::error!(%error, "the TLS certificate can't be read again, the last one stays");
         }
-        Ok(())
     }
 }
 

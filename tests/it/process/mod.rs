@@ -6,6 +6,7 @@ mod full;
 mod keys;
 mod localserve;
 mod operator;
+mod reload;
 mod serve;
 
 use std::{

@@ -167,6 +167,11 @@ impl Place {
 
     /// The same by a program that executes ours, with the arguments behind its own.
     fn serve_by(&self, command: &mut Command) -> Process {
+        self.serve_and_hear(command).0
+    }
+
+    /// The same, and gives what the server tells systemd from then on.
+    pub(crate) fn serve_and_hear(&self, command: &mut Command) -> (Process, UnixDatagram) {
         let path = self.folder.path().join("notify");
         _ = fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).unwrap();
@@ -177,7 +182,7 @@ impl Place {
         let mut buffer = [0; 64];
         let length = socket.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"READY=1");
-        server
+        (server, socket)
     }
 
     pub(crate) async fn ask(&self, method: &str, path: &str, body: Value) -> Value {
