@@ -155,6 +155,18 @@ impl Config {
 
 /// The commented example of a configuration, for a server of this name.
 pub fn example(server_name: &ServerName) -> String {
-    let example = Config::MANUAL.to_toml();
-    example.replacen("\"example.org\"", &toml::Value::from(server_name.as_str()).to_string(), 1)
+    name_server(&Config::MANUAL.to_toml(), NAME, server_name)
 }
+
+/// The same text with the server's name set, which stands there behind a `#` as the example has it; none if it doesn't.
+pub fn named(text: &str, server_name: &ServerName) -> Option<String> {
+    let unset = format!("\n#{NAME}\n");
+    text.contains(&unset).then(|| name_server(text, &unset[1..unset.len() - 1], server_name))
+}
+
+fn name_server(text: &str, line: &str, server_name: &ServerName) -> String {
+    text.replacen(line, &format!("server_name = {}", toml::Value::from(server_name.as_str())), 1)
+}
+
+/// How the example names a server.
+const NAME: &str = "server_name = \"example.org\"";

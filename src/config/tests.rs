@@ -283,6 +283,16 @@ fn the_example_says_what_holds_without_it() {
 }
 
 #[test]
+fn an_example_without_a_name_is_given_one() {
+    let text = example(server_name!("example.com"));
+    assert!(super::named(&text, server_name!("example.net")).is_none());
+    let unset = text.replacen("\nserver_name = \"example.com\"", "\n#server_name = \"example.org\"", 1);
+    let named = super::named(&unset, server_name!("example.com")).unwrap();
+    assert_eq!(named, text);
+    assert_eq!(read(&named, &[]).unwrap().server_name, "example.com");
+}
+
+#[test]
 fn what_another_one_sets_otherwise_is_named() {
     let provider = |secret: &str| {
         format!(

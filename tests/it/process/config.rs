@@ -33,6 +33,28 @@ fn init_makes_what_a_server_needs_and_never_again() {
 }
 
 #[test]
+fn init_names_the_server_of_a_configuration_that_has_no_name_yet() {
+    let folder = TempDir::new().unwrap();
+    let (file, data) = (folder.path().join("tayberry.toml"), folder.path().join("tayberry-data"));
+    let init = |name: &str| run(&["init", "--server-name", name, "--dir", folder.path().to_str().unwrap()]);
+    assert!(init("example.org").status.success());
+    let example = fs::read_to_string(&file).unwrap();
+    // As a package brings it: for a group to read, and with a folder for data that is empty.
+    fs::write(&file, example.replace("\nserver_name", "\n#server_name")).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    fs::remove_file(data.join("signing.key")).unwrap();
+    assert_eq!(init("not a name").status.code(), Some(2));
+
+    let named = init("example.com");
+    assert!(named.status.success(), "{named:?}");
+    assert!(String::from_utf8_lossy(&named.stdout).contains("Next: systemctl start tayberry"), "{named:?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), example.replacen("example.org", "example.com", 1));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+    assert!(data.join("signing.key").exists());
+    assert_eq!(init("example.net").status.code(), Some(1), "it has a name now");
+}
+
+#[test]
 fn config_prints_what_holds() {
     let (folder, file) = written("server_name = \"a.example\"\ndata_dir = \"data\"\n");
     fs::write(folder.path().join("secret"), "s3cret\n").unwrap();
