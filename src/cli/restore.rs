@@ -56,7 +56,7 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
 fn configure(restoration: &Restoration, file: &Path) -> anyhow::Result<()> {
     let missing = || format!("{} is not there, and the backup has no configuration", file.display());
     let text = restoration.file(CONFIGURATION)?.with_context(missing)?;
-    init::write(file, &text).with_context(|| format!("{} can't be written", file.display()))?;
+    init::write(file, &text, false).with_context(|| format!("{} can't be written", file.display()))?;
     say!("Written: {} as it was on the server of the backup.", file.display());
     Ok(())
 }
