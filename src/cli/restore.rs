@@ -26,7 +26,7 @@ pub(super) const COMMAND: Command = Command {
     --data-dir DIR    instead: the data folder of a `tayberry localserve`
 
     The data folder must be empty, or not there. Everything is checked before anything is put in place. The processor may
-    be another one than that of the backup. Run it as the server's user.
+    be another one than that of the backup. Run it as the server's user, or as root where that user has made the folder.
 
     People go on with the devices that were logged in by the time of the backup, after their programs have asked for
     everything once; what was said since is gone here, but for what other servers have.",

@@ -2,8 +2,9 @@
 //! nothing is put in place before all of it is whole.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io,
+    os::unix::fs::{MetadataExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -92,7 +93,7 @@ impl Restoration {
         Ok(found)
     }
 
-    /// Makes a data folder, which must be empty if it is there. `contents` is where in it the files of the content repository
+    /// Makes a data folder, which must be empty if it is there, and stays its owner's. `contents` is where in it the files of the content repository
     /// lie, and `kept` names those of the files beside the stores that lie in it as well. `progress` is told how many bytes
     /// of how many are done.
     ///
@@ -116,6 +117,9 @@ impl Restoration {
         let aside = data_dir.with_file_name([name, ".restoring".as_ref()].join("".as_ref()));
         remove(&aside)?;
         let built = self.build(&aside, (contents, kept), now, progress).and_then(|restored| {
+            if let Ok(owner) = fs::metadata(data_dir) {
+                give(&aside, &owner).map_err(of_file(&aside))?;
+            }
             fs::rename(&aside, data_dir).map_err(of_file(data_dir))?;
             sync_folder(above(data_dir))?;
             Ok(restored)
@@ -394,6 +398,16 @@ fn remove(aside: &Path) -> Result<(), BackupError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(of_file(aside)(error)),
         _ => Ok(()),
     }
+}
+
+/// Gives a folder and all that is in it to an owner: an administrator restores for a server that runs as that.
+fn give(dir: &Path, owner: &Metadata) -> io::Result<()> {
+    let to_owner = |path: &Path| chown(path, Some(owner.uid()), Some(owner.gid()));
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() { give(&path, owner)? } else { to_owner(&path)? }
+    }
+    to_owner(dir)
 }
 
 /// The folder that something lies in.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    os::unix::fs::{MetadataExt, chown},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -132,6 +133,26 @@ fn files_in(dir: &Path) -> BTreeSet<PathBuf> {
         if path.is_dir() { found.extend(files_in(&path)) } else { _ = found.insert(path) }
     }
     found
+}
+
+/// Only root can give something away; for others this shows that what is theirs stays theirs.
+#[test]
+fn a_folder_that_is_there_stays_its_owners() {
+    let ((_, rig), files, dir) = (scene(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    upload(&rig, files.path(), "one", b"a picture");
+    back_up(&rig.store, files.path(), dir.path(), false).unwrap();
+    let place = TempDir::new().unwrap();
+    let data = place.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let owner = match fs::metadata(&data).unwrap().uid() {
+        0 => 12_345,
+        own => own,
+    };
+    chown(&data, Some(owner), None).unwrap();
+    restore(dir.path(), &data).unwrap();
+    for path in files_in(&data).iter().chain([&data, &data.join("media")]) {
+        assert_eq!(fs::metadata(path).unwrap().uid(), owner, "{}", path.display());
+    }
 }
 
 #[test]
