@@ -115,7 +115,7 @@ pub(in crate::store) struct Descent<'v> {
     view: &'v View<'v>,
     table: Table,
     below: Rev<Range<'v>>,
-    next: Option<(Cow<'v, [u8]>, Cow<'v, [u8]>)>,
+    next: Option<Pair<'v>>,
 }
 
 impl<'v> Descent<'v> {
@@ -236,8 +236,10 @@ impl<'v> DoubleEndedIterator for Range<'v> {
     }
 }
 
-/// A key and its value, or why it can't be read.
-pub(in crate::store) type Entry<'a> = Result<(Cow<'a, [u8]>, Cow<'a, [u8]>), StoreError>;
+/// A key and its value.
+type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+/// The same, or why it can't be read.
+pub(in crate::store) type Entry<'a> = Result<Pair<'a>, StoreError>;
 /// As above, with tombstones.
 type Layered<'a> = Result<(&'a [u8], Option<&'a [u8]>), StoreError>;
 
