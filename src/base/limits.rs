@@ -15,12 +15,13 @@ mod sending;
 mod sliding;
 mod spaces;
 mod sso;
+mod sync;
 
 use std::time::Duration;
 
 pub use self::{
     backup::*, calls::*, incoming::*, media::*, oauth::*, proposals::*, push::*, remote::*, search::*,
-    sending::*, sliding::*, spaces::*, sso::*,
+    sending::*, sliding::*, spaces::*, sso::*, sync::*,
 };
 
 /// A whole event as canonical JSON, signatures included, in bytes.
@@ -365,10 +366,6 @@ pub const PAGE_BYTES: usize = 1 << 20;
 pub const PAGE_EVENTS_DEFAULT: usize = 10;
 /// Places that one walk through a timeline visits, whatever it finds there.
 pub const WALK_STEPS: usize = 2_000;
-/// Events of a room's timeline in `/sync` if the client does not say.
-pub const SYNC_TIMELINE: usize = 10;
-/// Rooms of an answer of `/sync` that are written before any of it is sent, in bytes; one that goes beyond is begun.
-pub const SYNC_BYTES: usize = 512 << 10;
 /// Pages of a room's new state, of [`WALK_STEPS`] events, that are looked at for one that the filter lets through; a room
 /// with more of them is told, whatever is in them.
 pub const STILL_PAGES: usize = 4;
@@ -413,10 +410,6 @@ pub const BACKUP_AUTH_BYTES: usize = 64 << 10;
 pub const BACKUP_BODY_BYTES: usize = 2 << 20;
 /// The id of a session of encryption, in bytes.
 pub const SESSION_ID_BYTES: usize = 255;
-/// A device hears so much later of what it sent itself, so that the answer to that comes first.
-pub const ECHO_PAUSE: Duration = Duration::from_millis(10);
-/// How long `/sync` waits for news at most, whatever the client asks for.
-pub const SYNC_WAIT: Duration = Duration::from_secs(120);
 
 /// Requests to others in flight, but for those to push gateways, which have places of their own. A sender to many must leave some of them to others.
 pub const OUTGOING: usize = 64;
