@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::bail;
-use lexopt::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::{
@@ -29,16 +28,8 @@ pub(super) const COMMAND: Command = Command {
     run,
 };
 
-fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
-    let mut place = Place::default();
-    while let Some(argument) = arguments.next()? {
-        match argument {
-            Long("config") => place.config = Some(arguments.value()?.into()),
-            Long("data-dir") => place.data_dir = Some(arguments.value()?.into()),
-            other => return Err(other.unexpected().into()),
-        }
-    }
-    let (runtime, app) = Operator::alone(place)?;
+fn run(arguments: lexopt::Parser) -> Result<(), Failure> {
+    let (runtime, app) = Operator::alone(Place::alone(arguments)?)?;
     Ok(compact(&runtime, app)?)
 }
 

@@ -1,7 +1,5 @@
 //! `tayberry healthcheck`: whether a server is well, for whatever looks after it.
 
-use lexopt::prelude::*;
-
 use super::{
     Command, Failure,
     operator::{Operator, Place},
@@ -18,16 +16,8 @@ pub(super) const COMMAND: Command = Command {
     run,
 };
 
-fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
-    let mut place = Place::default();
-    while let Some(argument) = arguments.next()? {
-        match argument {
-            Long("config") => place.config = Some(arguments.value()?.into()),
-            Long("data-dir") => place.data_dir = Some(arguments.value()?.into()),
-            other => return Err(other.unexpected().into()),
-        }
-    }
-    Operator::running(place)?.run(operator::Command::Health {})?;
+fn run(arguments: lexopt::Parser) -> Result<(), Failure> {
+    Operator::running(Place::alone(arguments)?)?.run(operator::Command::Health {})?;
     say!("The server is well.");
     Ok(())
 }

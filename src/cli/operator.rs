@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
+use lexopt::prelude::*;
 use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 
@@ -40,6 +41,19 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Reads it from a command line that says nothing else.
+    pub(super) fn alone(mut arguments: lexopt::Parser) -> Result<Self, Failure> {
+        let mut place = Self::default();
+        while let Some(argument) = arguments.next()? {
+            match argument {
+                Long("config") => place.config = Some(arguments.value()?.into()),
+                Long("data-dir") => place.data_dir = Some(arguments.value()?.into()),
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        Ok(place)
+    }
+
     /// The configuration, and whether it is one that somebody wrote.
     pub(super) fn config(self) -> Result<(Config, bool), Failure> {
         match self {
