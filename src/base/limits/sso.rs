@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{DESCRIPTORS, OUTGOING, OUTGOING_IDLE, PROFILE_NAME_BYTES, PUSHES, SEARCHES};
 
-/// People who are at their provider, and people who are back and are asked something; who began first gives way, of whoever has the
-/// most.
+/// People who are at their provider, and people who are back and are asked something; who began first gives way, of
+/// whoever has the most.
 pub const SIGN_INS: usize = 512;
 /// How long somebody may take for that.
 pub const SIGN_IN_LIFETIME: Duration = Duration::from_secs(10 * 60);

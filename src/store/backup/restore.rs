@@ -93,9 +93,9 @@ impl Restoration {
         Ok(found)
     }
 
-    /// Makes a data folder, which must be empty if it is there, and stays its owner's. `contents` is where in it the files of the content repository
-    /// lie, and `kept` names those of the files beside the stores that lie in it as well. `progress` is told how many bytes
-    /// of how many are done.
+    /// Makes a data folder, which must be empty if it is there, and stays its owner's. `contents` is where in it the files of
+    /// the content repository lie, and `kept` names those of the files beside the stores that lie in it as well. `progress`
+    /// is told how many bytes of how many are done.
     ///
     /// # Errors
     /// The folder is not empty, the backup is damaged, or something can't be written. Nothing is there then.
