@@ -75,6 +75,7 @@
 //! | finds rooms and people | [`directory`](service::directory), [`aliases`](service::aliases); trees of rooms, and rooms before one is in them: [`spaces`](service::spaces) |
 //! | looks for what was said | [`read::search`](service::read::search), in the index that [`search`](service::search) keeps |
 //! | sends files and pictures | [`media`](service::media) |
+//! | shows what a link leads to | [`media::preview`](service::media::preview) |
 //!
 //! | what another server does | use case |
 //! | --- | --- |

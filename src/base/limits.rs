@@ -7,6 +7,7 @@ mod calls;
 mod incoming;
 mod media;
 mod oauth;
+mod previews;
 mod proposals;
 mod push;
 mod remote;
@@ -20,8 +21,8 @@ mod sync;
 use std::time::Duration;
 
 pub use self::{
-    backup::*, calls::*, incoming::*, media::*, oauth::*, proposals::*, push::*, remote::*, search::*,
-    sending::*, sliding::*, spaces::*, sso::*, sync::*,
+    backup::*, calls::*, incoming::*, media::*, oauth::*, previews::*, proposals::*, push::*, remote::*,
+    search::*, sending::*, sliding::*, spaces::*, sso::*, sync::*,
 };
 
 /// A whole event as canonical JSON, signatures included, in bytes.

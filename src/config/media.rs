@@ -9,8 +9,8 @@ section! {
         max_upload_mb: u64 = 100,
         /// What all files of one user may take, in megabytes. Nothing is deleted where it is exceeded: uploads are refused.
         user_quota_mb: u64 = 5_000,
-        /// What is kept of files that were fetched from other servers, in megabytes. The oldest give way; they are fetched
-        /// again when somebody asks for them.
+        /// What is kept of files that were fetched from other servers, and of pictures for previews of web pages, in
+        /// megabytes. The oldest give way; they are fetched again when somebody asks for them.
         remote_cache_mb: u64 = 2_000,
         /// Whether files that are uploaded from now on can be downloaded without an account, as clients and bridges from
         /// before Matrix 1.11 (2024) do. What was uploaded while this was set stays so.

@@ -11,6 +11,7 @@ mod log;
 mod media;
 mod oauth;
 mod presence;
+mod previews;
 mod push;
 mod rate_limit;
 mod reader;
@@ -43,6 +44,7 @@ pub use self::{
     media::Media,
     oauth::OAuth,
     presence::Presence,
+    previews::Previews,
     push::Push,
     rate_limit::RateLimit,
     registration::{Registration, RegistrationMode},
@@ -79,6 +81,7 @@ section! {
         upstream: Vec<Upstream> = Vec::new(),
         oauth: OAuth,
         media: Media,
+        previews: Previews,
         retention: Retention,
         search: Search,
         presence: Presence,

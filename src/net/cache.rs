@@ -64,8 +64,24 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
         F: Future<Output = (V, Duration)> + Send + 'static,
         V: Send + 'static,
     {
+        self.get_begun_unless(key, |_| false, begin, look_up).await
+    }
+
+    /// The same for who doesn't want a value that is `stale`, good as it may be for others.
+    pub async fn get_begun_unless<P, F>(
+        &self,
+        key: &K,
+        stale: impl FnOnce(&V) -> bool,
+        begin: impl Future<Output = P>,
+        look_up: impl FnOnce(P) -> F,
+    ) -> V
+    where
+        F: Future<Output = (V, Duration)> + Send + 'static,
+        V: Send + 'static,
+    {
         let mut entry = self.slot(key).lock_owned().await;
-        if let Some(entry) = entry.as_ref().filter(|entry| self.clock.monotonic() < entry.ends_at) {
+        let is_good = |entry: &&Entry<V>| self.clock.monotonic() < entry.ends_at;
+        if let Some(entry) = entry.as_ref().filter(is_good).filter(|entry| !stale(&entry.value)) {
             return entry.value.clone();
         }
         let (looking, clock) = (look_up(begin.await), self.clock.clone());
@@ -188,6 +204,16 @@ mod tests {
         begin.send(()).unwrap();
         assert_eq!(rig.cache.get_begun(&"a", async {}, async |()| (3, MINUTE)).await, 2);
         assert_eq!(rig.cache.last(&"a"), Some(2));
+    }
+
+    #[tokio::test]
+    async fn who_wants_another_than_a_stale_one_has_it_looked_up() {
+        let rig = Rig::new(8);
+        let get = async |stale: u32, new: u32| {
+            let look_up = move |()| async move { (new, MINUTE) };
+            rig.cache.get_begun_unless(&"a", |value| *value == stale, async {}, look_up).await
+        };
+        assert_eq!([get(0, 1).await, get(0, 2).await, get(1, 3).await, get(1, 4).await], [1, 1, 3, 3]);
     }
 
     #[tokio::test]

@@ -130,12 +130,14 @@ impl App {
         let gateways = client.apart(Addresses { private }, limits::PUSHES);
         let private = parts.config.sso.allow_private_providers;
         let providers = client.apart(Addresses { private }, limits::PROVIDER_REQUESTS);
-        Self::made(parts, Arc::new(client), Arc::new(gateways), Arc::new(providers))
+        let private = parts.config.previews.allow_private_addresses;
+        let pages = client.apart(Addresses { private }, limits::PREVIEWS);
+        Self::made(parts, Arc::new(client), Arc::new(gateways), Arc::new(providers), Arc::new(pages))
     }
 
     /// The same with another way out than the network, for tests and simulation.
     pub fn through(parts: Parts, transport: Arc<dyn Transport>) -> Self {
-        Self::made(parts, transport.clone(), transport.clone(), transport)
+        Self::made(parts, transport.clone(), transport.clone(), transport.clone(), transport)
     }
 
     fn made(
@@ -143,6 +145,7 @@ impl App {
         transport: Arc<dyn Transport>,
         gateways: Arc<dyn Transport>,
         providers: Arc<dyn Transport>,
+        pages: Arc<dyn Transport>,
     ) -> Self {
         let (enabled, clock, rng) = (parts.config.federation.enabled, parts.clock.clone(), parts.rng.clone());
         Self(Arc::new(Shared {
@@ -167,7 +170,7 @@ impl App {
             heard: Count::new(parts.clock.now()),
             typing: Typing::default(),
             presence: Arc::default(),
-            repository: Repository::new(&parts.config.data_dir, clock.clone(), &parts.rng),
+            repository: Repository::new(&parts.config.data_dir, pages, clock.clone(), &parts.rng),
             traffic: traffic::Counter::default(),
             server_keys: server_keys::Fetches::new(clock.clone()),
             own_keys: Later::default(),

@@ -11,11 +11,13 @@ use ruma::{
         client::{
             authenticated_media::{
                 get_content, get_content_as_filename, get_content_thumbnail, get_media_config,
+                get_media_preview,
             },
             media::{
                 create_content, create_content_async, create_mxc_uri, get_content as old_content,
                 get_content_as_filename as old_content_as_filename,
                 get_content_thumbnail as old_content_thumbnail, get_media_config as old_media_config,
+                get_media_preview as old_media_preview,
             },
         },
         error::ErrorKind,
@@ -25,7 +27,7 @@ use serde_json::Map;
 
 use crate::{
     api::{
-        Anyone, Body, Error, Inbound, Streamed, User,
+        Anyone, Body, Error, Inbound, Streamed, User, Waiting,
         custom::JsonAnswer,
         endpoint::respond,
         file::{self, Cache},
@@ -36,6 +38,7 @@ use crate::{
         media::{
             MediaId,
             download::{self, Found, Reader},
+            preview::{self, PreviewError},
             thumbnail,
             upload::{self, Description, Upload, UploadError},
         },
@@ -167,6 +170,29 @@ pub(crate) async fn old_thumbnail(
     file::answer(thumbnail, &headers, Cache::Anybody)
 }
 
+/// `GET /_matrix/client/v1/media/preview_url`
+pub(crate) async fn preview(
+    app: App,
+    Waiting { user, turn }: Waiting,
+    request: get_media_preview::v1::Request,
+) -> Result<get_media_preview::v1::Response, Error> {
+    let as_of = request.ts.map(Into::into);
+    let preview = turn.pause(preview::preview(&app, user.number, &request.url, as_of)).await?;
+    Ok(get_media_preview::v1::Response::from_raw_value(preview))
+}
+
+/// `GET /_matrix/media/v3/preview_url`
+#[expect(deprecated, reason = "clients from before Matrix 1.11 ask here")]
+pub(crate) async fn old_preview(
+    app: App,
+    Waiting { user, turn }: Waiting,
+    request: old_media_preview::v3::Request,
+) -> Result<old_media_preview::v3::Response, Error> {
+    let as_of = request.ts.map(Into::into);
+    let preview = turn.pause(preview::preview(&app, user.number, &request.url, as_of)).await?;
+    Ok(old_media_preview::v3::Response::from_raw_value(preview))
+}
+
 /// Takes a file in, piece by piece.
 async fn receive(
     app: App,
@@ -232,6 +258,21 @@ impl From<UploadError> for Error {
                 Self::new(StatusCode::CONFLICT, ErrorKind::CannotOverwriteMedia, text)
             }
             UploadError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PreviewError> for Error {
+    fn from(error: PreviewError) -> Self {
+        match error {
+            // As servers answer that don't know the endpoint: clients then ask no more.
+            PreviewError::Off => Self::unrecognized(),
+            PreviewError::Url(text) => Self::invalid_param(text),
+            PreviewError::Refused => Self::forbidden("This server fetches nothing from that host"),
+            PreviewError::Unreachable => {
+                Self::new(StatusCode::BAD_GATEWAY, ErrorKind::Unknown, "The page can't be fetched")
+            }
+            PreviewError::Busy => Self::limit_exceeded(crate::base::limits::BUSY_TIME),
         }
     }
 }

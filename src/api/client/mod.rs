@@ -227,6 +227,8 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add_streamed(media::upload_to);
     routes.add(media::config);
     routes.add(media::old_config);
+    routes.add(media::preview);
+    routes.add(media::old_preview);
     routes.add_streamed(media::content);
     routes.add_streamed(media::content_as);
     routes.add_streamed(media::thumbnail);

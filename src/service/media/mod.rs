@@ -1,4 +1,4 @@
-//! The content repository: uploads, downloads and thumbnails.
+//! The content repository: uploads, downloads, thumbnails and previews of web pages.
 //! <https://spec.matrix.org/v1.19/client-server-api/#content-repository>
 //!
 //! A file lies under the hash of its content, so the same content twice is one file; a row of the store for each
@@ -12,18 +12,22 @@ pub mod keep;
 mod multipart;
 mod picture;
 mod places;
+pub mod preview;
 mod receiving;
 mod remote;
 pub mod thumbnail;
 pub mod upload;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use ruma::{MxcUri, OwnedMxcUri, OwnedServerName, ServerName};
 
 pub use self::files::CONTENTS;
-use self::{files::Files, places::Places, remote::Fetches};
-use crate::base::{clock::Clock, limits, rng::Rng};
+use self::{files::Files, places::Places, preview::Pages, remote::Fetches};
+use crate::{
+    base::{clock::Clock, limits, rng::Rng},
+    net::Transport,
+};
 
 /// What the content repository keeps in memory.
 pub(super) struct Repository {
@@ -33,16 +37,18 @@ pub(super) struct Repository {
     /// For the making of thumbnails.
     thumbnails: Places,
     fetches: Fetches,
+    previews: Pages,
 }
 
 impl Repository {
-    /// The repository of a data folder, where nothing is touched yet.
-    pub(super) fn new(data_dir: &Path, clock: Clock, rng: &Rng) -> Self {
+    /// The repository of a data folder, where nothing is touched yet, and the way to web pages.
+    pub(super) fn new(data_dir: &Path, pages: Arc<dyn Transport>, clock: Clock, rng: &Rng) -> Self {
         Self {
             files: Files::new(data_dir, rng),
             uploads: Places::new(limits::UPLOADS, limits::UPLOADS_PER_USER),
             downloads: Places::new(limits::DOWNLOADS, limits::DOWNLOADS_PER_USER),
             thumbnails: Places::new(limits::THUMBNAILS, limits::THUMBNAILS_PER_USER),
+            previews: Pages::new(pages, clock.clone()),
             fetches: Fetches::new(clock),
         }
     }

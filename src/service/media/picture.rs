@@ -62,6 +62,11 @@ impl<R: BufRead + Seek> Picture<R> {
         self.head.is_animated
     }
 
+    /// Width and height in pixels, not yet turned upright.
+    pub(super) fn dimensions(&self) -> (u32, u32) {
+        (self.head.width, self.head.height)
+    }
+
     /// Whether it has no pixel that a thumbnail for this frame would not have.
     pub(super) fn fits(&self, frame: Frame) -> bool {
         let (width, height) = (self.head.width, self.head.height);

@@ -152,6 +152,20 @@ impl Receiving {
 }
 
 impl Received {
+    /// Has a look at the file.
+    pub(super) async fn read<T: Send + 'static>(
+        self,
+        read: impl FnOnce(File) -> T + Send + 'static,
+    ) -> Result<(Self, T), StoreError> {
+        let Self { app, file, hash, size } = self;
+        let work = move || {
+            let seen = read(file.reader()?);
+            Ok((file, seen))
+        };
+        let (file, seen) = app.repository.files.run(work).await?;
+        Ok((Self { app, file, hash, size }, seen))
+    }
+
     /// Gives the file its name, and has a job lead to it. Where the job fails the file goes, unless others lead to it.
     pub(super) async fn keep<T, E>(
         self,

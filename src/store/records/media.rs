@@ -21,7 +21,7 @@ pub struct ContentHash(pub [u8; 32]);
 #[derive(Clone, Debug)]
 pub struct Media {
     pub number: MediaNumber,
-    /// None: a user of another server.
+    /// None: a user of another server, or nobody.
     pub uploader: Option<UserNumber>,
     /// None: nothing was uploaded yet.
     pub content: Option<StoredContent>,
@@ -47,7 +47,7 @@ pub struct StoredContent {
 pub struct NewMedia<'a> {
     pub origin: &'a str,
     pub id: &'a str,
-    /// None: a user of another server.
+    /// None: a user of another server, or nobody: it was fetched, and gives way when there is no more room.
     pub uploader: Option<UserNumber>,
 }
 
@@ -135,6 +135,12 @@ impl View<'_> {
         Ok(self.sql().prepare_cached(sql)?.exists([hash.0])?)
     }
 
+    /// The URI of this origin that is nobody's and leads to this content, by its id.
+    pub fn media_of_nobody(&self, origin: &str, hash: ContentHash) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT id FROM media WHERE hash = ?1 AND origin = ?2 AND uploader IS NULL LIMIT 1";
+        Ok(self.sql().prepare_cached(sql)?.query_row((hash.0, origin), |row| row.get(0)).optional()?)
+    }
+
     /// Contents in the order of their hashes, with their sizes, after one of them.
     pub fn contents_after(
         &self,
@@ -202,8 +208,8 @@ impl Transaction<'_> {
         Ok((deleted, hashes))
     }
 
-    /// Forgets the oldest media of other servers, `limit` at most, as long as all of them have more than so many bytes;
-    /// returns what their content was.
+    /// Forgets the oldest media of other servers and of nobody, `limit` at most, as long as all of them have more than so many
+    /// bytes; returns what their content was.
     pub fn trim_remote_media(&mut self, bytes: u64, limit: usize) -> Result<Vec<ContentHash>, StoreError> {
         // Triggers keep it.
         let sql = "SELECT bytes FROM media_of_others_size";

@@ -5,6 +5,7 @@ mod asynchronous;
 mod downloads;
 mod frozen;
 mod keep;
+mod previews;
 pub(crate) mod thumbnails;
 mod uploads;
 

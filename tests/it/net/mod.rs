@@ -112,19 +112,19 @@ fn client(settings: Settings) -> Client {
 }
 
 /// Another server: it answers by a function, and remembers what it was asked.
-struct Peer {
-    address: SocketAddr,
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     connections: Arc<AtomicUsize>,
 }
 
 /// One request.
 #[derive(Clone, Debug)]
-struct Seen {
+pub(crate) struct Seen {
     host: String,
     /// The name in the TLS handshake.
     sni: Option<String>,
-    request: Request<Bytes>,
+    pub(crate) request: Request<Bytes>,
 }
 
 /// A stream that a peer serves, TLS or not.
@@ -133,7 +133,7 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 impl Peer {
-    async fn start(
+    pub(crate) async fn start(
         at: (impl Into<IpAddr>, u16),
         tls: Option<TlsAcceptor>,
         answer: impl Fn(&Seen) -> Response<Bytes> + Send + Sync + 'static,
@@ -185,11 +185,11 @@ impl Peer {
     }
 
     /// How many times somebody connected.
-    fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -200,7 +200,7 @@ fn ok(body: &str) -> Response<Bytes> {
 }
 
 /// A redirect.
-fn to(location: &str) -> Response<Bytes> {
+pub(crate) fn to(location: &str) -> Response<Bytes> {
     Response::builder().status(302).header("location", location).body(Bytes::new()).unwrap()
 }
 
@@ -212,7 +212,7 @@ const BOUNDS: Bounds = Bounds {
     body_bytes: 1_000,
 };
 
-const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(crate) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Answers requests by itself; none is a peer that can't be reached.
 #[derive(Clone, Default)]
