@@ -146,8 +146,12 @@ impl Proposal for Manage {
     const METHOD: Method = Method::POST;
     const PATHS: &'static [&'static str] = &[
         "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}",
-        "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}/{action}",
-        "/_matrix/client/v1/delayed_events/{delay_id}/{action}",
+        "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}/send",
+        "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}/cancel",
+        "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}/restart",
+        "/_matrix/client/v1/delayed_events/{delay_id}/send",
+        "/_matrix/client/v1/delayed_events/{delay_id}/cancel",
+        "/_matrix/client/v1/delayed_events/{delay_id}/restart",
     ];
     type Authentication = AccessTokenOptional;
 }
@@ -164,8 +168,9 @@ pub(crate) async fn manage(
     struct Body {
         action: Option<String>,
     }
-    let action = match request.arguments.get(1) {
-        Some(action) => action.clone(),
+    let behind = request.path.split_once("/delayed_events/").and_then(|(_, behind)| behind.split_once('/'));
+    let action = match behind {
+        Some((_, action)) => action.to_owned(),
         None => {
             let Body { action } = request.body()?;
             action.ok_or_else(|| Error::missing_param("`action` is missing"))?
@@ -175,7 +180,6 @@ pub(crate) async fn manage(
         "send" => Action::Send,
         "cancel" => Action::Cancel,
         "restart" => Action::Restart,
-        _ if request.arguments.len() > 1 => return Err(Error::unrecognized()),
         _ => return Err(Error::invalid_param("The action is none of `send`, `cancel` and `restart`")),
     };
     let id = request.arguments.into_iter().next().unwrap_or_default();

@@ -357,3 +357,13 @@ async fn what_has_ended_is_told_of_for_a_while() {
     rig.advance(limits::DELAY_KEPT + Duration::from_secs(1));
     assert!(!gone(&ended("another").await).await && gone(&last).await, "and for some time only");
 }
+
+#[test]
+fn each_action_is_a_route_that_is_listed() {
+    let endpoints = tayberry::api::routes().into_endpoints();
+    let paths: Vec<_> = endpoints.iter().flat_map(|endpoint| &endpoint.paths).collect();
+    for action in ["send", "cancel", "restart"] {
+        let path = format!("/_matrix/client/v1/delayed_events/{{delay_id}}/{action}");
+        assert!(paths.iter().any(|known| **known == path), "{path}");
+    }
+}
