@@ -55,7 +55,7 @@ pub use self::{
     sso::{ClientUrl, Icon, Issuer, ProviderId, Sso, Upstream},
     terms::Terms,
     turn::Turn,
-    well_known::{HttpUrl, WellKnown},
+    well_known::{Contact, HttpUrl, WellKnown},
 };
 use self::{
     reader::{Environment, Source},
@@ -122,6 +122,9 @@ impl Config {
         let twice = ids.iter().enumerate().find(|(index, id)| ids[..*index].contains(id));
         if let Some((_, id)) = twice {
             return Some(format!("two of `upstream` have the id {id}"));
+        }
+        if let Some(conflict) = self.well_known.conflict() {
+            return Some(conflict);
         }
         let old = self.upstream.iter().filter(|provider| provider.old_redirect_uri).count();
         (old > 1).then(|| "two of `upstream` have `old_redirect_uri`: leave it to one of them".to_owned())

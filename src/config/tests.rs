@@ -67,6 +67,8 @@ fn every_key_of_the_contract_is_read() {
         trusted_ca_files = ["/ca.pem"]
         [well_known]
         client_url = "https://matrix.example.org/"
+        support_page = "https://example.org/help"
+        contacts = [{ matrix_id = "@anna:example.org" }, { email_address = "s@example.org", role = "m.role.security" }]
         [turn]
         uris = ["turn:turn.example.org"]
         shared_secret = "t0rn"
@@ -101,6 +103,15 @@ fn every_key_of_the_contract_is_read() {
     assert!(config.federation.allow_private_addresses);
     assert_eq!(config.federation.trusted_ca_files, [Path::new("/ca.pem")]);
     assert_eq!(config.well_known.client_url.as_ref().unwrap().as_str(), "https://matrix.example.org");
+    let [anna, security] = &config.well_known.contacts[..] else { panic!("two contacts") };
+    assert_eq!(
+        (anna.matrix_id.as_ref().unwrap().as_str(), &*anna.role),
+        ("@anna:example.org", "m.role.admin")
+    );
+    assert_eq!(
+        (security.email_address.as_deref(), &*security.role),
+        (Some("s@example.org"), "m.role.security")
+    );
     assert_eq!((&config.turn.uris[..], config.turn.ttl_s), (&["turn:turn.example.org".to_owned()][..], 60));
     assert_eq!(config.turn.shared_secret.as_ref().unwrap().expose(), "t0rn");
     assert_eq!(config.turn.username.as_deref(), Some("everybody"));
@@ -133,6 +144,7 @@ burst = 3
 trusted_ca_files = ["", 7]
 [well_known]
 client_url = "matrix.example.org"
+contacts = [{ matrix_id = "anna", email = "anna@example.org" }]
 [log]
 level = "loud"
 [media]
@@ -151,7 +163,7 @@ icon = "https://example.org/x.png"
 "#;
     let lines = refused(text, &[]);
     let places: Vec<_> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
-    let numbers = [1, 1, 3, 4, 5, 6, 8, 9, 11, 12, 14, 14, 16, 18, 20, 22, 24, 26, 28, 30, 31];
+    let numbers = [1, 1, 3, 4, 5, 6, 8, 9, 11, 12, 14, 14, 16, 17, 17, 19, 21, 23, 25, 27, 29, 31, 32];
     assert_eq!(places, numbers.map(|line| format!("/etc/tayberry/tayberry.toml:{line}:")), "{lines:#?}");
     for text in [
         "`data_dir` is missing",
@@ -165,6 +177,8 @@ icon = "https://example.org/x.png"
         "`enabled` must be true or false",
         "unknown key `burst`; known here: enabled",
         "`client_url` must be a URL",
+        "`matrix_id` must be a user id",
+        "unknown key `email`; known here: matrix_id, email_address, role",
         "`max_upload_mb` must be a number that is not negative",
         "`redacted` must be a time such as 30m, 12h or 7d, or forever",
         "`trusted_clients` must be a URL without query",
@@ -183,6 +197,9 @@ fn what_contradicts_itself_is_told() {
     assert!(read(&format!("{LEAST}{provider}"), &[]).is_ok());
     let lines = refused(&format!("{LEAST}{provider}{provider}"), &[]);
     assert_eq!(lines, ["/etc/tayberry/tayberry.toml: two of `upstream` have the id a"]);
+    let lines = refused(&format!("{LEAST}[well_known]\ncontacts = [{{ role = \"m.role.admin\" }}]\n"), &[]);
+    let problem = "one of `contacts` has neither `matrix_id` nor `email_address`";
+    assert_eq!(lines, [format!("/etc/tayberry/tayberry.toml: {problem}")]);
     let old = format!("{provider}old_redirect_uri = true\n");
     let other = old.replace("id = \"a\"", "id = \"b\"");
     assert!(read(&format!("{LEAST}{old}{}", provider.replace("\"a\"", "\"b\"")), &[]).is_ok());

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ruma::{OwnedServerName, ServerName};
+use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
 use toml::{Spanned, de::DeValue};
 
 use super::{
@@ -176,6 +176,16 @@ impl Value for OwnedServerName {
     fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
         let problem = "must be a host name or an IP address, with a port if need be";
         reader.text(value, |name| ServerName::parse(name).map_err(|_| problem.into()))
+    }
+
+    fn print(&self) -> Option<toml::Value> {
+        Some(self.as_str().into())
+    }
+}
+
+impl Value for OwnedUserId {
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        reader.text(value, |id| UserId::parse(id).map_err(|_| "must be a user id, `@name:server`".into()))
     }
 
     fn print(&self) -> Option<toml::Value> {

@@ -2,7 +2,7 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#server-discovery>
 
 use ruma::api::client::discovery::{
-    discover_homeserver, get_authorization_server_metadata, get_supported_versions,
+    discover_homeserver, discover_support, get_authorization_server_metadata, get_supported_versions,
 };
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ use crate::{
         custom::{AsKept, JsonAnswer},
         oauth,
     },
+    config::{Contact, WellKnown},
     service::{App, calls},
 };
 
@@ -40,6 +41,30 @@ pub(crate) async fn well_known(
         told["org.matrix.msc4143.rtc_foci"] = transports.into();
     }
     Ok(JsonAnswer(told))
+}
+
+/// `GET /.well-known/matrix/support`
+pub(crate) async fn support(
+    app: App,
+    _caller: Anyone,
+    _request: discover_support::Request,
+) -> Result<discover_support::Response, Error> {
+    let WellKnown { contacts, support_page, .. } = &app.well_known;
+    if contacts.is_empty() && support_page.is_none() {
+        return Err(Error::not_found("Nobody to turn to is configured"));
+    }
+    let contacts = contacts.iter().filter_map(|contact| {
+        let Contact { matrix_id, email_address, role } = contact.clone();
+        let mut told = match (&matrix_id, &email_address) {
+            (Some(id), _) => discover_support::Contact::with_matrix_id(role.into(), id.clone()),
+            (None, email) => discover_support::Contact::with_email_address(role.into(), email.clone()?),
+        };
+        told.email_address = email_address;
+        Some(told)
+    });
+    let mut response = discover_support::Response::with_contacts(contacts.collect());
+    response.support_page = support_page.as_ref().map(|page| page.as_str().to_owned());
+    Ok(response)
 }
 
 /// `GET /_matrix/client/v1/auth_metadata`

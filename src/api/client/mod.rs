@@ -61,6 +61,7 @@ use crate::base::limits;
 pub(crate) fn routes(routes: &mut Routes) {
     routes.add(discovery::versions);
     routes.add(discovery::well_known);
+    routes.add(discovery::support);
     routes.add(discovery::auth_metadata);
     routes.add(capabilities::capabilities);
 

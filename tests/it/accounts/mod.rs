@@ -13,6 +13,7 @@ mod refresh;
 mod register;
 mod rendezvous;
 mod shared_secret;
+mod support;
 mod tags;
 mod tokens;
 mod uia;
