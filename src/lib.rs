@@ -64,7 +64,7 @@
 //! | registers, logs in, proves it again | [`accounts`](service::accounts), [`sessions`](service::sessions), [`devices`](service::devices), [`passwords`](service::passwords), [`uia`](service::uia), [`registration_tokens`](service::registration_tokens), [`shared_secret`](service::shared_secret), [`openid`](service::openid) |
 //! | encrypts: keys, messages to devices, backups | [`keys`](service::keys) (those of other servers' users are kept as long as one shares a room with them), [`to_device`](service::to_device), [`key_backup`](service::key_backup), [`device_lists`](service::sync::device_lists); a device that nobody is logged in with: [`dehydrated`](service::dehydrated) |
 //! | is let in by OAuth 2.0, on pages for people | [`oauth`](service::oauth), and [`upstream`](service::upstream) for whoever signs in with another provider; two devices meet at a [`rendezvous`](service::rendezvous) |
-//! | follows its rooms | [`sync`](service::sync), and [`sliding`](service::sync::sliding) for whoever looks at a part of them; past events and state in [`read`](service::read) |
+//! | follows its rooms | [`sync`](service::sync), and [`sliding`](service::sync::sliding) for whoever looks at a part of them; [`initial`](service::sync::initial) and [`stream`](service::sync::stream) as it was before, and for rooms that the world may read; past events and state in [`read`](service::read) |
 //! | speaks, comes and goes, makes and upgrades rooms | [`rooms`](service::rooms) and [`upgrade`](service::upgrade), of what [`write`](service::write) plans |
 //! | says something later | [`delayed`](service::delayed) |
 //! | calls | [`calls`](service::calls): the servers that it is told of |

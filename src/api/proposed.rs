@@ -1,5 +1,6 @@
 //! Requests of proposals that the specification has not taken in, or not yet: [`Proposed`] where ruma has no type, or one of
-//! an older draft, and [`Delayable`] where a proposal adds to a request of the specification.
+//! an older draft, as for what the specification deprecated long ago, and [`Delayable`] where a proposal adds to a request of
+//! the specification.
 
 use std::{marker::PhantomData, time::Duration};
 

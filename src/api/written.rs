@@ -16,7 +16,11 @@ use crate::{
     service::{
         App,
         read::listing::Listing,
-        sync::{rooms::Rooms, sliding::answer as sliding},
+        sync::{
+            initial::{self, Room},
+            rooms::Rooms,
+            sliding::answer as sliding,
+        },
     },
     store::StoreError,
 };
@@ -30,6 +34,8 @@ enum Part {
     List(Listing),
     /// The end of an answer of `/sync`.
     Rooms(Box<Rooms>),
+    /// Rooms as they stand.
+    Initial(initial::Rooms),
 }
 
 impl Written {
@@ -72,6 +78,18 @@ impl Written {
         self
     }
 
+    /// Goes on with a room as it stands.
+    pub(super) fn room(mut self, room: Room) -> Self {
+        self.0.extend(parts(room));
+        self
+    }
+
+    /// Goes on with many of them, without the brackets.
+    pub(super) fn initial(mut self, rooms: initial::Rooms) -> Self {
+        self.0.push_back(Part::Initial(rooms));
+        self
+    }
+
     /// Goes on with a field of an object that isn't the first, an array; with nothing if it has no items.
     pub(super) fn field(self, name: &str, list: Listing) -> Self {
         if list.is_empty() { self } else { self.text(&format!(",\"{name}\":[")).list(list).text("]") }
@@ -86,7 +104,7 @@ impl Written {
         let is_whole = self.0.iter().all(|part| match part {
             Part::Text(_) => true,
             Part::List(list) => list.is_whole(),
-            Part::Rooms(_) => false,
+            Part::Rooms(_) | Part::Initial(_) => false,
         });
         let body = if is_whole {
             let mut json = Vec::new();
@@ -119,11 +137,35 @@ impl Written {
                 json.append(&mut page);
                 rest.map(Part::Rooms)
             }
+            Some(Part::Initial(mut rooms)) => {
+                if let Some(room) = rooms.next(app).await? {
+                    self.0.push_front(Part::Initial(rooms));
+                    for part in parts(room).into_iter().rev() {
+                        self.0.push_front(part);
+                    }
+                }
+                None
+            }
         };
         if let Some(rest) = rest {
             self.0.push_front(rest);
         }
         Ok(())
+    }
+}
+
+/// What a room is written of.
+fn parts(Room { head, lists }: Room) -> Vec<Part> {
+    let text = |text: &str| Part::Text(text.as_bytes().to_vec());
+    match lists {
+        None => vec![Part::Text(head)],
+        Some((messages, state)) => vec![
+            Part::Text(head),
+            Part::List(messages),
+            text(Room::BETWEEN),
+            Part::List(state),
+            text(Room::END),
+        ],
     }
 }
 
@@ -138,6 +180,7 @@ impl Writing for Rest {
         let held = |part: &Part| match part {
             Part::Text(text) => text.len(),
             Part::Rooms(rooms) => rooms.held(),
+            Part::Initial(rooms) => rooms.held(),
             Part::List(_) => 0,
         };
         self.written.0.iter().map(held).sum()

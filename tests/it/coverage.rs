@@ -22,7 +22,7 @@ struct Operation {
 type Route = (String, String);
 
 /// How many of the operations are served at least. Raise it.
-const SERVED: usize = 166;
+const SERVED: usize = 170;
 
 /// What isn't the specification's, or is so no more.
 const OTHERS: &[(&str, &str)] = &[

@@ -23,6 +23,7 @@ mod membership;
 mod moderation;
 mod mutual_rooms;
 mod notifications;
+mod old_sync;
 mod openid;
 mod presence;
 mod profile;
@@ -147,6 +148,11 @@ pub(crate) fn routes(routes: &mut Routes) {
 
     routes.add_written(sync::sync);
     routes.add_written_whole(sliding_sync::sync);
+    // It waits, as `/sync` does.
+    routes.add_written(old_sync::events).rate_limited = false;
+    routes.add_written(old_sync::event);
+    routes.add_written(old_sync::room);
+    routes.add_written(old_sync::all);
     routes.add(to_device::send).body_limit(limits::TO_DEVICE_BODY_BYTES);
 
     routes.add(key_backup::create);

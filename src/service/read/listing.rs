@@ -99,7 +99,7 @@ struct Member {
 
 impl Listing {
     /// Begins a list in the view of a look.
-    pub(super) fn of(look: &Look<'_>, source: Source) -> Result<Self, StoreError> {
+    pub(in crate::service) fn of(look: &Look<'_>, source: Source) -> Result<Self, StoreError> {
         let (mut items, mut json) = (Items::new([source], Style::Whole), Vec::new());
         if items.write(&look.reader, &mut json)? {
             return Ok(Self { json, rest: None });

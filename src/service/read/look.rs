@@ -1,6 +1,6 @@
 //! The frame of every read of a room: who looks, at which room, and with what right.
 
-use ruma::{OwnedEventId, OwnedRoomId};
+use ruma::{OwnedEventId, OwnedRoomId, serde::Raw};
 
 use super::{
     access::{Access, ReadError},
@@ -98,6 +98,33 @@ impl Look<'_> {
     }
 }
 
+/// One event, as its id asks for it: a hash that no other event has, or else the id of one in a room of the user's.
+///
+/// # Errors
+/// There is none that the user may see.
+pub async fn event_of_any_room<T: Send + 'static>(
+    app: &App,
+    onlooker: Onlooker,
+    event_id: OwnedEventId,
+) -> Result<Raw<T>, ReadError> {
+    let read = move |view: &View<'_>| {
+        let mut found = view.event_of_any_room(&event_id)?;
+        if event_id.server_name().is_some() {
+            for stay in view.stays(onlooker.user) {
+                let (room, _) = stay?;
+                found = found.or(view.event_number(room, &event_id)?.map(|number| (room, number)));
+            }
+        }
+        let (room, number) = found.ok_or(ReadError::NotFound)?;
+        let access = Access::to_events(view, &view.room_id(room)?, onlooker.user)?;
+        with(view, &access.ok_or(ReadError::NotFound)?, &onlooker, |look| {
+            let event = look.reader.visible(number)?.ok_or(ReadError::NotFound)?;
+            Ok(look.reader.write(&event)?)
+        })
+    };
+    app.store.read(read).await
+}
+
 /// One event of a room, as its id asks for it.
 ///
 /// # Errors
@@ -107,6 +134,6 @@ pub async fn event<T: Send + 'static>(
     onlooker: Onlooker,
     room_id: OwnedRoomId,
     event_id: OwnedEventId,
-) -> Result<ruma::serde::Raw<T>, ReadError> {
+) -> Result<Raw<T>, ReadError> {
     look_at(app, onlooker, (room_id, event_id), |look, event| Ok(look.reader.write(&event)?)).await
 }

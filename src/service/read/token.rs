@@ -43,6 +43,12 @@ impl SyncToken {
 }
 
 impl PageToken {
+    /// The moment at which all had been told that stands before the gap, and nothing live behind it.
+    pub fn moment(self) -> Position {
+        let Place { anchor: Position(anchor), sub } = self.0;
+        Position(if sub > 0 { anchor } else { anchor.saturating_sub(1) })
+    }
+
     /// The gap right after an event at a place.
     pub fn after(place: Place) -> Self {
         match place.sub.checked_add(1) {
@@ -166,6 +172,8 @@ mod tests {
         assert_eq!(token.to_string(), "s7");
         assert_eq!("s7.12".parse::<PageToken>().unwrap(), token.into());
         assert_eq!("s7".parse::<PageToken>().unwrap(), token.into());
+        assert_eq!(PageToken::from(token).moment(), token.told);
+        assert_eq!(PageToken::after(Place::live(token.told)).moment(), token.told);
         assert!(PageToken::from(token).0 > Place { anchor: Position(7), sub: 0 });
         assert!(PageToken::from(token).0 < Place { anchor: Position(8), sub: -9 });
     }

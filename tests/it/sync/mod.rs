@@ -1,3 +1,4 @@
 //! Syncing, over HTTP.
 
+mod old;
 pub(crate) mod sliding;
