@@ -2,7 +2,7 @@
 //! authentication schemes for which it implements [`Caller`]: a handler can't forget to authenticate.
 //! <https://spec.matrix.org/v1.19/client-server-api/#using-access-tokens>
 
-use std::{future::Future, ops::Deref};
+use std::{future::Future, net::IpAddr, ops::Deref};
 
 use http::{Method, Request};
 use ruma::{
@@ -13,7 +13,7 @@ use ruma::{
     },
 };
 
-use super::{Error, Inbound};
+use super::{Error, Inbound, endpoint::client};
 use crate::{
     base::secret::TokenHash,
     service::{
@@ -41,7 +41,10 @@ pub trait Caller<Scheme>: Sized + Send + 'static {
 }
 
 /// Anybody at all; a token is not looked at.
-pub struct Anyone;
+pub struct Anyone {
+    /// Whose request it is, if that is known.
+    pub client: Option<IpAddr>,
+}
 
 /// A local user with a valid access token, whose account is not locked and, unless this is a `GET`, not suspended.
 /// <https://spec.matrix.org/v1.19/client-server-api/#account-moderation>
@@ -76,26 +79,26 @@ pub struct EvenLocked(pub User);
 pub struct MaybeUser(pub Option<User>);
 
 impl Caller<NoAuthentication> for Anyone {
-    async fn identify(_: &App, _: &Request<()>) -> Result<Self, Error> {
-        Ok(Self)
+    async fn identify(_: &App, head: &Request<()>) -> Result<Self, Error> {
+        Ok(Self { client: client(head.extensions()) })
     }
 }
 
 impl Caller<NoAccessToken> for Anyone {
-    async fn identify(_: &App, _: &Request<()>) -> Result<Self, Error> {
-        Ok(Self)
+    async fn identify(_: &App, head: &Request<()>) -> Result<Self, Error> {
+        Ok(Self { client: client(head.extensions()) })
     }
 }
 
 impl Caller<AccessTokenOptional> for Anyone {
-    async fn identify(_: &App, _: &Request<()>) -> Result<Self, Error> {
-        Ok(Self)
+    async fn identify(_: &App, head: &Request<()>) -> Result<Self, Error> {
+        Ok(Self { client: client(head.extensions()) })
     }
 }
 
 impl Caller<AppserviceTokenOptional> for Anyone {
-    async fn identify(_: &App, _: &Request<()>) -> Result<Self, Error> {
-        Ok(Self)
+    async fn identify(_: &App, head: &Request<()>) -> Result<Self, Error> {
+        Ok(Self { client: client(head.extensions()) })
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, Response, Version, request::Parts};
+use http::{Extensions, HeaderMap, Method, Request, Response, Version, request::Parts};
 use ruma::{
     OwnedUserId,
     api::{
@@ -293,7 +293,8 @@ where
                     Box::pin(async move {
                         caller.prove(&app, &request)?;
                         let (head, body) = request.into_parts();
-                        let (version, headers, client) = (head.version, head.headers.clone(), client(&head));
+                        let (version, headers, client) =
+                            (head.version, head.headers.clone(), client(&head.extensions));
                         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
                         let request =
                             Q::try_from_http_request(Request::from_parts(head, &[][..]), &arguments)?;
@@ -306,8 +307,8 @@ where
 }
 
 /// The subscriber at the address that a request came from; none where that may be many.
-pub(super) fn client(head: &Parts) -> Option<IpAddr> {
-    let Sender(address) = head.extensions.get()?;
+pub(super) fn client(extensions: &Extensions) -> Option<IpAddr> {
+    let Sender(address) = extensions.get()?;
     Some(subscriber(*address)).filter(|address| !speaks_for_many(*address))
 }
 

@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::clock::Timestamp;
+use super::{clock::Timestamp, ids::UserNumber};
 
-/// Values under names that nobody guesses. When it is full, the entry that would end first gives way, of those of the client
-/// that has the most: so nobody pushes out what is another's, unless they come from as many addresses as there are places.
+/// Values under names that nobody guesses. When it is full, the entry that would end first gives way, of those of the holder
+/// that has the most: so nobody pushes out what is another's, unless they are as many as there are places.
 pub struct Expiring<T> {
     entries: Mutex<HashMap<String, Entry<T>>>,
     capacity: usize,
@@ -20,8 +20,30 @@ pub struct Expiring<T> {
 
 struct Entry<T> {
     ends_at: Timestamp,
-    client: Option<IpAddr>,
+    holder: Holder,
     value: T,
+}
+
+/// For whom an entry is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Holder {
+    /// Nobody in particular, or somebody who isn't known.
+    Nobody,
+    /// Who has no account, or isn't logged in yet: the [`subscriber`](super::peers::subscriber) at an address.
+    Client(IpAddr),
+    User(UserNumber),
+}
+
+impl From<Option<IpAddr>> for Holder {
+    fn from(client: Option<IpAddr>) -> Self {
+        client.map_or(Self::Nobody, Self::Client)
+    }
+}
+
+impl From<UserNumber> for Holder {
+    fn from(user: UserNumber) -> Self {
+        Self::User(user)
+    }
 }
 
 impl<T> Expiring<T> {
@@ -30,13 +52,8 @@ impl<T> Expiring<T> {
         Self { entries: Mutex::default(), capacity, lifetime }
     }
 
-    /// Puts an entry in that is no client's.
-    pub fn insert(&self, name: String, value: T, now: Timestamp) {
-        self.insert_of(None, name, value, now);
-    }
-
-    /// Puts an entry in of a client, if that is known: of the [`subscriber`](super::peers::subscriber) at an address.
-    pub fn insert_of(&self, client: Option<IpAddr>, name: String, value: T, now: Timestamp) {
+    /// Puts an entry in.
+    pub fn insert(&self, holder: impl Into<Holder>, name: String, value: T, now: Timestamp) {
         let mut entries = self.lock();
         if entries.len() >= self.capacity {
             entries.retain(|_, entry| now < entry.ends_at);
@@ -46,7 +63,7 @@ impl<T> Expiring<T> {
         {
             entries.remove(&name);
         }
-        entries.insert(name, Entry { ends_at: now.plus(self.lifetime), client, value });
+        entries.insert(name, Entry { ends_at: now.plus(self.lifetime), holder: holder.into(), value });
     }
 
     /// Takes an entry out, if it hasn't ended and is `wanted`; otherwise it stays.
@@ -94,7 +111,7 @@ fn first_of_most<T>(entries: &HashMap<String, Entry<T>>) -> Option<String> {
     let mut held: HashMap<_, (usize, Reverse<Timestamp>, &String)> = HashMap::new();
     for (name, entry) in entries {
         let ends_at = Reverse(entry.ends_at);
-        let (count, first, its_name) = held.entry(entry.client).or_insert((0, ends_at, name));
+        let (count, first, its_name) = held.entry(entry.holder).or_insert((0, ends_at, name));
         *count += 1;
         if ends_at > *first {
             (*first, *its_name) = (ends_at, name);
@@ -117,8 +134,8 @@ mod tests {
     #[test]
     fn an_entry_is_taken_once_in_its_time_by_whom_it_is_for() {
         let entries = Expiring::new(10, LIFETIME);
-        entries.insert("a".to_owned(), 1, START);
-        entries.insert("b".to_owned(), 2, START);
+        entries.insert(Holder::Nobody, "a".to_owned(), 1, START);
+        entries.insert(Holder::Nobody, "b".to_owned(), 2, START);
         assert_eq!(entries.take_if("a", START, |value| *value == 2), None);
         assert_eq!(take(&entries, "a", START), Some(1));
         assert_eq!(take(&entries, "a", START), None);
@@ -129,7 +146,7 @@ mod tests {
         assert_eq!(entries.get("b", later), Some(3));
         assert_eq!(entries.update("b", START.plus(LIFETIME), |_| ()), None);
         assert_eq!(entries.renew("b", START.plus(LIFETIME), |_| ()), None);
-        entries.insert("c".to_owned(), 4, START);
+        entries.insert(Holder::Nobody, "c".to_owned(), 4, START);
         assert_eq!(entries.renew("c", later, |value| *value), Some(4));
         assert_eq!(entries.get("c", START.plus(LIFETIME)), Some(4));
         assert_eq!(take(&entries, "b", START.plus(LIFETIME)), None);
@@ -142,7 +159,7 @@ mod tests {
     fn the_oldest_gives_way() {
         let entries = Expiring::new(2, LIFETIME);
         for (index, name) in ["a", "b", "c"].into_iter().enumerate() {
-            entries.insert(name.to_owned(), index as u32, Timestamp(index as u64));
+            entries.insert(Holder::Nobody, name.to_owned(), index as u32, Timestamp(index as u64));
         }
         let now = Timestamp(3);
         assert_eq!(take(&entries, "a", now), None);
@@ -152,13 +169,13 @@ mod tests {
     #[test]
     fn whoever_has_the_most_makes_room() {
         let entries = Expiring::new(6, LIFETIME);
-        let client = |last: u8| Some(IpAddr::from([203, 0, 113, last]));
-        let insert = |client, name: &str| entries.insert_of(client, name.to_owned(), 0, START);
-        for (client, name) in [(client(1), "alice"), (None, "bob")] {
-            insert(client, name);
+        let client = |last: u8| Holder::Client(IpAddr::from([203, 0, 113, last]));
+        let insert = |holder, name: &str| entries.insert(holder, name.to_owned(), 0, START);
+        for (holder, name) in [(client(1), "alice"), (Holder::User(UserNumber(1)), "bob")] {
+            insert(holder, name);
         }
         for at in 0..20u64 {
-            entries.insert_of(client(2), format!("eve{at}"), 0, Timestamp(START.0 + at));
+            entries.insert(client(2), format!("eve{at}"), 0, Timestamp(START.0 + at));
         }
         for at in 0..2 {
             insert(client(3), &format!("carol{at}"));
@@ -167,7 +184,7 @@ mod tests {
         left.sort();
         assert_eq!(left, ["alice", "bob", "carol0", "carol1", "eve18", "eve19"]);
         // Where all have as much, it is who began first.
-        entries.insert_of(client(4), "dora".to_owned(), 0, Timestamp(START.0 + 20));
+        entries.insert(client(4), "dora".to_owned(), 0, Timestamp(START.0 + 20));
         assert!(entries.get("carol0", START).is_none() != entries.get("carol1", START).is_none());
         assert!(entries.get("alice", START).is_some() && entries.get("eve18", START).is_some());
     }

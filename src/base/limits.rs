@@ -130,20 +130,20 @@ pub const PASSWORD_PASSES: u32 = 2;
 pub const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
 /// A device's last use is written down again after so long.
 pub const SEEN_EVERY: Duration = Duration::from_secs(60 * 60);
-/// Sessions of user-interactive authentication that may be under way; the oldest gives way.
+/// Sessions of user-interactive authentication that may be under way; the oldest of whoever has the most gives way.
 pub const UIA_SESSIONS: usize = 1_024;
 /// How long a session of user-interactive authentication waits for its next stage.
 pub const UIA_LIFETIME: Duration = Duration::from_secs(15 * 60);
-/// Nonces of registration by shared secret that may be out; the oldest gives way.
+/// Nonces of registration by shared secret that may be out; the oldest of whoever has the most gives way.
 pub const NONCES: usize = 1_024;
 /// How long such a nonce is good.
 pub const NONCE_LIFETIME: Duration = Duration::from_secs(60);
-/// Tokens for the log-in of a further device that may be out; the oldest gives way.
+/// Tokens for the log-in of a further device that may be out; the oldest of whoever has the most gives way.
 pub const LOG_IN_TOKENS: usize = 1_024;
 /// How long such a token is good.
 /// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv1loginget_token>
 pub const LOG_IN_TOKEN_LIFETIME: Duration = Duration::from_secs(2 * 60);
-/// OpenID tokens that may be out; the oldest gives way.
+/// OpenID tokens that may be out; the oldest of whoever has the most gives way.
 pub const OPENID_TOKENS: usize = 8_192;
 /// How long such a token is good.
 pub const OPENID_TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);

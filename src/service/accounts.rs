@@ -210,7 +210,7 @@ pub async fn log_in_token(app: &App, user: UserNumber, lifetime: Duration) -> Re
     let password_hash = account.and_then(|account| account.password_hash);
     let (token, now) = (app.rng.token(), app.clock.now());
     let until = now.plus(lifetime);
-    app.log_in_tokens.insert(token.clone(), LogInToken { user, password_hash, until }, now);
+    app.log_in_tokens.insert(user, token.clone(), LogInToken { user, password_hash, until }, now);
     Ok(token)
 }
 

@@ -15,7 +15,7 @@ use crate::{
 /// A new token that stands for the user, and how long it is good.
 pub fn issue(app: &App, user: UserNumber) -> (String, Duration) {
     let token = app.rng.token();
-    app.openid_tokens.insert(token.clone(), user, app.clock.now());
+    app.openid_tokens.insert(user, token.clone(), user, app.clock.now());
     (token, limits::OPENID_TOKEN_LIFETIME)
 }
 

@@ -55,7 +55,7 @@ pub fn open(
     let (name, now) = (app.rng.token(), app.clock.now());
     let ends = now.plus(limits::RENDEZVOUS_LIFETIME);
     let place = Place { way, payload: fitting(payload)?, token: app.rng.token(), changed: now, ends };
-    app.places.insert_of(client, name.clone(), place.clone(), now);
+    app.places.insert(client, name.clone(), place.clone(), now);
     Ok((name, place))
 }
 

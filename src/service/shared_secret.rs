@@ -1,6 +1,8 @@
 //! Registration by shared secret: a tool that knows the secret of the configuration makes accounts, also in closed
 //! mode. What it sends carries a code over it and over a nonce, so that nobody repeats it.
 
+use std::net::IpAddr;
+
 use hmac::{Hmac, Mac};
 use sha1::Sha1;
 
@@ -30,11 +32,11 @@ pub enum ClaimError {
     Code,
 }
 
-/// A nonce for one claim.
-pub fn nonce(app: &App) -> Result<String, ClaimError> {
+/// A nonce for one claim of a client, if that is known.
+pub fn nonce(app: &App, client: Option<IpAddr>) -> Result<String, ClaimError> {
     secret(app)?;
     let nonce = app.rng.token();
-    app.nonces.insert(nonce.clone(), (), app.clock.now());
+    app.nonces.insert(client, nonce.clone(), (), app.clock.now());
     Ok(nonce)
 }
 

@@ -20,7 +20,11 @@ use serde_json::{Map, Value, json, value::to_raw_value};
 
 use super::{App, localpart, oauth, registration_tokens, sessions, upstream};
 use crate::{
-    base::{expiring::Expiring, ids::UserNumber, secret::Secret},
+    base::{
+        expiring::{Expiring, Holder},
+        ids::UserNumber,
+        secret::Secret,
+    },
     store::{StoreError, View},
 };
 
@@ -95,7 +99,7 @@ pub async fn authorize_session(
     if oauth::is_session(app, session.device).await? {
         return Err(UiaError::OAuth);
     }
-    authorize(app, operation, &[Stage::Password], auth).await.map(drop)
+    authorize(app, session.number, operation, &[Stage::Password], auth).await.map(drop)
 }
 
 /// Authorises new cross-signing keys: for a session of OAuth by what the user says on the page of the account.
@@ -108,17 +112,18 @@ pub async fn authorize_reset(
 ) -> Result<(), UiaError> {
     let flow =
         if oauth::is_session(app, session.device).await? { &[Stage::OAuth] } else { &[Stage::Password] };
-    authorize(app, operation, flow, auth).await.map(drop)
+    authorize(app, session.number, operation, flow, auth).await.map(drop)
 }
 
-/// Authorises an operation by the stages of `flow`, in order, or tells which are left.
+/// Authorises an operation by the stages of `flow`, in order, or tells which are left. A session that begins is `holder`'s.
 pub async fn authorize(
     app: &App,
+    holder: impl Into<Holder>,
     operation: Operation,
     flow: &'static [Stage],
     auth: Option<&AuthData>,
 ) -> Result<Proof, UiaError> {
-    let now = app.clock.now();
+    let (holder, now) = (holder.into(), app.clock.now());
     let flows = flows(app, &operation, flow).await?;
     let by_upstream = flows.iter().any(|flow| flow.stages == [AuthType::Sso]);
     let named = auth.and_then(AuthData::session);
@@ -128,7 +133,7 @@ pub async fn authorize(
     let auth = auth.filter(|_| named.is_none() || known.is_some());
     let begin = || {
         let (id, session) = (app.rng.token(), Session::new(operation.clone(), flow));
-        app.uia.insert(id.clone(), session.clone(), now);
+        app.uia.insert(holder, id.clone(), session.clone(), now);
         (id, session)
     };
     let (id, session) = known.unwrap_or_else(begin);

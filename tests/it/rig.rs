@@ -1,7 +1,13 @@
 //! The rig: whole servers on loopback, each in a folder of its own, and a client that speaks JSON to them. Time stands
 //! still unless a test moves it.
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tayberry::{
@@ -125,7 +131,9 @@ impl Rig {
     }
 
     pub(crate) async fn serve(app: App, folder: TempDir) -> Self {
-        let listeners = vec![Listener::plain(Bind::Tcp(([127, 0, 0, 1], 0).into()))];
+        let mut listener = Listener::plain(Bind::Tcp(([127, 0, 0, 1], 0).into()));
+        listener.proxies = vec![IpAddr::from(PROXY).to_string().parse().unwrap()];
+        let listeners = vec![listener];
         let settings = Settings { listeners, rate_limit: false, limits: Limits::default() };
         let server = Server::bind(settings, app.clone(), api::routes()).await.unwrap();
         let address = server.addresses()[0];
@@ -196,7 +204,25 @@ impl Rig {
         authorization: Option<&str>,
         body: &str,
     ) -> Reply {
-        try_text(self.connect().await, method, path, authorization, body).await.unwrap()
+        let fields = authorization.map(|value| format!("authorization: {value}\r\n")).unwrap_or_default();
+        try_text(self.connect().await, method, path, &fields, body).await.unwrap()
+    }
+
+    /// Sends a request of somebody at any address, which a reverse proxy tells.
+    pub(crate) async fn send_from(
+        &self,
+        client: &str,
+        method: &str,
+        path: &str,
+        who: Option<&Member>,
+        body: Value,
+    ) -> Reply {
+        let mut fields = format!("x-forwarded-for: {client}\r\n");
+        if let Some(who) = who {
+            fields += &format!("authorization: Bearer {}\r\n", who.token);
+        }
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        try_text(self.connect_from(PROXY).await, method, path, &fields, &body).await.unwrap()
     }
 
     /// A `GET` without a token.
@@ -251,6 +277,9 @@ impl Member {
         Self { user_id: text("user_id"), device_id: text("device_id"), token: text("access_token") }
     }
 }
+
+/// Where the reverse proxy is that is believed.
+const PROXY: [u8; 4] = [127, 7, 7, 7];
 
 /// The password of everybody whom the rig registers.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
@@ -310,20 +339,21 @@ pub(crate) async fn try_request(
     body: Value,
 ) -> io::Result<Reply> {
     let body = if body.is_null() { String::new() } else { body.to_string() };
-    try_text(stream, method, path, authorization, &body).await
+    let fields = authorization.map(|value| format!("authorization: {value}\r\n")).unwrap_or_default();
+    try_text(stream, method, path, &fields, &body).await
 }
 
+/// Sends one request with these lines in its head.
 async fn try_text(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     method: &str,
     path: &str,
-    authorization: Option<&str>,
+    fields: &str,
     body: &str,
 ) -> io::Result<Reply> {
-    let authorization = authorization.map(|value| format!("authorization: {value}\r\n")).unwrap_or_default();
     let length = body.len();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{authorization}content-length: {length}\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{fields}content-length: {length}\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).await?;
     let mut response = Vec::new();

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// `POST /_matrix/client/v3/register`
-pub(crate) async fn register(app: App, _caller: Anyone, request: v3::Request) -> Result<v3::Response, Error> {
+pub(crate) async fn register(app: App, caller: Anyone, request: v3::Request) -> Result<v3::Response, Error> {
     if request.login_type == Some(LoginType::ApplicationService) {
         return Err(Error::forbidden("No application service has this token"));
     }
@@ -44,7 +44,7 @@ pub(crate) async fn register(app: App, _caller: Anyone, request: v3::Request) ->
         return Err(Error::missing_param("An account needs a password"));
     }
     let operation = Operation::of_anyone("register");
-    let proof = uia::authorize(&app, operation, flow, request.auth.as_ref()).await?;
+    let proof = uia::authorize(&app, caller.client, operation, flow, request.auth.as_ref()).await?;
     let device = DeviceRequest {
         id: request.device_id,
         display_name: request.initial_device_display_name,

@@ -37,10 +37,10 @@ impl Route for NonceRequest {
 /// `GET /_synapse/admin/v1/register`
 pub(crate) async fn nonce(
     app: App,
-    _caller: Anyone,
+    caller: Anyone,
     Json(NonceRequest {}): Json<NonceRequest>,
 ) -> Result<JsonAnswer<Nonce>, Error> {
-    Ok(JsonAnswer(Nonce { nonce: shared_secret::nonce(&app)? }))
+    Ok(JsonAnswer(Nonce { nonce: shared_secret::nonce(&app, caller.client)? }))
 }
 
 #[derive(Deserialize)]

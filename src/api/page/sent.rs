@@ -31,7 +31,7 @@ impl Sent {
             Inbound::Whole(body) => body,
             Inbound::Stream(_) => Bytes::new(),
         };
-        let client = client(&head);
+        let client = client(&head.extensions);
         let query = Parameters::parse(head.uri.query().unwrap_or_default().as_bytes());
         Self { method: head.method, uri: head.uri, headers: head.headers, client, arguments, query, body }
     }

@@ -19,7 +19,13 @@ use super::{
     pdus::raw,
 };
 use crate::{
-    base::{clock::Timestamp, expiring::Expiring, ids::RoomNumber, json::Object, limits},
+    base::{
+        clock::Timestamp,
+        expiring::{Expiring, Holder},
+        ids::RoomNumber,
+        json::Object,
+        limits,
+    },
     net::Blame,
     room::{
         auth::{Denied, Rule},
@@ -151,7 +157,7 @@ fn gain(
             tracing::info!(server = %policy.server, %failure, "a policy server doesn't consent to an event");
             WriteError::Elsewhere(Elsewhere::of(failure))
         })?;
-        app.consents.events.insert(name, Arc::new(signed), app.clock.now());
+        app.consents.events.insert(Holder::Nobody, name, Arc::new(signed), app.clock.now());
         Ok(())
     })
 }
@@ -207,7 +213,7 @@ pub(super) async fn ask_about(app: &App, room_id: &RoomId, event: &mut Object) -
         Err(failure) => {
             tracing::debug!(%server, %failure, "a policy server doesn't recommend an event");
             if matches!(&failure, Failure::Asked(error) if error.blame() == Some(Blame::Unreachable)) {
-                app.consents.silent.insert(server, (), app.clock.now());
+                app.consents.silent.insert(Holder::Nobody, server, (), app.clock.now());
             }
         }
     }

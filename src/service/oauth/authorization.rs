@@ -106,7 +106,7 @@ impl Asked {
             is_spent: false,
             is_exchanged: false,
         };
-        app.grants.codes.insert(code, granted, app.clock.now());
+        app.grants.codes.insert(user, code, granted, app.clock.now());
         Ok(Some(target))
     }
 }

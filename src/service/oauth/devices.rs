@@ -56,7 +56,7 @@ pub async fn begin(app: &App, address: Option<IpAddr>, given: &Parameters) -> Re
         interval: limits::OAUTH_POLL,
         decision: Decision::None,
     };
-    app.grants.devices.insert_of(address, code, waiting, app.clock.now());
+    app.grants.devices.insert(address, code, waiting, app.clock.now());
     Ok(codes)
 }
 

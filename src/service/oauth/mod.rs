@@ -70,7 +70,7 @@ pub async fn is_session(app: &App, device: DeviceNumber) -> Result<bool, StoreEr
 
 /// Lets a user who confirmed it set new cross-signing keys, once and soon.
 pub fn allow_reset(app: &App, user: UserNumber) {
-    app.grants.resets.insert(user.0.to_string(), (), app.clock.now());
+    app.grants.resets.insert(user, user.0.to_string(), (), app.clock.now());
 }
 
 /// Whether a user may, which they may not again.

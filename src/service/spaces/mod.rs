@@ -149,7 +149,7 @@ pub async fn page(
     }
     let next = (!walk.steps.is_empty()).then(|| {
         let token = app.rng.text(24, b"abcdefghijklmnopqrstuvwxyz");
-        app.spaces.walks.insert(token.clone(), Arc::new(walk), app.clock.now());
+        app.spaces.walks.insert(user.number, token.clone(), Arc::new(walk), app.clock.now());
         token
     });
     Ok(Page { rooms, next })

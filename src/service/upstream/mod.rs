@@ -231,7 +231,7 @@ async fn send(app: &App, browser: Browser, provider: usize, then: Then) -> Resul
     drop(query);
     let begun = app.clock.now();
     let (client, away) = (browser.client, Away { browser, provider, verifier, nonce, then, begun });
-    app.upstreams.away.insert_of(client, state, away, begun);
+    app.upstreams.away.insert(client, state, away, begun);
     Ok(url.into())
 }
 
@@ -361,7 +361,7 @@ async fn go_on(app: &App, asked: Asked) -> Result<Next, SignInError> {
             Next::Operation { ticket: ticket.clone(), user_id, operation }
         }
     };
-    app.upstreams.asked.insert_of(asked.browser.client, ticket, asked, app.clock.now());
+    app.upstreams.asked.insert(asked.browser.client, ticket, asked, app.clock.now());
     Ok(next)
 }
 

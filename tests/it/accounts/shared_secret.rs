@@ -6,7 +6,7 @@ use hmac::{Hmac, Mac};
 use serde_json::{Value, json};
 use sha1::Sha1;
 use tayberry::{
-    base::secret::Secret,
+    base::{limits, secret::Secret},
     config::{Registration, RegistrationMode},
     service::accounts,
 };
@@ -60,6 +60,22 @@ async fn a_wrong_code_or_a_used_nonce_makes_none() {
     rig.advance(Duration::from_secs(60));
     assert_eq!(rig.post(PATH, signed(&late, "eve", true, "sesame")).await.error(), (400, "M_UNKNOWN"));
     assert!(accounts::find(&rig.app, "eve").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn who_asks_for_many_nonces_takes_nobody_elses() {
+    let rig = rig().await;
+    let asked = async |client: &str| {
+        rig.send_from(client, "GET", PATH, None, Value::Null).await.ok()["nonce"].clone()
+    };
+    let first = asked("203.0.113.1").await;
+    rig.advance(Duration::from_secs(1));
+    for number in 0..limits::NONCES + 1 {
+        asked(&format!("198.51.100.{}", number % 8)).await;
+    }
+    for (name, nonce) in [("alice", first), ("bob", asked("203.0.113.2").await)] {
+        rig.post(PATH, signed(&nonce, name, false, "sesame")).await.ok();
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tayberry::{
+    base::limits,
+    service::{accounts, openid},
+};
 
 use super::{LOGIN, by_password};
 use crate::rig::{Member, PASSWORD, Reply, Rig};
@@ -82,6 +86,27 @@ async fn an_openid_token_tells_who_one_is_and_opens_nothing() {
     assert_eq!(me.error(), (401, "M_UNKNOWN_TOKEN"));
     rig.advance(Duration::from_secs(3600));
     assert_eq!(user_info(&rig, token).await.error(), (401, "M_UNKNOWN_TOKEN"));
+}
+
+#[tokio::test]
+async fn who_has_many_tokens_ends_nobody_elses() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    let log_in_token = log_in_token(&rig, &alice).await;
+    let openid = rig.send_as(&alice, "POST", OPENID, json!({})).await.ok();
+    rig.advance(Duration::from_secs(1));
+    for name in ["bob", "carol"] {
+        rig.register(name).await;
+        let user = rig.app.store.read(|view| view.account(name)).await.unwrap().unwrap().number;
+        for _ in 0..limits::LOG_IN_TOKENS {
+            accounts::log_in_token(&rig.app, user, limits::LOG_IN_TOKEN_LIFETIME).await.unwrap();
+        }
+        for _ in 0..limits::OPENID_TOKENS / 2 + 1 {
+            openid::issue(&rig.app, user);
+        }
+    }
+    log_in(&rig, &log_in_token).await.ok();
+    user_info(&rig, &openid["access_token"]).await.ok();
 }
 
 #[tokio::test]

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use ruma::api::client::uiaa::{AuthType, UiaaInfo};
 use serde_json::{Value, json};
-use tayberry::service::{
-    registration_tokens,
-    uia::{self, Operation, Proof, Stage, UiaError},
+use tayberry::{
+    base::limits,
+    service::{
+        registration_tokens,
+        uia::{self, Operation, Proof, Stage, UiaError},
+    },
 };
 
-use super::{DEVICES, by_password, by_this_password};
+use super::{DEVICES, REGISTER, by_password, by_this_password};
 use crate::rig::{Member, PASSWORD, Reply, Rig};
 
 const DELETE: &str = "/_matrix/client/v3/delete_devices";
@@ -153,10 +156,33 @@ async fn a_session_is_for_one_operation_of_one_user_and_one_while() {
     assert_eq!(delete(&rig, &alice, &["A"], in_session(by_password("alice"), &late)).await.status, 401);
 }
 
+#[tokio::test]
+async fn who_begins_often_ends_nobody_elses_session() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    let begun = async |client: &str| {
+        let challenge = rig.send_from(client, "POST", REGISTER, None, json!({})).await;
+        assert_eq!(challenge.status, 401);
+        challenge
+    };
+    let user = delete(&rig, &alice, &["A"], Value::Null).await;
+    let stranger = begun("203.0.113.1").await;
+    rig.advance(Duration::from_secs(1));
+    for number in 0..limits::UIA_SESSIONS + 1 {
+        begun(&format!("198.51.100.{}", number % 8)).await;
+    }
+    delete(&rig, &alice, &["A"], in_session(by_password("alice"), &user)).await.ok();
+    for (name, challenge) in [("bob", stranger), ("carol", begun("203.0.113.2").await)] {
+        let auth = in_session(json!({"type": "m.login.dummy"}), &challenge);
+        let body = json!({"username": name, "password": PASSWORD, "auth": auth});
+        rig.post(REGISTER, body).await.ok();
+    }
+}
+
 async fn authorized(rig: &Rig, auth: Value) -> Result<Proof, UiaaInfo> {
     const FLOW: &[Stage] = &[Stage::RegistrationToken, Stage::Dummy];
     let auth = serde_json::from_value(auth).unwrap();
-    match uia::authorize(&rig.app, Operation::of_anyone("test"), FLOW, Some(&auth)).await {
+    match uia::authorize(&rig.app, None, Operation::of_anyone("test"), FLOW, Some(&auth)).await {
         Ok(proof) => Ok(proof),
         Err(UiaError::Challenge(info)) => Err(*info),
         Err(error) => panic!("{error}"),

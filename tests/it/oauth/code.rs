@@ -9,7 +9,11 @@ use super::{
     scope, start, token, whoami, with,
 };
 use crate::rig::{PASSWORD, Rig};
-use tayberry::{base::ids::UserNumber, config::RegistrationMode, store::StoreError};
+use tayberry::{
+    base::{ids::UserNumber, limits},
+    config::RegistrationMode,
+    store::StoreError,
+};
 
 // RULES R43
 #[tokio::test]
@@ -71,6 +75,28 @@ async fn all_of_it_outlives_a_restart_but_codes() {
     browser.allow(&authorize(&client, &[])).await;
     let pair = Pair::of(refresh(&rig, &client, &pair.refresh).await);
     whoami(&rig, &pair.access).await.ok();
+}
+
+#[tokio::test]
+async fn who_lets_programs_in_often_spends_nobody_elses_code() {
+    let rig = start().await;
+    let client = register(&rig, app()).await;
+    let asked = authorize(&client, &[]);
+    let browsers = ["alice", "bob", "carol"].map(|_| Browser::new(&rig));
+    for (name, browser) in ["alice", "bob", "carol"].iter().zip(&browsers) {
+        rig.register(name).await;
+        browser.sign_in(name).await;
+    }
+    let [alice, others @ ..] = &browsers;
+    let code = answer(&alice.allow(&asked).await, "code").unwrap();
+    rig.advance(Duration::from_secs(1));
+    for browser in others {
+        let page = browser.get(&asked).await;
+        for _ in 0..limits::OAUTH_CODES / 2 + 1 {
+            browser.post(&page, &asked, &[("decision", "allow")]).await.target();
+        }
+    }
+    Pair::of(exchange(&rig, &client, &code).await);
 }
 
 #[tokio::test]

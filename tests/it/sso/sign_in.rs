@@ -19,10 +19,7 @@ use tayberry::{
 };
 
 use super::{Browser, CLIENT, LOST, NO_HELP, Scene, html, idp::Secret, problem, provider, redirect};
-use crate::{
-    media::thumbnails,
-    rig::{Rig, exchange},
-};
+use crate::{media::thumbnails, rig::Rig};
 
 #[tokio::test]
 async fn somebody_new_comes_all_the_way_and_is_known_from_then_on() {
@@ -195,13 +192,15 @@ async fn who_begins_often_pushes_nobody_out() {
     let scene = Scene::start().await;
     let mut browser = Browser::default();
     let away = browser.get(&scene.rig, &redirect(CLIENT)).await;
-    for _ in 0..limits::SIGN_INS + 1 {
-        let stream = scene.rig.connect_from([127, 0, 0, 2]).await;
-        let begun = exchange(stream, "GET", &redirect(CLIENT), None, Value::Null).await;
+    scene.rig.advance(Duration::from_secs(1));
+    for number in 0..limits::SIGN_INS + 1 {
+        let client = format!("198.51.100.{}", number % 8);
+        let begun = scene.rig.send_from(&client, "GET", &redirect(CLIENT), None, Value::Null).await;
         assert_eq!(begun.status, 302);
     }
     let page = browser.get(&scene.rig, &scene.idp.sign_in(away.header("location"))).await;
     assert_eq!(page.status, 200, "{}", html(&page));
+    scene.log_in(&mut Browser::default()).await;
 }
 
 /// <https://www.rfc-editor.org/rfc/rfc9700#section-4.4>
