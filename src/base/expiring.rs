@@ -1,6 +1,7 @@
 //! A map in memory for what is forgotten anyway: every entry ends after a while, and there are only so many.
 
 use std::{
+    array,
     cmp::Reverse,
     collections::HashMap,
     net::IpAddr,
@@ -8,10 +9,11 @@ use std::{
     time::Duration,
 };
 
-use super::{clock::Timestamp, ids::UserNumber};
+use super::{clock::Timestamp, ids::UserNumber, peers::networks};
 
 /// Values under names that nobody guesses. When it is full, the entry that would end first gives way, of those of the holder
-/// that has the most: so nobody pushes out what is another's, unless they are as many as there are places.
+/// that has the most, within the network that has the most: so nobody pushes out what is another's, unless they are as many
+/// as there are places.
 pub struct Expiring<T> {
     entries: Mutex<HashMap<String, Entry<T>>>,
     capacity: usize,
@@ -32,6 +34,17 @@ pub enum Holder {
     /// Who has no account, or isn't logged in yet: the [`subscriber`](super::peers::subscriber) at an address.
     Client(IpAddr),
     User(UserNumber),
+}
+
+impl Holder {
+    /// The groups that make room together, the largest first: whoever is given a network has all the addresses in it.
+    fn groups(self) -> [(usize, Self); 3] {
+        let holders = match self {
+            Self::Client(address) => networks(address).map(Self::Client),
+            other => [other; 3],
+        };
+        array::from_fn(|level| (level, holders[level]))
+    }
 }
 
 impl From<Option<IpAddr>> for Holder {
@@ -106,18 +119,17 @@ impl<T> Expiring<T> {
     }
 }
 
-/// The entry that would end first of whoever has the most.
+/// The entry that would end first of the holder that has the most, within the network that has the most.
 fn first_of_most<T>(entries: &HashMap<String, Entry<T>>) -> Option<String> {
-    let mut held: HashMap<_, (usize, Reverse<Timestamp>, &String)> = HashMap::new();
-    for (name, entry) in entries {
-        let ends_at = Reverse(entry.ends_at);
-        let (count, first, its_name) = held.entry(entry.holder).or_insert((0, ends_at, name));
-        *count += 1;
-        if ends_at > *first {
-            (*first, *its_name) = (ends_at, name);
+    let mut counts: HashMap<_, usize> = HashMap::new();
+    for entry in entries.values() {
+        for group in entry.holder.groups() {
+            *counts.entry(group).or_default() += 1;
         }
     }
-    held.into_values().max().map(|(.., name)| name.clone())
+    let weight =
+        |entry: &Entry<T>| (entry.holder.groups().map(|group| counts[&group]), Reverse(entry.ends_at));
+    entries.iter().max_by_key(|(_, entry)| weight(entry)).map(|(name, _)| name.clone())
 }
 
 #[cfg(test)]
@@ -187,5 +199,30 @@ mod tests {
         entries.insert(client(4), "dora".to_owned(), 0, Timestamp(START.0 + 20));
         assert!(entries.get("carol0", START).is_none() != entries.get("carol1", START).is_none());
         assert!(entries.get("alice", START).is_some() && entries.get("eve18", START).is_some());
+    }
+
+    #[test]
+    fn a_network_of_many_addresses_is_as_good_as_one() {
+        for (of_eve, of_alice, of_neighbour) in [
+            ("2001:db8:e:EE00::", "2001:db8:a::", "2001:db8:b::"),
+            ("2001:db8:e:1EE::", "2001:db8:a::", "2001:db8:e:200::"),
+            ("198.51.100.EE", "203.0.113.1", "203.0.113.2"),
+        ] {
+            let entries = Expiring::new(16, LIFETIME);
+            let insert = |address: &str, name: &str, at| {
+                let holder = Holder::Client(address.parse().unwrap());
+                entries.insert(holder, name.to_owned(), 0, Timestamp(START.0 + at));
+            };
+            insert(of_alice, "alice", 0);
+            insert(of_neighbour, "neighbour", 0);
+            for at in 10..99 {
+                insert(&of_eve.replace("EE", &at.to_string()), &format!("eve{at}"), at);
+            }
+            insert(of_alice, "alice again", 99);
+            for name in ["alice", "neighbour", "alice again", "eve98"] {
+                assert_eq!(entries.get(name, START), Some(0), "{name} {of_eve}");
+            }
+            assert_eq!(entries.lock().len(), 16);
+        }
     }
 }

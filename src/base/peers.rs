@@ -77,6 +77,13 @@ pub fn subscriber(address: IpAddr) -> IpAddr {
     }
 }
 
+/// The networks in which a subscriber is, the largest first and itself last. One that is given to somebody is a /48 or a /56
+/// of IPv6 (<https://www.rfc-editor.org/rfc/rfc6177>), or a /24 of IPv4.
+pub fn networks(subscriber: IpAddr) -> [IpAddr; 3] {
+    let prefixes = if subscriber.is_ipv4() { [24, 32, 32] } else { [48, 56, 64] };
+    prefixes.map(|prefix| masked(subscriber, prefix).unwrap_or(subscriber))
+}
+
 /// Whether whoever has this address may be many: a reverse proxy on this machine that doesn't tell whom it serves.
 pub fn speaks_for_many(address: IpAddr) -> bool {
     address.is_unspecified() || address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST

@@ -12,7 +12,7 @@ pub const SPACE_PAGE: usize = 50;
 pub const SPACE_PAGE_BYTES: usize = 256 << 10;
 /// Rooms of one space in all.
 pub const SPACE_ROOMS: usize = 500;
-/// Walks through spaces that may go on, and for how long; the oldest gives way.
+/// Walks through spaces that may go on, and for how long; the oldest of whoever has the most gives way.
 pub const SPACE_WALKS: usize = 64;
 pub const SPACE_WALK_LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// What such a walk keeps of what servers told, in bytes.
