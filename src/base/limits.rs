@@ -105,7 +105,9 @@ pub const ADDRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// The same for other servers, whatever they ask.
 pub const SERVER_BURST: u32 = 500;
 pub const SERVER_INTERVAL: Duration = Duration::from_millis(20);
-/// Users, addresses, and servers, whose rates are remembered: as many as a table of 32,768 places holds.
+/// What one /48 of IPv6 may hold and ask, in which a single subscriber may have many a /64: as much as so many addresses.
+pub const NETWORK_ADDRESSES: usize = 8;
+/// Users, addresses, networks and servers, whose rates are remembered: as many as a table of 32,768 places holds.
 pub const RATES: usize = 28_672;
 /// Responses of so many bytes and more are compressed if the client likes.
 pub const GZIP_BYTES: usize = 1_024;
@@ -528,6 +530,11 @@ const _: () = {
         READERS + PASSWORD_PERMITS + COMPRESSIONS + MEDIA_THREADS + THUMBNAILS + KEY_CHECKS
             < BLOCKING_THREADS,
         "no permit waits for a thread, nor does the index of words"
+    );
+    assert!(
+        CONNECTIONS_PER_ADDRESS * NETWORK_ADDRESSES * 2 <= CONNECTIONS
+            && REQUESTS_PER_ADDRESS * NETWORK_ADDRESSES * 2 <= REQUESTS,
+        "a network leaves the half to others"
     );
     assert!(UPLOADS_PER_USER * 8 <= UPLOADS && DOWNLOADS_PER_USER * 8 <= DOWNLOADS);
     assert!(

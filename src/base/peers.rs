@@ -84,6 +84,12 @@ pub fn networks(subscriber: IpAddr) -> [IpAddr; 3] {
     prefixes.map(|prefix| masked(subscriber, prefix).unwrap_or(subscriber))
 }
 
+/// The network of IPv6 in which a subscriber is, where it may be one of many that one person has; none for IPv4.
+pub fn network(subscriber: IpAddr) -> Option<IpAddr> {
+    let [network, ..] = networks(subscriber);
+    Some(network).filter(|_| subscriber.is_ipv6() && !speaks_for_many(subscriber))
+}
+
 /// Whether whoever has this address may be many: a reverse proxy on this machine that doesn't tell whom it serves.
 pub fn speaks_for_many(address: IpAddr) -> bool {
     address.is_unspecified() || address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST

@@ -1,14 +1,15 @@
 //! What each client holds at the moment: connections, requests and the bodies of these, all bounded, and its turns, so that
 //! one client can't take what others need.
 //!
-//! A client is an address; of IPv6 a /64, which is what one subscriber gets. A reverse proxy may tell it. If none does, a
-//! Unix socket and this machine's own address speak for many: there a client is an access token, which tells whose turn a
-//! request takes, and there are no bounds. The token is not checked for that: a wrong one takes nobody's turn. Once it is, the
-//! request takes a turn of its user's, too.
+//! A client is an address; of IPv6 a /64, the least that one subscriber gets. As many get more, a /48 has a share as well,
+//! that of a few clients. A reverse proxy may tell who it is. If none does, a Unix socket and this machine's own address
+//! speak for many: there a client is an access token, which tells whose turn a request takes, and there are no bounds. The
+//! token is not checked for that: a wrong one takes nobody's turn. Once it is, the request takes a turn of its user's, too.
 
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
+    iter,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -20,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     base::{
         limits,
-        peers::{Peers, speaks_for_many, subscriber},
+        peers::{Peers, network, speaks_for_many, subscriber},
     },
     service::{traffic::Traffic, turn::Turns},
 };
@@ -37,6 +38,8 @@ pub(super) struct Clients {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Client {
     Address(IpAddr),
+    /// One of IPv6.
+    Network(IpAddr),
     /// The hash of a token, or of none, from an address that speaks for many.
     Token(u64),
     /// The hash of a user's id: whoever comes from many addresses takes turns with themselves all the same.
@@ -68,6 +71,8 @@ impl Default for Held {
 /// A client's connection, counted until it is dropped.
 pub(super) struct Connected {
     clients: Arc<Clients>,
+    /// Where it is counted.
+    counted: Vec<Client>,
     address: IpAddr,
     /// The reverse proxies that are believed; none if this is no connection of one.
     proxies: Option<Arc<[Peers]>>,
@@ -81,6 +86,8 @@ pub(super) struct InFlight {
     bodies: Arc<Semaphore>,
     answers: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    /// The same of the network.
+    _network: Option<Box<InFlight>>,
 }
 
 impl Clients {
@@ -89,17 +96,25 @@ impl Clients {
         Self { connections, requests, held: Mutex::default(), hasher: RandomState::new() }
     }
 
-    /// Counts a connection from `address`, unspecified for a Unix socket; none if the client has too many. If it is one of
-    /// these reverse proxies, which tell whom each request is forwarded for, it has no bound.
+    /// Counts a connection from `address`, unspecified for a Unix socket; none if the client or its network has too many. If
+    /// it is one of these reverse proxies, which tell whom each request is forwarded for, it has no bound.
     pub(super) fn connect(self: &Arc<Self>, address: IpAddr, proxies: &Arc<[Peers]>) -> Option<Connected> {
         let client = subscriber(address);
         let proxies = is_any(proxies, address).then(|| proxies.clone());
-        let counted = self.with(Client::Address(client), |held| {
-            let room = proxies.is_some() || speaks_for_many(client) || held.connections < self.connections;
-            held.connections += usize::from(room);
-            room
-        });
-        counted.then(|| Connected { clients: self.clone(), address, proxies })
+        let is_bounded = proxies.is_none() && !speaks_for_many(client);
+        let mut connected = Connected { clients: self.clone(), counted: Vec::new(), address, proxies };
+        for (client, bound) in shares(client, self.connections) {
+            let counted = self.with(client, |held| {
+                let room = !is_bounded || held.connections < bound;
+                held.connections += usize::from(room);
+                room
+            });
+            if !counted {
+                return None;
+            }
+            connected.counted.push(client);
+        }
+        Some(connected)
     }
 
     /// Counts a request of a user who is known now. Only its turns are bounded.
@@ -118,6 +133,7 @@ impl Clients {
                 bodies: held.bodies.clone(),
                 answers: held.answers.clone(),
                 waiting: held.waiting.clone(),
+                _network: None,
             })
         })
     }
@@ -125,8 +141,9 @@ impl Clients {
     /// What all hold now.
     pub(super) fn traffic(&self) -> Traffic {
         let all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        // What is counted for its user is a client's, too.
-        let clients = all.iter().filter(|(client, _)| !matches!(client, Client::User(_)));
+        // What is counted for its user or its network is a client's, too.
+        let clients =
+            all.iter().filter(|(client, _)| !matches!(client, Client::User(_) | Client::Network(_)));
         clients.fold(Traffic::default(), |sum, (_, held)| Traffic {
             connections: sum.connections + held.connections,
             requests: sum.requests + held.requests,
@@ -154,7 +171,7 @@ impl Connected {
         sender.to_canonical()
     }
 
-    /// Counts a request in flight; none if the client has too many.
+    /// Counts a request in flight; none if the client or its network has too many.
     pub(super) fn request(&self, headers: &HeaderMap) -> Option<InFlight> {
         let clients = &self.clients;
         let sender = subscriber(self.sender(headers));
@@ -162,7 +179,12 @@ impl Connected {
             let token = clients.hasher.hash_one(headers.get(AUTHORIZATION).map(HeaderValue::as_bytes));
             return clients.count(Client::Token(token), usize::MAX);
         }
-        clients.count(Client::Address(sender), clients.requests)
+        let mut request: Option<InFlight> = None;
+        for (client, bound) in shares(sender, clients.requests).rev() {
+            let of_network = request.take().map(Box::new);
+            request.insert(clients.count(client, bound)?)._network = of_network;
+        }
+        request
     }
 }
 
@@ -191,7 +213,9 @@ impl InFlight {
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        self.clients.with(Client::Address(subscriber(self.address)), |held| held.connections -= 1);
+        for client in &self.counted {
+            self.clients.with(*client, |held| held.connections -= 1);
+        }
     }
 }
 
@@ -199,6 +223,12 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.clients.with(self.client, |held| held.requests -= 1);
     }
+}
+
+/// Where what comes from an address is counted, with the bounds there.
+fn shares(address: IpAddr, bound: usize) -> impl DoubleEndedIterator<Item = (Client, usize)> {
+    let of_network = |network| (Client::Network(network), bound * limits::NETWORK_ADDRESSES);
+    iter::once((Client::Address(address), bound)).chain(network(address).map(of_network))
 }
 
 /// Whom a reverse proxy forwards for. Each hop writes the address of whoever it serves behind those that it was told, so
@@ -278,6 +308,31 @@ mod tests {
         assert_eq!(one, other);
         drop(held);
         assert!(clients.held.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_network_holds_no_more_than_a_few_clients() {
+        let clients = clients();
+        let connect = |address: String| clients.connect(address.parse().unwrap(), &none());
+        let mut held = Vec::new();
+        held.extend((0..99).map_while(|number| connect(format!("2001:db8:e:{number:x}::"))));
+        assert_eq!(held.len(), 2 * limits::NETWORK_ADDRESSES);
+        assert!(connect("2001:db8:f::".to_owned()).is_some());
+        let none = HeaderMap::new();
+        let requests: Vec<_> = held.iter().map_while(|connection| connection.request(&none)).collect();
+        assert_eq!(requests.len(), limits::NETWORK_ADDRESSES);
+        let traffic = clients.traffic();
+        assert_eq!((traffic.connections, traffic.requests), (held.len(), requests.len()));
+        drop(requests);
+        assert!(held[0].request(&none).is_some());
+        held.pop();
+        assert!(connect("2001:db8:e:ffff::".to_owned()).is_some());
+        drop(held);
+        assert!(clients.held.lock().unwrap().is_empty());
+
+        // IPv4 has no such networks.
+        let held = (0..99).map(|last| connect(format!("198.51.100.{last}")));
+        assert!(held.collect::<Option<Vec<_>>>().is_some());
     }
 
     #[test]

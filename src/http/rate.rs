@@ -1,9 +1,8 @@
-//! Rate limits: a token bucket for each user, for each address that has not authenticated, and for each server.
+//! Rate limits: a token bucket for each user, for each address that has not authenticated and its network, and for each server.
 //!
 //! A bucket is one moment in time, the one at which it would be full again. Memory is bounded whatever comes: full buckets
 //! are forgotten, since they are as good as none, and if there are still too many, the fullest. So a flood of addresses that
-//! ask a little makes nobody forgotten who asks a lot. Users, addresses and
-//! servers are apart.
+//! ask a little makes nobody forgotten who asks a lot. Users, addresses, networks and servers are apart.
 //! <https://spec.matrix.org/v1.19/client-server-api/#rate-limiting>
 
 use std::{
@@ -16,12 +15,14 @@ use std::{
 
 use ruma::{ServerName, UserId};
 
-use crate::base::limits;
+use crate::base::{limits, peers::network};
 
 /// The buckets of all users, addresses and servers.
 pub(super) struct Rates {
     users: Buckets,
     addresses: Buckets,
+    /// Of IPv6.
+    networks: Buckets,
     servers: Buckets,
 }
 
@@ -30,6 +31,10 @@ impl Rates {
         Self {
             users: Buckets::new(limits::USER_BURST, limits::USER_INTERVAL),
             addresses: Buckets::new(limits::ADDRESS_BURST, limits::ADDRESS_INTERVAL),
+            networks: Buckets::new(
+                limits::ADDRESS_BURST * limits::NETWORK_ADDRESSES as u32,
+                limits::ADDRESS_INTERVAL / limits::NETWORK_ADDRESSES as u32,
+            ),
             servers: Buckets::new(limits::SERVER_BURST, limits::SERVER_INTERVAL),
         }
     }
@@ -39,11 +44,16 @@ impl Rates {
         self.servers.take(server, now)
     }
 
-    /// Takes a token of the user, or of the address if there is no user; the error says how long to wait for one.
+    /// Takes a token of the user, or of the subscriber's address and network if there is no user; the error says how long to
+    /// wait for one.
     pub(super) fn take(&self, user: Option<&UserId>, address: IpAddr, now: Duration) -> Result<(), Duration> {
         match user {
             Some(user) => self.users.take(user, now),
-            None => self.addresses.take(address, now),
+            // Who is refused takes nothing of what is their neighbours', too.
+            None => self.addresses.take(address, now).and_then(|()| match network(address) {
+                Some(network) => self.networks.take(network, now),
+                None => Ok(()),
+            }),
         }
     }
 }
@@ -164,6 +174,18 @@ mod tests {
         }
         for (user, address, _) in who {
             assert!(rates.take(user, address, SECOND).is_err(), "{user:?}");
+        }
+    }
+
+    #[test]
+    fn a_network_asks_as_much_as_a_few_addresses() {
+        let rates = Rates::new();
+        let take = |address: &str| rates.take(None, address.parse().unwrap(), SECOND);
+        let asked = (0..limits::RATES).take_while(|number| take(&format!("2001:db8:e:{number:x}::")).is_ok());
+        assert_eq!(asked.count(), limits::ADDRESS_BURST as usize * limits::NETWORK_ADDRESSES);
+        assert_eq!(take("2001:db8:f::"), Ok(()));
+        for number in 0..limits::RATES as u32 {
+            assert_eq!(rates.take(None, Ipv4Addr::from_bits(number).into(), SECOND), Ok(()));
         }
     }
 
