@@ -55,6 +55,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("GET", "/_matrix/client/v3/auth/m.login.sso/fallback/web"),
     ("GET", "/_matrix/client/v3/auth/{auth_type}/fallback/web"),
     ("POST", "/_matrix/client/v3/auth/{auth_type}/fallback/web"),
+    ("GET", "/_tayberry/sso/account/{idp_id}"),
     ("GET", "/_tayberry/sso/callback/{idp_id}"),
     ("POST", "/_tayberry/sso/continue"),
     ("PUT", "/_matrix/federation/v1/send_join/{room_id}/{event_id}"),

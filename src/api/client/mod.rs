@@ -249,8 +249,10 @@ pub(crate) fn routes(routes: &mut Routes) {
 fn pages(routes: &mut Routes) {
     let (get, post) = (Method::GET, Method::POST);
     routes.add_page(get.clone(), login_page::PATHS, |app, sent| Box::pin(login_page::page(app, sent)));
-    // These three wait for a provider, and hold no turn meanwhile.
+    // These four wait for a provider, and hold no turn meanwhile.
     routes.add_page(get.clone(), sso::BEGIN, |app, sent| Box::pin(sso::begin(app, sent))).reading =
+        Reading::Stream;
+    routes.add_page(get.clone(), &[sso::ACCOUNT], |app, sent| Box::pin(sso::account(app, sent))).reading =
         Reading::Stream;
     routes.add_page(get.clone(), sso::PROVE, |app, sent| Box::pin(sso::prove(app, sent))).reading =
         Reading::Stream;

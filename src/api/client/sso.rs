@@ -33,6 +33,17 @@ pub(crate) async fn begin(app: App, sent: Sent) -> Result<Response<Body>, Error>
     Ok(known(&app, &browser, shown(&app, next, to_provider)?))
 }
 
+/// `GET /_tayberry/sso/account/{idpId}`: somebody signs in on the pages of the account.
+pub(crate) async fn account(app: App, sent: Sent) -> Result<Response<Body>, Error> {
+    oauth::base(&app).ok_or_else(Error::unrecognized)?;
+    let browser = browser(&app, &sent).unwrap_or_else(|| new_browser(&app, &sent));
+    let text = |name: &str| sent.query.get(name).unwrap_or_default();
+    let wanted = Wanted::Account { proof: text("proof"), next: text("next") };
+    let id = sent.arguments.first().map(String::as_str);
+    let next = upstream::begin(&app, browser.clone(), wanted, id).await;
+    Ok(known(&app, &browser, shown(&app, next, |_| String::new())?))
+}
+
 /// `GET /_matrix/client/v3/auth/m.login.sso/fallback/web`
 pub(crate) async fn prove(app: App, sent: Sent) -> Result<Response<Body>, Error> {
     let browser = browser(&app, &sent).unwrap_or_else(|| new_browser(&app, &sent));
@@ -71,6 +82,7 @@ pub(crate) const BEGIN: &[&str] = &[
     "/_matrix/client/r0/login/sso/redirect",
     "/_matrix/client/r0/login/sso/redirect/{idp_id}",
 ];
+pub(crate) const ACCOUNT: &str = "/_tayberry/sso/account/{idp_id}";
 pub(crate) const PROVE: &[&str] =
     &["/_matrix/client/v3/auth/m.login.sso/fallback/web", "/_matrix/client/r0/auth/m.login.sso/fallback/web"];
 pub(crate) const FINISH: &[&str] = &["/_tayberry/sso/callback/{idp_id}", "/_tayberry/sso/callback"];
@@ -156,7 +168,7 @@ fn named(app: &App, ticket: &str, suggestion: &str, problem: NameProblem, then: 
     }
     let target = match then {
         Then::LogInToken { redirect_url } => Some(redirect_url),
-        Then::Prove { .. } => None,
+        Then::Account { .. } | Then::Prove { .. } => None,
     };
     let field = Field {
         name: "name",

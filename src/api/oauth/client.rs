@@ -54,10 +54,10 @@ pub(super) async fn go(app: App, sent: Sent) -> Result<Response<Body>, Refusal> 
     }
 }
 
-/// The client that is to be let in. The pages of the account are none: they would take that for a fresh sign-in.
+/// The client that is to be let in.
 fn client(visit: &Visit) -> Result<Url, Refusal> {
-    let client = visit.query.get("redirectUrl").and_then(upstream::client_at);
-    client.filter(|client| !upstream::is_account(&visit.app, client)).ok_or_else(|| {
+    let url = visit.query.get("redirectUrl").and_then(|url| upstream::client_at(&visit.app, url));
+    url.ok_or_else(|| {
         let html = Html::default().paragraph("Go back to the client and try to sign in once more.");
         let problem = "The client that sent you here did not say where it is, or in a way that can’t be.";
         visit.problem(StatusCode::BAD_REQUEST, "You can’t sign in like this", problem, html).into()

@@ -16,7 +16,7 @@ use crate::{
     service::{
         App,
         accounts::LogInError,
-        oauth::{ACCOUNT, RETURN, browsers},
+        oauth::{ACCOUNT, browsers},
         upstream,
     },
 };
@@ -96,13 +96,10 @@ pub(super) fn onward(visit: &Visit) -> String {
 
 /// The other ways to sign in, each with where the visitor goes afterwards.
 fn elsewhere(visit: &Visit) -> Vec<Elsewhere> {
-    let proof = browsers::proof_of_return(&visit.cookie);
-    let mut back = format!("{}{RETURN}?{PROOF}={proof}", upstream::base_url(&visit.app));
-    if let Some(next) = visit.next() {
-        back = format!("{back}&next={}", encoded(next));
-    }
+    let (proof, next) = (browsers::proof_of_return(&visit.cookie), visit.next().unwrap_or_default());
     let to = |provider: &Upstream| {
-        let path = format!("{SSO_REDIRECT}/{}?redirectUrl={}", provider.id.0, encoded(&back));
+        let id = &provider.id.0;
+        let path = format!("{}/{id}?{PROOF}={proof}&next={}", upstream::ACCOUNT, encoded(next));
         Elsewhere { name: provider.name.clone(), url: visit.path(&path) }
     };
     visit.app.upstream.iter().map(to).collect()
@@ -146,4 +143,3 @@ pub(super) const OUT_PATH: &str = "/oauth/sign-out";
 pub(super) const AGAIN: &str = "again";
 const TITLE: &str = "Sign in";
 const PROOF: &str = "proof";
-const SSO_REDIRECT: &str = "/_matrix/client/v3/login/sso/redirect";

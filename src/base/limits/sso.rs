@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DESCRIPTORS, OUTGOING, OUTGOING_IDLE, PROFILE_NAME_BYTES, PUSHES, SEARCHES};
+use super::{DESCRIPTORS, HEAD_BYTES, OUTGOING, OUTGOING_IDLE, PROFILE_NAME_BYTES, PUSHES, SEARCHES};
 
 /// People who are at their provider, and people who are back and are asked something; who began first gives way, of
 /// whoever has the most.
@@ -15,6 +15,9 @@ pub const SIGN_IN_LIFETIME: Duration = Duration::from_secs(10 * 60);
 pub const SSO_TOKEN_LIFETIME: Duration = Duration::from_secs(30);
 /// The URL at which a client wants that token, in bytes.
 pub const REDIRECT_URL_BYTES: usize = 2_048;
+/// Where somebody goes on this server's own pages once they are signed in, in bytes: a path, with what a client or a program
+/// wants as its query.
+pub const NEXT_BYTES: usize = 8 << 10;
 /// Requests to providers under way.
 pub const PROVIDER_REQUESTS: usize = 4;
 /// What a provider answers, in bytes, and how long that may take.
@@ -38,5 +41,7 @@ const _: () = {
         (OUTGOING + PUSHES + PROVIDER_REQUESTS) * 3 + SEARCHES + OUTGOING_IDLE + 128 <= DESCRIPTORS,
         "these connections are beside the others"
     );
+    // Each byte may be escaped as three, in the path and in a query that holds it.
+    assert!(REDIRECT_URL_BYTES * 3 + 1_024 <= NEXT_BYTES && NEXT_BYTES * 3 + 1_024 < HEAD_BYTES);
     assert!(SUBJECT_BYTES < PROFILE_NAME_BYTES);
 };

@@ -34,6 +34,11 @@ pub fn proof_of_return(cookie: &str) -> String {
     proof(cookie, "return")
 }
 
+/// Whether a text could be such a proof.
+pub fn is_proof(text: &str) -> bool {
+    is_cookie(text)
+}
+
 fn proof(cookie: &str, of: &str) -> String {
     let TokenHash(hash) = TokenHash::of(&format!("{of} {cookie}"));
     BASE64_URL_SAFE_NO_PAD.encode(hash)

@@ -16,7 +16,7 @@ use std::{net::IpAddr, sync::Arc};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use ruma::OwnedUserId;
 use sha2::{Digest, Sha256};
-use url::Url;
+use url::{Url, form_urlencoded};
 
 pub use self::{id_token::Fault, person::NameProblem, provider::ProviderError};
 use self::{
@@ -62,6 +62,9 @@ impl PartialEq for Browser {
 pub enum Then {
     /// A client gets a token at this URL, which logs it in.
     LogInToken { redirect_url: Url },
+    /// The pages of the account let them in, and lead them on to `next`, a path, if it isn't empty. The browser is known there by
+    /// the proof.
+    Account { proof: String, next: String },
     /// A session of user-interactive authentication passes its stage.
     Prove { session: String },
 }
@@ -69,6 +72,7 @@ pub enum Then {
 /// What somebody wants who is to be sent to a provider.
 pub enum Wanted<'a> {
     LogIn { redirect_url: &'a str },
+    Account { proof: &'a str, next: &'a str },
     Prove { session: &'a str },
 }
 
@@ -173,8 +177,15 @@ pub async fn begin(
 ) -> Result<Next, SignInError> {
     let (then, mut fitting) = match wanted {
         Wanted::LogIn { redirect_url } => {
-            let redirect_url = client_at(redirect_url).ok_or(SignInError::Client)?;
+            let redirect_url = client_at(app, redirect_url).ok_or(SignInError::Client)?;
             (Then::LogInToken { redirect_url }, (0..app.upstream.len()).collect())
+        }
+        Wanted::Account { proof, next } => {
+            if !oauth::browsers::is_proof(proof) || next.len() > limits::NEXT_BYTES {
+                return Err(SignInError::Client);
+            }
+            let then = Then::Account { proof: proof.to_owned(), next: next.to_owned() };
+            (then, (0..app.upstream.len()).collect())
         }
         Wanted::Prove { session } => {
             let (user, _) = uia::subject(app, session).ok_or(SignInError::Lost)?;
@@ -225,7 +236,7 @@ async fn send(app: &App, browser: Browser, provider: usize, then: Then) -> Resul
         .append_pair("nonce", &nonce)
         .append_pair("code_challenge", &challenge)
         .append_pair("code_challenge_method", "S256");
-    if is_to_be_proved(app, &then) {
+    if is_to_be_proved(&then) {
         query.append_pair("prompt", "login").append_pair("max_age", "0");
     }
     drop(query);
@@ -237,11 +248,8 @@ async fn send(app: &App, browser: Browser, provider: usize, then: Then) -> Resul
 
 /// Whether somebody is to prove now who they are, not by what the provider's browser remembers: a fresh sign-in stands for
 /// the password on the pages of the account.
-fn is_to_be_proved(app: &App, then: &Then) -> bool {
-    match then {
-        Then::Prove { .. } => true,
-        Then::LogInToken { redirect_url } => is_account(app, redirect_url),
-    }
+fn is_to_be_proved(then: &Then) -> bool {
+    matches!(then, Then::Prove { .. } | Then::Account { .. })
 }
 
 /// With what a browser comes back from a provider.
@@ -264,7 +272,7 @@ pub async fn finish(app: &App, browser: Option<Browser>, back: Return) -> Result
     let provider = Provider::of(app, away.provider);
     let arrival = provider.logged(come_back(&provider, &away, &back).await)?;
     let Some(mut arrival) = arrival else { return Err(SignInError::Cancelled) };
-    if is_to_be_proved(app, &away.then) {
+    if is_to_be_proved(&away.then) {
         // The browser could have left out that it was to be proved anew.
         // <https://openid.net/specs/openid-connect-core-1_0.html#AuthRequest>
         let must_be_told = matches!(away.then, Then::Prove { .. }) && !provider.settings.trust_prompt;
@@ -352,6 +360,7 @@ async fn go_on(app: &App, asked: Asked) -> Result<Next, SignInError> {
             }
             Next::Client { ticket: ticket.clone(), user_id, url: redirect_url.clone() }
         }
+        (Who::User(user), Then::Account { .. }) => return confirmed(app, *user, &asked.then).await,
         (Who::User(user), Then::Prove { session }) => {
             let user_id = may_log_in(app, *user).await?;
             let (subject, operation) = uia::subject(app, session).ok_or(SignInError::Lost)?;
@@ -369,6 +378,13 @@ async fn go_on(app: &App, asked: Asked) -> Result<Next, SignInError> {
 async fn confirmed(app: &App, user: UserNumber, then: &Then) -> Result<Next, SignInError> {
     match then {
         Then::LogInToken { redirect_url } => log_in_at(app, user, redirect_url).await.map(Next::Go),
+        Then::Account { proof, next } => {
+            let token = token(app, user).await?;
+            let query = form_urlencoded::Serializer::new(String::new())
+                .extend_pairs([("proof", proof), ("next", next), ("loginToken", &token)])
+                .finish();
+            Ok(Next::Go(format!("{}{}?{query}", base_url(app), oauth::RETURN)))
+        }
         Then::Prove { session } => {
             may_log_in(app, user).await?;
             match uia::prove_by_upstream(app, session, user) {
@@ -379,16 +395,23 @@ async fn confirmed(app: &App, user: UserNumber, then: &Then) -> Result<Next, Sig
     }
 }
 
-/// The address of a client; none if no client can be there.
-pub fn client_at(url: &str) -> Option<Url> {
-    client_url::read(url)
+/// The address of a client; none if no client can be there. The page of the account that lets in whoever comes back from a
+/// provider is none.
+pub fn client_at(app: &App, url: &str) -> Option<Url> {
+    let account = Url::parse(&format!("{}{}", base_url(app), oauth::RETURN)).ok();
+    let is_account = |url: &Url| account.is_some_and(|account| client_url::lies_under(url, &account));
+    client_url::read(url).filter(|url| !is_account(url))
 }
 
 /// The address of a client with a token that logs a user in there.
 pub async fn log_in_at(app: &App, user: UserNumber, client: &Url) -> Result<String, SignInError> {
+    Ok(client_url::with_token(client, &token(app, user).await?))
+}
+
+/// A token that logs a user in.
+async fn token(app: &App, user: UserNumber) -> Result<String, SignInError> {
     may_log_in(app, user).await?;
-    let token = accounts::log_in_token(app, user, limits::SSO_TOKEN_LIFETIME).await?;
-    Ok(client_url::with_token(client, &token))
+    Ok(accounts::log_in_token(app, user, limits::SSO_TOKEN_LIFETIME).await?)
 }
 
 /// The id of a user who may log in. Whoever is suspended may.
@@ -408,13 +431,7 @@ fn is_trusted(app: &App, url: &Url) -> bool {
     let names_device = url.query_pairs().any(|(name, _)| name == "device_id");
     let own = Url::parse(&own_client(app)).ok().filter(|_| !names_device);
     let known = app.sso.trusted_clients.iter().map(|ClientUrl(known)| known);
-    is_account(app, url) || known.chain(&own).any(|known| client_url::lies_under(url, known))
-}
-
-/// Whether it is the page of the account that lets in whoever signed in.
-pub fn is_account(app: &App, url: &Url) -> bool {
-    let account = Url::parse(&format!("{}{}", base_url(app), oauth::RETURN)).ok();
-    account.is_some_and(|account| client_url::lies_under(url, &account))
+    known.chain(&own).any(|known| client_url::lies_under(url, known))
 }
 
 impl<'a> Provider<'a> {
@@ -441,4 +458,6 @@ impl<'a> Provider<'a> {
     }
 }
 
+/// The path at which somebody begins who signs in on the pages of the account, before the id of the provider.
+pub const ACCOUNT: &str = "/_tayberry/sso/account";
 const CALLBACK: &str = "/_tayberry/sso/callback";

@@ -1,8 +1,8 @@
 //! Signing in on the pages of the account through a provider.
 
-use tayberry::config::HttpUrl;
+use tayberry::{base::limits, config::HttpUrl};
 
-use super::{Browser, Scene, html, problem};
+use super::{Browser, Scene, html, problem, redirect};
 use crate::media::Answer;
 
 const BASE: &str = "https://example.org";
@@ -13,9 +13,12 @@ async fn scene() -> Scene {
 
 /// Follows the only link to a provider on the page that lets sign in, and comes back from there.
 async fn go_there_and_back(scene: &Scene, browser: &mut Browser) -> Answer {
-    let page = browser
-        .get(&scene.rig, "/oauth/sign-in?next=%2Foauth%2Faccount%3Faction%3Dorg.matrix.devices_list")
-        .await;
+    let next = "/oauth/sign-in?next=%2Foauth%2Faccount%3Faction%3Dorg.matrix.devices_list";
+    go_there_and_back_from(scene, browser, next).await
+}
+
+async fn go_there_and_back_from(scene: &Scene, browser: &mut Browser, path: &str) -> Answer {
+    let page = browser.get(&scene.rig, path).await;
     let text = html(&page);
     let (before, _) =
         text.split_once("\">Continue with An &lt;Example&gt;</a>").unwrap_or_else(|| panic!("{text}"));
@@ -50,6 +53,56 @@ async fn whoever_signed_in_elsewhere_is_signed_in_here() {
     assert_eq!(problem(&again), (403, SPENT.to_owned()));
 }
 
+#[tokio::test]
+async fn a_client_gets_its_whole_url_back_through_a_provider() {
+    let scene = scene().await;
+    for tail in ["a", "%26&"] {
+        let mut client = format!("{CLIENT_START}{}", tail.repeat(limits::REDIRECT_URL_BYTES / tail.len()));
+        client.truncate(limits::REDIRECT_URL_BYTES);
+        let mut browser = Browser::default();
+        let asked = browser.get(&scene.rig, &redirect(&client)).await;
+        assert_eq!(asked.status, 302, "{}", html(&asked));
+        let sign_in = browser.get(&scene.rig, &path(&asked)).await;
+        assert_eq!(sign_in.status, 303, "{}", html(&sign_in));
+        let sign_in = sign_in.header("location").to_owned();
+        let back = go_there_and_back_from(&scene, &mut browser, &sign_in).await;
+        let inside = browser.get(&scene.rig, &path(&back)).await;
+        assert_eq!(inside.status, 303, "{}", html(&inside));
+        let page = browser.get(&scene.rig, inside.header("location")).await;
+        let text = html(&page);
+        let (_, proof) = text.split_once("name=\"proof\" value=\"").unwrap_or_else(|| panic!("{text}"));
+        let form = format!("proof={}", proof.split_once('"').unwrap().0);
+        let gone = browser.send(&scene.rig, "POST", inside.header("location"), &form).await;
+        let url = gone.header("location");
+        assert!(url.starts_with(&format!("{}&loginToken=", client.trim_end_matches('&'))), "{url}");
+        scene.redeem(url).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn nobody_gets_to_the_account_as_a_client_or_with_too_much() {
+    let scene = scene().await;
+    let proof = "A".repeat(43);
+    let account = format!("{BASE}/oauth/signed-in?proof={proof}&next=/oauth/account");
+    let by_provider = redirect(&account).replace("/redirect?", "/redirect/example?");
+    let next = "a".repeat(limits::NEXT_BYTES + 1);
+    let start = "/_tayberry/sso/account/example";
+    for path in [
+        by_provider,
+        start.to_owned(),
+        format!("{start}?proof=A"),
+        format!("{start}?proof={proof}&next={next}"),
+    ] {
+        let page = Browser::default().get(&scene.rig, &path).await;
+        assert_eq!(problem(&page).0, 400, "{path}");
+    }
+    let page = Browser::default().get(&scene.rig, &format!("{start}x?proof={proof}")).await;
+    assert_eq!(problem(&page).0, 404);
+    let scene = Scene::start().await;
+    let page = Browser::default().get(&scene.rig, &format!("{start}?proof={proof}")).await;
+    assert_eq!(page.status, 404, "there are no pages of the account");
+}
+
 // Else somebody could have others use their account without knowing it.
 #[tokio::test]
 async fn nobody_is_signed_in_by_what_another_browser_brought_back() {
@@ -69,4 +122,5 @@ async fn nobody_is_signed_in_by_what_another_browser_brought_back() {
     assert_eq!(own.status, 303, "{}", html(&own));
 }
 
+const CLIENT_START: &str = "https://app.example.net/?x=";
 const SPENT: &str = "This took too long, or was begun in another browser. Sign in again.";
