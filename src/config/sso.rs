@@ -50,9 +50,10 @@ section! {
         /// that name.
         match_existing: bool = false,
         /// Whether the provider is believed to have asked anew who somebody is, as it was to, if it doesn't tell when it did
-        /// (`auth_time`); Google doesn't. Without that, people who have no password here can't confirm by it what a client
-        /// wants confirmed; with that, so can whoever gets to a browser that they left open. The pages of the account believe
-        /// it either way.
+        /// (`auth_time`), which OpenID Connect wants it to; Google doesn't. Without that, people who have no password here can
+        /// sign in by it, but can't confirm what has to be confirmed: what a client wants to do, and on the pages of the account
+        /// to set a password, to reset their identity and to end the account. With that, so can whoever gets to a browser that
+        /// they left open.
         trust_prompt: bool = false,
         /// A picture and a brand that clients may show: an `mxc://` address here, and a name such as `google`.
         icon: Option<Icon> = None => "\"mxc://example.org/abc\"",

@@ -201,16 +201,24 @@ pub struct LogInToken {
     user: UserNumber,
     password_hash: Option<Secret<String>>,
     until: Timestamp,
+    is_fresh: bool,
 }
 
-/// Lets the user's next device log in, once and within `lifetime`, by the token that is returned.
+/// Lets the user's next device log in, once and within `lifetime`, by the token that is returned. A fresh one is for somebody
+/// who has just proved, without a password, who they are.
 /// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv1loginget_token>
-pub async fn log_in_token(app: &App, user: UserNumber, lifetime: Duration) -> Result<String, StoreError> {
+pub async fn log_in_token(
+    app: &App,
+    user: UserNumber,
+    lifetime: Duration,
+    is_fresh: bool,
+) -> Result<String, StoreError> {
     let account = app.store.read(move |view| view.account_by_number(user)).await?;
     let password_hash = account.and_then(|account| account.password_hash);
     let (token, now) = (app.rng.token(), app.clock.now());
     let until = now.plus(lifetime);
-    app.log_in_tokens.insert(user, token.clone(), LogInToken { user, password_hash, until }, now);
+    let value = LogInToken { user, password_hash, until, is_fresh };
+    app.log_in_tokens.insert(user, token.clone(), value, now);
     Ok(token)
 }
 
@@ -221,19 +229,20 @@ pub async fn log_in_by_token(
     device: DeviceRequest,
 ) -> Result<(OwnedUserId, LogIn), LogInError> {
     let log_in = LogIn::prepare(app, device)?;
-    let account = prove_by_token(app, token).await?;
+    let (account, _) = prove_by_token(app, token).await?;
     enter(app, account, log_in).await
 }
 
-/// The account that a token of [`log_in_token`] is for, which is spent by that; [`still`] follows as after [`prove`].
-pub(super) async fn prove_by_token(app: &App, token: &str) -> Result<Account, LogInError> {
+/// The account that a token of [`log_in_token`] is for, which is spent by that, and whether it was fresh; [`still`] follows as
+/// after [`prove`].
+pub(super) async fn prove_by_token(app: &App, token: &str) -> Result<(Account, bool), LogInError> {
     let now = app.clock.now();
     let taken = app.log_in_tokens.take_if(token, now, |token| now < token.until);
-    let LogInToken { user, password_hash, .. } = taken.ok_or(LogInError::TokenSpent)?;
+    let LogInToken { user, password_hash, is_fresh, .. } = taken.ok_or(LogInError::TokenSpent)?;
     let account = app.store.read(move |view| view.account_by_number(user)).await?;
     let is_still =
         |account: &Account| account.deactivated_at.is_none() && account.password_hash == password_hash;
-    account.filter(is_still).ok_or(LogInError::TokenSpent)
+    Ok((account.filter(is_still).ok_or(LogInError::TokenSpent)?, is_fresh))
 }
 
 /// Which sessions a new password ends.

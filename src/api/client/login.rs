@@ -102,7 +102,7 @@ pub(crate) async fn token(
     let operation = Operation::of_user("get_token", user.number, &());
     uia::authorize_session(&app, &user, operation, request.auth.as_ref()).await?;
     let lifetime = limits::LOG_IN_TOKEN_LIFETIME;
-    let token = accounts::log_in_token(&app, user.number, lifetime).await?;
+    let token = accounts::log_in_token(&app, user.number, lifetime, false).await?;
     Ok(get_login_token::v1::Response::new(lifetime, token))
 }
 

@@ -22,7 +22,10 @@ use crate::{
         App,
         accounts::{self, ChangePasswordError, EndSessions, LogInError},
         devices, localpart,
-        oauth::{self, ACCOUNT, RESET, browsers},
+        oauth::{
+            self, ACCOUNT, RESET,
+            browsers::{self, ProveError},
+        },
         profile::{self, ProfileError},
     },
     store::{Device, SignedIn},
@@ -53,16 +56,18 @@ pub(super) async fn act(app: App, sent: Sent) -> Result<Response<Body>, Refusal>
         return Ok(visit.redirect(&visit.path(ACCOUNT)));
     };
     if action.is_grave() {
-        match browsers::prove(&app, &who, visit.form.get("password")).await {
+        match browsers::prove(&app, &visit.cookie, &who, visit.form.get("password")).await {
             Ok(()) => {}
-            Err(LogInError::Store(error)) => return Err(error.into()),
-            // Only a new sign-in can prove it.
-            Err(_) if !who.has_password => {
+            Err(ProveError::Store(error)) => return Err(error.into()),
+            Err(ProveError::Old) => {
                 let next = format!("{}?action={}", visit.path(ACCOUNT), action.name());
                 let target = visit.path_with_next(sign_in::PATH, Some(&next));
                 return Ok(visit.redirect(&format!("{target}&{}=yes", sign_in::AGAIN)));
             }
-            Err(_) => return again(&visit, &who, action, "The password is wrong.").await,
+            Err(ProveError::NotTold) => return again(&visit, &who, action, NOT_TOLD).await,
+            Err(ProveError::Password) => {
+                return again(&visit, &who, action, "The password is wrong.").await;
+            }
         }
     }
     let done = match action {
@@ -349,6 +354,9 @@ fn spoken(ago: Duration) -> String {
     }
 }
 
+/// Why somebody can't confirm anything who has just signed in elsewhere.
+const NOT_TOLD: &str = "The service that you sign in with doesn’t tell whether it asked you anew who you are, so this can’t \
+                        be done here. Ask whoever runs this server.";
 /// What a session is called that has no name.
 const NAMELESS: &str = "A session without a name";
 

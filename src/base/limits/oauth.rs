@@ -29,7 +29,8 @@ pub const OAUTH_RESET_LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// Browsers in which one user is signed in, and how long one stays so.
 pub const BROWSERS: usize = 20;
 pub const BROWSER_LIFETIME: Duration = Duration::from_secs(14 * 24 * 60 * 60);
-/// Whoever has no password has proved who they are by a sign-in that is no older.
+/// Browsers in which somebody without a password has just proved who they are by a sign-in, and how long that counts.
+pub const BROWSERS_FRESH: usize = 1_000;
 pub const BROWSER_FRESH: Duration = Duration::from_secs(5 * 60);
 
 const _: () = {

@@ -59,22 +59,23 @@ pub async fn sign_in(
     password: Secret<String>,
 ) -> Result<String, LogInError> {
     let account = accounts::prove(app, Some(user), password).await?;
-    open(app, cookie, account).await
+    open(app, cookie, account, false).await
 }
 
 /// Signs somebody in who proved by other means who they are, and gives the browser's new cookie.
 pub async fn signed_in(app: &App, cookie: &str, user: UserNumber) -> Result<String, LogInError> {
     let account = app.store.read(move |view| view.account_by_number(user)).await?;
-    open(app, cookie, account.ok_or(LogInError::Wrong)?).await
+    open(app, cookie, account.ok_or(LogInError::Wrong)?, true).await
 }
 
 /// Signs somebody in by a log-in token, and gives the browser's new cookie.
 pub async fn sign_in_by_token(app: &App, cookie: &str, token: &str) -> Result<String, LogInError> {
-    let account = accounts::prove_by_token(app, token).await?;
-    open(app, cookie, account).await
+    let (account, is_fresh) = accounts::prove_by_token(app, token).await?;
+    open(app, cookie, account, is_fresh).await
 }
 
-async fn open(app: &App, cookie: &str, account: Account) -> Result<String, LogInError> {
+async fn open(app: &App, cookie: &str, account: Account, is_fresh: bool) -> Result<String, LogInError> {
+    let user = account.number;
     let old = TokenHash::of(cookie);
     let cookie = new_cookie(app);
     let new = TokenHash::of(&cookie);
@@ -85,6 +86,9 @@ async fn open(app: &App, cookie: &str, account: Account) -> Result<String, LogIn
             Ok::<_, LogInError>(transaction.open_browser(new, account.number)?)
         })
         .await?;
+    if is_fresh {
+        app.grants.fresh.insert(user, proof(&cookie, FRESH), (), app.clock.now());
+    }
     Ok(cookie)
 }
 
@@ -94,12 +98,44 @@ pub async fn sign_out(app: &App, cookie: &str) -> Result<(), StoreError> {
     app.store.write(move |transaction| transaction.close_browser(hash)).await
 }
 
-/// Whether it is really the user who is there: by their password or, if they have none, as they signed in just now.
-pub async fn prove(app: &App, who: &SignedIn, password: Option<&str>) -> Result<(), LogInError> {
+/// Why it isn't known that it is really the user who is there.
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    #[error("the password is wrong")]
+    Password,
+    /// They have no password, and are to sign in again.
+    #[error("the sign-in was a while ago")]
+    Old,
+    /// They did so just now, but whoever let them in didn't tell that they had to prove anything.
+    #[error("the sign-in proves nothing")]
+    NotTold,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Whether it is really the user who is there: by their password or, if they have none, as they proved it just now when they
+/// signed in.
+pub async fn prove(
+    app: &App,
+    cookie: &str,
+    who: &SignedIn,
+    password: Option<&str>,
+) -> Result<(), ProveError> {
     if who.has_password {
         let password = Secret::new(password.unwrap_or_default().to_owned());
-        return accounts::prove(app, Some(&who.localpart), password).await.map(drop);
+        return match accounts::prove(app, Some(&who.localpart), password).await {
+            Ok(_) => Ok(()),
+            Err(LogInError::Store(error)) => Err(error.into()),
+            Err(_) => Err(ProveError::Password),
+        };
     }
-    let is_fresh = app.clock.now().since(who.at) < limits::BROWSER_FRESH;
-    if is_fresh { Ok(()) } else { Err(LogInError::Wrong) }
+    let now = app.clock.now();
+    match app.grants.fresh.get(&proof(cookie, FRESH), now) {
+        Some(()) => Ok(()),
+        None if now.since(who.at) < limits::BROWSER_FRESH => Err(ProveError::NotTold),
+        None => Err(ProveError::Old),
+    }
 }
+
+/// By what a browser is known in which somebody has just proved who they are.
+const FRESH: &str = "fresh";

@@ -28,11 +28,13 @@ use crate::{
     store::StoreError,
 };
 
-/// What was allowed and is not yet fetched.
+/// What was allowed and is not yet fetched, and what was proved.
 pub struct Grants {
     codes: Expiring<authorization::Code>,
     devices: Expiring<devices::Waiting>,
     resets: Expiring<()>,
+    /// Browsers in which somebody has just proved who they are.
+    fresh: Expiring<()>,
 }
 
 impl Default for Grants {
@@ -40,6 +42,7 @@ impl Default for Grants {
         Self {
             codes: Expiring::new(limits::OAUTH_CODES, limits::OAUTH_CODE_LIFETIME),
             devices: Expiring::new(limits::OAUTH_DEVICES, limits::OAUTH_DEVICE_LIFETIME),
+            fresh: Expiring::new(limits::BROWSERS_FRESH, limits::BROWSER_FRESH),
             resets: Expiring::new(limits::OAUTH_RESETS, limits::OAUTH_RESET_LIFETIME),
         }
     }

@@ -49,13 +49,14 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Whether the person was asked since a moment who they are, as far as the token tells, which it may have to.
-    pub(super) fn are_fresh(&self, since: Timestamp, must_be_told: bool) -> Result<(), ProviderError> {
-        let asked_at = self.others.get("auth_time").filter(|at| !at.is_null());
+    /// Whether the token tells that the person was asked since a moment who they are, as it must where an age was asked for;
+    /// not every provider's does. An error if it tells that they were not.
+    /// <https://openid.net/specs/openid-connect-core-1_0.html#IDToken>
+    pub(super) fn are_fresh(&self, since: Timestamp) -> Result<bool, ProviderError> {
+        let Some(at) = self.others.get("auth_time").filter(|at| !at.is_null()) else { return Ok(false) };
         let skew = limits::PROVIDER_SKEW.as_secs_f64();
-        let is_fresh = |at: f64| at + 1.0 + skew > since.0 as f64 / 1_000.0;
-        match asked_at.map_or(!must_be_told, |at| at.as_f64().is_some_and(is_fresh)) {
-            true => Ok(()),
+        match at.as_f64().is_some_and(|at| at + 1.0 + skew > since.0 as f64 / 1_000.0) {
+            true => Ok(true),
             false => Err(ProviderError::Content("the person was not asked now who they are")),
         }
     }

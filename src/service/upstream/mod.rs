@@ -63,8 +63,8 @@ pub enum Then {
     /// A client gets a token at this URL, which logs it in.
     LogInToken { redirect_url: Url },
     /// The pages of the account let them in, and lead them on to `next`, a path, if it isn't empty. The browser is known there by
-    /// the proof.
-    Account { proof: String, next: String },
+    /// the proof. Whether they have proved anew who they are is told to these pages.
+    Account { proof: String, next: String, is_fresh: bool },
     /// A session of user-interactive authentication passes its stage.
     Prove { session: String },
 }
@@ -184,7 +184,7 @@ pub async fn begin(
             if !oauth::browsers::is_proof(proof) || next.len() > limits::NEXT_BYTES {
                 return Err(SignInError::Client);
             }
-            let then = Then::Account { proof: proof.to_owned(), next: next.to_owned() };
+            let then = Then::Account { proof: proof.to_owned(), next: next.to_owned(), is_fresh: false };
             (then, (0..app.upstream.len()).collect())
         }
         Wanted::Prove { session } => {
@@ -268,15 +268,22 @@ pub struct Return {
 pub async fn finish(app: &App, browser: Option<Browser>, back: Return) -> Result<Next, SignInError> {
     let now = app.clock.now();
     let is_its = |away: &Away| browser.as_ref() == Some(&away.browser);
-    let away = app.upstreams.away.take_if(&back.state, now, is_its).ok_or(SignInError::Lost)?;
+    let mut away = app.upstreams.away.take_if(&back.state, now, is_its).ok_or(SignInError::Lost)?;
     let provider = Provider::of(app, away.provider);
     let arrival = provider.logged(come_back(&provider, &away, &back).await)?;
     let Some(mut arrival) = arrival else { return Err(SignInError::Cancelled) };
     if is_to_be_proved(&away.then) {
         // The browser could have left out that it was to be proved anew.
         // <https://openid.net/specs/openid-connect-core-1_0.html#AuthRequest>
-        let must_be_told = matches!(away.then, Then::Prove { .. }) && !provider.settings.trust_prompt;
-        provider.logged(arrival.claims.are_fresh(away.begun, must_be_told))?;
+        let is_told = provider.logged(arrival.claims.are_fresh(away.begun))?;
+        let is_proved = is_told || provider.settings.trust_prompt;
+        match &mut away.then {
+            Then::Account { is_fresh, .. } => *is_fresh = is_proved,
+            _ if is_proved => {}
+            _ => {
+                provider.logged(Err(ProviderError::Content("it doesn't tell when it asked who they are")))?
+            }
+        }
     }
     let identity = person::identity(&provider, &arrival);
     let wanted = identity.clone();
@@ -378,8 +385,8 @@ async fn go_on(app: &App, asked: Asked) -> Result<Next, SignInError> {
 async fn confirmed(app: &App, user: UserNumber, then: &Then) -> Result<Next, SignInError> {
     match then {
         Then::LogInToken { redirect_url } => log_in_at(app, user, redirect_url).await.map(Next::Go),
-        Then::Account { proof, next } => {
-            let token = token(app, user).await?;
+        Then::Account { proof, next, is_fresh } => {
+            let token = token(app, user, *is_fresh).await?;
             let query = form_urlencoded::Serializer::new(String::new())
                 .extend_pairs([("proof", proof), ("next", next), ("loginToken", &token)])
                 .finish();
@@ -405,13 +412,13 @@ pub fn client_at(app: &App, url: &str) -> Option<Url> {
 
 /// The address of a client with a token that logs a user in there.
 pub async fn log_in_at(app: &App, user: UserNumber, client: &Url) -> Result<String, SignInError> {
-    Ok(client_url::with_token(client, &token(app, user).await?))
+    Ok(client_url::with_token(client, &token(app, user, false).await?))
 }
 
-/// A token that logs a user in.
-async fn token(app: &App, user: UserNumber) -> Result<String, SignInError> {
+/// A token that logs a user in, who has just proved who they are, or hasn't.
+async fn token(app: &App, user: UserNumber, is_fresh: bool) -> Result<String, SignInError> {
     may_log_in(app, user).await?;
-    Ok(accounts::log_in_token(app, user, limits::SSO_TOKEN_LIFETIME).await?)
+    Ok(accounts::log_in_token(app, user, limits::SSO_TOKEN_LIFETIME, is_fresh).await?)
 }
 
 /// The id of a user who may log in. Whoever is suspended may.

@@ -99,7 +99,7 @@ async fn who_has_many_tokens_ends_nobody_elses() {
         rig.register(name).await;
         let user = rig.app.store.read(|view| view.account(name)).await.unwrap().unwrap().number;
         for _ in 0..limits::LOG_IN_TOKENS {
-            accounts::log_in_token(&rig.app, user, limits::LOG_IN_TOKEN_LIFETIME).await.unwrap();
+            accounts::log_in_token(&rig.app, user, limits::LOG_IN_TOKEN_LIFETIME, false).await.unwrap();
         }
         for _ in 0..limits::OPENID_TOKENS / 2 + 1 {
             openid::issue(&rig.app, user);
