@@ -225,6 +225,12 @@ impl Rig {
         try_text(self.connect_from(PROXY).await, method, path, &fields, &body).await.unwrap()
     }
 
+    /// The same of somebody without an account, with any text as the body.
+    pub(crate) async fn send_text_from(&self, client: &str, method: &str, path: &str, body: &str) -> Reply {
+        let fields = format!("x-forwarded-for: {client}\r\n");
+        try_text(self.connect_from(PROXY).await, method, path, &fields, body).await.unwrap()
+    }
+
     /// A `GET` without a token.
     pub(crate) async fn get(&self, path: &str) -> Reply {
         self.send("GET", path, None, Value::Null).await

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tayberry::base::limits;
 
 use super::{BASE, Browser, Pair, app, encoded, error, register, scope, start, token, whoami};
 use crate::rig::{Reply, Rig};
@@ -80,6 +81,32 @@ async fn a_device_asks_seldom_and_not_for_ever() {
     let page = browser.get(&path).await;
     browser.post(&page, &path, &[("decision", "deny")]).await.titled("The device is not connected");
     assert_eq!(error(&poll(&rig, &client, &code).await), (400, "access_denied"));
+}
+
+#[tokio::test]
+async fn who_begins_often_pushes_nobody_out() {
+    let rig = start().await;
+    rig.register("alice").await;
+    let client = register(&rig, app()).await;
+    let browser = Browser::new(&rig);
+    browser.sign_in("alice").await;
+    let (code, shown) = begin(&rig, &client).await;
+    rig.advance(Duration::from_secs(1));
+    let crowd = (0..limits::OAUTH_DEVICES + 1).map(|number| match number % 2 {
+        0 => format!("198.51.100.{}", number % 16),
+        _ => format!("2001:db8:e:{number:x}::1"),
+    });
+    let fields = encoded(&[("client_id", &client), ("scope", &scope("CONSOLE"))]);
+    for address in crowd {
+        let path = "/oauth/device_authorization";
+        rig.send_text_from(&address, "POST", path, &fields).await.ok();
+    }
+    for (code, shown) in [(code, shown), begin(&rig, &client).await] {
+        let path = format!("/oauth/link?user_code={shown}");
+        let page = browser.get(&path).await;
+        browser.post(&page, &path, &[("decision", "allow")]).await.titled("The device is connected");
+        Pair::of(poll(&rig, &client, &code).await);
+    }
 }
 
 #[tokio::test]

@@ -193,8 +193,9 @@ async fn who_begins_often_pushes_nobody_out() {
     let mut browser = Browser::default();
     let away = browser.get(&scene.rig, &redirect(CLIENT)).await;
     scene.rig.advance(Duration::from_secs(1));
-    for number in 0..limits::SIGN_INS + 1 {
-        let client = format!("198.51.100.{}", number % 8);
+    let crowd = (0..limits::SIGN_INS + 1).map(|number| format!("198.51.100.{}", number % 8));
+    let network = (0..limits::SIGN_INS + 1).map(|number| format!("2001:db8:e:{number:x}::1"));
+    for client in crowd.chain(network) {
         let begun = scene.rig.send_from(&client, "GET", &redirect(CLIENT), None, Value::Null).await;
         assert_eq!(begun.status, 302);
     }
