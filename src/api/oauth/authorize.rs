@@ -61,11 +61,18 @@ async fn asked(visit: &Visit) -> Result<Asked, Refusal> {
     match authorization::ask(&visit.app, &visit.query).await {
         Ok(asked) => Ok(asked),
         Err(AskError::Store(error)) => Err(error.into()),
-        Err(AskError::Refused(target)) => Err(visit.redirect(&target).into()),
+        Err(AskError::Refused(target)) if visit.who.is_some() => Err(visit.redirect(&target).into()),
+        // Any page can register as a program: a link to this server is not to lead there by itself.
+        // <https://www.rfc-editor.org/rfc/rfc9700#section-4.11.2>
+        Err(AskError::Refused(target)) => {
+            let html = Html::default().link(&target, &format!("Go back to {}", redirects::place(&target)));
+            let problem = "The program that sent you here asks for something that it can’t have.";
+            Err(visit.problem(StatusCode::BAD_REQUEST, REFUSED, problem, html).into())
+        }
         Err(AskError::Unknown) => {
             let html = Html::default().paragraph("Go back to the program and try to sign in once more.");
             let problem = "The program that sent you here is not known to this server.";
-            Err(visit.problem(StatusCode::BAD_REQUEST, "You can’t sign in like this", problem, html).into())
+            Err(visit.problem(StatusCode::BAD_REQUEST, REFUSED, problem, html).into())
         }
     }
 }
@@ -129,5 +136,6 @@ pub(super) fn title(client: &Client) -> String {
 }
 
 pub(super) const PATH: &str = "/oauth/authorize";
+const REFUSED: &str = "You can’t sign in like this";
 /// The decision that lets a program in.
 pub(super) const ALLOW: &str = "allow";

@@ -130,7 +130,9 @@ async fn a_mistake_is_told_to_a_program_that_is_known() {
     let mut other = app();
     other["grant_types"] = json!(["urn:ietf:params:oauth:grant-type:device_code"]);
     let (client, other) = (register(&rig, app()).await, register(&rig, other).await);
+    rig.register("alice").await;
     let browser = Browser::new(&rig);
+    browser.sign_in("alice").await;
     for (client, changes, code) in [
         (&client, ("response_type", ""), "invalid_request"),
         (&client, ("response_type", "token"), "unsupported_response_type"),
@@ -149,6 +151,12 @@ async fn a_mistake_is_told_to_a_program_that_is_known() {
         assert!(target.starts_with(CALLBACK), "{target}");
         assert_eq!(answer(&target, "error").as_deref(), Some(code), "{changes:?}");
         assert_eq!(answer(&target, "state").as_deref(), Some("a b"), "{changes:?}");
+
+        // Whoever is not signed in is not sent to wherever somebody has registered, but can go there.
+        let page = Browser::new(&rig).get(&authorize(client, &[changes])).await;
+        page.problem(400);
+        let link = format!("href=\"{}\">Go back to app.example.com<", target.replace('&', "&amp;"));
+        assert!(page.header("location").is_empty() && page.body.contains(&link), "{}", page.body);
     }
 }
 
