@@ -111,7 +111,8 @@ pub(crate) fn metadata(app: &App) -> Option<Value> {
     let base = oauth::base(app)?;
     let url = |path: &str| format!("{base}{path}");
     let mut metadata = json!({
-        "issuer": format!("{base}/"),
+        "issuer": oauth::issuer(base),
+        "authorization_response_iss_parameter_supported": true,
         "authorization_endpoint": url(authorize::PATH),
         "token_endpoint": url(TOKEN),
         "revocation_endpoint": url(REVOKE),

@@ -5,9 +5,9 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
 use super::{
-    App, CODE_GRANT, GrantError, Scope,
+    App, CODE_GRANT, GrantError, Scope, base,
     clients::{self, Client},
-    redirects,
+    issuer, redirects,
     tokens::{self, Issued},
 };
 use crate::{
@@ -30,6 +30,8 @@ pub struct Asked {
 struct Answer {
     in_fragment: bool,
     state: Option<String>,
+    /// Who answers: a program may have asked several servers. <https://www.rfc-editor.org/rfc/rfc9207>
+    issuer: Option<String>,
 }
 
 /// Why a user is not asked.
@@ -54,7 +56,8 @@ pub async fn ask(app: &App, given: &Parameters) -> Result<Asked, AskError> {
     let client = client.ok_or(AskError::Unknown)?;
     let mode = given.get("response_mode");
     let state = given.get("state").map(str::to_owned);
-    let answer = Answer { in_fragment: mode == Some("fragment"), state };
+    let issuer = base(app).map(issuer);
+    let answer = Answer { in_fragment: mode == Some("fragment"), state, issuer };
     let challenge = given.get("code_challenge").filter(|challenge| is_challenge(challenge));
     let error = match given.get("response_type") {
         None => "invalid_request",
@@ -113,9 +116,10 @@ impl Asked {
 
 impl Answer {
     fn at(&self, uri: &str, name: &str, value: &str) -> String {
-        let answer = [(name, value), ("state", self.state.as_deref().unwrap_or_default())];
-        let length = if self.state.is_some() { 2 } else { 1 };
-        redirects::with_answer(uri, self.in_fragment, &answer[..length])
+        let state = self.state.iter().map(|state| ("state", state.as_str()));
+        let issuer = self.issuer.iter().map(|issuer| ("iss", issuer.as_str()));
+        let answer: Vec<_> = [(name, value)].into_iter().chain(state).chain(issuer).collect();
+        redirects::with_answer(uri, self.in_fragment, &answer)
     }
 }
 

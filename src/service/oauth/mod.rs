@@ -61,6 +61,11 @@ pub fn base(app: &App) -> Option<&str> {
     (url.scheme() == "https" || is_here).then_some(base)
 }
 
+/// By what name this server goes where programs tell several apart.
+pub fn issuer(base: &str) -> String {
+    format!("{base}/")
+}
+
 /// The page of the account at which a user does something.
 pub fn account_url(base: &str, action: &str) -> String {
     format!("{base}{ACCOUNT}?action={action}")

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    Browser, CALLBACK, Pair, VERIFIER, answer, app, authorize, error, exchange, let_in, refresh, register,
-    scope, start, token, whoami, with,
+    BASE, Browser, CALLBACK, Pair, VERIFIER, answer, app, authorize, encoded, error, exchange, let_in,
+    refresh, register, scope, start, token, whoami, with,
 };
 use crate::rig::{PASSWORD, Rig};
 use tayberry::{
@@ -106,6 +106,8 @@ async fn a_program_is_answered_as_it_wants() {
     let client = register(&rig, app()).await;
     let browser = Browser::new(&rig);
     browser.sign_in("alice").await;
+    let metadata = rig.get("/_matrix/client/v1/auth_metadata").await.ok();
+    assert_eq!(metadata["authorization_response_iss_parameter_supported"], true);
     for (uri, mode, begin) in [
         (CALLBACK, "fragment", "https://app.example.com/callback#code="),
         (CALLBACK, "query", "https://app.example.com/callback?code="),
@@ -116,12 +118,16 @@ async fn a_program_is_answered_as_it_wants() {
         let asked = authorize(&client, &[("redirect_uri", uri), ("response_mode", mode)]);
         let target = browser.allow(&asked).await;
         assert!(target.starts_with(begin), "{target}");
+        assert_eq!(answer(&target, "iss").as_deref(), metadata["issuer"].as_str());
     }
     let asked = authorize(&client, &[("state", "")]);
     assert_eq!(answer(&browser.allow(&asked).await, "state"), None);
     let page = browser.get(&asked).await;
     let target = browser.post(&page, &asked, &[("decision", "deny")]).await.target().to_owned();
-    assert_eq!(target, format!("{CALLBACK}#error=access_denied"));
+    assert_eq!(
+        target,
+        format!("{CALLBACK}#error=access_denied&{}", encoded(&[("iss", &format!("{BASE}/"))]))
+    );
 }
 
 #[tokio::test]
@@ -151,6 +157,7 @@ async fn a_mistake_is_told_to_a_program_that_is_known() {
         assert!(target.starts_with(CALLBACK), "{target}");
         assert_eq!(answer(&target, "error").as_deref(), Some(code), "{changes:?}");
         assert_eq!(answer(&target, "state").as_deref(), Some("a b"), "{changes:?}");
+        assert_eq!(answer(&target, "iss"), Some(format!("{BASE}/")));
 
         // Whoever is not signed in is not sent to wherever somebody has registered, but can go there.
         let page = Browser::new(&rig).get(&authorize(client, &[changes])).await;
