@@ -54,6 +54,7 @@ impl Compaction {
     /// A server runs on it, or it can't be read.
     pub fn of(dir: &Path) -> Result<Self, CompactError> {
         let lock = open::lock(dir)?;
+        open::check_word(dir)?;
         let records = prepare(dir)?;
         Ok(Self { dir: dir.to_owned(), records, _lock: lock })
     }

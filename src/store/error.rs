@@ -43,6 +43,13 @@ pub enum OpenError {
     /// It was written by a newer release.
     #[error("the data folder is of version {found}, this program knows {known}: install a newer release")]
     Newer { found: usize, known: usize },
+    /// It was written by a processor with words of another size.
+    #[error(
+        "the data folder {} was written by a {found}-bit program, and this is one of {} bits: run `tayberry backup` with the other, then `tayberry restore` with this one, into another folder",
+        .dir.display(),
+        usize::BITS
+    )]
+    Word { dir: PathBuf, found: u32 },
     /// The two stores don't belong together, or a part of one is missing.
     #[error("the data folder is not whole: {0}; restore it from a backup")]
     Inconsistent(&'static str),

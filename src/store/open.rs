@@ -34,6 +34,7 @@ pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
     let failed = |source: StoreError| OpenError::Store { dir: dir.clone(), source };
     private_folder(&dir.join(EVENTS)).map_err(|error| failed(error.into()))?;
     let lock = Arc::new(lock(&dir)?);
+    check_word(&dir)?;
     compact::remove_leftovers(&dir).map_err(|error| failed(error.into()))?;
     let records = dir.join(RECORDS);
     private_file(&records).map_err(|error| failed(error.into()))?;
@@ -118,6 +119,14 @@ pub(in crate::store) fn lock(dir: &Path) -> Result<File, OpenError> {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
         Err(fs::TryLockError::Error(error)) => Err(StoreError::from(error).into()),
+    }
+}
+
+/// Refuses what a processor with words of another size wrote, before anything of it is changed.
+pub(in crate::store) fn check_word(dir: &Path) -> Result<(), OpenError> {
+    match seed::word_bits(&dir.join(EVENTS)).map_err(StoreError::from)? {
+        Some(found) if found != usize::BITS => Err(OpenError::Word { dir: dir.to_owned(), found }),
+        _ => Ok(()),
     }
 }
 

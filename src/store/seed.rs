@@ -1,4 +1,4 @@
-//! A new LMDB environment with pages of 4 KB.
+//! A new LMDB environment with pages of 4 KB, and whether one that is there was written by a processor of this kind.
 //!
 //! LMDB takes the kernel's pages for a new file: 16 KB on some boards, which cost several times the bytes for each
 //! change. The page size of a file that is there already is read from its two meta pages, so an empty environment is
@@ -6,14 +6,14 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
 /// Writes an empty environment into a folder that has none.
 pub(in crate::store) fn plant(dir: &Path) -> io::Result<()> {
-    let data = dir.join("data.mdb");
+    let data = dir.join(DATA);
     if data.exists() {
         return Ok(());
     }
@@ -23,6 +23,26 @@ pub(in crate::store) fn plant(dir: &Path) -> io::Result<()> {
     file.write_all(&environment(0))?;
     file.sync_all()?;
     fs::rename(new, data)
+}
+
+/// The bits of a word of the processor that wrote the environment in a folder; none if there is no environment, or none that
+/// LMDB would open on any processor.
+///
+/// LMDB keeps its structures as they lie in memory, and the header before its mark on the first page is a word and
+/// eight bytes.
+pub(in crate::store) fn word_bits(dir: &Path) -> io::Result<Option<u32>> {
+    let mut start = Vec::new();
+    match File::open(dir.join(DATA)) {
+        Ok(file) => file.take(HEADER_BYTES_LARGEST + 4).read_to_end(&mut start)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let header_bytes = start.windows(4).position(|four| four == MAGIC.to_ne_bytes());
+    Ok(match header_bytes {
+        Some(12) => Some(32),
+        Some(16) => Some(64),
+        _ => None,
+    })
 }
 
 /// The two meta pages of an empty environment, as LMDB writes them on this processor.
@@ -58,6 +78,9 @@ fn write_meta_page(number: usize, map_bytes: usize, page: &mut Vec<u8>) {
     long(page, &[last_page, transaction]);
 }
 
+const DATA: &str = "data.mdb";
+/// `MDB_page` before its content: a word, and eight bytes that are the same everywhere.
+const HEADER_BYTES_LARGEST: u64 = 16;
 const PAGE_BYTES: usize = 4_096;
 const IS_META: u16 = 0x08;
 const INTEGER_KEY: u16 = 0x08;
@@ -88,6 +111,19 @@ mod tests {
             written.windows(4).position(|four| four == (written.len() as u32 / 2).to_ne_bytes()).unwrap();
         written[size_at..size_at + 4].copy_from_slice(&(PAGE_BYTES as u32).to_ne_bytes());
         assert_eq!(written[..META_BYTES], environment(map_bytes)[..META_BYTES]);
+    }
+
+    #[test]
+    fn the_word_of_whoever_wrote_it_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(word_bits(dir.path()).unwrap(), None);
+        plant(dir.path()).unwrap();
+        assert_eq!(word_bits(dir.path()).unwrap(), Some(usize::BITS));
+        for (header_bytes, bits) in [(12, Some(32)), (16, Some(64)), (14, None)] {
+            let page = [&vec![0; header_bytes][..], &MAGIC.to_ne_bytes(), &[0; 4_000]].concat();
+            fs::write(dir.path().join(DATA), page).unwrap();
+            assert_eq!(word_bits(dir.path()).unwrap(), bits);
+        }
     }
 
     #[test]

@@ -216,6 +216,26 @@ async fn only_one_server_opens_a_folder() {
 }
 
 #[tokio::test]
+async fn a_folder_of_another_word_size_is_refused_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    // The first page of an environment begins with a word.
+    let (ours, header) = if usize::BITS == 64 { (16, 12) } else { (12, 16) };
+    let page = dir.path().join("events/data.mdb");
+    drop(open(dir.path()));
+    let written = std::fs::read(&page).unwrap();
+    let other = [&vec![0; header][..], &written[ours..]].concat();
+    std::fs::write(&page, &other).unwrap();
+    let records = std::fs::read(dir.path().join("records.sqlite")).unwrap();
+    let options = Options { dir: dir.path().to_owned(), clock: Clock::system(), rng: Rng::seeded(2) };
+    let refusal = Store::open(options).err().unwrap().to_string();
+    assert!(refusal.contains("tayberry backup") && refusal.contains("tayberry restore"), "{refusal}");
+    assert_eq!(std::fs::read(&page).unwrap(), other);
+    assert_eq!(std::fs::read(dir.path().join("records.sqlite")).unwrap(), records);
+    let refusal = super::Compaction::of(dir.path()).err().unwrap().to_string();
+    assert!(refusal.contains("tayberry backup"), "{refusal}");
+}
+
+#[tokio::test]
 async fn the_last_to_hold_a_store_may_be_a_job() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
