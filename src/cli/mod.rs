@@ -49,6 +49,8 @@ use std::{
 
 use lexopt::prelude::*;
 
+use crate::store;
+
 /// A subcommand.
 struct Command {
     name: &'static str,
@@ -105,7 +107,7 @@ pub fn main() -> ExitCode {
     let first = match arguments.next() {
         Ok(Some(Value(name))) => name.to_string_lossy().into_owned(),
         Ok(Some(Long("version") | Short('V'))) => {
-            say!("tayberry {}", env!("CARGO_PKG_VERSION"));
+            say!("{}", version());
             return ExitCode::SUCCESS;
         }
         Ok(Some(Long("help") | Short('h'))) => {
@@ -141,6 +143,13 @@ fn say(line: fmt::Arguments<'_>) {
         eprintln!("tayberry: the results can't be written: {error}");
         exit(1);
     }
+}
+
+/// What runs here, in lines; the first is the name and the version.
+fn version() -> String {
+    let [version, commit, target] =
+        [env!("CARGO_PKG_VERSION"), env!("TAYBERRY_COMMIT"), env!("TAYBERRY_TARGET")];
+    format!("tayberry {version}\ncommit {commit}\ntarget {target}\nengines {}", store::engines())
 }
 
 fn overview() -> String {

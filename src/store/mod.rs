@@ -80,6 +80,12 @@ use self::{
 };
 use crate::base::{blocking, clock::Clock, ids::Position, rng::Rng};
 
+/// The engines underneath, with their versions.
+pub fn engines() -> String {
+    let lmdb = heed::lmdb_version();
+    format!("SQLite {}, LMDB {}.{}.{}", rusqlite::version(), lmdb.major, lmdb.minor, lmdb.patch)
+}
+
 /// An open data folder. Cheap to clone; closed when [`Store::close`] was called or the last clone is gone. It has threads
 /// of its own, unless the one that opens it keeps such work to itself ([`blocking::keep_here`]).
 #[derive(Clone)]

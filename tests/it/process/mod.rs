@@ -59,7 +59,10 @@ fn long_work_shows_on_a_terminal_how_far_it_is() {
 fn a_command_line_is_understood_or_explained() {
     for (arguments, code, text) in [
         (&["--help"][..], 0, "localserve"),
-        (&["--version"], 0, env!("CARGO_PKG_VERSION")),
+        (&["--version"], 0, concat!("tayberry ", env!("CARGO_PKG_VERSION"), "\ncommit ")),
+        (&["--version"], 0, "\ntarget "),
+        (&["--version"], 0, "\nengines SQLite 3."),
+        (&["--version"], 0, ", LMDB 0.9."),
         (&["localserve", "--help"], 0, "--data-dir"),
         (&["init", "--help"], 0, "--server-name"),
         (&["serve", "--help"], 0, "--config"),
