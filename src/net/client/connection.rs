@@ -55,7 +55,7 @@ impl Connection {
             .timer(TokioTimer::new())
             .max_header_list_size(limits::HEAD_BYTES as u32)
             .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES * limits::OUTGOING_PER_PEER as u32)
             .max_send_buf_size(BUFFER_BYTES)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIME);
@@ -108,7 +108,8 @@ fn absolute(target: &Target, path: Option<&PathAndQuery>) -> Option<Uri> {
 
 /// What a connection buffers in each direction.
 const BUFFER_BYTES: usize = 64 << 10;
-/// What an HTTP/2 peer may send before it was read.
+/// What an HTTP/2 peer may send of one answer before it was read. A connection has room for as much of all that are under way:
+/// whoever reads one may have to ask the same peer for something else first, as a join does for keys.
 const WINDOW_BYTES: u32 = 256 << 10;
 /// How often an HTTP/2 peer is asked whether it is there while it owes an answer, and how long it has for that.
 const PING_INTERVAL: Duration = Duration::from_secs(20);

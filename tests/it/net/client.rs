@@ -1,6 +1,10 @@
 //! Exchanges with one peer: whom it must prove to be, what it may take, how its connections are used.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, Version};
@@ -269,6 +273,24 @@ async fn requests_at_once_share_what_can_be_shared_and_wait_for_their_turn() {
         drop(held.pop());
         text(&client, &target).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_keeps_no_other_waiting() {
+    let authority = Authority::new();
+    let answers = Mutex::new(vec![ok("yes"), ok(&"a".repeat(1 << 20))]);
+    let tls = authority.tls(&["hs.example"], &["h2"]);
+    let peer = Peer::start((LOOPBACK, 0), Some(tls), move |_| answers.lock().unwrap().pop().unwrap()).await;
+    let client = client(authority.settings(None));
+    let target = at(peer.address, Some("hs.example"));
+    let bounds = Bounds { body_bytes: 1 << 20, ..BOUNDS };
+    let large = send(&client, &target, bounds).await.unwrap().into_body();
+    // Until the peer has sent what it may.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let small = tokio::time::timeout(Duration::from_secs(5), text(&client, &target)).await;
+    assert_eq!(small.expect("it comes by itself").unwrap(), "yes");
+    assert_eq!(large.collect().await.unwrap().len(), 1 << 20);
+    assert_eq!(peer.connections(), 1);
 }
 
 #[tokio::test]
