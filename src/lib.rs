@@ -7,7 +7,7 @@
 //!
 //! | module | is |
 //! | --- | --- |
-//! | [`base`] | time, randomness, threads for what blocks, bounds, identifiers, secrets, strict JSON and the looser JSON of old rooms, folding text |
+//! | [`base`] | time, randomness, threads for what blocks, bounds, identifiers, secrets, encryption, strict JSON and the looser JSON of old rooms, folding text |
 //! | [`room`], [`config`] | what events mean, as pure functions; what the operator may choose |
 //! | [`store`], [`net`] | what is kept: SQLite and LMDB behind one commit point; what goes out |
 //! | [`service`] | the use cases, without HTTP types |

@@ -1,6 +1,7 @@
-//! What everything else stands on: time, randomness, threads for what blocks, bounds, identifiers, secrets. Imports no
-//! other layer.
+//! What everything else stands on: time, randomness, threads for what blocks, bounds, identifiers, secrets and their
+//! encryption. Imports no other layer.
 
+pub mod age;
 pub mod blocking;
 pub mod clock;
 pub mod duration;

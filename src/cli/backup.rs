@@ -17,10 +17,10 @@ use super::{
     size::size,
 };
 use crate::{
-    base::clock::Clock,
+    base::{age::Recipient, clock::Clock},
     config::Config,
     service::media,
-    store::backup::{Backup, BackupError, FILES, Item, Kept},
+    store::backup::{Backup, BackupError, FILES, Item, Kept, Seal},
 };
 
 pub(super) const COMMAND: Command = Command {
@@ -31,12 +31,16 @@ pub(super) const COMMAND: Command = Command {
     DIR               where to; made if it isn't there. What it has of the last backup isn't written again.
     --config FILE     the configuration of the server, of which a copy is kept as well
     --data-dir DIR    instead: the data folder of a `tayberry localserve`
+    --recipient KEY   encrypts it to this public key, `age1...` as `age-keygen` prints it; else to that of the configuration,
+                      `recipient` of `[backup]`, if there is one
     --verify          reads and checks what was written by earlier backups, too, and mends it
     --json            prints JSON instead of lines
 
     What is written is read back and checked. A backup that is cut short leaves the one before it whole. The folder holds
     the signing key and what people said where nothing is encrypted: nobody else can read it, and whoever copies it
-    elsewhere sees to that there. `tayberry restore` makes a data folder of it.",
+    elsewhere sees to that there, or names a KEY. Then only the file that `age-keygen` wrote opens it, on no account lose
+    that; who sees the folder sees how much there is, of which server and of when. With another KEY or signing key, and
+    where it wasn't encrypted before, all is written anew. `tayberry restore` makes a data folder of it.",
     run,
 };
 
@@ -44,12 +48,14 @@ pub(super) const COMMAND: Command = Command {
 pub(super) const CONFIGURATION: &str = "tayberry.toml";
 
 fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
-    let (mut place, mut dir, mut verify, mut json) = (Place::default(), None, false, false);
+    let (mut place, mut dir, mut recipient, mut verify, mut json) =
+        (Place::default(), None, None, false, false);
     while let Some(argument) = arguments.next()? {
         match argument {
             Value(given) if dir.is_none() => dir = Some(PathBuf::from(given)),
             Long("config") => place.config = Some(arguments.value()?.into()),
             Long("data-dir") => place.data_dir = Some(arguments.value()?.into()),
+            Long("recipient") => recipient = Some(arguments.value()?.parse::<Recipient>()?),
             Long("verify") => verify = true,
             Long("json") => json = true,
             other => return Err(other.unexpected().into()),
@@ -60,12 +66,15 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     let configuration = place.config.as_deref().map(read).transpose()?;
     let operator = Operator::at(place)?;
     let source = config.data_dir.join(media::CONTENTS);
-    let backup = Backup::begin(&dir, &source, Clock::system(), verify).map_err(anyhow::Error::from)?;
+    let key = read(&config.signing_key_file())?;
+    let recipient = recipient.or_else(|| config.backup.recipient.clone());
+    let seal = recipient.clone().map(|recipient| Seal::new(recipient, &key));
+    let backup = Backup::begin(&dir, &source, Clock::system(), verify, seal).map_err(anyhow::Error::from)?;
     let owner = backup.last().and_then(|last| last.head.server_name.clone());
     if let Some(owner) = owner.filter(|owner| configured && config.server_name != *owner) {
         return Err(anyhow::Error::from(BackupError::Foreign { dir, owner }).into());
     }
-    let kept = write(backup, &operator, &config, configuration.as_deref())?;
+    let kept = write(backup, &operator, &config, &key, configuration.as_deref())?;
     if json {
         let Kept { position, segments, files, bytes, written, damaged } = kept;
         return Ok(print_json(&json!({
@@ -75,6 +84,9 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     }
     say!("holds     {}, of which {} of media", size(kept.bytes), restore::count(kept.files as u64));
     say!("written   {}", size(kept.written));
+    if let Some(recipient) = recipient {
+        say!("opens     with the key of {recipient}");
+    }
     if kept.damaged > 0 {
         say!(
             "left out  {} with other bytes than were uploaded: see `verify`",
@@ -88,10 +100,9 @@ fn write(
     mut backup: Backup,
     operator: &Operator,
     config: &Config,
+    key: &[u8],
     configuration: Option<&[u8]>,
 ) -> anyhow::Result<Kept> {
-    let key_file = config.signing_key_file();
-    let key = read(&key_file)?;
     let progress = Progress::new();
     let all = backup.last().map_or(0, |last| last.bytes);
     backup.copy_contents()?;
@@ -100,11 +111,11 @@ fn write(
         progress.show(backup.done(), all);
         Ok(())
     })?;
-    if read(&key_file)? != key {
+    if read(&config.signing_key_file())? != key {
         bail!("the signing key was changed meanwhile: back up again");
     }
     backup.take(Item::Table(FILES))?;
-    backup.take(Item::Entry { key: restore::key_name(config).as_bytes(), value: &key })?;
+    backup.take(Item::Entry { key: restore::key_name(config).as_bytes(), value: key })?;
     if let Some(configuration) = configuration {
         backup.take(Item::Entry { key: CONFIGURATION.as_bytes(), value: configuration })?;
     }

@@ -25,7 +25,8 @@ impl Reload {
         };
         self.level.set(config.log.level);
         let mut changed = running.changed(&config);
-        changed.retain(|option| option != "log.level");
+        // The rest is the commands' own, who read the file themselves.
+        changed.retain(|option| option != "log.level" && !option.starts_with("backup."));
         if changed.is_empty() {
             tracing::info!("the configuration was read again");
         } else {

@@ -1,8 +1,11 @@
 //! `tayberry restore`: a server's data folder anew, from a backup.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use lexopt::prelude::*;
 
 use super::{
@@ -10,7 +13,10 @@ use super::{
     status::duration,
 };
 use crate::{
-    base::clock::Clock,
+    base::{
+        age::{Identity, KeyError},
+        clock::Clock,
+    },
     config::Config,
     service::media,
     store::backup::{Restoration, Restored},
@@ -24,6 +30,7 @@ pub(super) const COMMAND: Command = Command {
     DIR               what `tayberry backup` has written
     --config FILE     the configuration of the server; where there is no such file, it is written from the backup
     --data-dir DIR    instead: the data folder of a `tayberry localserve`
+    --identity FILE   the key that opens an encrypted backup: the file that `age-keygen` wrote, or - for the standard input
 
     The data folder must be empty, or not there. Everything is checked before anything is put in place. The processor may
     be another one than that of the backup. Run it as the server's user, or as root where that user has made the folder.
@@ -34,22 +41,34 @@ pub(super) const COMMAND: Command = Command {
 };
 
 fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
-    let (mut place, mut dir) = (Place::default(), None);
+    let (mut place, mut dir, mut identity) = (Place::default(), None, None);
     while let Some(argument) = arguments.next()? {
         match argument {
             Value(given) if dir.is_none() => dir = Some(PathBuf::from(given)),
             Long("config") => place.config = Some(arguments.value()?.into()),
             Long("data-dir") => place.data_dir = Some(arguments.value()?.into()),
+            Long("identity") => identity = Some(PathBuf::from(arguments.value()?)),
             other => return Err(other.unexpected().into()),
         }
     }
     let dir = dir.ok_or_else(|| Failure::Usage("DIR is missing".into()))?;
-    let restoration = Restoration::of(&dir).map_err(anyhow::Error::from)?;
+    let identity = identity.as_deref().map(key_of).transpose()?;
+    let restoration = Restoration::of(&dir, identity).map_err(anyhow::Error::from)?;
     if let Some(file) = place.config.as_deref().filter(|file| !file.exists()) {
         configure(&restoration, file)?;
     }
     let (config, configured) = place.config()?;
     Ok(restore(&restoration, &config, configured)?)
+}
+
+/// Reads the key that opens a backup.
+fn key_of(file: &Path) -> anyhow::Result<Identity> {
+    let text = match file.to_str() {
+        Some("-") => io::read_to_string(io::stdin()),
+        _ => fs::read_to_string(file),
+    };
+    let text = text.with_context(|| format!("{} can't be read", file.display()))?;
+    text.parse().map_err(|error: KeyError| anyhow!("{} {error}", file.display()))
 }
 
 /// Writes the configuration that the backup has.

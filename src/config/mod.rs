@@ -4,6 +4,7 @@
 //! them, and hands their doc comments to [`example`]: an option is documented and tested where it is declared. Every
 //! problem of a file is told at once, each with its line.
 
+mod backup;
 mod errors;
 mod federation;
 mod listener;
@@ -37,6 +38,7 @@ use std::{
 use ruma::{OwnedServerName, ServerName};
 
 pub use self::{
+    backup::Backup,
     errors::ConfigErrors,
     federation::Federation,
     listener::{Bind, Listener, Tls},
@@ -91,6 +93,7 @@ section! {
         well_known: WellKnown,
         turn: Turn,
         rtc: Rtc,
+        backup: Backup,
         log: Log,
     }
 }

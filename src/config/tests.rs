@@ -77,6 +77,8 @@ fn every_key_of_the_contract_is_read() {
         password = "p4ss"
         [rtc]
         livekit_service_url = "https://rtc.example.org/jwt/"
+        [backup]
+        recipient = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa"
         [log]
         level = "warn"
         format = "json"

@@ -100,7 +100,7 @@ impl Rig {
     /// Backs the server up into a folder.
     pub(crate) fn back_up(&self, dir: &Path) {
         let source = self.folder().join("media/content");
-        let mut backup = Backup::begin(dir, &source, Clock::system(), false).unwrap();
+        let mut backup = Backup::begin(dir, &source, Clock::system(), false, None).unwrap();
         self.app.store.dump(&mut |item| backup.take(item)).unwrap();
         backup.finish().unwrap();
     }
@@ -110,7 +110,7 @@ impl Rig {
         let (clock, folder) = (self.app.clock.clone(), TempDir::new().unwrap());
         self.end().await;
         let places = (Path::new("media/content"), &[][..]);
-        let restoration = Restoration::of(dir).unwrap();
+        let restoration = Restoration::of(dir, None).unwrap();
         restoration.run(folder.path(), places, clock.now(), &mut |_, _| {}).unwrap();
         Self::on(folder, clock, configure).await
     }

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::store::{OpenError, StoreError};
+use crate::{
+    base::age::Recipient,
+    store::{OpenError, StoreError},
+};
 
 /// The operator reads the text.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +21,16 @@ pub enum BackupError {
     Occupied(PathBuf),
     #[error("{dir} holds a backup of {owner}, which is another database: name another folder")]
     Foreign { dir: PathBuf, owner: String },
+    #[error(
+        "{dir} holds a backup encrypted to {recipient}: name that or another key with --recipient, or another folder"
+    )]
+    Unsealing { dir: PathBuf, recipient: Recipient },
+    #[error("{dir} holds a backup encrypted to {recipient}: name the file of that key with --identity")]
+    Sealed { dir: PathBuf, recipient: Recipient },
+    #[error(
+        "the key doesn't open {dir}, which holds a backup encrypted to {recipient}: name the file of that key with --identity"
+    )]
+    NotOpened { dir: PathBuf, recipient: Recipient },
     #[error("{0} holds no whole backup: name the folder that `tayberry backup` has written")]
     None(PathBuf),
     #[error("the backup is of format {found}, this program knows {known}: install a newer release")]

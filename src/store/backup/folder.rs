@@ -2,22 +2,21 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
+    io,
     path::{Path, PathBuf},
 };
 
 use super::{
     BackupError, CONTENTS, Head, Item, Manifest,
-    error::of_file,
-    manifest,
+    error::{damaged, of_file},
+    manifest::{self, WRONG},
     pace::Pace,
-    segment::{Cutter, Files, Hash, check_segment, forget_cached, hex, open_part, place},
+    part::{self, Writing, copy_hashed},
+    seal::Seal,
+    segment::{Cutter, Files, Hash, forget_cached, hex, place},
 };
 use crate::{
-    base::{
-        clock::{Clock, Timestamp},
-        limits,
-    },
+    base::clock::{Clock, Timestamp},
     store::{ContentHash, open},
 };
 
@@ -37,8 +36,8 @@ pub struct Backup {
     cutter: Cutter,
     head: Option<Head>,
     in_contents: bool,
+    /// The names of what there is.
     segments: Vec<(Hash, u64)>,
-    /// In their order.
     contents: Vec<Hash>,
     absent: Vec<Hash>,
     bytes: u64,
@@ -64,10 +63,18 @@ pub struct Kept {
 
 impl Backup {
     /// Begins a backup into a folder, which is made if it isn't there. `source` has the files of the content repository.
+    /// It is encrypted if there is a `seal`.
     ///
     /// # Errors
-    /// The folder holds something else, another backup is written into it, or it can't be read.
-    pub fn begin(dir: &Path, source: &Path, clock: Clock, checks_all: bool) -> Result<Self, BackupError> {
+    /// The folder holds something else, or an encrypted backup where this one isn't to be; another backup is written into it;
+    /// or it can't be read.
+    pub fn begin(
+        dir: &Path,
+        source: &Path,
+        clock: Clock,
+        checks_all: bool,
+        seal: Option<Seal>,
+    ) -> Result<Self, BackupError> {
         open::private_folder(dir).map_err(of_file(dir))?;
         if !Manifest::path(dir).exists() {
             check_unused(dir)?;
@@ -79,15 +86,19 @@ impl Backup {
             Err(fs::TryLockError::WouldBlock) => return Err(BackupError::Locked(dir.to_owned())),
             Err(fs::TryLockError::Error(error)) => return Err(of_file(&lock)(error)),
         }
+        let last = Manifest::read(dir)?;
+        if let (None, Some(lock)) = (&seal, last.as_ref().and_then(|last| last.lock.as_ref())) {
+            return Err(BackupError::Unsealing { dir: dir.to_owned(), recipient: lock.recipient.clone() });
+        }
         Ok(Self {
             dir: dir.to_owned(),
             source: source.to_owned(),
             _lock: file,
-            last: Manifest::read(dir)?,
+            last,
             checks_all,
             at: clock.now(),
             pace: Pace::new(clock),
-            files: Files::new(dir)?,
+            files: Files::new(dir, seal)?,
             cutter: Cutter::default(),
             head: None,
             in_contents: false,
@@ -150,9 +161,13 @@ impl Backup {
             Item::Entry { key, value } => {
                 if self.in_contents {
                     let hash: Hash = key.try_into().map_err(|_| BackupError::BrokenOff)?;
-                    match self.copy_content(&hash, false)? {
-                        true => self.contents.push(hash),
-                        false => self.absent.push(hash),
+                    let size = value.try_into().map_err(|_| BackupError::BrokenOff)?;
+                    let name = self.files.name(&hash);
+                    if self.copy_content(&hash, false)? {
+                        self.contents.push(name);
+                        self.bytes += u64::from_be_bytes(size);
+                    } else {
+                        self.absent.push(name);
                     }
                 }
                 if self.cutter.add(key, value) {
@@ -172,7 +187,7 @@ impl Backup {
         let head = self.head.take().ok_or(BackupError::BrokenOff)?;
         self.files.sync()?;
         let position = head.position;
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             head,
             at: self.at,
             release: env!("CARGO_PKG_VERSION").to_owned(),
@@ -180,10 +195,15 @@ impl Backup {
             bytes: self.bytes,
             segments: self.segments,
             absent: self.absent,
+            lock: None,
         };
+        if let Some(seal) = &self.files.seal {
+            seal.lock(&self.dir, &mut manifest)?;
+        }
         manifest.write(&self.dir)?;
         let mut segments: Vec<Hash> = manifest.segments.iter().map(|(hash, _)| *hash).collect();
         segments.sort_unstable();
+        self.contents.sort_unstable();
         remove_others(&self.dir.join(SEGMENTS), &segments)?;
         remove_others(&self.dir.join(MEDIA), &self.contents)?;
         Ok(Kept {
@@ -200,12 +220,13 @@ impl Backup {
     fn keep_segment(&mut self) -> Result<(), BackupError> {
         let Some(segment) = self.cutter.segment() else { return Ok(()) };
         let hash = *blake3::hash(segment).as_bytes();
-        let path = place(&self.dir, SEGMENTS, &hash);
-        let is_there = path.exists() && (!self.checks_all || check_segment(&path, &hash).is_ok());
+        let name = self.files.name(&hash);
+        let path = place(&self.dir, SEGMENTS, &name);
+        let is_there = path.exists() && (!self.checks_all || self.files.check_segment(&path, &hash).is_ok());
         if !is_there {
             self.written += self.files.write_segment(&path, &hash, segment)?;
         }
-        self.segments.push((hash, segment.len() as u64));
+        self.segments.push((name, segment.len() as u64));
         self.bytes += segment.len() as u64;
         self.cutter.clear();
         self.pace.rest();
@@ -214,11 +235,8 @@ impl Backup {
 
     /// Copies a file of the content repository, if it isn't there; tells whether it is there then. It may be gone by now.
     fn copy_content(&mut self, hash: &Hash, checks: bool) -> Result<bool, BackupError> {
-        let path = place(&self.dir, MEDIA, hash);
-        if let Ok(there) = path.metadata()
-            && (!checks || self.check_content(&path, hash)?)
-        {
-            self.bytes += if self.in_contents { there.len() } else { 0 };
+        let path = place(&self.dir, MEDIA, &self.files.name(hash));
+        if path.exists() && (!checks || self.check_content(&path, hash)?) {
             return Ok(true);
         }
         let source = self.source.join(hex(hash));
@@ -227,57 +245,40 @@ impl Backup {
             file => file.map_err(of_file(&source))?,
         };
         let incoming = self.files.incoming();
-        let mut to = open::private_file(&incoming).map_err(of_file(&incoming))?;
-        to.set_len(0).map_err(of_file(&incoming))?;
-        let (mut piece, mut bytes) = (vec![0; limits::BACKUP_PIECE_BYTES], 0);
-        loop {
-            let read = from.read(&mut piece).map_err(of_file(&source))?;
-            if read == 0 {
-                break;
-            }
+        let file = self.files.begin(&incoming)?;
+        let mut writing = Writing::begin(&file, self.files.seal.as_ref()).map_err(of_file(&incoming))?;
+        let (found, _) = copy_hashed((&source, &mut from), (&incoming, &mut writing), &mut || {
             // Piece by piece, so that nobody's write waits for the flush of a whole film.
-            let written = to.write_all(&piece[..read]).and_then(|()| to.sync_data());
-            written.map_err(of_file(&incoming))?;
-            bytes += read as u64;
+            file.sync_data().map_err(of_file(&incoming))?;
             self.pace.rest();
-        }
-        drop(piece);
-        to.sync_all().map_err(of_file(&incoming))?;
-        forget_cached(&to);
+            Ok(())
+        })?;
+        writing.finish().map_err(of_file(&incoming))?;
+        forget_cached(&file);
         // What is damaged on the server is no reason to have no backup of the rest.
-        if !self.check_content(&incoming, hash)? {
+        if found != *hash {
             self.damaged += usize::from(self.in_contents);
             return Ok(false);
         }
+        if !self.check_content(&incoming, hash)? {
+            return Err(damaged(&incoming, WRONG));
+        }
         self.files.keep(&incoming, &path)?;
-        self.written += bytes;
-        self.bytes += if self.in_contents { bytes } else { 0 };
+        self.written += file.metadata().map_err(of_file(&path))?.len();
         Ok(true)
     }
 
+    /// Whether a file of the content repository lies here as it was written.
     fn check_content(&mut self, path: &Path, hash: &Hash) -> Result<bool, BackupError> {
-        let (file, pace) = (open_part(path)?, &mut self.pace);
-        copy_hashed(path, file, &mut io::sink(), &mut || pace.rest()).map(|found| found == *hash)
-    }
-}
-
-/// Copies a file piece by piece; gives the hash of it.
-pub(super) fn copy_hashed(
-    path: &Path,
-    mut from: File,
-    to: &mut dyn Write,
-    rest: &mut dyn FnMut(),
-) -> Result<Hash, BackupError> {
-    let (mut hasher, mut piece) = (Box::new(blake3::Hasher::new()), vec![0; limits::BACKUP_PIECE_BYTES]);
-    loop {
-        match from.read(&mut piece).map_err(of_file(path))? {
-            0 => return Ok(*hasher.finalize().as_bytes()),
-            read => {
-                hasher.update(&piece[..read]);
-                to.write_all(&piece[..read]).map_err(of_file(path))?;
-            }
+        let mut rest = || {
+            self.pace.rest();
+            Ok(())
+        };
+        if self.files.seal.is_some() {
+            return part::is_whole(path, &mut rest);
         }
-        rest();
+        let (found, _) = copy_hashed((path, &mut part::open(path)?), (path, &mut io::sink()), &mut rest)?;
+        Ok(found == *hash)
     }
 }
 

@@ -7,9 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
+
 use super::{
-    BackupError, Head, VERSION,
+    BackupError, Head, PLAIN, SEALED,
     error::{damaged, of_file},
+    seal::Lock,
     segment::{Hash, hex, sync_folder},
 };
 use crate::{
@@ -29,10 +32,12 @@ pub struct Manifest {
     pub files: u64,
     /// Bytes of these files, and of the segments before compression.
     pub bytes: u64,
-    /// In their order, each with its length before compression.
+    /// The names of the segments in their order, each with its length before compression.
     pub(super) segments: Vec<(Hash, u64)>,
-    /// Files of the content repository that were gone by the time they were to be copied.
+    /// The names of files of the content repository that were gone by the time they were to be copied.
     pub(super) absent: Vec<Hash>,
+    /// Whose key opens it; none if it is not encrypted.
+    pub lock: Option<Lock>,
 }
 
 impl Manifest {
@@ -53,11 +58,12 @@ impl Manifest {
         }?;
         let version = text.lines().next().and_then(|line| line.strip_prefix(FIRST)?.parse().ok());
         match version {
-            Some(VERSION) => {}
-            Some(found) => return Err(BackupError::Newer { found, known: VERSION }),
+            Some(found) if found > SEALED => return Err(BackupError::Newer { found, known: SEALED }),
+            Some(_) => {}
             None => return Err(damaged(&path, WRONG)),
         }
-        Self::parse(&text).map(Some).ok_or_else(|| damaged(&path, WRONG))
+        let read = Self::parse(&text).filter(|manifest| version == Some(manifest.version()));
+        read.map(Some).ok_or_else(|| damaged(&path, WRONG))
     }
 
     /// Writes it into a folder, in the place of another.
@@ -72,8 +78,19 @@ impl Manifest {
     }
 
     fn text(&self) -> String {
+        let mut text = self.lines();
+        if let Some(Lock { proof, .. }) = &self.lock {
+            writeln!(text, "proof {}", hex(proof)).expect("a text has room for more");
+        }
+        let sum = blake3::hash(text.as_bytes());
+        writeln!(text, "{LAST}{}", hex(sum.as_bytes())).expect("a text has room for more");
+        text
+    }
+
+    /// The text but for what shows that it is whole.
+    pub(super) fn lines(&self) -> String {
         let Head { database, epoch, position, schema, server_name } = &self.head;
-        let mut text = format!("{FIRST}{VERSION}\n");
+        let mut text = format!("{FIRST}{}\n", self.version());
         let mut line = |name: &str, value: &dyn std::fmt::Display| {
             writeln!(text, "{name} {value}").expect("a text has room for more");
         };
@@ -94,9 +111,15 @@ impl Manifest {
         for hash in &self.absent {
             line("absent", &hex(hash));
         }
-        let sum = blake3::hash(text.as_bytes());
-        writeln!(text, "{LAST}{}", hex(sum.as_bytes())).expect("a text has room for more");
+        if let Some(Lock { recipient, key, .. }) = &self.lock {
+            line("recipient", recipient);
+            line("key", &BASE64_STANDARD_NO_PAD.encode(key));
+        }
         text
+    }
+
+    fn version(&self) -> u32 {
+        if self.lock.is_some() { SEALED } else { PLAIN }
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -113,7 +136,9 @@ impl Manifest {
             bytes: 0,
             segments: Vec::new(),
             absent: Vec::new(),
+            lock: None,
         };
+        let (mut recipient, mut key, mut proof) = (None, None, None);
         let hash = |text| ContentHash::from_hex(text).map(|hash| hash.0);
         for line in lines.lines().skip(1) {
             let (name, value) = line.split_once(' ')?;
@@ -132,9 +157,16 @@ impl Manifest {
                     manifest.segments.push((hash(name)?, bytes.parse().ok()?));
                 }
                 "absent" => manifest.absent.push(hash(value)?),
+                "recipient" => recipient = Some(value.parse().ok()?),
+                "key" => key = Some(BASE64_STANDARD_NO_PAD.decode(value).ok()?),
+                "proof" => proof = Some(hash(value)?),
                 _ => return None,
             }
         }
+        manifest.lock = match (recipient, key, proof) {
+            (Some(recipient), Some(key), Some(proof)) => Some(Lock { recipient, key, proof }),
+            _ => None,
+        };
         Some(manifest)
     }
 
@@ -148,7 +180,8 @@ pub(super) const NAME: &str = "manifest";
 pub(super) const INCOMING: &str = "manifest.new";
 const FIRST: &str = "tayberry-backup ";
 const LAST: &str = "blake3 ";
-const WRONG: &str = "has other bytes than were written";
+/// Of anything in the folder.
+pub(super) const WRONG: &str = "has other bytes than were written";
 
 #[cfg(test)]
 mod tests {
@@ -173,6 +206,7 @@ mod tests {
             bytes: 12,
             segments: vec![([1; 32], 12), ([2; 32], 1)],
             absent: vec![[3; 32]],
+            lock: None,
         };
         manifest.write(dir.path()).unwrap();
         assert_eq!(Manifest::read(dir.path()).unwrap().as_ref(), Some(&manifest));
@@ -186,8 +220,8 @@ mod tests {
         }
         fs::write(&path, &text[..text.len() / 2]).unwrap();
         assert!(matches!(Manifest::read(dir.path()), Err(BackupError::Damaged { .. })));
-        fs::write(&path, text.replacen("backup 1", "backup 2", 1)).unwrap();
+        fs::write(&path, text.replacen("backup 1", "backup 3", 1)).unwrap();
         let newer = Manifest::read(dir.path()).unwrap_err().to_string();
-        assert_eq!(newer, "the backup is of format 2, this program knows 1: install a newer release");
+        assert_eq!(newer, "the backup is of format 3, this program knows 2: install a newer release");
     }
 }

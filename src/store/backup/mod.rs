@@ -27,6 +27,24 @@
 //! | `files` | name -> content: the signing key, and the configuration |
 //!
 //! Integers are big-endian.
+//!
+//! # Encryption
+//!
+//! An encrypted backup is of version 2. A server that has a [`Recipient`](crate::base::age::Recipient) writes what it can't
+//! read: who has the folder, or has the server later, learns from it how much there is, when it was written and of which
+//! server it is, and nothing else. Only what follows is otherwise:
+//!
+//! - A segment, compressed, and a file of the content repository are encrypted to the recipient in the format of age. Behind
+//!   that stands the BLAKE3 hash of it, by which the server checks it: `head -c -32 FILE | age -d -i KEYS | zstd -d`.
+//! - No two encryptions of one text are the same, and the hash of a text tells those who know the text that it is there. So the
+//!   name is the BLAKE3 hash, keyed, of the hash that would be the name. The key follows from the recipient and the server's
+//!   signing key: the server finds again what it has written, and from another recipient or key other names follow, that is,
+//!   a backup which is written anew as a whole, beside the one that is there until it has taken its place. That goes for a
+//!   folder that was not encrypted before, too. One that was is not written to without a recipient.
+//! - The manifest is readable, and has other names in place of the hashes (`absent` as well). It ends with these lines before
+//!   the last: `recipient`; `key`, the key of the names, encrypted and in base64; and `proof`, the BLAKE3 hash of the lines
+//!   before it with that key. Who has the identity finds the key, and sees by proof and names that all of it is of one who had
+//!   that key. A folder that somebody else has made as a whole has a key of their own; that is not seen.
 
 mod dump;
 mod epoch;
@@ -34,8 +52,10 @@ mod error;
 mod folder;
 mod manifest;
 mod pace;
+mod part;
 mod restore;
 mod rows;
+mod seal;
 mod segment;
 pub mod stream;
 
@@ -49,6 +69,7 @@ pub use self::{
     folder::{Backup, Kept},
     manifest::Manifest,
     restore::{Restoration, Restored},
+    seal::{Lock, Seal},
 };
 
 /// What a dump says of itself, before everything else.
@@ -81,8 +102,9 @@ pub enum Item<'a> {
 /// Who takes a dump, item by item.
 pub type Take<'a> = dyn FnMut(Item<'_>) -> Result<(), BackupError> + 'a;
 
-/// The version of the format, which [`Manifest`] carries.
-const VERSION: u32 = 1;
+/// The versions of the format, of which [`Manifest`] carries one: as it is, and encrypted.
+const PLAIN: u32 = 1;
+const SEALED: u32 = 2;
 
 /// The table of files beside the stores.
 pub const FILES: &str = "files";

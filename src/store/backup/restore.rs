@@ -12,14 +12,17 @@ use heed::{PutFlags, RwTxn};
 use rusqlite::{Connection, params_from_iter, types::ToSqlOutput};
 
 use super::{
-    BackupError, CONTENTS, FILES, Item, Manifest, RECORDS, SCHEMA, epoch,
+    BackupError, CONTENTS, FILES, Item, Lock, Manifest, RECORDS, SCHEMA, epoch,
     error::{damaged, of_file},
-    folder::{MEDIA, SEGMENTS, copy_hashed},
+    folder::{MEDIA, SEGMENTS},
+    manifest::WRONG,
+    part::{self, copy_hashed},
     rows::{self, Columns},
-    segment::{Hash, hex, open_part, place, read_segment, sync_folder},
+    seal::Opened,
+    segment::{Hash, hex, place, read_segment, sync_folder},
 };
 use crate::{
-    base::{clock::Timestamp, ids::Position},
+    base::{age::Identity, clock::Timestamp, ids::Position},
     store::{
         OpenError, StoreError, Table,
         compact::{ENTRY_BYTES, SLICE_BYTES},
@@ -35,6 +38,8 @@ use crate::{
 pub struct Restoration {
     dir: PathBuf,
     manifest: Manifest,
+    /// Of an encrypted one.
+    opened: Option<Opened>,
 }
 
 /// What a restored data folder consists of.
@@ -49,17 +54,19 @@ pub struct Restored {
 }
 
 impl Restoration {
-    /// Looks at the backup in a folder.
+    /// Looks at the backup in a folder, which `identity` opens if it is encrypted.
     ///
     /// # Errors
-    /// There is none, it is damaged, or a newer release wrote it.
-    pub fn of(dir: &Path) -> Result<Self, BackupError> {
+    /// There is none, it is damaged or encrypted to another key, or a newer release wrote it.
+    pub fn of(dir: &Path, identity: Option<Identity>) -> Result<Self, BackupError> {
         let manifest = Manifest::read(dir)?.ok_or_else(|| BackupError::None(dir.to_owned()))?;
         let (found, known) = (manifest.head.schema, migrations::count());
         if found > known {
             return Err(OpenError::Newer { found, known }.into());
         }
-        Ok(Self { dir: dir.to_owned(), manifest })
+        let open = |lock: &Lock| Opened::new(dir, &manifest, lock, identity);
+        let opened = manifest.lock.as_ref().map(open).transpose()?;
+        Ok(Self { dir: dir.to_owned(), manifest, opened })
     }
 
     /// What the backup says of itself.
@@ -74,9 +81,9 @@ impl Restoration {
     pub fn file(&self, name: &str) -> Result<Option<Vec<u8>>, BackupError> {
         let mut found = None;
         // They come last.
-        for (hash, _) in self.manifest.segments.iter().rev() {
+        for (name_of_segment, _) in self.manifest.segments.iter().rev() {
             let mut in_files = false;
-            self.read(hash, &mut |item| {
+            self.read(name_of_segment, &mut |item| {
                 match item {
                     Item::Table(table) => in_files = table == FILES,
                     Item::Entry { key, value } if in_files && key == name.as_bytes() => {
@@ -177,31 +184,37 @@ impl Restoration {
             contents: Vec::new(),
         };
         let mut done = 0;
-        for (hash, bytes) in &self.manifest.segments {
-            let path = place(&self.dir, SEGMENTS, hash);
-            self.read(hash, &mut |item| building.take(&path, item))?;
+        for (name, bytes) in &self.manifest.segments {
+            let path = place(&self.dir, SEGMENTS, name);
+            self.read(name, &mut |item| building.take(&path, item))?;
             done += bytes;
             progress(done);
         }
-        let Building { records, mut rooms, mut contents, .. } = building;
-        let (identity, position) = records.end(&self.manifest, now)?;
+        let Building { records, mut rooms, contents, .. } = building;
+        let is_absent = |hash: &Hash| self.manifest.absent.contains(&self.name(hash));
+        let (absent, contents) = contents.into_iter().partition::<Vec<_>, _>(is_absent);
+        let (identity, position) = records.end(&self.manifest, &absent, now)?;
         rooms.end(&identity, position)?;
-        contents.retain(|hash| !self.manifest.absent.contains(hash));
         Ok((position, contents, done))
     }
 
-    fn read(&self, hash: &Hash, take: &mut super::Take<'_>) -> Result<(), BackupError> {
-        read_segment(&place(&self.dir, SEGMENTS, hash), hash, take)
+    fn read(&self, name: &Hash, take: &mut super::Take<'_>) -> Result<(), BackupError> {
+        read_segment(&place(&self.dir, SEGMENTS, name), name, self.opened.as_ref(), take)
+    }
+
+    /// The name of the part that has this hash.
+    fn name(&self, hash: &Hash) -> Hash {
+        self.opened.as_ref().map_or(*hash, |opened| opened.name(hash))
     }
 
     /// Copies a file of the content repository; gives its size.
     fn copy_content(&self, contents: &Path, hash: &Hash) -> Result<u64, BackupError> {
-        let (from, to) = (place(&self.dir, MEDIA, hash), contents.join(hex(hash)));
-        let source = open_part(&from)?;
-        let size = source.metadata().map_err(of_file(&from))?.len();
+        let (from, to) = (place(&self.dir, MEDIA, &self.name(hash)), contents.join(hex(hash)));
+        let mut source = part::read(&from, self.opened.as_ref())?;
         let mut file = open::private_file(&to).map_err(of_file(&to))?;
-        if copy_hashed(&from, source, &mut file, &mut || {})? != *hash {
-            return Err(damaged(&from, "has other bytes than were written"));
+        let (found, size) = copy_hashed((&from, &mut source), (&to, &mut file), &mut || Ok(()))?;
+        if found != *hash {
+            return Err(damaged(&from, WRONG));
         }
         file.sync_all().map_err(of_file(&to))?;
         Ok(size)
@@ -329,11 +342,16 @@ impl Records {
     }
 
     /// Ends with a new epoch. Gives what both stores carry, and the position at which the log goes on.
-    fn end(mut self, manifest: &Manifest, now: Timestamp) -> Result<(Vec<u8>, Position), BackupError> {
+    fn end(
+        mut self,
+        manifest: &Manifest,
+        absent: &[Hash],
+        now: Timestamp,
+    ) -> Result<(Vec<u8>, Position), BackupError> {
         for statement in &self.rest {
             self.sql.execute_batch(statement)?;
         }
-        for hash in &manifest.absent {
+        for hash in absent {
             self.sql.execute("DELETE FROM media WHERE hash = ?1", [hash])?;
         }
         self.sql.pragma_update(None, "user_version", manifest.head.schema)?;

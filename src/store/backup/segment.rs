@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{Read, Write},
     mem,
     path::{Path, PathBuf},
 };
@@ -17,6 +17,9 @@ use zstd::bulk::Compressor;
 use super::{
     BackupError, Item, Take,
     error::{damaged, of_file},
+    manifest::WRONG,
+    part::{self, Writing},
+    seal::{Opened, Seal},
     stream,
 };
 use crate::{
@@ -70,15 +73,21 @@ impl Cutter {
 /// Writes files into the folder of a backup.
 pub(super) struct Files {
     pub(super) dir: PathBuf,
+    pub(super) seal: Option<Seal>,
     packer: Compressor<'static>,
     /// Folders in which there is something new.
     touched: BTreeSet<PathBuf>,
 }
 
 impl Files {
-    pub(super) fn new(dir: &Path) -> Result<Self, BackupError> {
+    pub(super) fn new(dir: &Path, seal: Option<Seal>) -> Result<Self, BackupError> {
         let packer = Compressor::new(COMPRESSION_LEVEL).map_err(StoreError::from)?;
-        Ok(Self { dir: dir.to_owned(), packer, touched: BTreeSet::new() })
+        Ok(Self { dir: dir.to_owned(), seal, packer, touched: BTreeSet::new() })
+    }
+
+    /// The name of the part that has this hash.
+    pub(super) fn name(&self, hash: &Hash) -> Hash {
+        self.seal.as_ref().map_or(*hash, |seal| seal.key.name(hash))
     }
 
     /// Writes a segment; returns how many bytes the file has.
@@ -90,13 +99,32 @@ impl Files {
     ) -> Result<u64, BackupError> {
         let packed = self.packer.compress(segment).map_err(of_file(path))?;
         let incoming = self.incoming();
-        let mut file = open::private_file(&incoming).map_err(of_file(&incoming))?;
-        let written = file.set_len(0).and_then(|()| file.write_all(&packed)).and_then(|()| file.sync_all());
+        let file = self.begin(&incoming)?;
+        let written = Writing::begin(&file, self.seal.as_ref()).and_then(|mut writing| {
+            writing.write_all(&packed)?;
+            writing.finish()
+        });
         written.map_err(of_file(&incoming))?;
         forget_cached(&file);
-        check_segment(&incoming, hash)?;
+        self.check_segment(&incoming, hash)?;
         self.keep(&incoming, path)?;
-        Ok(packed.len() as u64)
+        Ok(file.metadata().map_err(of_file(path))?.len())
+    }
+
+    /// Checks that a segment lies here as it was written.
+    pub(super) fn check_segment(&self, path: &Path, hash: &Hash) -> Result<(), BackupError> {
+        match &self.seal {
+            None => check_segment(path, hash, None).map(drop),
+            Some(_) if part::is_whole(path, &mut || Ok(()))? => Ok(()),
+            Some(_) => Err(damaged(path, WRONG)),
+        }
+    }
+
+    /// Makes the file in which something is written, or empties what is left of it.
+    pub(super) fn begin(&self, incoming: &Path) -> Result<File, BackupError> {
+        let file = open::private_file(incoming).map_err(of_file(incoming))?;
+        file.set_len(0).map_err(of_file(incoming))?;
+        Ok(file)
     }
 
     /// Where a file is written before it has its name.
@@ -144,8 +172,13 @@ pub(super) fn place(dir: &Path, kind: &str, hash: &Hash) -> PathBuf {
 ///
 /// # Errors
 /// It is damaged or missing, or whoever takes the items fails.
-pub(super) fn read_segment(path: &Path, hash: &Hash, take: &mut Take<'_>) -> Result<(), BackupError> {
-    let mut segment = check_segment(path, hash)?;
+pub(super) fn read_segment(
+    path: &Path,
+    name: &Hash,
+    opened: Option<&Opened>,
+    take: &mut Take<'_>,
+) -> Result<(), BackupError> {
+    let mut segment = check_segment(path, name, opened)?;
     stream::write_end(Ok(()), &mut segment);
     let unreadable = |error| match error {
         BackupError::BrokenOff => damaged(path, "can't be read, though it is as it was written"),
@@ -155,26 +188,16 @@ pub(super) fn read_segment(path: &Path, hash: &Hash, take: &mut Take<'_>) -> Res
 }
 
 /// Reads a segment, which must be what its name says.
-pub(super) fn check_segment(path: &Path, hash: &Hash) -> Result<Vec<u8>, BackupError> {
-    let file = open_part(path)?;
+fn check_segment(path: &Path, name: &Hash, opened: Option<&Opened>) -> Result<Vec<u8>, BackupError> {
+    let part = part::read(path, opened)?;
     let mut segment = Vec::new();
-    let wrong = |_| damaged(path, "has other bytes than were written");
-    let decoder = zstd::stream::read::Decoder::new(file).map_err(of_file(path))?;
+    let wrong = |_| damaged(path, WRONG);
+    let decoder = zstd::stream::read::Decoder::new(part).map_err(of_file(path))?;
     // One more than any has.
     decoder.take(limits::SEGMENT_BYTES_READ).read_to_end(&mut segment).map_err(wrong)?;
-    if blake3::hash(&segment).as_bytes() == hash {
-        Ok(segment)
-    } else {
-        Err(damaged(path, "has other bytes than were written"))
-    }
-}
-
-/// Opens a file of a backup.
-pub(super) fn open_part(path: &Path) -> Result<File, BackupError> {
-    match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(damaged(path, "is missing")),
-        file => file.map_err(of_file(path)),
-    }
+    let hash = *blake3::hash(&segment).as_bytes();
+    let found = opened.map_or(hash, |opened| opened.name(&hash));
+    if found == *name { Ok(segment) } else { Err(damaged(path, WRONG)) }
 }
 
 pub(super) fn hex(hash: &[u8]) -> String {

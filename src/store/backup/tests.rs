@@ -1,5 +1,7 @@
 //! Backups of real stores, and what is made of them.
 
+mod sealed;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -14,6 +16,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     base::{
+        age::Identity,
         clock::{Clock, Timestamp},
         ids::{DeviceNumber, Position, UserNumber},
         limits,
@@ -51,7 +54,18 @@ fn content(store: &Store) -> (Head, Content) {
 
 /// Backs a store up, with the files of a folder.
 fn back_up(store: &Store, files: &Path, dir: &Path, checks_all: bool) -> Result<Kept, BackupError> {
-    let mut backup = Backup::begin(dir, files, Clock::manual(Timestamp(5_000)), checks_all)?;
+    back_up_sealed(store, files, dir, checks_all, None)
+}
+
+/// The same, encrypted if there is a seal.
+fn back_up_sealed(
+    store: &Store,
+    files: &Path,
+    dir: &Path,
+    checks_all: bool,
+    seal: Option<Seal>,
+) -> Result<Kept, BackupError> {
+    let mut backup = Backup::begin(dir, files, Clock::manual(Timestamp(5_000)), checks_all, seal)?;
     backup.copy_contents()?;
     store.dump(&mut |item| backup.take(item))?;
     backup.take(Item::Table(FILES))?;
@@ -61,10 +75,14 @@ fn back_up(store: &Store, files: &Path, dir: &Path, checks_all: bool) -> Result<
 }
 
 fn restore(dir: &Path, to: &Path) -> Result<Restored, BackupError> {
+    restore_opened(dir, to, None)
+}
+
+fn restore_opened(dir: &Path, to: &Path, identity: Option<Identity>) -> Result<Restored, BackupError> {
     let places = (Path::new("media/content"), &["signing.key"][..]);
     let mut last = (0, 0);
-    let restored =
-        Restoration::of(dir)?.run(to, places, Timestamp(9_000), &mut |done, all| last = (done, all))?;
+    let restored = Restoration::of(dir, identity)?
+        .run(to, places, Timestamp(9_000), &mut |done, all| last = (done, all))?;
     assert_eq!(last.0, last.1, "it ends where it was to end");
     Ok(restored)
 }
@@ -165,7 +183,7 @@ fn what_was_backed_up_comes_back_and_goes_on_in_a_new_epoch() {
     let kept = back_up(&rig.store, files.path(), dir.path(), false).unwrap();
     let (head, before) = content(&rig.store);
     assert_eq!((kept.position, kept.files, kept.damaged), (head.position, 2, 0));
-    let restoration = Restoration::of(dir.path()).unwrap();
+    let restoration = Restoration::of(dir.path(), None).unwrap();
     assert_eq!(restoration.manifest().head, head);
     assert_eq!(restoration.file("tayberry.toml").unwrap().unwrap(), b"the configuration");
     assert_eq!(restoration.file("other").unwrap(), None);
@@ -327,7 +345,7 @@ fn a_folder_takes_the_backups_of_one_database() {
     let occupied = back_up(&store, files.path(), other.path(), false).unwrap_err();
     assert!(matches!(occupied, BackupError::Occupied(_)));
     store.close();
-    let held = Backup::begin(dir.path(), files.path(), Clock::system(), false).unwrap();
+    let held = Backup::begin(dir.path(), files.path(), Clock::system(), false, None).unwrap();
     assert!(matches!(back_up(&rig.store, files.path(), dir.path(), false), Err(BackupError::Locked(_))));
     drop(held);
     // One that is cut short anywhere leaves the one before it.
@@ -335,7 +353,7 @@ fn a_folder_takes_the_backups_of_one_database() {
         (rig.store.position(), content(&rig.store).1.values().map(Vec::len).sum::<usize>());
     rig.write(|tx| Ok(tx.next_position()));
     for end in [0, 1, items / 2, items] {
-        let mut backup = Backup::begin(dir.path(), files.path(), Clock::system(), false).unwrap();
+        let mut backup = Backup::begin(dir.path(), files.path(), Clock::system(), false, None).unwrap();
         let mut count = 0;
         let cut = rig.store.dump(&mut |item| {
             count += 1;
@@ -343,12 +361,12 @@ fn a_folder_takes_the_backups_of_one_database() {
         });
         assert!(matches!(cut, Err(BackupError::NotWanted)));
         drop(backup);
-        assert_eq!(Restoration::of(dir.path()).unwrap().manifest().head.position, position.0);
+        assert_eq!(Restoration::of(dir.path(), None).unwrap().manifest().head.position, position.0);
         assert!(before.is_subset(&files_in(dir.path())));
     }
     let place = TempDir::new().unwrap();
     restore(dir.path(), &place.path().join("data")).unwrap();
-    assert!(matches!(Restoration::of(place.path()), Err(BackupError::None(_))));
+    assert!(matches!(Restoration::of(place.path(), None), Err(BackupError::None(_))));
 }
 
 #[test]

@@ -38,8 +38,12 @@ impl Rig {
 
     /// Runs `restore`, which must end with `code`, and gives what it says.
     fn restore(&self, to: &Path, code: i32) -> String {
-        let output =
-            run(&["restore", self.backups.path().to_str().unwrap(), "--data-dir", to.to_str().unwrap()]);
+        self.restore_with(&[], to, code)
+    }
+
+    fn restore_with(&self, options: &[&str], to: &Path, code: i32) -> String {
+        let words = ["restore", self.backups.path().to_str().unwrap(), "--data-dir", to.to_str().unwrap()];
+        let output = run(&[&words, options].concat());
         assert_eq!(output.status.code(), Some(code), "{output:?}");
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     }
@@ -215,50 +219,102 @@ async fn what_can_not_be_restored_is_refused_in_a_sentence() {
     rig.back_up(&["--verify"]);
     let manifest = rig.backups.path().join("manifest");
     let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, text.replacen("tayberry-backup 1", "tayberry-backup 2", 1)).unwrap();
+    fs::write(&manifest, text.replacen("tayberry-backup 1", "tayberry-backup 3", 1)).unwrap();
     let refused = rig.restore(&to, 1);
-    assert!(refused.contains("format 2, this program knows 1: install a newer release"), "{refused}");
+    assert!(refused.contains("format 3, this program knows 2: install a newer release"), "{refused}");
     fs::remove_file(&manifest).unwrap();
     let refused = rig.restore(&to, 1);
     assert!(refused.contains("holds no whole backup"), "{refused}");
 }
 
-/// The first format of a backup, as the first release that had one wrote it. With `TAYBERRY_FIXTURE=write` it is written anew,
-/// which is for whoever gives the format another version, into a folder of that name.
 #[tokio::test]
-async fn backups_of_earlier_formats_are_restored() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(FIXTURE);
-    let (folder_of_data, backups) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let mut rig = Rig { site: Site { port: FIXTURE_PORT }, folder: folder_of_data, backups };
-    if std::env::var("TAYBERRY_FIXTURE").is_ok_and(|wish| wish == "write") {
-        let server = serve_on(rig.site.port, &rig.data(), &[]);
-        let alice = Member::of(rig.site.register("alice").await.unwrap());
-        let made = rig.site.send(&alice, "POST", "/createRoom", json!({"name": "Tea"})).await.unwrap().ok();
-        let room = made["room_id"].as_str().unwrap();
-        rig.site.say(&alice, room, "hello").await.unwrap().ok();
-        rig.media(&alice, "POST", "/_matrix/media/v3/upload", json!({"any": "content"})).await.ok();
-        rig.back_up(&[]);
-        drop(server);
-        _ = fs::remove_dir_all(&folder);
-        assert!(
-            Command::new("cp").arg("-r").arg(rig.backups.path()).arg(&folder).status().unwrap().success()
-        );
-        fs::remove_file(folder.join("lock")).unwrap();
-        rig.folder = TempDir::new().unwrap();
+async fn an_encrypted_backup_is_restored_with_its_key() {
+    let (rig, server) = Rig::new();
+    let ledger = rig.site.settle().await;
+    rig.site.say(&ledger.sessions[0], &ledger.room, "hello").await.unwrap().ok();
+    let refused = run(&["backup", "x", "--data-dir", "y", "--recipient", "age1"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    rig.back_up(&["--recipient", RECIPIENT]);
+    assert_eq!(rig.back_up(&["--recipient", RECIPIENT, "--verify"])["written"], 0);
+    drop(server);
+    let (key, to) = (rig.folder.path().join("key"), rig.folder.path().join("new"));
+    let option = ["--identity", key.to_str().unwrap()];
+    let refused = rig.restore(&to, 1);
+    assert!(refused.contains(RECIPIENT) && refused.contains("--identity"), "{refused}");
+    for (text, told) in [
+        (OTHER_IDENTITY, "the key doesn't open"),
+        (RECIPIENT, "holds no key of age: name the file that `age-keygen` wrote"),
+    ] {
+        fs::write(&key, text).unwrap();
+        let refused = rig.restore_with(&option, &to, 1);
+        assert!(refused.contains(told) && refused.lines().count() == 1, "{refused}");
     }
-    let data = rig.data();
-    let restored = run(&["restore", folder.to_str().unwrap(), "--data-dir", data.to_str().unwrap()]);
-    assert!(restored.status.success(), "{restored:?}");
-    assert_eq!(verify(&data), "Nothing is damaged.\n");
-    let rooms = run(&["room", "list", "--data-dir", data.to_str().unwrap(), "--json"]);
-    let rooms: Value = serde_json::from_slice(&rooms.stdout).unwrap();
-    assert_eq!(rooms[0]["name"], "Tea", "{rooms}");
-    let users = run(&["user", "list", "--data-dir", data.to_str().unwrap()]);
-    assert_eq!(String::from_utf8(users.stdout).unwrap(), format!("@alice:localhost:{FIXTURE_PORT}\n"));
-    let media = fs::read_dir(data.join("media/content")).unwrap().count();
-    assert_eq!(media, 1);
+    assert!(!to.exists());
+    fs::write(&key, IDENTITY).unwrap();
+    rig.restore_with(&option, &to, 0);
+    assert_eq!(verify(&to), "Nothing is damaged.\n");
+    let server = serve_on(rig.site.port, &to, &[]);
+    let found = rig.site.messages(&ledger.sessions[0], &ledger.room).await;
+    assert!(found.iter().any(|(text, _)| text == "hello"));
+    drop(server);
 }
 
-const FIXTURE: &str = "backup-v1";
+/// Each format of a backup, as the first release that had it wrote it. `TAYBERRY_FIXTURE=backup-v2` writes that one anew, which
+/// is for whoever gives the format another version, into a folder of that name.
+#[tokio::test]
+async fn backups_of_earlier_formats_are_restored() {
+    for (fixture, recipient) in FIXTURES {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(fixture);
+        let key = folder.with_extension("key");
+        if std::env::var("TAYBERRY_FIXTURE").is_ok_and(|wish| wish == fixture) {
+            write_fixture(&folder, recipient).await;
+            if recipient.is_some() {
+                fs::write(&key, IDENTITY).unwrap();
+            }
+        }
+        let place = TempDir::new().unwrap();
+        let data = place.path().join("data");
+        let mut words = vec!["restore", folder.to_str().unwrap(), "--data-dir", data.to_str().unwrap()];
+        if recipient.is_some() {
+            words.extend(["--identity", key.to_str().unwrap()]);
+        }
+        let restored = run(&words);
+        assert!(restored.status.success(), "{fixture}: {restored:?}");
+        assert_eq!(verify(&data), "Nothing is damaged.\n", "{fixture}");
+        let rooms = run(&["room", "list", "--data-dir", data.to_str().unwrap(), "--json"]);
+        let rooms: Value = serde_json::from_slice(&rooms.stdout).unwrap();
+        assert_eq!(rooms[0]["name"], "Tea", "{fixture}: {rooms}");
+        let users = run(&["user", "list", "--data-dir", data.to_str().unwrap()]);
+        assert_eq!(String::from_utf8(users.stdout).unwrap(), format!("@alice:localhost:{FIXTURE_PORT}\n"));
+        assert_eq!(fs::read_dir(data.join("media/content")).unwrap().count(), 1, "{fixture}");
+    }
+}
+
+async fn write_fixture(folder: &Path, recipient: Option<&str>) {
+    let rig = Rig {
+        site: Site { port: FIXTURE_PORT },
+        folder: TempDir::new().unwrap(),
+        backups: TempDir::new().unwrap(),
+    };
+    let server = serve_on(rig.site.port, &rig.data(), &[]);
+    let alice = Member::of(rig.site.register("alice").await.unwrap());
+    let made = rig.site.send(&alice, "POST", "/createRoom", json!({"name": "Tea"})).await.unwrap().ok();
+    let room = made["room_id"].as_str().unwrap();
+    rig.site.say(&alice, room, "hello").await.unwrap().ok();
+    rig.media(&alice, "POST", "/_matrix/media/v3/upload", json!({"any": "content"})).await.ok();
+    let option = recipient.map(|recipient| ["--recipient", recipient]);
+    rig.back_up(option.as_ref().map_or(&[], |words| &words[..]));
+    drop(server);
+    _ = fs::remove_dir_all(folder);
+    assert!(Command::new("cp").arg("-r").arg(rig.backups.path()).arg(folder).status().unwrap().success());
+    fs::remove_file(folder.join("lock")).unwrap();
+}
+
+/// The folders, and whether they are encrypted; the key of such a one lies beside it.
+const FIXTURES: [(&str, Option<&str>); 2] = [("backup-v1", None), ("backup-v2", Some(RECIPIENT))];
 /// It is part of the server's name.
 const FIXTURE_PORT: u16 = 45_008;
+/// These keys guard nothing but tests.
+const RECIPIENT: &str = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
+const IDENTITY: &str = "AGE-SECRET-KEY-1GQ9778VQXMMJVE8SK7J6VT8UJ4HDQAJUVSFCWCM02D8GEWQ72PVQ2Y5J33";
+const OTHER_IDENTITY: &str = "AGE-SECRET-KEY-15FRJ050AQLFYHRCL9E0AFK26A7ES0N4TCLL62JQU3SUS0P4SNT6QZFMPM7";
