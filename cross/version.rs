@@ -6,7 +6,7 @@
 use std::{env, process::Command};
 
 fn main() {
-    tell("rerun-if-changed=build.rs");
+    tell("rerun-if-changed=cross/version.rs");
     tell("rerun-if-env-changed=TAYBERRY_COMMIT");
     tell(&format!("rustc-env=TAYBERRY_TARGET={}", env::var("TARGET").unwrap_or_default()));
     let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
