@@ -26,9 +26,9 @@ use lexopt::prelude::*;
 
 use crate::{
     figures::{
-        Figure, across, checkpoint, connections, conversation, delivery, flood, initial_sync, joining, keys,
-        large_room, media, memory, notified, people, phones, sends, size, sliding, start, state_key, wakeups,
-        writes,
+        Figure, across, backup, checkpoint, connections, conversation, delivery, flood, initial_sync,
+        joining, keys, large_room, media, memory, notified, people, phones, sends, size, sliding, start,
+        state_key, wakeups, writes,
     },
     report::Report,
     server::{Kind, Server},
@@ -65,6 +65,7 @@ async fn run(options: &Options) -> Result<()> {
     measure::<wakeups::WakeUps>(options, &mut report).await?;
     measure::<checkpoint::Checkpoint>(options, &mut report).await?;
     measure::<state_key::StateKey>(options, &mut report).await?;
+    measure::<backup::Backup>(options, &mut report).await?;
     measure::<writes::Writes>(options, &mut report).await?;
     measure::<conversation::Conversation>(options, &mut report).await?;
     measure::<across::Across>(options, &mut report).await?;
@@ -97,7 +98,7 @@ fn scratch() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
     size::Size::NAME,
     start::Start::NAME,
     memory::Memory::NAME,
@@ -115,6 +116,7 @@ const NAMES: [&str; 22] = [
     wakeups::WakeUps::NAME,
     checkpoint::Checkpoint::NAME,
     state_key::StateKey::NAME,
+    backup::Backup::NAME,
     writes::Writes::NAME,
     conversation::Conversation::NAME,
     across::Across::NAME,

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    time::{sleep, timeout},
+};
 
 use super::{Figure, Polls, room_of};
 use crate::{
@@ -25,10 +28,33 @@ impl Figure for Delivery {
 
     async fn measure(server: &mut Server, scale: Scale) -> Result<Measured> {
         server.start().await?;
-        let clients = scale.of(100);
+        let mut talk = Talk::begin(server, scale.of(100)).await?;
+        let load = Load::start(server)?;
+        let mut samples = Vec::new();
+        for _ in 0..scale.of(200) {
+            talk.message(&mut samples).await?;
+        }
+        let (client, served) = load.shares()?;
+        talk.end().await?;
+        let note = format!("delivery: client {client:.0} % of a processor, server {served:.0} %");
+        Ok(Measured::from([percentile(&mut samples, 0.5), percentile(&mut samples, 0.99)]).note(note))
+    }
+}
+
+/// A room in which one speaks, and all wait for it.
+pub(super) struct Talk {
+    people: Vec<Person>,
+    room: String,
+    polls: Polls,
+    arrivals: UnboundedReceiver<()>,
+    said: usize,
+}
+
+impl Talk {
+    pub(super) async fn begin(server: &Server, clients: usize) -> Result<Self> {
         let mut people = Person::register_many(server, "user", clients).await?;
         let room = room_of(&mut people).await?;
-        let (arrived, mut arrivals) = mpsc::unbounded_channel();
+        let (arrived, arrivals) = unbounded_channel();
         let polls = Polls::open(&people, |_| {
             let arrived = arrived.clone();
             let mut expected = 0;
@@ -41,29 +67,30 @@ impl Figure for Delivery {
             }
         })
         .await?;
+        Ok(Self { people, room, polls, arrivals, said: 0 })
+    }
 
-        let load = Load::start(server)?;
-        let mut samples = Vec::new();
-        for n in 0..scale.of(200) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            let stopwatch = Stopwatch::start();
-            let text = text(n);
-            let acknowledged = people[0].send(&room, &text);
-            let delivered = async {
-                for _ in 0..clients {
-                    timeout(Duration::from_secs(30), arrivals.recv())
-                        .await
-                        .context("a message never arrived")?;
-                    samples.push(stopwatch.elapsed_ms());
-                }
-                anyhow::Ok(())
-            };
-            tokio::try_join!(acknowledged, delivered)?;
-        }
-        let (client, served) = load.shares()?;
-        polls.check().await?;
-        let note = format!("delivery: client {client:.0} % of a processor, server {served:.0} %");
-        Ok(Measured::from([percentile(&mut samples, 0.5), percentile(&mut samples, 0.99)]).note(note))
+    /// Says something after a pause, and notes when each has it, in ms.
+    pub(super) async fn message(&mut self, samples: &mut Vec<f64>) -> Result<()> {
+        sleep(Duration::from_millis(50)).await;
+        let (text, clients) = (text(self.said), self.people.len());
+        self.said += 1;
+        let stopwatch = Stopwatch::start();
+        let acknowledged = self.people[0].send(&self.room, &text);
+        let delivered = async {
+            for _ in 0..clients {
+                let arrived = timeout(Duration::from_secs(30), self.arrivals.recv()).await;
+                arrived.context("a message never arrived")?;
+                samples.push(stopwatch.elapsed_ms());
+            }
+            anyhow::Ok(())
+        };
+        tokio::try_join!(acknowledged, delivered).map(drop)
+    }
+
+    /// Fails if anybody heard nothing any more.
+    pub(super) async fn end(self) -> Result<()> {
+        self.polls.check().await
     }
 }
 

@@ -127,7 +127,7 @@ impl Peak {
 }
 
 /// Bytes that nobody has stored before and no disk can compress.
-fn file(round: u64, bytes: usize) -> Bytes {
+pub(super) fn file(round: u64, bytes: usize) -> Bytes {
     let mut content = vec![0; bytes];
     blake3::Hasher::new().update(&round.to_le_bytes()).finalize_xof().fill(&mut content);
     content.into()

@@ -1,6 +1,7 @@
 //! One file a figure, or a few that share their set-up.
 
 pub(crate) mod across;
+pub(crate) mod backup;
 pub(crate) mod checkpoint;
 pub(crate) mod connections;
 pub(crate) mod conversation;

@@ -25,14 +25,20 @@ impl Figure for Start {
         server.start().await?;
         let empty = restarts(server).await?;
         let mut person = Person::register(server, "filler").await?;
-        for _ in 0..scale.of(EVENTS).div_ceil(STATE_EVENTS) {
-            person.create_room_with(initial_state()).await?;
-        }
+        fill(&mut person, scale.of(EVENTS)).await?;
         let measured = Measured::from([empty, restarts(server).await?]);
         Ok(measured.note(format!(
             "the events before a start are rooms of {STATE_EVENTS} state events and those of creation"
         )))
     }
+}
+
+/// Makes rooms that have so many events at least.
+pub(super) async fn fill(person: &mut Person, events: usize) -> Result<()> {
+    for _ in 0..events.div_ceil(STATE_EVENTS) {
+        person.create_room_with(initial_state()).await?;
+    }
+    Ok(())
 }
 
 /// The median of five starts.
