@@ -27,6 +27,7 @@ fn git(arguments: &[&str]) -> Option<String> {
     (output.status.success() && !line.is_empty()).then_some(line)
 }
 
+#[expect(clippy::print_stdout, reason = "so cargo is told")]
 fn tell(line: &str) {
     println!("cargo::{line}");
 }
