@@ -245,7 +245,7 @@ def test_a_person_lets_programs_in_and_looks_after_the_account(home, browser):
 
     browser.open(program.url())
     browser.click("button[value=deny]")
-    assert program.answers[-1] == {"error": "access_denied", "state": "north"}
+    assert program.answers[-1] == {"error": "access_denied", "state": "north", "iss": program.metadata["issuer"]}
 
     account = program.metadata["account_management_uri"]
     browser.open(account)
