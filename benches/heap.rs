@@ -28,12 +28,17 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
+/// What is held, in bytes.
+pub(crate) fn held() -> usize {
+    HELD.load(Relaxed)
+}
+
 /// The most that is held at once from here on, beyond what is held now. One at a time.
 pub(crate) struct Peak(usize);
 
 impl Peak {
     pub(crate) fn begin() -> Self {
-        let held = HELD.load(Relaxed);
+        let held = held();
         MOST.store(held, Relaxed);
         Self(held)
     }
