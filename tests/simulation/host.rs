@@ -1,10 +1,6 @@
 //! A server: its start, what it is asked, its end, which may come at any moment.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -20,7 +16,7 @@ use tayberry::{
 };
 use tokio::task::JoinSet;
 
-use crate::{hostile, network::Way, world::World};
+use crate::{hostile, network::Way, power, world::World};
 
 /// A server that is up.
 pub(crate) struct Host {
@@ -43,7 +39,7 @@ pub(crate) struct Remains {
 impl Host {
     /// Starts a server that never was.
     pub(crate) async fn create(world: &Arc<World>, name: &'static str) {
-        let folder = world.folder.path().join(name.replace(':', "-"));
+        let folder = power::root().join(name.replace(':', "-"));
         let wrong_by = world.dice.below(2 * MOST_WRONG) as i64 - MOST_WRONG as i64;
         Remains { name, folder, life: 0, wrong_by }.start(world).await;
     }
@@ -66,8 +62,8 @@ impl Host {
         }
         // What of it still runs goes on with a disk of its own, and reaches nobody.
         let life = host.life + 1;
-        let folder = world.folder.path().join(format!("{}-{life}", name.replace(':', "-")));
-        copy(&host.folder, &folder);
+        let folder = power::root().join(format!("{}-{life}", name.replace(':', "-")));
+        power::recover(&host.folder, &folder, in_order, &own_rng(world, name, life));
         Some(Remains { name, folder, life, wrong_by: host.wrong_by })
     }
 }
@@ -78,7 +74,7 @@ impl Remains {
         let Self { name, folder, life, wrong_by } = self;
         let told = Arc::downgrade(world);
         let clock = Clock::told(move || told.upgrade().map(|world| world.now(wrong_by)).unwrap_or_default());
-        let rng = Rng::seeded(world.seed ^ u64::from(life) << 48 ^ u64::from(key_byte(name)) << 56);
+        let rng = own_rng(world, name, life);
         let options = Options { dir: folder.clone(), clock: clock.clone(), rng: rng.clone() };
         let mut config = Config::of_defaults(<&ServerName>::try_from(name).unwrap(), &folder);
         config.presence.enabled = false;
@@ -150,6 +146,11 @@ async fn handled(world: &World, app: &App, request: Request<Bytes>) -> Result<Re
     Ok(Response::from_parts(head, whole.into()))
 }
 
+/// What is random in a life of a server.
+fn own_rng(world: &World, name: &str, life: u32) -> Rng {
+    Rng::seeded(world.seed ^ u64::from(life) << 48 ^ u64::from(key_byte(name)) << 56)
+}
+
 /// A server's key.
 pub(crate) fn key(name: &str) -> Ed25519KeyPair {
     signing_key("1", &Secret::new([key_byte(name); 32])).unwrap()
@@ -157,16 +158,6 @@ pub(crate) fn key(name: &str) -> Ed25519KeyPair {
 
 fn key_byte(name: &str) -> u8 {
     name.bytes().fold(0u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte))
-}
-
-/// Copies what of a data folder is on the disk.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to.join("events")).unwrap();
-    for name in ["records.sqlite", "records.sqlite-wal", "events/data.mdb"] {
-        if from.join(name).exists() {
-            fs::copy(from.join(name), to.join(name)).unwrap();
-        }
-    }
 }
 
 /// How wrong a clock is at most, in milliseconds.

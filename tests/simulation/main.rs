@@ -3,8 +3,8 @@
 //! ([`tayberry::base::blocking`]), the system's clock, its randomness, or the order of a hash table.
 //!
 //! [`chaos`] is the course of a run, [`people`] what is done by users, [`network`] what happens between the servers, and
-//! [`host`] how one lives and dies; [`hostile`] is a server that lies. A server that dies leaves what is on its disk at that
-//! moment, from which it starts again. What is not synced there is simulated by `store::tests::power`.
+//! [`host`] how one lives and dies; [`hostile`] is a server that lies. A server that dies leaves what is synced on its disk
+//! at that moment, and of the rest what the dice leave ([`power`]), from which it starts again.
 //!
 //! Without arguments it runs the seeds that once failed, and some of them twice. `--seeds N` runs the first N (from
 //! another one on with `--from S`), `--seed S` one, with its log.
@@ -21,6 +21,7 @@ mod host;
 mod hostile;
 mod network;
 mod people;
+mod power;
 mod verdict;
 mod world;
 
@@ -36,7 +37,7 @@ use std::{
 use tayberry::base::blocking;
 use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-use self::world::{Outcome, World};
+use self::{power::run, world::World};
 
 /// Seeds that failed once, and what that showed.
 const KNOWN: &[(u64, &str)] = &[
@@ -62,11 +63,12 @@ fn main() -> ExitCode {
         let at = arguments.iter().position(|argument| argument == name)?;
         Some(arguments.get(at + 1).and_then(|value| value.parse::<u64>().ok()).expect("a number follows"))
     };
+    if let Some(seed) = value(power::ALONE) {
+        alone(seed, arguments.iter().any(|argument| argument == power::LOUD));
+        return ExitCode::SUCCESS;
+    }
     let is_well = match (value("--seed"), value("--seeds")) {
-        (Some(seed), _) => {
-            show_log();
-            report(seed, &run(seed, true).failures)
-        }
+        (Some(seed), _) => report(seed, &run(seed, true).failures),
         (None, Some(count)) => {
             let from = value("--from").unwrap_or(1);
             run_all(&(from..from + count).collect::<Vec<_>>())
@@ -108,16 +110,14 @@ fn run_all(seeds: &[u64]) -> bool {
     failed.is_empty()
 }
 
-/// Runs a seed on a thread that knows nothing of others.
-fn run(seed: u64, is_loud: bool) -> Outcome {
-    let simulated = move || {
-        blocking::keep_here();
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        let runtime = builder.enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(World::run(seed, is_loud))
-    };
-    let thread = thread::Builder::new().name(format!("seed {seed}")).spawn(simulated).unwrap();
-    thread.join().unwrap_or_else(|_| Outcome { log: Vec::new(), failures: vec!["it panicked".to_owned()] })
+/// Runs a seed in this process, which does nothing else.
+fn alone(seed: u64, is_loud: bool) {
+    if is_loud {
+        show_log();
+    }
+    blocking::keep_here();
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().unwrap().block_on(World::run(seed));
 }
 
 fn report(seed: u64, failures: &[String]) -> bool {

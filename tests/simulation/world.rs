@@ -12,7 +12,6 @@ use tayberry::{
     base::{clock::Timestamp, rng::Rng},
     http::Router,
 };
-use tempfile::TempDir;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -24,38 +23,28 @@ use crate::{
     hostile::Hostile,
     network::Network,
     people::{Acknowledged, Person, Room},
+    power::FAILED,
     verdict,
 };
 
 /// The names of the honest servers.
 pub(crate) const HONEST: [&str; 3] = ["one.example:1", "two.example:1", "three.example:1"];
 
-/// What came of a run.
-pub(crate) struct Outcome {
-    pub(crate) log: Vec<String>,
-    pub(crate) failures: Vec<String>,
-}
-
 /// The run, as everything in it sees it.
 pub(crate) struct World {
     pub(crate) seed: u64,
-    /// Whether the log is shown as it is written.
-    is_loud: bool,
     started: Instant,
     /// Decides what is done.
     pub(crate) dice: Rng,
     pub(crate) network: Network,
     pub(crate) hostile: Hostile,
     pub(crate) router: Router,
-    pub(crate) folder: TempDir,
     state: Mutex<State>,
 }
 
 /// What changes.
 #[derive(Default)]
 pub(crate) struct State {
-    log: Vec<String>,
-    failures: Vec<String>,
     /// Those that are up.
     pub(crate) hosts: BTreeMap<&'static str, Host>,
     pub(crate) people: Vec<Person>,
@@ -72,18 +61,14 @@ pub(crate) struct State {
 
 impl World {
     /// Lives through what a seed has in store.
-    pub(crate) async fn run(seed: u64, is_loud: bool) -> Outcome {
-        let shm = std::path::Path::new("/dev/shm");
-        let folder = if shm.is_dir() { TempDir::new_in(shm) } else { TempDir::new() };
+    pub(crate) async fn run(seed: u64) {
         let world = Arc::new(Self {
             seed,
-            is_loud,
             started: now(),
             dice: Rng::seeded(seed),
             network: Network::new(seed),
             hostile: Hostile::new(seed),
             router: Router::new(api::routes()),
-            folder: folder.unwrap(),
             state: Mutex::default(),
         });
         let mut acts = JoinSet::new();
@@ -91,11 +76,8 @@ impl World {
         chaos::rage(&world, &mut acts).await;
         chaos::calm(&world, &mut acts).await;
         verdict::judge(&world).await;
-        let mut state = world.state();
-        let hosts = std::mem::take(&mut state.hosts);
-        let (log, failures) = (std::mem::take(&mut state.log), std::mem::take(&mut state.failures));
-        drop((state, hosts));
-        Outcome { log, failures }
+        let hosts = std::mem::take(&mut world.state().hosts);
+        drop(hosts);
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -114,18 +96,12 @@ impl World {
 
     /// Writes down what happened.
     pub(crate) fn log(&self, who: &str, what: impl Display) {
-        let at = self.elapsed().as_millis();
-        let line = format!("{at:>9} {who}: {what}");
-        if self.is_loud {
-            println!("{line}");
-        }
-        self.state().log.push(line);
+        println!("{:>9} {who}: {what}", self.elapsed().as_millis());
     }
 
     /// Writes down what must not have happened.
     pub(crate) fn fail(&self, what: impl Display) {
-        self.log("FAILED", &what);
-        self.state().failures.push(what.to_string());
+        println!("{:>9}{FAILED}{what}", self.elapsed().as_millis());
     }
 
     /// A number that nothing else in this run has.
