@@ -35,8 +35,9 @@ class Group:
         try:
             (self.folder / limit).write_text(str(limit_mb << 20))
             # It doesn't get more by writing to a disk that is memory for others.
-            if (swap := self.folder / "memory.swap.max").exists():
-                swap.write_text("0")
+            for swap in ("memory.swap.max", "memory.swappiness"):
+                if (self.folder / swap).exists():
+                    (self.folder / swap).write_text("0")
         except OSError:
             self.remove()
             raise
@@ -151,7 +152,7 @@ async def watch(process: subprocess.Popen, most: dict[str, float]) -> None:
     while process.poll() is None:
         for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
             name, _, value = line.partition(":")
-            if name in ("RssAnon", "RssFile"):
+            if name in ("RssAnon", "RssFile", "VmSwap"):
                 most[name] = max(most.get(name, 0), int(value.split()[0]) / 1024)
         await asyncio.sleep(0.02)
 
@@ -175,6 +176,7 @@ async def trial(limit_mb: int | None, folder: Path, authority: Authority, owner:
         if not living.done():
             raise TimeoutError
         await living
+        assert not most["VmSwap"], f"{most['VmSwap']:.1f} MB of it were swapped out"
         print(f"{what}: works; most memory of its own {most['RssAnon']:.1f} MB, of files {most['RssFile']:.1f} MB", flush=True)
         return True
     except (AssertionError, OSError, TimeoutError, aiohttp.ClientError) as error:
@@ -220,8 +222,9 @@ async def main() -> None:
     finally:
         other.stop()
         shutil.rmtree(place)
-    if lowest is not None:
-        print(f"lowest limit that works: {lowest} MB")
+    if lowest is None:
+        sys.exit("no limit is known to work")
+    print(f"lowest limit that works: {lowest} MB")
 
 
 # That a device has no session with another yet.
