@@ -85,7 +85,9 @@ async def gather(owner: Person, tokens: list[str]) -> str:
 
 
 def few_at_once(server: MeetingTayberry) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(server.url, connector=aiohttp.TCPConnector(limit=4))
+    # Most of them wait for their turn, which may take longer than any answer.
+    connector, timeout = aiohttp.TCPConnector(limit=4), aiohttp.ClientTimeout(total=None, sock_read=TIMEOUT_S)
+    return aiohttp.ClientSession(server.url, connector=connector, timeout=timeout)
 
 
 async def live(server: Limited, owner: Person, large: str) -> None:
