@@ -1,7 +1,7 @@
 //! `tayberry init`: what a new server needs before its first start. Nothing that is there is touched.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions},
+    fs::{self, DirBuilder, DirEntry, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown},
     path::{Path, PathBuf},
@@ -50,7 +50,9 @@ fn init(server_name: &ServerName, dir: &Path) -> anyhow::Result<()> {
     let text = there.unwrap_or_else(|| config::example(server_name));
     let config = Config::parse(&file, &text)?;
     // Before anything is written, so that a refusal leaves nothing behind.
-    let used = fs::read_dir(&config.data_dir).is_ok_and(|mut entries| entries.next().is_some());
+    // A disk of its own has a folder of its own.
+    let is_ours = |entry: io::Result<DirEntry>| entry.is_ok_and(|entry| entry.file_name() != "lost+found");
+    let used = fs::read_dir(&config.data_dir).is_ok_and(|mut entries| entries.any(is_ours));
     let taken = !packaged && fs::symlink_metadata(&file).is_ok();
     for (path, there) in [(&file, taken), (&config.data_dir, used)] {
         if there {

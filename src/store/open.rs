@@ -32,8 +32,12 @@ use crate::base::{blocking, ids::Position, limits, rng::Rng};
 pub(in crate::store) fn open(options: Options) -> Result<Store, OpenError> {
     let Options { dir, clock, rng } = options;
     let failed = |source: StoreError| OpenError::Store { dir: dir.clone(), source };
-    private_folder(&dir.join(EVENTS)).map_err(|error| failed(error.into()))?;
+    private_folder(&dir).map_err(|error| failed(error.into()))?;
     let lock = Arc::new(lock(&dir)?);
+    if dir.join(RESTORING).exists() {
+        return Err(OpenError::Inconsistent("`tayberry restore` was cut short"));
+    }
+    private_folder(&dir.join(EVENTS)).map_err(|error| failed(error.into()))?;
     check_word(&dir)?;
     compact::remove_leftovers(&dir).map_err(|error| failed(error.into()))?;
     let records = dir.join(RECORDS);
@@ -217,4 +221,8 @@ fn spawn(
 
 pub(in crate::store) const EVENTS: &str = "events";
 pub(in crate::store) const RECORDS: &str = "records.sqlite";
-const LOCK: &str = "lock";
+pub(in crate::store) const LOCK: &str = "lock";
+/// What is restored, until it is whole.
+pub(in crate::store) const RESTORING: &str = ".restoring";
+/// Of a file system that is the whole of a disk.
+pub(in crate::store) const LOST_FOUND: &str = "lost+found";

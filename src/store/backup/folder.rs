@@ -286,8 +286,7 @@ impl Backup {
 fn check_unused(dir: &Path) -> Result<(), BackupError> {
     for entry in fs::read_dir(dir).map_err(of_file(dir))? {
         let name = entry.map_err(of_file(dir))?.file_name();
-        // A file system's own.
-        let known = [LOCK, SEGMENTS, MEDIA, "incoming", manifest::INCOMING, "lost+found"];
+        let known = [LOCK, SEGMENTS, MEDIA, "incoming", manifest::INCOMING, open::LOST_FOUND];
         if !known.iter().any(|known| name == *known) {
             return Err(BackupError::Occupied(dir.to_owned()));
         }

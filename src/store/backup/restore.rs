@@ -1,5 +1,6 @@
-//! Makes a data folder of a backup. Everything is built beside the place where it is to be, and checked while it is read:
-//! nothing is put in place before all of it is whole.
+//! Makes a data folder of a backup. Everything is built in a folder of its own within it, which is on the disk where it is to
+//! be, and checked while it is read: nothing is put in place before all of it is whole. No server takes a folder in which
+//! that one still is.
 
 use std::{
     fs::{self, File, Metadata},
@@ -28,7 +29,7 @@ use crate::{
         compact::{ENTRY_BYTES, SLICE_BYTES},
         ids,
         lmdb::Lmdb,
-        open::{self, EVENTS, RECORDS as RECORDS_FILE},
+        open::{self, EVENTS, LOCK, LOST_FOUND, RECORDS as RECORDS_FILE, RESTORING},
         records::migrations,
         seed,
     },
@@ -100,9 +101,9 @@ impl Restoration {
         Ok(found)
     }
 
-    /// Makes a data folder, which must be empty if it is there, and stays its owner's. `contents` is where in it the files of
-    /// the content repository lie, and `kept` names those of the files beside the stores that lie in it as well. `progress`
-    /// is told how many bytes of how many are done.
+    /// Fills a data folder, which is made if it isn't there, must hold nothing, and stays its owner's. `contents` is where in it
+    /// the files of the content repository lie, and `kept` names those of the files beside the stores that lie in it as well.
+    /// `progress` is told how many bytes of how many are done.
     ///
     /// # Errors
     /// The folder is not empty, the backup is damaged, or something can't be written. Nothing is there then.
@@ -113,29 +114,24 @@ impl Restoration {
         now: Timestamp,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Restored, BackupError> {
-        let name = data_dir.file_name().ok_or_else(|| BackupError::NotEmpty(data_dir.to_owned()))?;
-        let is_used = match fs::read_dir(data_dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            entries => entries.map_err(of_file(data_dir))?.next().is_some(),
-        };
-        if is_used {
-            return Err(BackupError::NotEmpty(data_dir.to_owned()));
-        }
-        let aside = data_dir.with_file_name([name, ".restoring".as_ref()].join("".as_ref()));
+        let is_new = !data_dir.exists();
+        open::private_folder(data_dir).map_err(of_file(data_dir))?;
+        check_unused(data_dir)?;
+        // No server comes meanwhile.
+        let _lock = open::lock(data_dir)?;
+        let aside = data_dir.join(RESTORING);
         remove(&aside)?;
-        let built = self.build(&aside, (contents, kept), now, progress).and_then(|restored| {
-            if let Ok(owner) = fs::metadata(data_dir) {
-                give(&aside, &owner).map_err(of_file(&aside))?;
+        match self.build(&aside, (contents, kept), now, progress) {
+            Ok(restored) => put_in_place(&aside, data_dir).map_err(of_file(data_dir)).map(|()| restored),
+            Err(error) => {
+                // The reason comes first.
+                _ = remove(&aside);
+                if is_new {
+                    _ = fs::remove_dir_all(data_dir);
+                }
+                Err(error)
             }
-            fs::rename(&aside, data_dir).map_err(of_file(data_dir))?;
-            sync_folder(above(data_dir))?;
-            Ok(restored)
-        });
-        if built.is_err() {
-            // The reason comes first.
-            _ = remove(&aside);
         }
-        built
     }
 
     fn build(
@@ -410,12 +406,37 @@ impl Rooms<'_> {
     }
 }
 
+/// Checks that a data folder has nothing but what a file system has of its own, and a restoration that was cut short left.
+fn check_unused(data_dir: &Path) -> Result<(), BackupError> {
+    for entry in fs::read_dir(data_dir).map_err(of_file(data_dir))? {
+        let name = entry.map_err(of_file(data_dir))?.file_name();
+        if ![LOST_FOUND, RESTORING, LOCK].iter().any(|known| name == *known) {
+            return Err(BackupError::NotEmpty(data_dir.to_owned()));
+        }
+    }
+    Ok(())
+}
+
 /// Removes what a restoration that was cut short left.
 fn remove(aside: &Path) -> Result<(), BackupError> {
     match fs::remove_dir_all(aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(of_file(aside)(error)),
         _ => Ok(()),
     }
+}
+
+/// Moves what was built to where it is to be. The folder in which it was goes last: the data folder is whole without it.
+fn put_in_place(aside: &Path, data_dir: &Path) -> io::Result<()> {
+    let owner = fs::metadata(data_dir)?;
+    give(aside, &owner)?;
+    chown(data_dir.join(LOCK), Some(owner.uid()), Some(owner.gid()))?;
+    let sync = || File::open(data_dir)?.sync_all();
+    for entry in fs::read_dir(aside)?.collect::<io::Result<Vec<_>>>()? {
+        fs::rename(entry.path(), data_dir.join(entry.file_name()))?;
+    }
+    sync()?;
+    fs::remove_dir(aside)?;
+    sync()
 }
 
 /// Gives a folder and all that is in it to an owner: an administrator restores for a server that runs as that.

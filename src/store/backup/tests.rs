@@ -5,7 +5,7 @@ mod sealed;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    os::unix::fs::{MetadataExt, chown},
+    os::unix::fs::{MetadataExt, chown, symlink},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,7 +24,8 @@ use crate::{
     },
     room::fixture::{ALICE, World},
     store::{
-        ContentHash, NewMedia, OneTimeKey, Options, Store, StoreError, StoredContent, Table, Transaction,
+        ContentHash, NewMedia, OneTimeKey, OpenError, Options, Store, StoreError, StoredContent, Table,
+        Transaction,
         events::fixture::{Outcome, Rig},
         search,
     },
@@ -159,9 +160,11 @@ fn a_folder_that_is_there_stays_its_owners() {
     let ((_, rig), files, dir) = (scene(), TempDir::new().unwrap(), TempDir::new().unwrap());
     upload(&rig, files.path(), "one", b"a picture");
     back_up(&rig.store, files.path(), dir.path(), false).unwrap();
-    let place = TempDir::new().unwrap();
+    // A disk of its own, to which the usual place leads.
+    let (place, disk) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let data = place.path().join("data");
-    fs::create_dir(&data).unwrap();
+    fs::create_dir(disk.path().join("lost+found")).unwrap();
+    symlink(disk.path(), &data).unwrap();
     let owner = match fs::metadata(&data).unwrap().uid() {
         0 => 12_345,
         own => own,
@@ -171,6 +174,30 @@ fn a_folder_that_is_there_stays_its_owners() {
     for path in files_in(&data).iter().chain([&data, &data.join("media")]) {
         assert_eq!(fs::metadata(path).unwrap().uid(), owner, "{}", path.display());
     }
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1, "nothing is written beside it");
+}
+
+#[test]
+fn no_server_takes_what_is_not_restored_yet() {
+    let ((_, rig), files, dir) = (scene(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    back_up(&rig.store, files.path(), dir.path(), false).unwrap();
+    let place = TempDir::new().unwrap();
+    let data = place.path().join("data");
+    let options =
+        || Options { dir: data.clone(), clock: Clock::manual(Timestamp(9_000)), rng: Rng::seeded(2) };
+    let (mut refused, contents) = (None, Path::new("media"));
+    let restoration = Restoration::of(dir.path(), None).unwrap();
+    let meanwhile = &mut |_, _| refused = Store::open(options()).err();
+    restoration.run(&data, (contents, &[]), Timestamp(9_000), meanwhile).unwrap();
+    assert!(matches!(refused, Some(OpenError::Locked(_))), "{refused:?}");
+    open(&data).close();
+
+    fs::remove_dir_all(&data).unwrap();
+    fs::create_dir_all(data.join(".restoring/events")).unwrap();
+    let refused = Store::open(options()).err().unwrap().to_string();
+    assert!(refused.contains("`tayberry restore` was cut short; restore it from a backup"), "{refused}");
+    restore(dir.path(), &data).unwrap();
+    open(&data).close();
 }
 
 #[test]
@@ -193,7 +220,7 @@ fn what_was_backed_up_comes_back_and_goes_on_in_a_new_epoch() {
     let restored = restore(dir.path(), &data).unwrap();
     assert_eq!((restored.files, restored.lost), (2, 0));
     assert_eq!(fs::read(data.join("signing.key")).unwrap(), b"the key");
-    assert!(!data.join("tayberry.toml").exists() && !place.path().join("data.restoring").exists());
+    assert!(!data.join("tayberry.toml").exists() && !data.join(".restoring").exists());
     let film = data.join("media/content").join(film.file_name().unwrap());
     assert_eq!(fs::read(film).unwrap().len(), 3 * limits::BACKUP_PIECE_BYTES + 5);
 

@@ -1,9 +1,13 @@
 //! A backup that is made while people talk, and what comes of it when the server's disk is lost.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    path::PathBuf,
+    process::Stdio,
+};
 
 use super::{records::Kind, *};
-use crate::process::{Process, command};
+use crate::process::{BINARY, Process, command};
 
 /// The server of a folder, and where it is backed up to.
 struct Rig {
@@ -225,6 +229,29 @@ async fn what_can_not_be_restored_is_refused_in_a_sentence() {
     fs::remove_file(&manifest).unwrap();
     let refused = rig.restore(&to, 1);
     assert!(refused.contains("holds no whole backup"), "{refused}");
+}
+
+/// The server's user can write to the data folder, and to nothing beside it. Of root, for whom that means nothing, the rights
+/// are taken away.
+#[tokio::test]
+async fn the_server_s_user_restores_into_its_folder() {
+    let (rig, server) = Rig::new();
+    rig.site.settle().await;
+    rig.back_up(&[]);
+    drop(server);
+    let place = TempDir::new().unwrap();
+    let data = place.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let is_root = fs::metadata(&data).unwrap().uid() == 0;
+    chown(place.path(), is_root.then_some(12_345), None).unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    let (dir, to) = (rig.backups.path().to_str().unwrap(), data.to_str().unwrap());
+    let words = ["setpriv", "--bounding-set=-all", BINARY, "restore", dir, "--data-dir", to];
+    let words = if is_root { &words[..] } else { &words[2..] };
+    let restored = Command::new(words[0]).args(&words[1..]).output().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(restored.status.success(), "{restored:?}");
+    assert_eq!(verify(&data), "Nothing is damaged.\n");
 }
 
 #[tokio::test]
