@@ -21,7 +21,7 @@ use crate::{
     base::{age::Recipient, clock::Clock},
     config::Config,
     service::media,
-    store::backup::{Backup, BackupError, FILES, Item, Kept, Seal},
+    store::backup::{Backup, BackupError, FILES, Item, Kept, Manner, Seal},
 };
 
 pub(super) const COMMAND: Command = Command {
@@ -34,7 +34,7 @@ pub(super) const COMMAND: Command = Command {
     --data-dir DIR    instead: the data folder of a `tayberry localserve`
     --recipient KEY   encrypts it to this public key, `age1...` as `age-keygen` prints it; else to that of the configuration,
                       `recipient` of `[backup]`, if there is one
-    --verify          reads and checks what was written by earlier backups, too, and mends it
+    --verify          reads and checks all that was written by earlier backups, and mends it; else a 28th of it, each day another
     --json            prints JSON instead of lines
 
     What is written is read back and checked. A backup that is cut short leaves the one before it whole. The folder holds
@@ -73,12 +73,16 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     let key = read(&config.signing_key_file())?;
     let recipient = recipient.or_else(|| config.backup.recipient.clone());
     let seal = recipient.clone().map(|recipient| Seal::new(recipient, &key));
-    let backup = Backup::begin(&dir, &source, Clock::system(), verify, seal).map_err(anyhow::Error::from)?;
+    let mut manner = Manner { seal, ..Manner::default() };
+    if verify {
+        manner.checks_one_in = 1;
+    }
+    let backup = Backup::begin(&dir, &source, Clock::system(), manner).map_err(anyhow::Error::from)?;
     let owner = backup.last().and_then(|last| last.head.server_name.clone());
     if let Some(owner) = owner.filter(|owner| configured && config.server_name != *owner) {
         return Err(anyhow::Error::from(BackupError::Foreign { dir, owner }).into());
     }
-    let kept = write(backup, &operator, &config, &key, configuration.as_deref())?;
+    let kept = write(backup, operator, &config, &key, configuration.as_deref())?;
     if json {
         let Kept { position, segments, files, bytes, written, damaged } = kept;
         return Ok(print_json(&json!({
@@ -93,7 +97,7 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     }
     if kept.damaged > 0 {
         say!(
-            "left out  {} with other bytes than were uploaded: see `verify`",
+            "left out  {} of media that can't be read, or have other bytes than were uploaded: see the log of the disk",
             restore::count(kept.damaged as u64)
         );
     }
@@ -102,19 +106,20 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
 
 fn write(
     mut backup: Backup,
-    operator: &Operator,
+    operator: Operator,
     config: &Config,
     key: &[u8],
     configuration: Option<&[u8]>,
 ) -> anyhow::Result<Kept> {
     let progress = Progress::new();
     let all = backup.last().map_or(0, |last| last.bytes);
-    backup.copy_contents()?;
     operator.dump(&mut |item| {
         backup.take(item)?;
         progress.show(backup.done(), all);
         Ok(())
     })?;
+    // A server may be started again.
+    drop(operator);
     if read(&config.signing_key_file())? != key {
         bail!("the signing key was changed meanwhile: back up again");
     }
@@ -123,7 +128,7 @@ fn write(
     if let Some(configuration) = configuration {
         backup.take(Item::Entry { key: CONFIGURATION.as_bytes(), value: configuration })?;
     }
-    Ok(backup.finish()?)
+    Ok(backup.finish(&mut |done| progress.show(done, all))?)
 }
 
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {

@@ -23,7 +23,7 @@ use tayberry::{
     service::{App, app::Parts, signer::signing_key},
     store::{
         OpenError, Options, Store,
-        backup::{Backup, Restoration},
+        backup::{Backup, Manner, Restoration},
     },
     worker,
 };
@@ -100,9 +100,9 @@ impl Rig {
     /// Backs the server up into a folder.
     pub(crate) fn back_up(&self, dir: &Path) {
         let source = self.folder().join("media/content");
-        let mut backup = Backup::begin(dir, &source, Clock::system(), false, None).unwrap();
+        let mut backup = Backup::begin(dir, &source, Clock::system(), Manner::default()).unwrap();
         self.app.store.dump(&mut |item| backup.take(item)).unwrap();
-        backup.finish().unwrap();
+        backup.finish(&mut |_| ()).unwrap();
     }
 
     /// Stops, loses everything, and starts as the server that was backed up into a folder.

@@ -57,6 +57,13 @@ pub enum BackupError {
     Open(#[from] OpenError),
 }
 
+impl BackupError {
+    /// Whether it is that this file can't be read as it was written.
+    pub(super) fn is_of(&self, file: &Path) -> bool {
+        matches!(self, Self::File { path, .. } | Self::Damaged { path, .. } if path == file)
+    }
+}
+
 impl From<rusqlite::Error> for BackupError {
     fn from(error: rusqlite::Error) -> Self {
         StoreError::from(error).into()

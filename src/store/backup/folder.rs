@@ -2,8 +2,9 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io, mem,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
@@ -16,7 +17,10 @@ use super::{
     segment::{Cutter, Files, Hash, forget_cached, hex, place},
 };
 use crate::{
-    base::clock::{Clock, Timestamp},
+    base::{
+        clock::{Clock, Timestamp},
+        limits,
+    },
     store::{ContentHash, open},
 };
 
@@ -28,14 +32,15 @@ pub struct Backup {
     _lock: File,
     /// The one before it.
     last: Option<Manifest>,
-    /// What is there already is read and checked as well.
-    checks_all: bool,
+    checks_one_in: u64,
     at: Timestamp,
     pace: Pace,
-    files: Files,
+    pub(super) files: Files,
     cutter: Cutter,
     head: Option<Head>,
     in_contents: bool,
+    /// The files of the content repository to which the state leads, and their sizes.
+    listed: Vec<(Hash, u64)>,
     /// The names of what there is.
     segments: Vec<(Hash, u64)>,
     contents: Vec<Hash>,
@@ -43,6 +48,20 @@ pub struct Backup {
     bytes: u64,
     written: u64,
     damaged: usize,
+}
+
+/// How a backup is to be written.
+pub struct Manner {
+    /// Of what is there already, a part in so many is read and checked as well, each day others: 1 is all of them.
+    pub checks_one_in: u64,
+    /// It is encrypted if there is one.
+    pub seal: Option<Seal>,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self { checks_one_in: limits::BACKUP_CHECKS_ONE_IN, seal: None }
+    }
 }
 
 /// What a finished backup consists of.
@@ -57,24 +76,18 @@ pub struct Kept {
     pub bytes: u64,
     /// Bytes that were not there before.
     pub written: u64,
-    /// Files that were left out, since they have other bytes than were uploaded.
+    /// Files that were left out, since they can't be read, or have other bytes than were uploaded.
     pub damaged: usize,
 }
 
 impl Backup {
     /// Begins a backup into a folder, which is made if it isn't there. `source` has the files of the content repository.
-    /// It is encrypted if there is a `seal`.
     ///
     /// # Errors
     /// The folder holds something else, or an encrypted backup where this one isn't to be; another backup is written into it;
     /// or it can't be read.
-    pub fn begin(
-        dir: &Path,
-        source: &Path,
-        clock: Clock,
-        checks_all: bool,
-        seal: Option<Seal>,
-    ) -> Result<Self, BackupError> {
+    pub fn begin(dir: &Path, source: &Path, clock: Clock, manner: Manner) -> Result<Self, BackupError> {
+        let Manner { checks_one_in, seal } = manner;
         open::private_folder(dir).map_err(of_file(dir))?;
         if !Manifest::path(dir).exists() {
             check_unused(dir)?;
@@ -86,7 +99,11 @@ impl Backup {
             Err(fs::TryLockError::WouldBlock) => return Err(BackupError::Locked(dir.to_owned())),
             Err(fs::TryLockError::Error(error)) => return Err(of_file(&lock)(error)),
         }
-        let last = Manifest::read(dir)?;
+        let last = match Manifest::read(dir) {
+            // Whatever it named, all that is there is checked, and named anew.
+            Err(error) if checks_one_in == 1 && error.is_of(&Manifest::path(dir)) => None,
+            last => last?,
+        };
         if let (None, Some(lock)) = (&seal, last.as_ref().and_then(|last| last.lock.as_ref())) {
             return Err(BackupError::Unsealing { dir: dir.to_owned(), recipient: lock.recipient.clone() });
         }
@@ -95,13 +112,14 @@ impl Backup {
             source: source.to_owned(),
             _lock: file,
             last,
-            checks_all,
+            checks_one_in,
             at: clock.now(),
             pace: Pace::new(clock),
             files: Files::new(dir, seal)?,
             cutter: Cutter::default(),
             head: None,
             in_contents: false,
+            listed: Vec::new(),
             segments: Vec::new(),
             contents: Vec::new(),
             absent: Vec::new(),
@@ -119,25 +137,6 @@ impl Backup {
     /// How many bytes were looked at so far.
     pub fn done(&self) -> u64 {
         self.bytes
-    }
-
-    /// Copies what is there of the content repository, so that little of it is left to copy while a state is held.
-    ///
-    /// # Errors
-    /// A file can't be copied.
-    pub fn copy_contents(&mut self) -> Result<(), BackupError> {
-        let entries = match fs::read_dir(&self.source) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries.map_err(of_file(&self.source))?,
-        };
-        for entry in entries {
-            let entry = entry.map_err(of_file(&self.source))?;
-            let hash = entry.file_name().to_str().and_then(ContentHash::from_hex);
-            if let Some(ContentHash(hash)) = hash {
-                self.copy_content(&hash, self.checks_all)?;
-            }
-        }
-        Ok(())
     }
 
     /// Takes an item of the state.
@@ -162,13 +161,7 @@ impl Backup {
                 if self.in_contents {
                     let hash: Hash = key.try_into().map_err(|_| BackupError::BrokenOff)?;
                     let size = value.try_into().map_err(|_| BackupError::BrokenOff)?;
-                    let name = self.files.name(&hash);
-                    if self.copy_content(&hash, false)? {
-                        self.contents.push(name);
-                        self.bytes += u64::from_be_bytes(size);
-                    } else {
-                        self.absent.push(name);
-                    }
+                    self.listed.push((hash, u64::from_be_bytes(size)));
                 }
                 if self.cutter.add(key, value) {
                     self.keep_segment()?;
@@ -178,13 +171,25 @@ impl Backup {
         Ok(())
     }
 
-    /// Makes this the backup that the folder holds, and removes what only the one before had.
+    /// Copies the files of the content repository to which the state leads, makes this the backup that the folder holds, and
+    /// removes what only the one before had. Nobody needs to hold the state any more. `progress` is told how many bytes were
+    /// looked at.
     ///
     /// # Errors
     /// No state was taken, or it can't be written.
-    pub fn finish(mut self) -> Result<Kept, BackupError> {
+    pub fn finish(mut self, progress: &mut dyn FnMut(u64)) -> Result<Kept, BackupError> {
         self.keep_segment()?;
         let head = self.head.take().ok_or(BackupError::BrokenOff)?;
+        for (hash, size) in mem::take(&mut self.listed) {
+            let name = self.files.name(&hash);
+            if self.copy_content(&hash, &name)? {
+                self.contents.push(name);
+                self.bytes += size;
+            } else {
+                self.absent.push(name);
+            }
+            progress(self.bytes);
+        }
         self.files.sync()?;
         let position = head.position;
         let mut manifest = Manifest {
@@ -222,7 +227,8 @@ impl Backup {
         let hash = *blake3::hash(segment).as_bytes();
         let name = self.files.name(&hash);
         let path = place(&self.dir, SEGMENTS, &name);
-        let is_there = path.exists() && (!self.checks_all || self.files.check_segment(&path, &hash).is_ok());
+        let is_there =
+            path.exists() && (!self.is_due(&name) || self.files.check_segment(&path, &hash).is_ok());
         if !is_there {
             self.written += self.files.write_segment(&path, &hash, segment)?;
         }
@@ -233,52 +239,78 @@ impl Backup {
         Ok(())
     }
 
-    /// Copies a file of the content repository, if it isn't there; tells whether it is there then. It may be gone by now.
-    fn copy_content(&mut self, hash: &Hash, checks: bool) -> Result<bool, BackupError> {
-        let path = place(&self.dir, MEDIA, &self.files.name(hash));
-        if path.exists() && (!checks || self.check_content(&path, hash)?) {
+    /// Whether a part that is there is read and checked today.
+    fn is_due(&self, name: &Hash) -> bool {
+        let (number, _) = name.split_first_chunk().expect("a name has 32 bytes");
+        let day = self.at.0 / DAY.as_millis() as u64;
+        u64::from_be_bytes(*number) % self.checks_one_in == day % self.checks_one_in
+    }
+
+    /// Copies a file of the content repository, if it isn't there; tells whether it is there then. What is gone or damaged on
+    /// the server is no reason to have no backup of the rest.
+    fn copy_content(&mut self, hash: &Hash, name: &Hash) -> Result<bool, BackupError> {
+        let path = place(&self.dir, MEDIA, name);
+        let is_there = path.exists();
+        if is_there && (!self.is_due(name) || self.is_whole(&path, hash)) {
             return Ok(true);
         }
+        let copied = self.copy_from_server(hash, &path)?;
+        if is_there && !copied {
+            // It is nowhere as it was.
+            fs::remove_file(&path).map_err(of_file(&path))?;
+        }
+        Ok(copied)
+    }
+
+    fn copy_from_server(&mut self, hash: &Hash, path: &Path) -> Result<bool, BackupError> {
         let source = self.source.join(hex(hash));
         let mut from = match File::open(&source) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            file => file.map_err(of_file(&source))?,
+            Err(_) => {
+                self.damaged += 1;
+                return Ok(false);
+            }
+            Ok(file) => file,
         };
         let incoming = self.files.incoming();
         let file = self.files.begin(&incoming)?;
         let mut writing = Writing::begin(&file, self.files.seal.as_ref()).map_err(of_file(&incoming))?;
-        let (found, _) = copy_hashed((&source, &mut from), (&incoming, &mut writing), &mut || {
+        let copied = copy_hashed((&source, &mut from), (&incoming, &mut writing), &mut || {
             // Piece by piece, so that nobody's write waits for the flush of a whole film.
             file.sync_data().map_err(of_file(&incoming))?;
             self.pace.rest();
             Ok(())
-        })?;
+        });
+        match copied {
+            Ok((found, _)) if found == *hash => {}
+            Err(error) if !error.is_of(&source) => return Err(error),
+            _ => {
+                self.damaged += 1;
+                return Ok(false);
+            }
+        }
         writing.finish().map_err(of_file(&incoming))?;
         forget_cached(&file);
-        // What is damaged on the server is no reason to have no backup of the rest.
-        if found != *hash {
-            self.damaged += usize::from(self.in_contents);
-            return Ok(false);
-        }
-        if !self.check_content(&incoming, hash)? {
+        if !self.is_whole(&incoming, hash) {
             return Err(damaged(&incoming, WRONG));
         }
-        self.files.keep(&incoming, &path)?;
-        self.written += file.metadata().map_err(of_file(&path))?.len();
+        self.files.keep(&incoming, path)?;
+        self.written += file.metadata().map_err(of_file(path))?.len();
         Ok(true)
     }
 
-    /// Whether a file of the content repository lies here as it was written.
-    fn check_content(&mut self, path: &Path, hash: &Hash) -> Result<bool, BackupError> {
+    /// Whether a file of the content repository can be read here as it was written.
+    fn is_whole(&mut self, path: &Path, hash: &Hash) -> bool {
         let mut rest = || {
             self.pace.rest();
             Ok(())
         };
         if self.files.seal.is_some() {
-            return part::is_whole(path, &mut rest);
+            return part::is_whole(path, &mut rest).is_ok_and(|is_whole| is_whole);
         }
-        let (found, _) = copy_hashed((path, &mut part::open(path)?), (path, &mut io::sink()), &mut rest)?;
-        Ok(found == *hash)
+        let read = part::open(path)
+            .and_then(|mut file| copy_hashed((path, &mut file), (path, &mut io::sink()), &mut rest));
+        read.is_ok_and(|(found, _)| found == *hash)
     }
 }
 
@@ -316,3 +348,4 @@ fn remove_others(folder: &Path, kept: &[Hash]) -> Result<(), BackupError> {
 pub(super) const SEGMENTS: &str = "segments";
 pub(super) const MEDIA: &str = "media";
 const LOCK: &str = "lock";
+const DAY: Duration = Duration::from_secs(86_400);

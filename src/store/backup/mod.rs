@@ -4,8 +4,8 @@
 //! nothing of words, pages or processors. Between a running server and the command that keeps them they are a [`stream`] of
 //! bytes. In the folder ([`Backup`]) they are cut into segments, each a file that has the hash of its content as its name:
 //! what didn't change since the last backup is there already and isn't written again, and so it is with the files of the
-//! content repository. A [`Manifest`] names the segments; it is written last, so that a backup which is cut short leaves the
-//! one before it whole.
+//! content repository, which come when the stores are there: nobody waits for them, and their want is no want of the rest. A
+//! [`Manifest`] names the segments; it is written last, so that a backup which is cut short leaves the one before it whole.
 //!
 //! [`Restoration`] makes a data folder of that. It begins an [`epoch`].
 //!
@@ -66,7 +66,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     error::BackupError,
-    folder::{Backup, Kept},
+    folder::{Backup, Kept, Manner},
     manifest::Manifest,
     restore::{Restoration, Restored},
     seal::{Lock, Seal},

@@ -1,5 +1,6 @@
 //! Backups of real stores, and what is made of them.
 
+mod damage;
 mod sealed;
 
 use std::{
@@ -66,13 +67,22 @@ fn back_up_sealed(
     checks_all: bool,
     seal: Option<Seal>,
 ) -> Result<Kept, BackupError> {
-    let mut backup = Backup::begin(dir, files, Clock::manual(Timestamp(5_000)), checks_all, seal)?;
-    backup.copy_contents()?;
+    let manner = Manner { seal, ..manner(checks_all) };
+    let backup = Backup::begin(dir, files, Clock::manual(Timestamp(5_000)), manner)?;
+    dumped(store, backup)?.finish(&mut |_| ())
+}
+
+fn manner(checks_all: bool) -> Manner {
+    Manner { checks_one_in: if checks_all { 1 } else { u64::MAX }, seal: None }
+}
+
+/// Has a backup take everything but the files of the content repository.
+fn dumped(store: &Store, mut backup: Backup) -> Result<Backup, BackupError> {
     store.dump(&mut |item| backup.take(item))?;
     backup.take(Item::Table(FILES))?;
     backup.take(Item::Entry { key: b"signing.key", value: b"the key" })?;
     backup.take(Item::Entry { key: b"tayberry.toml", value: b"the configuration" })?;
-    backup.finish()
+    Ok(backup)
 }
 
 fn restore(dir: &Path, to: &Path) -> Result<Restored, BackupError> {
@@ -336,12 +346,15 @@ fn what_is_damaged_is_found_and_mended() {
             Err(BackupError::Damaged { .. } | BackupError::None(_))
         ));
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "nothing is put in place");
+        fs::write(&path, &bytes).unwrap();
         if path.ends_with("manifest") {
-            fs::write(&path, whole).unwrap();
+            let refused = back_up(&rig.store, files.path(), dir.path(), false).unwrap_err().to_string();
+            assert!(refused.contains("back up with --verify"), "{refused}");
+            back_up(&rig.store, files.path(), dir.path(), true).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), whole);
             continue;
         }
         // A backup that trusts what is there doesn't see it; one that checks it does.
-        fs::write(&path, &bytes).unwrap();
         assert_eq!(back_up(&rig.store, files.path(), dir.path(), false).unwrap().written, 0);
         assert!(back_up(&rig.store, files.path(), dir.path(), true).unwrap().written > 0);
         assert_eq!(fs::read(&path).unwrap(), whole);
@@ -372,7 +385,7 @@ fn a_folder_takes_the_backups_of_one_database() {
     let occupied = back_up(&store, files.path(), other.path(), false).unwrap_err();
     assert!(matches!(occupied, BackupError::Occupied(_)));
     store.close();
-    let held = Backup::begin(dir.path(), files.path(), Clock::system(), false, None).unwrap();
+    let held = Backup::begin(dir.path(), files.path(), Clock::system(), manner(false)).unwrap();
     assert!(matches!(back_up(&rig.store, files.path(), dir.path(), false), Err(BackupError::Locked(_))));
     drop(held);
     // One that is cut short anywhere leaves the one before it.
@@ -380,7 +393,7 @@ fn a_folder_takes_the_backups_of_one_database() {
         (rig.store.position(), content(&rig.store).1.values().map(Vec::len).sum::<usize>());
     rig.write(|tx| Ok(tx.next_position()));
     for end in [0, 1, items / 2, items] {
-        let mut backup = Backup::begin(dir.path(), files.path(), Clock::system(), false, None).unwrap();
+        let mut backup = Backup::begin(dir.path(), files.path(), Clock::system(), manner(false)).unwrap();
         let mut count = 0;
         let cut = rig.store.dump(&mut |item| {
             count += 1;

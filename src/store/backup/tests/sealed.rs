@@ -85,9 +85,9 @@ fn a_folder_is_encrypted_as_a_whole_or_not_at_all() {
     back_up(&rig.store, files.path(), dir.path(), false).unwrap();
     let plain = files_in(dir.path());
     // Cut short, it leaves the one that is there whole.
-    let mut cut = Backup::begin(dir.path(), files.path(), Clock::system(), false, seal(RECIPIENT)).unwrap();
-    cut.copy_contents().unwrap();
-    drop(cut);
+    let sealed = Manner { seal: seal(RECIPIENT), ..manner(false) };
+    let cut = Backup::begin(dir.path(), files.path(), Clock::system(), sealed).unwrap();
+    drop(dumped(&rig.store, cut).unwrap());
     let place = TempDir::new().unwrap();
     restore(dir.path(), &place.path().join("first")).unwrap();
 

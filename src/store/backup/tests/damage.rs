@@ -1,0 +1,80 @@
+//! Backups on disks that die, and of such.
+
+use super::*;
+
+/// Where a file is that can't be read.
+fn spoil(path: &Path) {
+    fs::remove_file(path).unwrap();
+    symlink("/", path).unwrap();
+}
+
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// The only file of the content repository in a backup.
+fn copy_in(dir: &Path) -> PathBuf {
+    files_in(&dir.join("media")).pop_first().unwrap()
+}
+
+#[test]
+fn what_the_server_can_not_read_is_left_out() {
+    let ((_, rig), files, dir) = (scene(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    upload(&rig, files.path(), "one", b"a picture");
+    spoil(&upload(&rig, files.path(), "two", b"another"));
+    for checks_all in [false, true] {
+        let kept = back_up(&rig.store, files.path(), dir.path(), checks_all).unwrap();
+        assert_eq!((kept.files, kept.damaged), (1, 1));
+    }
+    let place = TempDir::new().unwrap();
+    let restored = restore(dir.path(), &place.path().join("data")).unwrap();
+    assert_eq!((restored.files, restored.lost), (1, 1));
+}
+
+#[test]
+fn what_neither_has_whole_is_left_out_as_well() {
+    let ((_, rig), files, dir) = (scene(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let picture = upload(&rig, files.path(), "one", &[5; 100_000]);
+    let again = |checks_all| back_up(&rig.store, files.path(), dir.path(), checks_all).unwrap();
+    again(false);
+    let copy = copy_in(dir.path());
+    spoil(&copy);
+    let kept = again(true);
+    assert_eq!((kept.files, kept.damaged, fs::read(&copy).unwrap()), (1, 0, vec![5; 100_000]));
+
+    flip(&copy);
+    flip(&picture);
+    let kept = again(true);
+    assert_eq!((kept.files, kept.damaged, copy.exists()), (0, 1, false));
+    flip(&picture);
+    assert_eq!(again(false).files, 1);
+    fs::remove_file(&picture).unwrap();
+    assert_eq!(again(true).files, 1, "the server doesn't have it any more");
+    flip(&copy);
+    let kept = again(true);
+    assert_eq!((kept.files, copy.exists()), (0, false));
+    let place = TempDir::new().unwrap();
+    assert_eq!(restore(dir.path(), &place.path().join("data")).unwrap().lost, 1);
+}
+
+#[test]
+fn nightly_backups_see_everything_in_turn() {
+    let ((_, rig), files, dir) = (scene(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    for number in 0..40 {
+        upload(&rig, files.path(), &*format!("{number}").leak(), &[number; 1_000]);
+    }
+    let night = |number: u64| {
+        let clock = Clock::manual(Timestamp(number * 86_400_000));
+        let backup = Backup::begin(dir.path(), files.path(), clock, Manner::default()).unwrap();
+        dumped(&rig.store, backup).unwrap().finish(&mut |_| ()).unwrap().written
+    };
+    assert!(night(0) > 0);
+    let parts = ["segments", "media"].map(|kind| files_in(&dir.path().join(kind)));
+    parts.iter().flatten().for_each(|path| flip(path));
+    let nights: Vec<_> = (1..=28).map(night).collect();
+    assert!(nights.iter().filter(|written| **written > 0).count() > 10, "a share each: {nights:?}");
+    assert_eq!(back_up(&rig.store, files.path(), dir.path(), true).unwrap().written, 0);
+}
