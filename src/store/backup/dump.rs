@@ -11,7 +11,9 @@ use super::{BackupError, CONTENTS, Head, Item, RECORDS, SCHEMA, Take, rows, rows
 use crate::{
     base::limits,
     store::{
-        Store, Table, View, end_reading, ids,
+        Store, StoreError, Table, View, end_reading,
+        events::codec,
+        ids,
         open::RECORDS as FILE,
         records::{connection, migrations},
         view::Shared,
@@ -68,12 +70,21 @@ fn dump(view: &View<'_>, take: &mut Take<'_>) -> Result<(), BackupError> {
                 take(Item::Table(table.name()))?;
                 for entry in view.range(table, (Unbounded, Unbounded)) {
                     let (key, value) = entry?;
+                    check(table, &key, &value)?;
                     take(Item::Entry { key: &key, value: &value })?;
                 }
             }
         }
     }
     Ok(())
+}
+
+/// Checks that a value is as it was written: what the disk has damaged since then must not take the place of a good copy.
+fn check(table: Table, key: &[u8], value: &[u8]) -> Result<(), BackupError> {
+    match codec::open(value) {
+        Ok(_) => Ok(()),
+        Err(codec::Damaged) => Err(BackupError::Rotten(StoreError::corrupt(table.name(), key, "damaged"))),
+    }
 }
 
 fn head(view: &View<'_>) -> Result<Head, BackupError> {

@@ -48,6 +48,11 @@ pub enum BackupError {
     /// The server could not read what it was to give.
     #[error("the server broke off: {0}")]
     Told(String),
+    /// What the server has isn't what was written there.
+    #[error(
+        "{0}; there is no backup of that, and the last one stays as it is: `tayberry verify` tells all that is damaged, `tayberry restore` gives back what was backed up"
+    )]
+    Rotten(StoreError),
     /// Who takes a dump wants no more of it.
     #[error("the rest was not asked for")]
     NotWanted,

@@ -27,7 +27,10 @@ use crate::{
     store::{
         ContentHash, NewMedia, OneTimeKey, OpenError, Options, Store, StoreError, StoredContent, Table,
         Transaction,
-        events::fixture::{Outcome, Rig},
+        events::{
+            codec::seal,
+            fixture::{Outcome, Rig},
+        },
         search,
     },
 };
@@ -293,7 +296,10 @@ fn the_second_backup_writes_what_is_new() {
     let put = |rig: &Rig, seed: u64| {
         let rng = Rng::seeded(seed);
         rig.write(move |tx| {
-            (0..200).for_each(|_| tx.put(Table::Relations, &rng.bytes::<16>(), &rng.bytes::<1_000>()));
+            (0..200).for_each(|_| {
+                let value = seal(1, |writer| writer.bytes(&rng.bytes::<1_000>()));
+                tx.put(Table::Relations, &rng.bytes::<16>(), &value);
+            });
             Ok(())
         });
     };
@@ -309,7 +315,7 @@ fn the_second_backup_writes_what_is_new() {
     assert_eq!(files_in(dir.path()), before);
 
     rig.write(|tx| {
-        tx.put(Table::Relations, &[100; 16], b"new");
+        tx.put(Table::Relations, &[100; 16], &seal(1, |_| ()));
         Ok(())
     });
     rig.write(|tx| tx.delete_media(&Default::default(), 10));
@@ -423,7 +429,7 @@ fn a_dump_is_of_one_state_whatever_is_written_meanwhile() {
                     is_first = false;
                     rig.write(|tx| {
                         tx.create_account(UserNumber(3), "carol", None, false)?;
-                        tx.put(Table::Names, b"late", b"late");
+                        tx.put(Table::Names, b"late", &seal(1, |_| ()));
                         tx.delete(Table::Rooms, &1_u32.to_be_bytes());
                         Ok(())
                     });

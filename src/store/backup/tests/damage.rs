@@ -1,6 +1,9 @@
 //! Backups on disks that die, and of such.
 
+use std::{borrow::Cow, ops::Bound::Unbounded};
+
 use super::*;
+use crate::store::View;
 
 /// Where a file is that can't be read.
 fn spoil(path: &Path) {
@@ -77,4 +80,41 @@ fn nightly_backups_see_everything_in_turn() {
     let nights: Vec<_> = (1..=28).map(night).collect();
     assert!(nights.iter().filter(|written| **written > 0).count() > 10, "a share each: {nights:?}");
     assert_eq!(back_up(&rig.store, files.path(), dir.path(), true).unwrap().written, 0);
+}
+
+#[test]
+fn what_the_disk_has_damaged_replaces_no_good_copy() {
+    let ((_, rig), files, dir) = (scene(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    back_up(&rig.store, files.path(), dir.path(), false).unwrap();
+    let before = files_in(dir.path());
+    let tables: Vec<_> =
+        Table::ALL.into_iter().filter(|table| !matches!(table, Table::Meta | Table::Ids)).collect();
+    let mut damaged = 0;
+    for table in tables {
+        let first = move |view: &View<'_>| view.range(table, (Unbounded, Unbounded)).next().transpose().map(owned);
+        let Some((key, value)) = rig.read(first) else { continue };
+        let put = |value: Vec<u8>| {
+            let key = key.clone();
+            rig.write(move |tx| {
+                tx.put(table, &key, &value);
+                Ok(())
+            });
+        };
+        let mut flipped = value.clone();
+        flipped[value.len() / 2] ^= 4;
+        put(flipped);
+        let refused = back_up(&rig.store, files.path(), dir.path(), true).unwrap_err().to_string();
+        let named = format!("the store is damaged: table {}, key ", table.name());
+        assert!(refused.starts_with(&named) && refused.contains("`tayberry verify`"), "{refused}");
+        put(value);
+        damaged += 1;
+    }
+    assert!(damaged > 6, "{damaged} tables");
+    assert!(before.is_subset(&files_in(dir.path())));
+    let place = TempDir::new().unwrap();
+    restore(dir.path(), &place.path().join("data")).unwrap();
+}
+
+fn owned(entry: Option<(Cow<'_, [u8]>, Cow<'_, [u8]>)>) -> Option<(Vec<u8>, Vec<u8>)> {
+    entry.map(|(key, value)| (key.into_owned(), value.into_owned()))
 }

@@ -10,7 +10,7 @@ fn an_encrypted_backup_tells_nothing_and_opens_with_its_key_alone() {
     upload(&rig, files.path(), "one", &picture);
     let film = vec![7; 3 * limits::BACKUP_PIECE_BYTES + 5];
     upload(&rig, files.path(), "two", &film);
-    let kept = back_up_sealed(&rig.store, files.path(), dir.path(), false, seal(RECIPIENT)).unwrap();
+    let kept = back_up_sealed(&rig.store, files.path(), dir.path(), false, sealing(RECIPIENT)).unwrap();
     assert_eq!((kept.files, kept.damaged), (2, 0));
 
     let plain = TempDir::new().unwrap();
@@ -58,7 +58,7 @@ fn the_second_encrypted_backup_writes_what_is_new() {
     upload(&rig, files.path(), "one", &[5; 100_000]);
     rig = rig.reopened();
     let again =
-        |rig: &Rig| back_up_sealed(&rig.store, files.path(), dir.path(), false, seal(RECIPIENT)).unwrap();
+        |rig: &Rig| back_up_sealed(&rig.store, files.path(), dir.path(), false, sealing(RECIPIENT)).unwrap();
     let first = again(&rig);
     let before = files_in(dir.path());
     assert_eq!(again(&rig).written, 0);
@@ -70,7 +70,7 @@ fn the_second_encrypted_backup_writes_what_is_new() {
 
     // Another key opens nothing of it: all is written anew, and the old is gone then.
     let kept = files_in(dir.path());
-    back_up_sealed(&rig.store, files.path(), dir.path(), false, seal(OTHER_RECIPIENT)).unwrap();
+    back_up_sealed(&rig.store, files.path(), dir.path(), false, sealing(OTHER_RECIPIENT)).unwrap();
     assert_eq!(files_in(dir.path()).intersection(&kept).count(), 2, "lock and manifest");
     let place = TempDir::new().unwrap();
     let data = place.path().join("data");
@@ -85,13 +85,13 @@ fn a_folder_is_encrypted_as_a_whole_or_not_at_all() {
     back_up(&rig.store, files.path(), dir.path(), false).unwrap();
     let plain = files_in(dir.path());
     // Cut short, it leaves the one that is there whole.
-    let sealed = Manner { seal: seal(RECIPIENT), ..manner(false) };
+    let sealed = Manner { seal: sealing(RECIPIENT), ..manner(false) };
     let cut = Backup::begin(dir.path(), files.path(), Clock::system(), sealed).unwrap();
     drop(dumped(&rig.store, cut).unwrap());
     let place = TempDir::new().unwrap();
     restore(dir.path(), &place.path().join("first")).unwrap();
 
-    back_up_sealed(&rig.store, files.path(), dir.path(), false, seal(RECIPIENT)).unwrap();
+    back_up_sealed(&rig.store, files.path(), dir.path(), false, sealing(RECIPIENT)).unwrap();
     assert_eq!(files_in(dir.path()).intersection(&plain).count(), 2, "lock and manifest");
     let sealed = files_in(dir.path());
     let refused = back_up(&rig.store, files.path(), dir.path(), false).unwrap_err().to_string();
@@ -105,7 +105,7 @@ fn what_is_damaged_of_an_encrypted_backup_is_found_and_mended() {
     let ((_, rig), files, dir) = (scene(), TempDir::new().unwrap(), TempDir::new().unwrap());
     let picture = upload(&rig, files.path(), "one", &[5; 100_000]);
     let again = |checks_all| {
-        back_up_sealed(&rig.store, files.path(), dir.path(), checks_all, seal(RECIPIENT)).unwrap()
+        back_up_sealed(&rig.store, files.path(), dir.path(), checks_all, sealing(RECIPIENT)).unwrap()
     };
     again(false);
     let place = TempDir::new().unwrap();
@@ -158,7 +158,7 @@ fn what_is_damaged_of_an_encrypted_backup_is_found_and_mended() {
 #[test]
 fn what_somebody_else_has_put_into_an_encrypted_backup_is_refused() {
     let ((_, rig), files, dir) = (scene(), TempDir::new().unwrap(), TempDir::new().unwrap());
-    back_up_sealed(&rig.store, files.path(), dir.path(), false, seal(RECIPIENT)).unwrap();
+    back_up_sealed(&rig.store, files.path(), dir.path(), false, sealing(RECIPIENT)).unwrap();
     let whole = Manifest::read(dir.path()).unwrap().unwrap();
     let segment = place(dir.path(), "segments", &whole.segments[0].0);
     let original = fs::read(&segment).unwrap();
@@ -174,7 +174,7 @@ fn what_somebody_else_has_put_into_an_encrypted_backup_is_refused() {
     whole.write(dir.path()).unwrap();
 
     // Another text, encrypted to the right key.
-    let Seal { recipient, .. } = seal(RECIPIENT).unwrap();
+    let Seal { recipient, .. } = sealing(RECIPIENT).unwrap();
     let file = fs::File::create(&segment).unwrap();
     let other = Seal::new(recipient, b"a secret of their own");
     let mut writing = part::Writing::begin(&file, Some(&other)).unwrap();
@@ -189,7 +189,7 @@ fn what_somebody_else_has_put_into_an_encrypted_backup_is_refused() {
     Restoration::of(dir.path(), identity(IDENTITY)).unwrap();
 }
 
-fn seal(recipient: &str) -> Option<Seal> {
+fn sealing(recipient: &str) -> Option<Seal> {
     let recipient: Recipient = recipient.parse().unwrap();
     Some(Seal::new(recipient, b"the server's own secret"))
 }
