@@ -35,6 +35,7 @@ pub(super) const COMMAND: Command = Command {
     --recipient KEY   encrypts it to this public key, `age1...` as `age-keygen` prints it; else to that of the configuration,
                       `recipient` of `[backup]`, if there is one
     --verify          reads and checks all that was written by earlier backups, and mends it; else a 28th of it, each day another
+    --replace         gives up a newer backup of this server, which DIR has if an old copy of the data folder was put back
     --json            prints JSON instead of lines
 
     What is written is read back and checked. A backup that is cut short leaves the one before it whole. The folder holds
@@ -49,8 +50,8 @@ pub(super) const COMMAND: Command = Command {
 pub(super) const CONFIGURATION: &str = "tayberry.toml";
 
 fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
-    let (mut place, mut dir, mut recipient, mut verify, mut json) =
-        (Place::default(), None, None, false, false);
+    let (mut place, mut dir, mut recipient) = (Place::default(), None, None);
+    let (mut verify, mut replace, mut json) = (false, false, false);
     while let Some(argument) = arguments.next()? {
         match argument {
             Value(given) if dir.is_none() => dir = Some(PathBuf::from(given)),
@@ -58,6 +59,7 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
             Long("data-dir") => place.data_dir = Some(arguments.value()?.into()),
             Long("recipient") => recipient = Some(arguments.value()?.parse::<Recipient>()?),
             Long("verify") => verify = true,
+            Long("replace") => replace = true,
             Long("json") => json = true,
             other => return Err(other.unexpected().into()),
         }
@@ -74,6 +76,7 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     let recipient = recipient.or_else(|| config.backup.recipient.clone());
     let seal = recipient.clone().map(|recipient| Seal::new(recipient, &key));
     let mut manner = Manner { seal, ..Manner::default() };
+    manner.replaces_newer = replace;
     if verify {
         manner.checks_one_in = 1;
     }

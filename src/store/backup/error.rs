@@ -21,6 +21,11 @@ pub enum BackupError {
     Occupied(PathBuf),
     #[error("{dir} holds a backup of {owner}, which is another database: name another folder")]
     Foreign { dir: PathBuf, owner: String },
+    /// Its data folder is an older copy of itself, or the old server runs beside the one that was restored.
+    #[error(
+        "{0} holds a newer state of this server than its data folder: `tayberry restore` gives it back; name another folder to keep both, or give up the newer one with --replace"
+    )]
+    Older(PathBuf),
     #[error(
         "{dir} holds a backup encrypted to {recipient}: name that or another key with --recipient, or another folder"
     )]

@@ -32,6 +32,7 @@ pub struct Backup {
     _lock: File,
     /// The one before it.
     last: Option<Manifest>,
+    replaces_newer: bool,
     checks_one_in: u64,
     at: Timestamp,
     pace: Pace,
@@ -54,13 +55,15 @@ pub struct Backup {
 pub struct Manner {
     /// Of what is there already, a part in so many is read and checked as well, each day others: 1 is all of them.
     pub checks_one_in: u64,
+    /// It takes the place of a newer one as well.
+    pub replaces_newer: bool,
     /// It is encrypted if there is one.
     pub seal: Option<Seal>,
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { checks_one_in: limits::BACKUP_CHECKS_ONE_IN, seal: None }
+        Self { checks_one_in: limits::BACKUP_CHECKS_ONE_IN, replaces_newer: false, seal: None }
     }
 }
 
@@ -87,7 +90,7 @@ impl Backup {
     /// The folder holds something else, or an encrypted backup where this one isn't to be; another backup is written into it;
     /// or it can't be read.
     pub fn begin(dir: &Path, source: &Path, clock: Clock, manner: Manner) -> Result<Self, BackupError> {
-        let Manner { checks_one_in, seal } = manner;
+        let Manner { checks_one_in, replaces_newer, seal } = manner;
         open::private_folder(dir).map_err(of_file(dir))?;
         if !Manifest::path(dir).exists() {
             check_unused(dir)?;
@@ -112,6 +115,7 @@ impl Backup {
             source: source.to_owned(),
             _lock: file,
             last,
+            replaces_newer,
             checks_one_in,
             at: clock.now(),
             pace: Pace::new(clock),
@@ -142,13 +146,20 @@ impl Backup {
     /// Takes an item of the state.
     ///
     /// # Errors
-    /// It is of another database than the backup before, or can't be written.
+    /// It is of another database than the backup before, or of an older state, or can't be written.
     pub fn take(&mut self, item: Item<'_>) -> Result<(), BackupError> {
         match item {
             Item::Head(head) => {
-                if let Some(last) = self.last.as_ref().filter(|last| last.head.database != head.database) {
-                    let owner = last.head.server_name.clone().unwrap_or_else(|| "no server yet".to_owned());
-                    return Err(BackupError::Foreign { dir: self.dir.clone(), owner });
+                if let Some(Manifest { head: last, .. }) = &self.last {
+                    let dir = self.dir.clone();
+                    if last.database != head.database {
+                        let owner = last.server_name.clone().unwrap_or_else(|| "no server yet".to_owned());
+                        return Err(BackupError::Foreign { dir, owner });
+                    }
+                    // A restored server goes on far above the backup.
+                    if last.position > head.position && !self.replaces_newer {
+                        return Err(BackupError::Older(dir));
+                    }
                 }
                 self.head = Some(head);
             }

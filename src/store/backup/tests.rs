@@ -76,7 +76,7 @@ fn back_up_sealed(
 }
 
 fn manner(checks_all: bool) -> Manner {
-    Manner { checks_one_in: if checks_all { 1 } else { u64::MAX }, seal: None }
+    Manner { checks_one_in: if checks_all { 1 } else { u64::MAX }, ..Manner::default() }
 }
 
 /// Has a backup take everything but the files of the content repository.
@@ -413,6 +413,39 @@ fn a_folder_takes_the_backups_of_one_database() {
     let place = TempDir::new().unwrap();
     restore(dir.path(), &place.path().join("data")).unwrap();
     assert!(matches!(Restoration::of(place.path(), None), Err(BackupError::None(_))));
+}
+
+#[test]
+fn an_older_state_replaces_a_newer_one_on_demand_alone() {
+    let ((world, rig), files, dir) = (scene(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let old = TempDir::new().unwrap();
+    let data = rig.closed();
+    copy(data.path(), old.path());
+    let rig = Rig::on(data, &world);
+    rig.write(|tx| Ok(tx.next_position()));
+    let newer = back_up(&rig.store, files.path(), dir.path(), false).unwrap().position;
+    back_up(&rig.store, files.path(), dir.path(), false).unwrap();
+    let before = files_in(dir.path());
+    let old = Rig::on(old, &world);
+    let refused = back_up(&old.store, files.path(), dir.path(), true).unwrap_err().to_string();
+    assert!(refused.contains("holds a newer state") && refused.contains("--replace"), "{refused}");
+    assert_eq!(files_in(dir.path()), before);
+    let replaces = Manner { replaces_newer: true, ..manner(false) };
+    let backup = Backup::begin(dir.path(), files.path(), Clock::system(), replaces).unwrap();
+    let kept = dumped(&old.store, backup).unwrap().finish(&mut |_| ()).unwrap();
+    assert!(kept.position < newer);
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if path.is_dir() {
+            fs::create_dir(&to).unwrap();
+            copy(&path, &to);
+        } else {
+            fs::copy(&path, &to).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -91,7 +91,8 @@ fn what_the_disk_has_damaged_replaces_no_good_copy() {
         Table::ALL.into_iter().filter(|table| !matches!(table, Table::Meta | Table::Ids)).collect();
     let mut damaged = 0;
     for table in tables {
-        let first = move |view: &View<'_>| view.range(table, (Unbounded, Unbounded)).next().transpose().map(owned);
+        let first =
+            move |view: &View<'_>| view.range(table, (Unbounded, Unbounded)).next().transpose().map(owned);
         let Some((key, value)) = rig.read(first) else { continue };
         let put = |value: Vec<u8>| {
             let key = key.clone();
