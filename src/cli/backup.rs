@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use lexopt::prelude::*;
 use rustix::process::nice;
 use serde_json::json;
@@ -86,13 +86,25 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
         return Err(anyhow::Error::from(BackupError::Foreign { dir, owner }).into());
     }
     let kept = write(backup, operator, &config, &key, configuration.as_deref())?;
-    if json {
-        let Kept { position, segments, files, bytes, written, damaged } = kept;
-        return Ok(print_json(&json!({
-            "position": position, "segments": segments, "files": files, "bytes": bytes, "written": written,
-            "damaged": damaged,
-        }))?);
+    match json {
+        true => print_json(&json!({
+            "position": kept.position, "segments": kept.segments, "files": kept.files, "bytes": kept.bytes,
+            "written": kept.written, "damaged": kept.damaged, "without_room": kept.without_room,
+        }))?,
+        false => tell(&kept, recipient.as_ref()),
     }
+    if kept.without_room > 0 {
+        let left_out = restore::count(kept.without_room as u64);
+        let error = anyhow!(
+            "{left_out} of media found no room on the disk of {}, all else is kept: make room, or name a folder on another disk",
+            dir.display()
+        );
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+fn tell(kept: &Kept, recipient: Option<&Recipient>) {
     say!("holds     {}, of which {} of media", size(kept.bytes), restore::count(kept.files as u64));
     say!("written   {}", size(kept.written));
     if let Some(recipient) = recipient {
@@ -104,7 +116,6 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
             restore::count(kept.damaged as u64)
         );
     }
-    Ok(())
 }
 
 fn write(

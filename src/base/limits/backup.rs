@@ -18,6 +18,10 @@ pub const BACKUP_REST: Duration = Duration::from_secs(2);
 pub const BACKUP_STALL: Duration = Duration::from_secs(300);
 /// A piece of a dump, in bytes; one entry may be more.
 pub const DUMP_PIECE_BYTES: usize = 64 << 10;
+/// On the disk that holds the data, a backup leaves so much free, in bytes: a full one lets nobody write. Media leave more, so
+/// that the next night's stores have room beside them.
+pub const BACKUP_RESERVE_BYTES: u64 = 256 << 20;
+pub const BACKUP_MEDIA_RESERVE_BYTES: u64 = 1 << 30;
 /// The manifest of a backup, in bytes: a million segments have less.
 pub const MANIFEST_BYTES: u64 = 128 << 20;
 /// Positions that an epoch which begins a second later begins further on, so that epochs which follow from the same backup

@@ -15,6 +15,10 @@ use crate::{
 pub enum BackupError {
     #[error("{path} can't be read or written: {source}")]
     File { path: PathBuf, source: io::Error },
+    #[error(
+        "the disk of {0} has too little room for that and for the server: make some, or name a folder on another disk"
+    )]
+    Full(PathBuf),
     #[error("another backup into {0} is under way: wait for its end")]
     Locked(PathBuf),
     #[error("{0} holds something else than a backup: name an empty folder")]
@@ -88,7 +92,10 @@ impl From<heed::Error> for BackupError {
 
 /// Says which file it was.
 pub(super) fn of_file(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
-    |source| BackupError::File { path: path.to_owned(), source }
+    |source| match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => BackupError::Full(path.to_owned()),
+        _ => BackupError::File { path: path.to_owned(), source },
+    }
 }
 
 /// A file that isn't what it must be.

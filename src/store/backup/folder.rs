@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io, mem,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -49,6 +50,9 @@ pub struct Backup {
     bytes: u64,
     written: u64,
     damaged: usize,
+    /// What stays free when media are copied, in bytes.
+    pub(super) media_reserve: u64,
+    without_room: usize,
 }
 
 /// How a backup is to be written.
@@ -81,6 +85,8 @@ pub struct Kept {
     pub written: u64,
     /// Files that were left out, since they can't be read, or have other bytes than were uploaded.
     pub damaged: usize,
+    /// Files that were left out, since the disk has no room for them.
+    pub without_room: usize,
 }
 
 impl Backup {
@@ -110,6 +116,14 @@ impl Backup {
         if let (None, Some(lock)) = (&seal, last.as_ref().and_then(|last| last.lock.as_ref())) {
             return Err(BackupError::Unsealing { dir: dir.to_owned(), recipient: lock.recipient.clone() });
         }
+        let mut files = Files::new(dir, seal)?;
+        // What was cut short may have left much of a film.
+        files.remove_incoming();
+        let mut media_reserve = 0;
+        if is_on_one_disk(dir, source) {
+            (files.reserve, media_reserve) =
+                (limits::BACKUP_RESERVE_BYTES, limits::BACKUP_MEDIA_RESERVE_BYTES);
+        }
         Ok(Self {
             dir: dir.to_owned(),
             source: source.to_owned(),
@@ -119,7 +133,7 @@ impl Backup {
             checks_one_in,
             at: clock.now(),
             pace: Pace::new(clock),
-            files: Files::new(dir, seal)?,
+            files,
             cutter: Cutter::default(),
             head: None,
             in_contents: false,
@@ -130,6 +144,8 @@ impl Backup {
             bytes: 0,
             written: 0,
             damaged: 0,
+            media_reserve,
+            without_room: 0,
         })
     }
 
@@ -146,8 +162,13 @@ impl Backup {
     /// Takes an item of the state.
     ///
     /// # Errors
-    /// It is of another database than the backup before, or of an older state, or can't be written.
+    /// It is of another database than the backup before, or of an older state, or can't be written. Where there is no room,
+    /// nothing of this backup is left.
     pub fn take(&mut self, item: Item<'_>) -> Result<(), BackupError> {
+        self.keep(item).inspect_err(|error| self.files.clean(error))
+    }
+
+    fn keep(&mut self, item: Item<'_>) -> Result<(), BackupError> {
         match item {
             Item::Head(head) => {
                 if let Some(Manifest { head: last, .. }) = &self.last {
@@ -187,13 +208,33 @@ impl Backup {
     /// looked at.
     ///
     /// # Errors
-    /// No state was taken, or it can't be written.
+    /// No state was taken, or it can't be written. Where there is no room, nothing of this backup is left.
     pub fn finish(mut self, progress: &mut dyn FnMut(u64)) -> Result<Kept, BackupError> {
+        let kept = self.complete(progress);
+        kept.inspect_err(|error| self.files.clean(error))
+    }
+
+    fn complete(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Kept, BackupError> {
         self.keep_segment()?;
         let head = self.head.take().ok_or(BackupError::BrokenOff)?;
+        // One with other names has its media to itself until all of this one is there.
+        let goes_on = match (&self.last, &self.files.seal) {
+            (Some(last), Some(seal)) => seal.has_named(last),
+            _ => true,
+        };
+        self.files.reserve = self.media_reserve;
         for (hash, size) in mem::take(&mut self.listed) {
             let name = self.files.name(&hash);
-            if self.copy_content(&hash, &name)? {
+            let copied = match self.copy_content((&hash, size), &name) {
+                // The stores are worth more than what one disk holds of the media.
+                Err(BackupError::Full(_)) if goes_on => {
+                    self.files.remove_incoming();
+                    self.without_room += 1;
+                    false
+                }
+                copied => copied?,
+            };
+            if copied {
                 self.contents.push(name);
                 self.bytes += size;
             } else {
@@ -209,8 +250,8 @@ impl Backup {
             release: env!("CARGO_PKG_VERSION").to_owned(),
             files: self.contents.len() as u64,
             bytes: self.bytes,
-            segments: self.segments,
-            absent: self.absent,
+            segments: mem::take(&mut self.segments),
+            absent: mem::take(&mut self.absent),
             lock: None,
         };
         if let Some(seal) = &self.files.seal {
@@ -222,6 +263,7 @@ impl Backup {
         self.contents.sort_unstable();
         remove_others(&self.dir.join(SEGMENTS), &segments)?;
         remove_others(&self.dir.join(MEDIA), &self.contents)?;
+        self.files.remove_incoming();
         Ok(Kept {
             position,
             segments: segments.len(),
@@ -229,6 +271,7 @@ impl Backup {
             bytes: manifest.bytes,
             written: self.written,
             damaged: self.damaged,
+            without_room: self.without_room,
         })
     }
 
@@ -259,12 +302,13 @@ impl Backup {
 
     /// Copies a file of the content repository, if it isn't there; tells whether it is there then. What is gone or damaged on
     /// the server is no reason to have no backup of the rest.
-    fn copy_content(&mut self, hash: &Hash, name: &Hash) -> Result<bool, BackupError> {
+    fn copy_content(&mut self, (hash, size): (&Hash, u64), name: &Hash) -> Result<bool, BackupError> {
         let path = place(&self.dir, MEDIA, name);
         let is_there = path.exists();
         if is_there && (!self.is_due(name) || self.is_whole(&path, hash)) {
             return Ok(true);
         }
+        self.files.check_room(size)?;
         let copied = self.copy_from_server(hash, &path)?;
         if is_there && !copied {
             // It is nowhere as it was.
@@ -323,6 +367,12 @@ impl Backup {
             .and_then(|mut file| copy_hashed((path, &mut file), (path, &mut io::sink()), &mut rest));
         read.is_ok_and(|(found, _)| found == *hash)
     }
+}
+
+/// Whether two folders are on one disk. The second need not be there.
+fn is_on_one_disk(one: &Path, other: &Path) -> bool {
+    let disk = |folder: &Path| fs::metadata(folder).ok().map(|folder| folder.dev());
+    disk(one) == other.ancestors().find_map(disk)
 }
 
 /// Checks that a folder without a manifest has nothing but what a backup that was cut short left.

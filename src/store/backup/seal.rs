@@ -65,6 +65,11 @@ impl Seal {
         Self { recipient, key: Key(*hasher.finalize().as_bytes()) }
     }
 
+    /// Whether a backup has the names that this one gives.
+    pub(super) fn has_named(&self, manifest: &Manifest) -> bool {
+        manifest.lock.as_ref().is_some_and(|lock| lock.proof == self.key.proof(manifest))
+    }
+
     /// Puts into a manifest what opens the backup.
     pub(super) fn lock(&self, dir: &Path, manifest: &mut Manifest) -> Result<(), BackupError> {
         let sealed = || {

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::{Advice, fadvise, statvfs};
 use zstd::bulk::Compressor;
 
 use super::{
@@ -75,6 +75,10 @@ pub(super) struct Files {
     pub(super) dir: PathBuf,
     pub(super) seal: Option<Seal>,
     packer: Compressor<'static>,
+    /// So much stays free, in bytes.
+    pub(super) reserve: u64,
+    /// What was written that the last backup doesn't have.
+    added: Vec<PathBuf>,
     /// Folders in which there is something new.
     touched: BTreeSet<PathBuf>,
 }
@@ -82,7 +86,32 @@ pub(super) struct Files {
 impl Files {
     pub(super) fn new(dir: &Path, seal: Option<Seal>) -> Result<Self, BackupError> {
         let packer = Compressor::new(COMPRESSION_LEVEL).map_err(StoreError::from)?;
-        Ok(Self { dir: dir.to_owned(), seal, packer, touched: BTreeSet::new() })
+        let (added, touched) = (Vec::new(), BTreeSet::new());
+        Ok(Self { dir: dir.to_owned(), seal, packer, reserve: 0, added, touched })
+    }
+
+    /// Checks that the disk has room for so many bytes, and for the reserve. One that doesn't tell is believed to have it.
+    pub(super) fn check_room(&self, bytes: u64) -> Result<(), BackupError> {
+        let disk = statvfs(&self.dir).map_err(|error| of_file(&self.dir)(error.into()))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if disk.f_blocks > 0 && free < bytes.saturating_add(self.reserve) {
+            return Err(BackupError::Full(self.dir.clone()));
+        }
+        Ok(())
+    }
+
+    /// Removes what a backup has written that failed for want of room. Else the next one goes on with it.
+    pub(super) fn clean(&mut self, error: &BackupError) {
+        self.remove_incoming();
+        if matches!(error, BackupError::Full(_)) {
+            // The error is told; what stays is no harm.
+            self.added.drain(..).for_each(|path| _ = fs::remove_file(path));
+        }
+    }
+
+    /// Removes what has no name yet, if there is such.
+    pub(super) fn remove_incoming(&self) {
+        _ = fs::remove_file(self.incoming());
     }
 
     /// The name of the part that has this hash.
@@ -98,6 +127,7 @@ impl Files {
         segment: &[u8],
     ) -> Result<u64, BackupError> {
         let packed = self.packer.compress(segment).map_err(of_file(path))?;
+        self.check_room(packed.len() as u64)?;
         let incoming = self.incoming();
         let file = self.begin(&incoming)?;
         let written = Writing::begin(&file, self.seal.as_ref()).and_then(|mut writing| {
@@ -136,6 +166,9 @@ impl Files {
     pub(super) fn keep(&mut self, incoming: &Path, path: &Path) -> Result<(), BackupError> {
         let folder = path.parent().unwrap_or(&self.dir);
         open::private_folder(folder).map_err(of_file(folder))?;
+        if !path.exists() {
+            self.added.push(path.to_owned());
+        }
         fs::rename(incoming, path).map_err(of_file(path))?;
         self.touched.insert(folder.to_owned());
         self.touched.extend(folder.parent().map(Path::to_owned));

@@ -38,6 +38,43 @@ fn what_the_server_can_not_read_is_left_out() {
 }
 
 #[test]
+fn a_disk_without_room_gets_the_stores_and_no_more() {
+    let ((_, rig), files, dir) = (scene(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    upload(&rig, files.path(), "one", &[5; 100_000]);
+    let begin = |seal| {
+        let manner = Manner { seal, ..manner(false) };
+        Backup::begin(dir.path(), files.path(), Clock::system(), manner).unwrap()
+    };
+    let parts =
+        || ["segments", "media"].iter().map(|kind| dir.path().join(kind)).filter(|kind| kind.exists());
+    let count = || parts().map(|kind| files_in(&kind).len()).sum::<usize>();
+    let mut backup = begin(None);
+    let own = [limits::BACKUP_RESERVE_BYTES, limits::BACKUP_MEDIA_RESERVE_BYTES];
+    assert_eq!([backup.files.reserve, backup.media_reserve], own, "it is the disk of the data");
+    backup.files.reserve = u64::MAX;
+    let full = dumped(&rig.store, backup).err().unwrap();
+    assert!(matches!(&full, BackupError::Full(named) if named == dir.path()), "{full}");
+    assert_eq!(count(), 0);
+
+    let mut backup = begin(None);
+    backup.media_reserve = u64::MAX;
+    let kept = dumped(&rig.store, backup).unwrap().finish(&mut |_| ()).unwrap();
+    assert_eq!((kept.files, kept.without_room), (0, 1));
+    let place = TempDir::new().unwrap();
+    assert_eq!(restore(dir.path(), &place.path().join("data")).unwrap().lost, 1);
+    back_up(&rig.store, files.path(), dir.path(), false).unwrap();
+    let before = files_in(dir.path());
+
+    // The media of a backup that isn't encrypted are not given up for a part of them that is.
+    let mut backup = begin(sealed::sealing(sealed::RECIPIENT));
+    backup.media_reserve = u64::MAX;
+    let full = dumped(&rig.store, backup).unwrap().finish(&mut |_| ()).unwrap_err();
+    assert!(matches!(full, BackupError::Full(_)), "{full}");
+    assert_eq!(files_in(dir.path()), before);
+    restore(dir.path(), &place.path().join("again")).unwrap();
+}
+
+#[test]
 fn what_neither_has_whole_is_left_out_as_well() {
     let ((_, rig), files, dir) = (scene(), TempDir::new().unwrap(), TempDir::new().unwrap());
     let picture = upload(&rig, files.path(), "one", &[5; 100_000]);

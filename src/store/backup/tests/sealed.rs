@@ -189,7 +189,7 @@ fn what_somebody_else_has_put_into_an_encrypted_backup_is_refused() {
     Restoration::of(dir.path(), identity(IDENTITY)).unwrap();
 }
 
-fn sealing(recipient: &str) -> Option<Seal> {
+pub(super) fn sealing(recipient: &str) -> Option<Seal> {
     let recipient: Recipient = recipient.parse().unwrap();
     Some(Seal::new(recipient, b"the server's own secret"))
 }
@@ -202,7 +202,7 @@ fn place(dir: &Path, kind: &str, name: &[u8; 32]) -> PathBuf {
     segment::place(dir, kind, name)
 }
 
-const RECIPIENT: &str = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
+pub(super) const RECIPIENT: &str = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
 const IDENTITY: &str = "AGE-SECRET-KEY-1GQ9778VQXMMJVE8SK7J6VT8UJ4HDQAJUVSFCWCM02D8GEWQ72PVQ2Y5J33";
 const OTHER_RECIPIENT: &str = "age1sc0gkwy4qgtpj0gchj4dj3wd3zjfzv405dll6nwpkr68d80yqews6rafx8";
 const OTHER_IDENTITY: &str = "AGE-SECRET-KEY-15FRJ050AQLFYHRCL9E0AFK26A7ES0N4TCLL62JQU3SUS0P4SNT6QZFMPM7";
