@@ -32,8 +32,8 @@ pub(super) const COMMAND: Command = Command {
     --data-dir DIR    instead: the data folder of a `tayberry localserve`
     --identity FILE   the key that opens an encrypted backup: the file that `age-keygen` wrote, or - for the standard input
 
-    The data folder must be empty, or not there. Everything is checked before anything is put in place. The processor may
-    be another one than that of the backup. Run it as the server's user, or as root: what is restored belongs to the data
+    The data folder must be empty, or not there. Everything is checked before anything is put in place; a file of media
+    that is damaged is left out, and told. The processor may be another one than that of the backup. Run it as the server's user, or as root: what is restored belongs to the data
     folder's owner.
 
     People go on with the devices that were logged in by the time of the backup, after their programs have asked for
@@ -97,12 +97,18 @@ fn restore(restoration: &Restoration, config: &Config, configured: bool) -> anyh
     let places = (Path::new(media::CONTENTS), &[key.as_str()][..]);
     let restored = restoration.run(&config.data_dir, places, now, &mut |done, all| progress.show(done, all));
     drop(progress);
-    let Restored { files, lost, .. } = restored?;
+    let Restored { files, lost, damaged, .. } = restored?;
     let age = duration(now.since(manifest.at).as_secs());
     say!("restored  {}, of which {} of media", size(manifest.bytes), count(files));
     say!("as of     {age} ago");
     if lost > 0 {
-        say!("lacks     {} that were damaged, or being deleted, when the backup was written", count(lost));
+        say!(
+            "lacks     {} that were damaged, being deleted, or too large, when the backup was written",
+            count(lost)
+        );
+    }
+    for file in damaged {
+        say!("damaged   {}, which is left out", file.display());
     }
     Ok(())
 }

@@ -44,14 +44,16 @@ pub struct Restoration {
 }
 
 /// What a restored data folder consists of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
     /// Where its log goes on.
     pub position: u64,
     /// Files of the content repository.
     pub files: u64,
-    /// Files of it that the backup lacks, because they were damaged or just being deleted.
+    /// Files of it that the backup lacks, because they were damaged or just being deleted, or there was no room.
     pub lost: u64,
+    /// Files of it that are damaged in the backup.
+    pub damaged: Vec<PathBuf>,
 }
 
 impl Restoration {
@@ -106,7 +108,8 @@ impl Restoration {
     /// `progress` is told how many bytes of how many are done.
     ///
     /// # Errors
-    /// The folder is not empty, the backup is damaged, or something can't be written. Nothing is there then.
+    /// The folder is not empty, the backup is damaged in more than files of the content repository, or something can't be
+    /// written. Nothing is there then.
     pub fn run(
         &self,
         data_dir: &Path,
@@ -117,6 +120,8 @@ impl Restoration {
         let is_new = !data_dir.exists();
         open::private_folder(data_dir).map_err(of_file(data_dir))?;
         check_unused(data_dir)?;
+        let lock = data_dir.join(LOCK);
+        open::private_file(&lock).map_err(of_file(&lock))?;
         // No server comes meanwhile.
         let _lock = open::lock(data_dir)?;
         let aside = data_dir.join(RESTORING);
@@ -147,30 +152,23 @@ impl Restoration {
         }
         seed::plant(&dir.join(EVENTS)).map_err(StoreError::from)?;
         let lmdb = Lmdb::open(&dir.join(EVENTS))?;
-        let position = self.fill(dir, &lmdb, kept, now, &mut |done| progress(done, self.manifest.bytes));
+        let restored = self.fill((dir, &contents), &lmdb, kept, now, progress);
         lmdb.close();
-        let (position, hashes, mut done) = position?;
-        for hash in &hashes {
-            done += self.copy_content(&contents, hash)?;
-            progress(done, self.manifest.bytes);
-        }
         for folder in [&contents, above(&contents), &dir.join(EVENTS), dir] {
             sync_folder(folder)?;
         }
-        let lost = self.manifest.absent.len() as u64;
-        Ok(Restored { position: position.0, files: hashes.len() as u64, lost })
+        restored
     }
 
-    /// Fills both stores. Gives where the log goes on, which files of the content repository there are, and how many bytes
-    /// are done.
+    /// Fills both stores, and the folder of the content repository.
     fn fill(
         &self,
-        dir: &Path,
+        (dir, folder): (&Path, &Path),
         lmdb: &Lmdb,
         kept: &[&str],
         now: Timestamp,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<(Position, Vec<Hash>, u64), BackupError> {
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Restored, BackupError> {
         let mut building = Building {
             records: Records::begin(&dir.join(RECORDS_FILE))?,
             rooms: Rooms { lmdb, txn: None, bytes: 0, runs: Vec::new() },
@@ -184,14 +182,34 @@ impl Restoration {
             let path = place(&self.dir, SEGMENTS, name);
             self.read(name, &mut |item| building.take(&path, item))?;
             done += bytes;
-            progress(done);
+            progress(done, self.manifest.bytes);
         }
         let Building { records, mut rooms, contents, .. } = building;
-        let is_absent = |hash: &Hash| self.manifest.absent.contains(&self.name(hash));
-        let (absent, contents) = contents.into_iter().partition::<Vec<_>, _>(is_absent);
-        let (identity, position) = records.end(&self.manifest, &absent, now)?;
+        let absent: BTreeSet<&Hash> = self.manifest.absent.iter().collect();
+        let (mut files, mut lost, mut damaged) = (0, Vec::new(), Vec::new());
+        for (hash, size) in contents {
+            let name = self.name(&hash);
+            if absent.contains(&name) {
+                lost.push(hash);
+                continue;
+            }
+            let from = place(&self.dir, MEDIA, &name);
+            match self.copy_content(&from, &folder.join(hex(&hash)), &hash) {
+                Ok(()) => files += 1,
+                // A picture is no reason to lose the rest.
+                Err(error) if error.is_of(&from) => {
+                    lost.push(hash);
+                    damaged.push(from);
+                }
+                Err(error) => return Err(error),
+            }
+            done += size;
+            progress(done, self.manifest.bytes);
+        }
+        let (identity, position) = records.end(&self.manifest, &lost, now)?;
         rooms.end(&identity, position)?;
-        Ok((position, contents, done))
+        let lost = (lost.len() - damaged.len()) as u64;
+        Ok(Restored { position: position.0, files, lost, damaged })
     }
 
     fn read(&self, name: &Hash, take: &mut super::Take<'_>) -> Result<(), BackupError> {
@@ -203,17 +221,20 @@ impl Restoration {
         self.opened.as_ref().map_or(*hash, |opened| opened.name(hash))
     }
 
-    /// Copies a file of the content repository; gives its size.
-    fn copy_content(&self, contents: &Path, hash: &Hash) -> Result<u64, BackupError> {
-        let (from, to) = (place(&self.dir, MEDIA, &self.name(hash)), contents.join(hex(hash)));
-        let mut source = part::read(&from, self.opened.as_ref())?;
-        let mut file = open::private_file(&to).map_err(of_file(&to))?;
-        let (found, size) = copy_hashed((&from, &mut source), (&to, &mut file), &mut || Ok(()))?;
-        if found != *hash {
-            return Err(damaged(&from, WRONG));
+    /// Copies a file of the content repository; leaves none that is damaged.
+    fn copy_content(&self, from: &Path, to: &Path, hash: &Hash) -> Result<(), BackupError> {
+        let mut source = part::read(from, self.opened.as_ref())?;
+        let mut file = open::private_file(to).map_err(of_file(to))?;
+        let copied = copy_hashed((from, &mut source), (to, &mut file), &mut || Ok(()));
+        let copied =
+            copied.and_then(|(found, _)| if found == *hash { Ok(()) } else { Err(damaged(from, WRONG)) });
+        match copied {
+            Ok(()) => file.sync_all().map_err(of_file(to)),
+            Err(error) => {
+                fs::remove_file(to).map_err(of_file(to))?;
+                Err(error)
+            }
         }
-        file.sync_all().map_err(of_file(&to))?;
-        Ok(size)
     }
 }
 
@@ -224,8 +245,8 @@ struct Building<'a> {
     part: Part,
     dir: &'a Path,
     kept: &'a [&'a str],
-    /// The files of the content repository.
-    contents: Vec<Hash>,
+    /// The files of the content repository, and their sizes.
+    contents: Vec<(Hash, u64)>,
 }
 
 /// What the entries that come belong to.
@@ -249,7 +270,11 @@ impl Building<'_> {
                 Part::Rows(insert, columns) => {
                     self.records.insert(insert, *columns, value).ok_or_else(unknown)??;
                 }
-                Part::Contents => self.contents.push(key.try_into().map_err(|_| unknown())?),
+                Part::Contents => {
+                    let hash = key.try_into().map_err(|_| unknown())?;
+                    let size = value.try_into().map_err(|_| unknown())?;
+                    self.contents.push((hash, u64::from_be_bytes(size)));
+                }
                 Part::Rooms(table) => self.rooms.put(*table, key, value)?,
                 Part::Files => {
                     let name = str::from_utf8(key).map_err(|_| unknown())?;

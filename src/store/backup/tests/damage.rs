@@ -18,6 +18,20 @@ fn flip(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
+/// Restores a backup of which the only file of the content repository is damaged: everything else is there.
+pub(super) fn restores_without(dir: &Path, copy: &Path, identity: Option<Identity>) {
+    let place = TempDir::new().unwrap();
+    let data = place.path().join("data");
+    let restored = restore_opened(dir, &data, identity).unwrap();
+    assert_eq!((restored.files, restored.lost, &restored.damaged[..]), (0, 0, &[copy.to_owned()][..]));
+    assert_eq!(fs::read_dir(data.join("media/content")).unwrap().count(), 0);
+    let store = open(&data);
+    let content = content(&store).1;
+    assert_eq!((&content["contents"][..], &content["records/media"][..]), (&[][..], &[][..]));
+    assert_ne!(content["events"], []);
+    store.close();
+}
+
 /// The only file of the content repository in a backup.
 fn copy_in(dir: &Path) -> PathBuf {
     files_in(&dir.join("media")).pop_first().unwrap()
