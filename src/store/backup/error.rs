@@ -40,6 +40,10 @@ pub enum BackupError {
         "the key doesn't open {dir}, which holds a backup encrypted to {recipient}: name the file of that key with --identity"
     )]
     NotOpened { dir: PathBuf, recipient: Recipient },
+    #[error(
+        "{0} holds a backup that is not encrypted, so that anybody may have written it: leave out --identity if you know that nobody has"
+    )]
+    NotSealed(PathBuf),
     #[error("{0} holds no whole backup: name the folder that `tayberry backup` has written")]
     None(PathBuf),
     #[error("the backup is of format {found}, this program knows {known}: install a newer release")]

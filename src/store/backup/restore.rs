@@ -3,6 +3,7 @@
 //! that one still is.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, Metadata},
     io,
     os::unix::fs::{MetadataExt, chown},
@@ -13,7 +14,7 @@ use heed::{PutFlags, RwTxn};
 use rusqlite::{Connection, params_from_iter, types::ToSqlOutput};
 
 use super::{
-    BackupError, CONTENTS, FILES, Item, Lock, Manifest, RECORDS, SCHEMA, epoch,
+    BackupError, CONTENTS, FILES, Item, Manifest, RECORDS, SCHEMA, epoch,
     error::{damaged, of_file},
     folder::{MEDIA, SEGMENTS},
     manifest::WRONG,
@@ -60,15 +61,18 @@ impl Restoration {
     /// Looks at the backup in a folder, which `identity` opens if it is encrypted.
     ///
     /// # Errors
-    /// There is none, it is damaged or encrypted to another key, or a newer release wrote it.
+    /// There is none, it is damaged, encrypted to another key or not at all, or a newer release wrote it.
     pub fn of(dir: &Path, identity: Option<Identity>) -> Result<Self, BackupError> {
         let manifest = Manifest::read(dir)?.ok_or_else(|| BackupError::None(dir.to_owned()))?;
         let (found, known) = (manifest.head.schema, migrations::count());
         if found > known {
             return Err(OpenError::Newer { found, known }.into());
         }
-        let open = |lock: &Lock| Opened::new(dir, &manifest, lock, identity);
-        let opened = manifest.lock.as_ref().map(open).transpose()?;
+        let opened = match (&manifest.lock, identity) {
+            (Some(lock), identity) => Some(Opened::new(dir, &manifest, lock, identity)?),
+            (None, None) => None,
+            (None, Some(_)) => return Err(BackupError::NotSealed(dir.to_owned())),
+        };
         Ok(Self { dir: dir.to_owned(), manifest, opened })
     }
 
@@ -170,7 +174,7 @@ impl Restoration {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Restored, BackupError> {
         let mut building = Building {
-            records: Records::begin(&dir.join(RECORDS_FILE))?,
+            records: Records::begin(&dir.join(RECORDS_FILE), self.manifest.head.schema)?,
             rooms: Rooms { lmdb, txn: None, bytes: 0, runs: Vec::new() },
             part: Part::Files,
             dir,
@@ -206,7 +210,7 @@ impl Restoration {
             done += size;
             progress(done, self.manifest.bytes);
         }
-        let (identity, position) = records.end(&self.manifest, &lost, now)?;
+        let (identity, position) = records.end((&self.dir, &self.manifest), &lost, now)?;
         rooms.end(&identity, position)?;
         let lost = (lost.len() - damaged.len()) as u64;
         Ok(Restored { position: position.0, files, lost, damaged })
@@ -314,6 +318,8 @@ impl Building<'_> {
 struct Records {
     sql: Connection,
     path: PathBuf,
+    /// What a store of the backup's version consists of, and what of it the backup hasn't named so far.
+    unnamed: BTreeSet<(String, String)>,
     /// Indexes and triggers, which are made behind the rows.
     rest: Vec<String>,
     /// The last numbers of tables come from the backup, too.
@@ -321,7 +327,7 @@ struct Records {
 }
 
 impl Records {
-    fn begin(path: &Path) -> Result<Self, BackupError> {
+    fn begin(path: &Path, version: usize) -> Result<Self, BackupError> {
         open::private_file(path).map_err(of_file(path))?;
         let sql = Connection::open(path)?;
         sql.pragma_update(None, "journal_mode", "off")?;
@@ -329,15 +335,18 @@ impl Records {
         sql.pragma_update(None, "foreign_keys", false)?;
         sql.pragma_update(None, "temp_store", "file")?;
         sql.execute_batch("BEGIN")?;
-        Ok(Self { sql, path: path.to_owned(), rest: Vec::new(), has_sequences: false })
+        let (path, unnamed) = (path.to_owned(), migrations::schema_of(version)?);
+        Ok(Self { sql, path, unnamed, rest: Vec::new(), has_sequences: false })
     }
 
+    /// Makes what a backup names, if it is of its version: whoever can write a backup is not to have SQL of theirs run here.
     fn add_schema(&mut self, kind: &[u8], text: &[u8]) -> Option<Result<(), BackupError>> {
-        let text = str::from_utf8(text).ok()?;
-        if kind == b"table" {
-            return Some(self.sql.execute_batch(text).map_err(BackupError::from));
+        let named = (str::from_utf8(kind).ok()?.to_owned(), str::from_utf8(text).ok()?.to_owned());
+        let (kind, text) = self.unnamed.take(&named)?;
+        if kind == "table" {
+            return Some(self.sql.execute_batch(&text).map_err(BackupError::from));
         }
-        self.rest.push(text.to_owned());
+        self.rest.push(text);
         Some(Ok(()))
     }
 
@@ -365,10 +374,13 @@ impl Records {
     /// Ends with a new epoch. Gives what both stores carry, and the position at which the log goes on.
     fn end(
         mut self,
-        manifest: &Manifest,
+        (backup, manifest): (&Path, &Manifest),
         absent: &[Hash],
         now: Timestamp,
     ) -> Result<(Vec<u8>, Position), BackupError> {
+        if !self.unnamed.is_empty() {
+            return Err(damaged(&Manifest::path(backup), "lacks a part of the record store"));
+        }
         for statement in &self.rest {
             self.sql.execute_batch(statement)?;
         }

@@ -1,6 +1,7 @@
 //! Backups of real stores, and what is made of them.
 
 mod damage;
+mod hostile;
 mod sealed;
 
 use std::{

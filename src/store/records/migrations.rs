@@ -1,5 +1,7 @@
 //! Numbered migrations, run at start in one transaction; `user_version` is the number of the last one.
 
+use std::collections::BTreeSet;
+
 use rusqlite::Connection;
 
 use crate::store::{OpenError, StoreError};
@@ -41,6 +43,20 @@ const MIGRATIONS: &[&str] = &[
 /// How many there are: the version of a database that is up to date.
 pub(in crate::store) fn count() -> usize {
     MIGRATIONS.len()
+}
+
+/// What a database of a version consists of: `table`, `index` or `trigger`, and the SQL that makes it.
+///
+/// # Errors
+/// SQLite fails.
+pub(in crate::store) fn schema_of(version: usize) -> Result<BTreeSet<(String, String)>, StoreError> {
+    let sql = Connection::open_in_memory()?;
+    for migration in &MIGRATIONS[..version] {
+        sql.execute_batch(migration)?;
+    }
+    let query = "SELECT type, sql FROM sqlite_schema WHERE sql NOT NULL AND name NOT GLOB 'sqlite_*'";
+    let mut schema = sql.prepare(query)?;
+    Ok(schema.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
 }
 
 /// Brings the database up to date.
