@@ -1,7 +1,9 @@
 //! `tayberry restore`: a server's data folder anew, from a backup.
 
 use std::{
-    fs, io,
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -17,7 +19,7 @@ use crate::{
         age::{Identity, KeyError},
         clock::Clock,
     },
-    config::Config,
+    config::{self, Config},
     service::media,
     store::backup::{Restoration, Restored},
 };
@@ -28,7 +30,8 @@ pub(super) const COMMAND: Command = Command {
     Makes the data folder of a server from a backup.
 
     DIR               what `tayberry backup` has written
-    --config FILE     the configuration of the server; where there is no such file, it is written from the backup
+    --config FILE     the configuration of the server; where there is no such file, or one without a name as a package
+                      brings it, it is written from the backup
     --data-dir DIR    instead: the data folder of a `tayberry localserve`
     --identity FILE   the key that opens an encrypted backup: the file that `age-keygen` wrote, or - for the standard input
 
@@ -55,10 +58,14 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     let dir = dir.ok_or_else(|| Failure::Usage("DIR is missing".into()))?;
     let identity = identity.as_deref().map(key_of).transpose()?;
     let restoration = Restoration::of(&dir, identity).map_err(anyhow::Error::from)?;
-    if let Some(file) = place.config.as_deref().filter(|file| !file.exists()) {
-        configure(&restoration, file)?;
-    }
+    let written = match place.config.clone() {
+        Some(file) => configure(&restoration, &file)?.then_some(file),
+        None => None,
+    };
     let (config, configured) = place.config()?;
+    if let Some(file) = written {
+        share(&file, &config.data_dir).with_context(|| unwritable(&file))?;
+    }
     Ok(restore(&restoration, &config, configured)?)
 }
 
@@ -72,13 +79,45 @@ fn key_of(file: &Path) -> anyhow::Result<Identity> {
     text.parse().map_err(|error: KeyError| anyhow!("{} {error}", file.display()))
 }
 
-/// Writes the configuration that the backup has.
-fn configure(restoration: &Restoration, file: &Path) -> anyhow::Result<()> {
-    let missing = || format!("{} is not there, and the backup has no configuration", file.display());
-    let text = restoration.file(CONFIGURATION)?.with_context(missing)?;
-    init::write(file, &text, false).with_context(|| format!("{} can't be written", file.display()))?;
+/// Writes the configuration that the backup has, where there is none, or one that names no server yet, as a package brings it;
+/// tells whether it has.
+fn configure(restoration: &Restoration, file: &Path) -> anyhow::Result<bool> {
+    let there = fs::read_to_string(file);
+    let is_new = matches!(&there, Err(error) if error.kind() == io::ErrorKind::NotFound);
+    let owner = restoration.manifest().head.server_name.as_deref().and_then(|name| name.try_into().ok());
+    let named = there.ok().zip(owner).and_then(|(text, owner)| config::named(&text, owner));
+    // What else is wrong, whoever reads it says.
+    if !is_new && named.is_none() {
+        return Ok(false);
+    }
+    let text = match (restoration.file(CONFIGURATION)?, named) {
+        (Some(text), None) => text,
+        (Some(text), Some(_)) => {
+            let old = file.with_added_extension("old");
+            fs::copy(file, &old).with_context(|| unwritable(&old))?;
+            text
+        }
+        (None, Some(named)) => named.into_bytes(),
+        (None, None) => bail!("{} is not there, and the backup has no configuration", file.display()),
+    };
+    init::write(file, &text, !is_new).with_context(|| unwritable(file))?;
     say!("Written: {} as it was on the server of the backup.", file.display());
-    Ok(())
+    Ok(is_new)
+}
+
+/// Lets the owner of a data folder read a configuration that an administrator has made, as a package does.
+fn share(file: &Path, data_dir: &Path) -> io::Result<()> {
+    match fs::metadata(data_dir) {
+        Ok(folder) if folder.uid() != fs::metadata(file)?.uid() => {
+            chown(file, None, Some(folder.gid()))?;
+            fs::set_permissions(file, Permissions::from_mode(0o640))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unwritable(file: &Path) -> String {
+    format!("{} can't be written", file.display())
 }
 
 fn restore(restoration: &Restoration, config: &Config, configured: bool) -> anyhow::Result<()> {

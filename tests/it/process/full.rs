@@ -1,6 +1,11 @@
 //! A full disk: writing is refused in clear words, reading goes on, and nothing has to be mended when space returns.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -13,12 +18,8 @@ use crate::rig::{Reply, exchange};
 async fn a_full_disk_refuses_what_is_new_and_recovers_by_itself() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path().canonicalize().unwrap();
-    let (data, full, shim) = (folder.join("data"), folder.join("full"), folder.join("full.so"));
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crash/full.c");
-    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(source).status();
-    assert!(compiled.unwrap().success());
-    let text = |path: &Path| path.to_str().unwrap().to_owned();
-    let (shim, root, file) = (text(&shim), text(&data), text(&full));
+    let (data, full) = (folder.join("data"), folder.join("full"));
+    let (shim, root, file) = (shim(&folder), text(&data), text(&full));
     let preloaded = [("LD_PRELOAD", &shim[..]), ("TAYBERRY_SHIM_ROOT", &root), ("TAYBERRY_SHIM_FULL", &file)];
     let port = free_port();
     let mut server = serve_on(port, &data, &preloaded);
@@ -78,6 +79,59 @@ async fn a_full_disk_refuses_what_is_new_and_recovers_by_itself() {
     assert!(compact().status.success());
     let _server = serve_on(port, &data, &[]);
     assert_eq!(said().await, expected);
+}
+
+#[tokio::test]
+async fn a_backup_and_a_restoration_that_find_no_room_leave_what_was_there() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path().canonicalize().unwrap();
+    let [data, dir, again, full] = ["data", "backup", "again", "full"].map(|name| text(&folder.join(name)));
+    let shim = shim(&folder);
+    drop(serve_on(free_port(), Path::new(&data), &[]));
+    let within = |root: &str, words: &[&str]| {
+        let shim = [("LD_PRELOAD", &shim[..]), ("TAYBERRY_SHIM_ROOT", root), ("TAYBERRY_SHIM_FULL", &full)];
+        command(words).envs(shim).output().unwrap()
+    };
+    let back_up = || within(&dir, &["backup", &dir, "--data-dir", &data]);
+    let restore = || within(&again, &["restore", &dir, "--data-dir", &again]);
+    let refused = |output: Output| {
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && told.lines().count() == 1, "{told}");
+        assert!(told.contains("room") || told.contains("the disk is full"), "{told}");
+    };
+    let kept = || {
+        let listed =
+            Command::new("find").args([&dir, "-type", "f", "-not", "-name", "lock"]).output().unwrap();
+        String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+
+    fs::write(&full, "").unwrap();
+    refused(back_up());
+    assert!(kept().is_empty());
+    fs::remove_file(&full).unwrap();
+    assert!(back_up().status.success());
+    let before = kept();
+    assert!(run(&["user", "create", "anna", "--data-dir", &data]).status.success());
+    fs::write(&full, "").unwrap();
+    refused(back_up());
+    assert_eq!(kept(), before);
+    refused(restore());
+    assert!(!Path::new(&again).exists());
+    fs::remove_file(&full).unwrap();
+    assert!(restore().status.success());
+}
+
+/// What makes a disk look full to a process.
+fn shim(folder: &Path) -> String {
+    let (shim, source) =
+        (folder.join("full.so"), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crash/full.c"));
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(source).status();
+    assert!(compiled.unwrap().success());
+    text(&shim)
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
 }
 
 async fn ask(port: u16, method: &str, path: &str, token: &str, body: Value) -> Reply {

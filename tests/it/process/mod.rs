@@ -1,5 +1,6 @@
 //! The built binary as a process: what it prints, how it ends, what it tells systemd.
 
+mod backup;
 mod config;
 mod failures;
 mod full;
