@@ -37,8 +37,10 @@ pub enum StoreError {
 /// Why a data folder can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another running server has it open.
-    #[error("another server is running on the data folder {0}: stop it first")]
+    /// Another process has it open.
+    #[error(
+        "another server is running on the data folder {0}, or a command such as `backup` or `restore`: stop it first, or wait for its end"
+    )]
     Locked(PathBuf),
     /// It was written by a newer release.
     #[error("the data folder is of version {found}, this program knows {known}: install a newer release")]
