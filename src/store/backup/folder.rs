@@ -15,7 +15,7 @@ use super::{
     pace::Pace,
     part::{self, Writing, copy_hashed},
     seal::Seal,
-    segment::{Cutter, Files, Hash, forget_cached, hex, place},
+    segment::{Cutter, Files, Hash, forget_cached, hex},
 };
 use crate::{
     base::{
@@ -280,7 +280,7 @@ impl Backup {
         let Some(segment) = self.cutter.segment() else { return Ok(()) };
         let hash = *blake3::hash(segment).as_bytes();
         let name = self.files.name(&hash);
-        let path = place(&self.dir, SEGMENTS, &name);
+        let path = self.files.part(SEGMENTS, &name);
         let is_there =
             path.exists() && (!self.is_due(&name) || self.files.check_segment(&path, &hash).is_ok());
         if !is_there {
@@ -303,7 +303,7 @@ impl Backup {
     /// Copies a file of the content repository, if it isn't there; tells whether it is there then. What is gone or damaged on
     /// the server is no reason to have no backup of the rest.
     fn copy_content(&mut self, (hash, size): (&Hash, u64), name: &Hash) -> Result<bool, BackupError> {
-        let path = place(&self.dir, MEDIA, name);
+        let path = self.files.part(MEDIA, name);
         let is_there = path.exists();
         if is_there && (!self.is_due(name) || self.is_whole(&path, hash)) {
             return Ok(true);

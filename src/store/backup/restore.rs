@@ -21,7 +21,7 @@ use super::{
     part::{self, copy_hashed},
     rows::{self, Columns},
     seal::Opened,
-    segment::{Hash, hex, place, read_segment, sync_folder},
+    segment::{Hash, above, hex, place, read_segment, sync_folder},
 };
 use crate::{
     base::{age::Identity, clock::Timestamp, ids::Position},
@@ -484,9 +484,4 @@ fn give(dir: &Path, owner: &Metadata) -> io::Result<()> {
         if path.is_dir() { give(&path, owner)? } else { to_owner(&path)? }
     }
     to_owner(dir)
-}
-
-/// The folder that something lies in.
-fn above(path: &Path) -> &Path {
-    path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

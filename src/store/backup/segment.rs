@@ -6,8 +6,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{Read, Write},
-    mem,
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -79,15 +78,22 @@ pub(super) struct Files {
     pub(super) reserve: u64,
     /// What was written that the last backup doesn't have.
     added: Vec<PathBuf>,
-    /// Folders in which there is something new.
-    touched: BTreeSet<PathBuf>,
+    /// The folders of what the backup consists of.
+    pub(super) folders: BTreeSet<PathBuf>,
 }
 
 impl Files {
     pub(super) fn new(dir: &Path, seal: Option<Seal>) -> Result<Self, BackupError> {
         let packer = Compressor::new(COMPRESSION_LEVEL).map_err(StoreError::from)?;
-        let (added, touched) = (Vec::new(), BTreeSet::new());
-        Ok(Self { dir: dir.to_owned(), seal, packer, reserve: 0, added, touched })
+        let (added, folders) = (Vec::new(), BTreeSet::new());
+        Ok(Self { dir: dir.to_owned(), seal, packer, reserve: 0, added, folders })
+    }
+
+    /// Where a part of the backup lies. It may be there, from a backup that was cut short and waited for no name.
+    pub(super) fn part(&mut self, kind: &str, name: &Hash) -> PathBuf {
+        let path = place(&self.dir, kind, name);
+        self.folders.extend(path.ancestors().skip(1).take(2).map(Path::to_owned));
+        path
     }
 
     /// Checks that the disk has room for so many bytes, and for the reserve. One that doesn't tell is believed to have it.
@@ -169,24 +175,32 @@ impl Files {
         if !path.exists() {
             self.added.push(path.to_owned());
         }
-        fs::rename(incoming, path).map_err(of_file(path))?;
-        self.touched.insert(folder.to_owned());
-        self.touched.extend(folder.parent().map(Path::to_owned));
-        Ok(())
+        fs::rename(incoming, path).map_err(of_file(path))
     }
 
-    /// Waits until every name is on the device.
-    pub(super) fn sync(&mut self) -> Result<(), BackupError> {
-        for folder in mem::take(&mut self.touched) {
-            sync_folder(&folder)?;
+    /// Waits until every name is on the device, but for those in the folder of the backup.
+    pub(super) fn sync(&self) -> Result<(), BackupError> {
+        for folder in self.folders.iter().filter(|folder| folder.exists()) {
+            sync_folder(folder)?;
         }
-        Ok(())
+        match sync_folder(above(&self.dir)) {
+            // Whoever may not look into it hasn't made the folder in it.
+            Err(BackupError::File { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                Ok(())
+            }
+            synced => synced,
+        }
     }
 }
 
 /// Waits until the names in a folder are on the device.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), BackupError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(of_file(folder))
+}
+
+/// The folder that something lies in.
+pub(super) fn above(path: &Path) -> &Path {
+    path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Lets go of what memory holds of a file that is on the device, so that a check reads the device.

@@ -311,6 +311,16 @@ fn the_second_backup_writes_what_is_new() {
     assert!(first.segments > 8 && first.written > 1_000_000, "{first:?}");
     let before = files_in(dir.path());
 
+    // As if that one had been cut short before it waited for the names.
+    let backup = Backup::begin(dir.path(), files.path(), Clock::system(), manner(false)).unwrap();
+    let mut backup = dumped(&rig.store, backup).unwrap();
+    backup.take(Item::Table("the end of the last one")).unwrap();
+    for segment in files_in(&dir.path().join("segments")) {
+        let folders = segment.ancestors().skip(1).take(2);
+        assert!(folders.into_iter().all(|folder| backup.files.folders.contains(folder)));
+    }
+    drop(backup);
+
     let again = back_up(&rig.store, files.path(), dir.path(), false).unwrap();
     assert_eq!((again.written, again.segments, again.bytes), (0, first.segments, first.bytes));
     assert_eq!(files_in(dir.path()), before);
