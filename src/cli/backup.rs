@@ -7,11 +7,11 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use lexopt::prelude::*;
-use rustix::process::nice;
+use rustix::process::{geteuid, nice};
 use serde_json::json;
 
 use super::{
-    Command, Failure,
+    Command, Failure, open,
     operator::{Operator, Place, print_json},
     progress::Progress,
     restore,
@@ -70,6 +70,10 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     _ = nice(LEAST);
     let (config, configured) = place.clone().config()?;
     let configuration = place.config.as_deref().map(read).transpose()?;
+    // On the disks of other systems everything may seem to belong to one user, whoever writes.
+    if geteuid().is_root() {
+        open::check_owner(&dir)?;
+    }
     let operator = Operator::at(place)?;
     let source = config.data_dir.join(media::CONTENTS);
     let key = read(&config.signing_key_file())?;

@@ -54,10 +54,13 @@ impl Place {
         Ok(place)
     }
 
-    /// The configuration, and whether it is one that somebody wrote.
+    /// The configuration, and whether it is one that somebody wrote. No command needs the server's secrets.
     pub(super) fn config(self) -> Result<(Config, bool), Failure> {
         match self {
-            Self { config: file @ Some(_), data_dir: None } => Ok((open::load(file)?, true)),
+            Self { config: Some(file), data_dir: None } => {
+                let config = Config::load_without_secrets(&file);
+                Ok((config.map_err(|errors| Failure::Error(errors.into()))?, true))
+            }
             Self { config: None, data_dir: Some(dir) } => Ok((localserve::config(8008, dir)?, false)),
             _ => Err(Failure::Usage("either --config FILE or --data-dir DIR must be given".into())),
         }

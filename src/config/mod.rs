@@ -104,11 +104,24 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        Self::parse(path, &Self::read(path)?)
+    }
+
+    /// The same without the secrets that lie in files: those may be for the server alone, as systemd's credentials are.
+    ///
+    /// # Errors
+    /// Everything else that is wrong with it.
+    pub fn load_without_secrets(path: &Path) -> Result<Self, ConfigErrors> {
+        let (text, environment) = (&Self::read(path)?, &Environment::of_process());
+        Source { path, text, environment, reads_secrets: false }.parse()
+    }
+
+    fn read(path: &Path) -> Result<String, ConfigErrors> {
         let failed = |error| {
             let remedy = "name a file that is this user's, or let `tayberry init` write one";
             ConfigErrors::new([format!("{} can't be read: {error}; {remedy}", path.display())])
         };
-        Self::parse(path, &fs::read_to_string(path).map_err(failed)?)
+        fs::read_to_string(path).map_err(failed)
     }
 
     /// Reads the configuration from the text of a file and the environment of this process.
@@ -116,7 +129,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigErrors> {
-        Source { path, text, environment: &Environment::of_process() }.parse()
+        Source { path, text, environment: &Environment::of_process(), reads_secrets: true }.parse()
     }
 
     /// What is wrong with values that are good each by itself.
@@ -136,7 +149,12 @@ impl Config {
     /// The configuration in which everything that can be left out is.
     pub fn of_defaults(server_name: &ServerName, data_dir: &Path) -> Self {
         let text = format!("server_name = \"{server_name}\"\ndata_dir = \"data\"");
-        let source = Source { path: Path::new(""), text: &text, environment: &Environment::default() };
+        let source = Source {
+            path: Path::new(""),
+            text: &text,
+            environment: &Environment::default(),
+            reads_secrets: true,
+        };
         let config = source.parse().expect("what is left out has a default");
         Self { data_dir: data_dir.to_owned(), ..config }
     }

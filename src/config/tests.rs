@@ -353,7 +353,7 @@ fn the_example_in_the_tree_is_current() {
 
 fn read_at(path: &Path, text: &str, variables: &[(&str, &str)]) -> Result<Config, super::ConfigErrors> {
     let variables = variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-    Source { path, text, environment: &variables.collect::<Environment>() }.parse()
+    Source { path, text, environment: &variables.collect::<Environment>(), reads_secrets: true }.parse()
 }
 
 fn read(text: &str, variables: &[(&str, &str)]) -> Result<Config, super::ConfigErrors> {

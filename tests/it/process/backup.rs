@@ -92,3 +92,27 @@ fn a_configuration_without_a_name_makes_room_for_that_of_the_backup() {
     assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o640);
     assert!(rig.data().join("signing.key").exists());
 }
+
+/// As with systemd, which gives them to the server alone.
+#[test]
+fn a_backup_needs_no_secrets() {
+    let rig = Rig::new();
+    let file = rig.place.file();
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replacen("#shared_secret_file", "shared_secret_file", 1)).unwrap();
+    assert!(!run(&["config", "--check", "--config", &file]).status.success(), "it is nowhere");
+    assert_eq!(rig.back_up(), "");
+    assert!(run(&["user", "create", "anna", "--config", &file]).status.success());
+}
+
+/// Its owner could not go on with what root has written. Nobody else can write there.
+#[test]
+fn a_folder_of_another_user_is_refused() {
+    let rig = Rig::new();
+    if !is_root(rig.backups.path()) {
+        return;
+    }
+    chown(rig.backups.path(), Some(12_345), None).unwrap();
+    let refused = rig.back_up();
+    assert!(refused.contains("belongs to another user") && refused.contains("`sudo -u`"), "{refused}");
+}
