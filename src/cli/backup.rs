@@ -21,7 +21,7 @@ use crate::{
     base::{age::Recipient, clock::Clock},
     config::Config,
     service::media,
-    store::backup::{Backup, BackupError, FILES, Item, Kept, Manner, Seal},
+    store::backup::{self, Backup, BackupError, FILES, Item, Kept, Manner, Seal},
 };
 
 pub(super) const COMMAND: Command = Command {
@@ -105,6 +105,8 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
         );
         return Err(error.into());
     }
+    // What `status` tells; a backup is good without it.
+    _ = backup::note(&config.data_dir, Clock::system().now());
     Ok(())
 }
 

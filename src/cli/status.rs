@@ -12,7 +12,7 @@ use crate::service::operator::{self, Outcome, Status};
 pub(super) const COMMAND: Command = Command {
     name: "status",
     help: "--config FILE | --data-dir DIR
-    Tells how a running server is: its log, what waits, what it takes of disk and memory.
+    Tells how a running server is: its log, its last backup, what waits, what it takes of disk and memory.
 
     --config FILE     the configuration of the server
     --data-dir DIR    instead: the data folder of a `tayberry localserve`
@@ -44,10 +44,15 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
 fn lines(status: &Status) -> Vec<(&'static str, String)> {
     let Status { server_name, version, uptime_s, accounts, rooms, position, checkpointed, .. } = status;
     let (traffic, waiting, servers, disk) = (&status.traffic, &status.waiting, &status.servers, &status.disk);
+    let backup = match status.backed_up_s_ago {
+        Some(age) => format!("{} ago", duration(age)),
+        None => "none so far: `tayberry backup --help` tells how".to_owned(),
+    };
     let mut lines = vec![
         ("server", format!("{server_name}, tayberry {version}, for {}", duration(*uptime_s))),
         ("keeps", format!("{accounts} accounts, {rooms} rooms")),
         ("log", format!("position {position}, {checkpointed} in the event store")),
+        ("backup", backup),
         ("clients", format!("{} connections, {} requests", traffic.connections, traffic.requests)),
         (
             "waiting",

@@ -20,6 +20,8 @@ pub struct Status {
     pub position: u64,
     /// How far it is in the event store; what follows is in the journal and in memory.
     pub checkpointed: u64,
+    /// None: it was never backed up, as far as the data folder knows.
+    pub backed_up_s_ago: Option<u64>,
     pub traffic: Traffic,
     pub waiting: Waiting,
     pub servers: Servers,
@@ -101,6 +103,7 @@ pub(super) async fn status(app: &App) -> Result<Status, StoreError> {
         rooms,
         position,
         checkpointed,
+        backed_up_s_ago: app.store.backed_up_at().map(|at| app.clock.now().since(at).as_secs()),
         traffic: app.traffic.now(),
         waiting: Waiting {
             writes: load.writes,

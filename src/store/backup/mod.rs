@@ -51,6 +51,7 @@ mod epoch;
 mod error;
 mod folder;
 mod manifest;
+mod note;
 mod pace;
 mod part;
 mod restore;
@@ -68,6 +69,7 @@ pub use self::{
     error::BackupError,
     folder::{Backup, Kept, Manner},
     manifest::Manifest,
+    note::note,
     restore::{Restoration, Restored},
     seal::{Lock, Seal},
 };

@@ -116,3 +116,16 @@ fn a_folder_of_another_user_is_refused() {
     let refused = rig.back_up();
     assert!(refused.contains("belongs to another user") && refused.contains("`sudo -u`"), "{refused}");
 }
+
+#[test]
+fn a_status_tells_when_the_last_backup_was() {
+    let rig = Rig::new();
+    fs::remove_file(rig.data().join("backed-up-at")).unwrap();
+    let _server = rig.place.serve(|command| command);
+    let told = || String::from_utf8(run(&["status", "--config", &rig.place.file()]).stdout).unwrap();
+    assert!(told().contains("\nbackup    none so far"), "{}", told());
+    assert_eq!(rig.back_up(), "");
+    let told = told();
+    let line = told.lines().find(|line| line.starts_with("backup ")).unwrap();
+    assert!(line.ends_with(" s ago"), "{line}");
+}
