@@ -29,7 +29,8 @@ pub(super) const COMMAND: Command = Command {
     help: "DIR --config FILE | --data-dir DIR
     Writes one state of everything that a server keeps into a folder, whether the server runs or not.
 
-    DIR               where to; made if it isn't there. What it has of the last backup isn't written again.
+    DIR               where to, another disk if there is one; made if it isn't there. What it has of the last backup isn't
+                      written again.
     --config FILE     the configuration of the server, of which a copy is kept as well
     --data-dir DIR    instead: the data folder of a `tayberry localserve`
     --recipient KEY   encrypts it to this public key, `age1...` as `age-keygen` prints it; else to that of the configuration,

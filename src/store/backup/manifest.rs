@@ -34,7 +34,7 @@ pub struct Manifest {
     pub bytes: u64,
     /// The names of the segments in their order, each with its length before compression.
     pub(super) segments: Vec<(Hash, u64)>,
-    /// The names of files of the content repository that were gone by the time they were to be copied.
+    /// The names of files of the content repository that were gone or damaged when they were to be copied, or found no room.
     pub(super) absent: Vec<Hash>,
     /// Whose key opens it; none if it is not encrypted.
     pub lock: Option<Lock>,
