@@ -35,7 +35,7 @@ pub(super) const COMMAND: Command = Command {
     --data-dir DIR    instead: the data folder of a `tayberry localserve`
     --recipient KEY   encrypts it to this public key, `age1...` as `age-keygen` prints it; else to that of the configuration,
                       `recipient` of `[backup]`, if there is one
-    --verify          reads and checks all that was written by earlier backups, and mends it; else a 28th of it, each day another
+    --verify          reads and checks all that was written by earlier backups, and mends it; else a 28th, each day another
     --replace         gives up a newer backup of this server, which DIR has if an old copy of the data folder was put back
     --json            prints JSON instead of lines
 

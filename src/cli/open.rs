@@ -37,8 +37,8 @@ pub(super) fn check_owner(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens the data folder for this process alone, which must be its user's. One that is new gets a signing key if it has none. Who is about to change
-/// to `another` key needs no other than that where the old one is lost.
+/// Opens the data folder for this process alone, which must be its user's. One that is new gets a signing key if it has none.
+/// Who is about to change to `another` key needs no other than that where the old one is lost.
 pub(super) fn parts(config: Config, another: Option<&SigningKey>) -> anyhow::Result<Parts> {
     let (clock, rng) = (Clock::system(), Rng::system());
     let dir = config.data_dir.clone();

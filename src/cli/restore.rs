@@ -36,8 +36,8 @@ pub(super) const COMMAND: Command = Command {
     --identity FILE   the key that opens an encrypted backup: the file that `age-keygen` wrote, or - for the standard input
 
     The data folder must be empty, or not there. Everything is checked before anything is put in place; a file of media
-    that is damaged is left out, and told. The processor may be another one than that of the backup. Run it as the server's user, or as root: what is restored belongs to the data
-    folder's owner.
+    that is damaged is left out, and told. The processor may be another one than that of the backup. Run it as the server's
+    user, or as root: what is restored belongs to the data folder's owner.
 
     People go on with the devices that were logged in by the time of the backup, after their programs have asked for
     everything once; what was said since is gone here, but for what other servers have.",

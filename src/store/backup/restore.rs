@@ -107,9 +107,9 @@ impl Restoration {
         Ok(found)
     }
 
-    /// Fills a data folder, which is made if it isn't there, must hold nothing, and stays its owner's. `contents` is where in it
-    /// the files of the content repository lie, and `kept` names those of the files beside the stores that lie in it as well.
-    /// `progress` is told how many bytes of how many are done.
+    /// Fills a data folder, which is made if it isn't there, must hold nothing, and stays its owner's. `contents` is where in
+    /// it the files of the content repository lie, and `kept` names those of the files beside the stores that lie in it as
+    /// well. `progress` is told how many bytes of how many are done.
     ///
     /// # Errors
     /// The folder is not empty, the backup is damaged in more than files of the content repository, or something can't be
