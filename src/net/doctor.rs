@@ -1,6 +1,6 @@
 //! Whether a server can be found and reached as others find and reach it, told in plain words.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use http::{HeaderMap, Method, StatusCode, header::DATE};
 use ruma::{MilliSecondsSinceUnixEpoch, ServerName, http_headers::http_date_to_system_time};
@@ -10,6 +10,7 @@ use url::Url;
 use super::{
     Bounds, Federation, NetError, Target,
     discovery::{SERVICES, told},
+    dns::DnsError,
     federation::Call,
     keys,
 };
@@ -122,23 +123,42 @@ fn unreached(target: &Target, error: &NetError) -> Finding {
     let (host, port) =
         place.map_or_else(Default::default, |place| (place.host.to_string(), place.port.to_string()));
     let remedy = match error {
+        NetError::Name(DnsError::Failed(_)) => {
+            format!("let the name servers of {host}, and those that this machine asks, answer")
+        }
         NetError::Name(_) => format!("give {host} an A or AAAA record"),
         NetError::Connect(_) | NetError::Broken(_) => {
             format!("let the server listen at port {port} of {host}, and let router and firewall pass it on")
         }
-        NetError::Late { .. } => format!("let router and firewall pass port {port} of {host} on"),
+        NetError::Late { .. } => format!(
+            "let router and firewall pass port {port} of {host} on; where they do, the server is overloaded"
+        ),
+        NetError::Tls(error) if is_no_tls(error) => {
+            format!("let what listens at port {port} speak TLS, or a reverse proxy before it")
+        }
         NetError::Tls(_) => {
             let name = target.certificate.as_ref().map(ToString::to_string).unwrap_or_default();
             format!("the certificate there must be valid, for {name}, and come with those between it and its authority")
         }
-        NetError::Http(_) => format!("something that is no web server answers at port {port}"),
+        NetError::Http(_) => {
+            format!("what answers at port {port} is no web server: let the homeserver, or a proxy before it, listen there")
+        }
         NetError::Address(_) => {
             "a public address must be in the DNS; among servers of one's own network, allow_private_addresses is set"
                 .to_owned()
         }
+        NetError::Authorities(_) => {
+            "trusted_ca_files must name files with certificates that can be read here".to_owned()
+        }
         _ => "try again later".to_owned(),
     };
     ill("reached", format!("no: {error}"), remedy)
+}
+
+/// Whether what answered a handshake is of another protocol.
+fn is_no_tls(error: &io::Error) -> bool {
+    let source = error.get_ref().and_then(|source| source.downcast_ref());
+    matches!(source, Some(rustls::Error::InvalidMessage(_)))
 }
 
 fn answers(status: StatusCode, body: &[u8]) -> Finding {

@@ -1,6 +1,6 @@
 //! What is told about servers that can't be reached, or not as they should.
 
-use std::{io, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -12,13 +12,19 @@ use tayberry::{
     },
     net::{
         Body, Bounds, Federation, NetError, Target, Transport,
+        client::Limits,
         dns::{DnsError, Service},
         doctor::{Finding, examine},
         transport::Boxed,
     },
 };
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+use tokio_rustls::TlsAcceptor;
 
-use super::{HOUR, document};
+use super::{Addresses, Authority, HOUR, LOOPBACK, Settings, client, dns::Zone, document};
 
 /// 2027-01-15 08:00:00, in milliseconds.
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -72,7 +78,7 @@ impl Transport for Patient {
     }
 }
 
-async fn findings(name: &str, patient: Patient) -> Vec<Finding> {
+async fn findings(name: &str, patient: impl Transport + 'static) -> Vec<Finding> {
     let clock = Clock::manual(NOW);
     let federation = Federation::new(Arc::new(patient), true, clock.clone(), Rng::seeded(1));
     let mut findings = Vec::new();
@@ -117,5 +123,78 @@ async fn what_is_wrong_is_told_with_what_to_do() {
         // Whatever can't be looked at by another name has other keys.
         assert!(ills[0].subject == subject, "{found:#?}");
         assert!(ills[0].remedy.as_ref().unwrap().contains(remedy), "{found:#?}");
+    }
+}
+
+/// Something that listens, with TLS or without, and once it was told something says this and no more.
+async fn says(tls: Option<TlsAcceptor>, text: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream: Box<dyn super::Stream> = match &tls {
+                None => Box::new(stream),
+                Some(tls) => Box::new(tls.accept(stream).await.unwrap()),
+            };
+            _ = stream.read(&mut [0; 1_000]).await;
+            _ = stream.write_all(text.as_bytes()).await;
+            _ = stream.shutdown().await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn why_nobody_is_reached_is_told_by_what_to_do() {
+    let authority = Authority::new();
+    let tls = |name: &str| Some(authority.tls(&[name], &["http/1.1"]));
+    let zone = Zone::start(|_| {}).await;
+    // Whoever connects waits for ever.
+    let silent = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
+    let closed = crate::process::free_port();
+    let at = |port: u16| format!("127.0.0.1:{port}");
+    let well = || authority.settings(None);
+    let brief = Settings {
+        limits: Limits { connect_time: Duration::from_millis(300), ..Limits::default() },
+        ..well()
+    };
+    let public = Settings { addresses: Addresses { private: false }, ..well() };
+    let unread = Settings { authorities: vec![PathBuf::from("/nowhere.pem")], ..well() };
+    let certified = says(tls("127.0.0.1"), "").await.port();
+    for (name, settings, text, remedy) in [
+        (
+            "hs.test:1".to_owned(),
+            authority.settings(Some(zone.address)),
+            "no such record",
+            "give hs.test an A or AAAA record",
+        ),
+        ("hs.test:1".to_owned(), well(), "the look-up failed", "let the name servers of hs.test,"),
+        (at(closed), well(), "no connection", "listen at port"),
+        (at(certified), well(), "broke off", "listen at port"),
+        (
+            at(silent.local_addr().unwrap().port()),
+            brief,
+            "more than 0 s",
+            "let router and firewall pass port",
+        ),
+        (at(says(tls("127.0.0.2"), "").await.port()), well(), "certificate", "must be valid, for 127.0.0.1,"),
+        (at(says(None, "HTTP/1.1 400 Bad Request\r\n\r\n").await.port()), well(), "TLS failed", "speak TLS"),
+        (
+            at(says(tls("127.0.0.1"), "220 ESMTP\r\n").await.port()),
+            well(),
+            "no proper HTTP",
+            "is no web server",
+        ),
+        (at(closed), public, "not to be gone to", "allow_private_addresses"),
+        (at(certified), unread, "/nowhere.pem", "trusted_ca_files"),
+    ] {
+        let port = name.rsplit_once(':').unwrap().1.to_owned();
+        let found = findings(&name, client(settings)).await;
+        let Finding { subject, text: told, remedy: advice } = found.last().unwrap();
+        let advice = advice.as_ref().unwrap();
+        assert!(*subject == "reached" && told.starts_with("no: ") && told.contains(text), "{name}: {told}");
+        assert!(advice.contains(remedy), "{text}: {advice}");
+        assert!(!remedy.contains("port") || advice.contains(&format!("port {port}")), "{text}: {advice}");
     }
 }

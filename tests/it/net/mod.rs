@@ -26,7 +26,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use ruma::{
     CanonicalJsonObject,
     serde::{Base64, base64::Standard},
@@ -77,9 +77,7 @@ impl Authority {
 
     /// TLS for whom these names and addresses are, in these versions of HTTP.
     pub(crate) fn tls(&self, names: &[&str], versions: &[&str]) -> TlsAcceptor {
-        let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let (certificate, key) = self.sign(names);
         let private = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -89,6 +87,18 @@ impl Authority {
             .unwrap();
         config.alpn_protocols = versions.iter().map(|version| version.as_bytes().to_vec()).collect();
         Arc::new(config).into()
+    }
+
+    /// A certificate for a name or an address and its key, as PEM.
+    pub(crate) fn certificate(&self, name: &str) -> (String, String) {
+        let (certificate, key) = self.sign(&[name]);
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn sign(&self, names: &[&str]) -> (Certificate, KeyPair) {
+        let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let key = KeyPair::generate().unwrap();
+        (CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap(), key)
     }
 
     /// The file of its own certificate.

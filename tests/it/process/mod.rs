@@ -2,6 +2,7 @@
 
 mod backup;
 mod config;
+mod doctor;
 mod failures;
 mod full;
 mod keys;
@@ -119,6 +120,10 @@ fn a_command_line_is_understood_or_explained() {
         (&["restore", "--help"], 0, "must be empty"),
         (&["restore", "--data-dir", "b"], 2, "DIR is missing"),
         (&["restore", "nowhere", "--data-dir", "b"], 1, "nowhere holds no whole backup"),
+        (&["doctor", "--help"], 0, "--config FILE"),
+        (&["doctor"], 2, "SERVER_NAME is missing"),
+        (&["doctor", "a.example", "b.example"], 2, "b.example"),
+        (&["doctor", "a.example", "--config", "nowhere.toml"], 1, "nowhere.toml can't be read"),
         (&["report", "--help"], 0, "delete NUMBER"),
         (&["report", "delete", "--data-dir", "b"], 2, "NUMBER is missing"),
         (&["report", "delete", "x"], 2, "x"),

@@ -147,9 +147,14 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn init() -> Self {
+        Self::init_as("a.example")
+    }
+
+    /// The same for a server of this name.
+    pub(crate) fn init_as(name: &str) -> Self {
         let place = Self { folder: TempDir::new().unwrap(), port: free_port() };
         let dir = place.folder.path().to_str().unwrap();
-        assert!(run(&["init", "--server-name", "a.example", "--dir", dir]).status.success());
+        assert!(run(&["init", "--server-name", name, "--dir", dir]).status.success());
         let text = fs::read_to_string(place.file()).unwrap();
         let bind = format!("127.0.0.1:{}", place.port);
         fs::write(place.file(), text.replace("127.0.0.1:8008", &bind)).unwrap();
