@@ -142,9 +142,10 @@ async fn a_redacted_picture_is_no_picture() {
 
 /// Everything that a server tells of a room and of one event there, to its members and to other servers that are in it.
 async fn everything(rig: &Rig, who: &Member, (room, event): (&str, &str), since: &str) -> String {
+    let sliding = wanted(room);
     let (room, event, since) = (encoded(room), encoded(event), encoded(since));
     let mut told = String::new();
-    for path in [
+    let asked = [
         format!("v3/rooms/{room}/event/{event}"),
         format!("v3/rooms/{room}/context/{event}?limit=50"),
         format!("v3/rooms/{room}/messages?dir=b&limit=100"),
@@ -153,20 +154,43 @@ async fn everything(rig: &Rig, who: &Member, (room, event): (&str, &str), since:
         format!("v3/rooms/{room}/state/m.room.topic"),
         format!("v3/rooms/{room}/members"),
         format!("v3/rooms/{room}/joined_members"),
+        format!("v3/rooms/{room}/initialSync?limit=50"),
         format!("v1/rooms/{room}/relations/{event}"),
         format!("v1/rooms/{room}/threads"),
         format!("v1/rooms/{room}/timestamp_to_event?ts=1800000000000&dir=f"),
         "v3/sync".to_owned(),
         "v3/sync?full_state=true".to_owned(),
         format!("v3/sync?since={since}"),
+        "v3/initialSync?limit=50".to_owned(),
+        format!("v3/events?from={since}&timeout=0"),
         "v3/notifications".to_owned(),
         "v3/publicRooms".to_owned(),
-    ] {
-        let reply = rig.send_as(who, "GET", &format!("/_matrix/client/{path}"), Value::Null).await;
+    ];
+    // Something that was redacted, and something that stands beside it.
+    let search = |term: &str| {
+        let criteria = json!({"search_term": term, "event_context": {}, "include_state": true});
+        ("v3/search".to_owned(), json!({"search_categories": {"room_events": criteria}}))
+    };
+    let posted = [
+        ("unstable/org.matrix.simplified_msc3575/sync?timeout=0".to_owned(), sliding),
+        search("message"),
+        search("root"),
+    ];
+    let asked = asked.map(|path| ("GET", path, Value::Null)).into_iter();
+    for (method, path, body) in asked.chain(posted.map(|(path, body)| ("POST", path, body))) {
+        let reply = rig.send_as(who, method, &format!("/_matrix/client/{path}"), body).await;
         assert!(matches!(reply.status, 200 | 404), "{path}: {reply:?}");
         told += &format!("{path}: {}\n", reply.body);
     }
     told
+}
+
+/// What a sliding connection may want of a room.
+fn wanted(room: &str) -> Value {
+    let config = json!({"required_state": [["*", "*"]], "timeline_limit": 50});
+    let mut list = config.clone();
+    list["ranges"] = json!([[0, 99]]);
+    json!({"lists": {"all": list}, "room_subscriptions": {room: config}})
 }
 
 /// The lines that hold what was redacted.
@@ -196,10 +220,23 @@ async fn what_was_redacted_is_shown_nowhere_and_is_erased_in_time() {
     }
     let before = everything(&rig, &bob, (&room, &root), &since).await;
     assert!(before.contains(r#""prev_content":{"topic":"hush-before"}"#), "{before}");
-    for path in
-        ["context", "messages", "state", "relations", "threads", "sync", "notifications", "publicRooms"]
-    {
-        assert!(lines_with(&before, "hush").iter().any(|line| line.contains(path)), "{path}: {before}");
+    for path in [
+        "/context/",
+        "/messages?",
+        "/state",
+        "/relations/",
+        "/threads",
+        "v3/sync",
+        "v3/initialSync",
+        &format!("{}/initialSync", encoded(&room)),
+        "v3/events",
+        "v3/notifications",
+        "v3/publicRooms",
+        "msc3575",
+        "v3/search",
+    ] {
+        let mut shown = lines_with(&before, "hush").into_iter().filter_map(|line| line.split(": ").next());
+        assert!(shown.any(|asked| asked.contains(path)), "{path}: {before}");
     }
     for event in &gone {
         redact(&rig, &alice, &room, event, "manners").await;
