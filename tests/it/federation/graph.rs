@@ -48,6 +48,7 @@ async fn servers_that_are_not_in_a_room_or_kept_out_learn_nothing_of_it() {
         format!("state_ids/{room}?event_id={said}"),
         format!("event_auth/{room}/{said}"),
         format!("backfill/{room}?v={said}&limit=5"),
+        format!("timestamp_to_event/{room}?ts=0&dir=f"),
     ];
     let refused = async || {
         for path in &paths {
