@@ -68,8 +68,8 @@ fn lines(status: &Status) -> Vec<(&'static str, String)> {
         (
             "servers",
             format!(
-                "{} wait for something, {} are behind, {} are tried again later",
-                servers.waiting, servers.behind, servers.resting
+                "{} wait for something, {} are behind, {} are tried again later; {} messages to devices given up",
+                servers.waiting, servers.behind, servers.resting, servers.given_up
             ),
         ),
         (

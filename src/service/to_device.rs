@@ -56,13 +56,14 @@ pub async fn send(
     if local.len() + sent > limits::TO_DEVICE_SENT || sent_bytes > limits::TO_DEVICE_SENT_BYTES {
         return Err(SendError::TooMuch);
     }
-    app.store
+    let gave_way = app
+        .store
         .write(move |transaction| {
             if transaction.is_locked(sender)?.is_none() {
                 return Err(SendError::LoggedOut);
             }
             if transaction.has_sent_to_device(sender, &event_type, &transaction_id)? {
-                return Ok(());
+                return Ok(Vec::new());
             }
             let (mut count, mut bytes) = (sent, sent_bytes);
             for (localpart, messages) in &local {
@@ -76,17 +77,26 @@ pub async fn send(
                     transaction.touch(Topic::User(user));
                 }
             }
+            let mut gave_way = Vec::new();
             for (server, part) in &remote {
                 // Anybody can make up names. Whoever is to get a message is or was in a room that is known here.
                 if transaction.server_number(server)?.is_none() {
                     continue;
                 }
                 let names = (sender_id.as_str(), event_type.as_str());
-                transaction.add_outgoing_to_device(server, names, part)?;
+                match transaction.add_outgoing_to_device(server, names, part)? {
+                    0 => {}
+                    messages => gave_way.push((server.clone(), messages)),
+                }
             }
-            Ok(transaction.add_sent_to_device(sender, &event_type, &transaction_id)?)
+            transaction.add_sent_to_device(sender, &event_type, &transaction_id)?;
+            Ok(gave_way)
         })
-        .await
+        .await?;
+    for (server, messages) in gave_way {
+        app.note_given_up(&server, messages, "too many wait for it");
+    }
+    Ok(())
 }
 
 /// Removes what a device has, as its sync token says.

@@ -53,6 +53,8 @@ pub struct Servers {
     pub behind: usize,
     /// Those that can't be reached, and are tried again later.
     pub resting: usize,
+    /// Messages to their users' devices that were given up since the start.
+    pub given_up: u64,
 }
 
 /// What the data folder takes on the disk.
@@ -115,7 +117,7 @@ pub(super) async fn status(app: &App) -> Result<Status, StoreError> {
             thumbnails,
             tail_bytes: load.tail_bytes,
         },
-        servers: Servers { waiting, behind, resting },
+        servers: Servers { waiting, behind, resting, given_up: app.messages_given_up() },
         disk: Disk {
             records_bytes: sizes.records,
             log_bytes: sizes.log,

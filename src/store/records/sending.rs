@@ -166,13 +166,13 @@ impl Transaction<'_> {
     }
 
     /// Adds a message to devices of a server's users, at a position of its own. Beyond a bound, older ones that wait for that
-    /// server give way.
+    /// server give way; tells how many.
     pub fn add_outgoing_to_device(
         &mut self,
         server: &ServerName,
         (sender, event_type): (&str, &str),
         messages: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         let position = self.next_position();
         let sql = "INSERT INTO outgoing_to_device (position, server, sender, type, messages)
                    VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -186,40 +186,44 @@ impl Transaction<'_> {
         let waiting =
             self.sql().prepare_cached(sql)?.query_row([server.as_str()], |row| row.get::<_, i64>(0))?;
         let over = waiting - limits::OUTGOING_TO_DEVICE_BYTES as i64;
-        if over > 0 {
-            // Enough that all of them needn't be looked at soon again.
-            self.make_room_for(server, position, over + limits::OUTGOING_TO_DEVICE_BYTES as i64 / 8)?;
+        if over <= 0 {
+            return Ok(0);
         }
-        Ok(())
+        // Enough that all of them needn't be looked at soon again.
+        self.make_room_for(server, position, over + limits::OUTGOING_TO_DEVICE_BYTES as i64 / 8)
     }
 
     /// Removes messages for a server, all older than `newest`, until so many bytes are free: the oldest of whoever sent most,
-    /// so that nobody pushes out what others sent.
+    /// so that nobody pushes out what others sent. Tells how many went.
     fn make_room_for(
         &mut self,
         server: &ServerName,
         newest: Position,
         mut wanted: i64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
+        let mut gone = 0;
         while wanted > 0 {
             let sql = "SELECT sender FROM outgoing_to_device WHERE server = ?1 AND position < ?2
                        GROUP BY sender ORDER BY sum(?3 + octet_length(messages)) DESC, min(position) LIMIT 1";
             let row = (server.as_str(), newest, ROW_BYTES);
             let sender: Option<String> =
                 self.sql().prepare_cached(sql)?.query_row(row, |row| row.get(0)).optional()?;
-            let Some(sender) = sender else { return Ok(()) };
-            wanted -= self.drop_messages((server, &sender), newest, wanted)?;
+            let Some(sender) = sender else { break };
+            let (messages, freed) = self.drop_messages((server, &sender), newest, wanted)?;
+            gone += messages;
+            wanted -= freed;
         }
-        Ok(())
+        Ok(gone)
     }
 
-    /// Removes somebody's oldest messages for a server until so many bytes are free; tells how many are.
+    /// Removes somebody's oldest messages for a server until so many bytes are free; tells how many went, and how many
+    /// bytes are free.
     fn drop_messages(
         &mut self,
         (server, sender): (&ServerName, &str),
         newest: Position,
         wanted: i64,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<(usize, i64), StoreError> {
         let sql = "SELECT position, ?4 + octet_length(messages) FROM outgoing_to_device
                    WHERE server = ?1 AND sender = ?2 AND position < ?3 ORDER BY position";
         let mut statement = self.sql().prepare_cached(sql)?;
@@ -234,27 +238,28 @@ impl Transaction<'_> {
         drop(rows);
         drop(statement);
         let sql = "DELETE FROM outgoing_to_device WHERE server = ?1 AND sender = ?2 AND position <= ?3";
-        self.sql().prepare_cached(sql)?.execute((server.as_str(), sender, until))?;
+        let gone = self.sql().prepare_cached(sql)?.execute((server.as_str(), sender, until))?;
         let sql = "UPDATE destinations SET waiting_bytes = waiting_bytes - ?2 WHERE server = ?1";
         self.sql().prepare_cached(sql)?.execute((server.as_str(), freed))?;
-        Ok(freed)
+        Ok((gone, freed))
     }
 
-    /// Removes the messages for a server up to a position: it has them.
+    /// Removes the messages for a server up to a position, which it has or doesn't get; tells how many they were.
     pub fn remove_outgoing_to_device(
         &mut self,
         server: &ServerName,
         until: Position,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         let sql = "SELECT coalesce(sum(?3 + octet_length(messages)), 0) FROM outgoing_to_device
                    WHERE server = ?1 AND position <= ?2";
         let row = (server.as_str(), until, ROW_BYTES);
         let bytes = self.sql().prepare_cached(sql)?.query_row(row, |row| row.get::<_, i64>(0))?;
         let sql = "DELETE FROM outgoing_to_device WHERE server = ?1 AND position <= ?2";
-        self.sql().prepare_cached(sql)?.execute((server.as_str(), until))?;
+        let removed = self.sql().prepare_cached(sql)?.execute((server.as_str(), until))?;
         let sql = "UPDATE destinations SET waiting_bytes = waiting_bytes - ?2 WHERE server = ?1";
         self.sql().prepare_cached(sql)?.execute((server.as_str(), bytes))?;
-        self.drop_destination(server)
+        self.drop_destination(server)?;
+        Ok(removed)
     }
 
     /// Forgets a server that lacks nothing and is there.
@@ -388,7 +393,7 @@ mod tests {
             (0..8).try_for_each(|n| {
                 // With those of others it is just as much as may wait.
                 let text = n.to_string().repeat(part - usize::from(n == 7) * (ROW_BYTES as usize + 1));
-                tx.add_outgoing_to_device(dead, ("@alice:x", "m.t"), &text)
+                tx.add_outgoing_to_device(dead, ("@alice:x", "m.t"), &text).map(drop)
             })
         };
         store.write(job).await.unwrap();
@@ -398,7 +403,7 @@ mod tests {
         };
         assert_eq!(kept().await, "b01234567");
         let add = move |tx: &mut Transaction<'_>| tx.add_outgoing_to_device(dead, ("@bob:x", "m.t"), "c");
-        store.write(add).await.unwrap();
+        assert_eq!(store.write(add).await.unwrap(), 2);
         assert_eq!(kept().await, "b234567c");
         let waiting = store.read(|view| view.destinations()).await.unwrap();
         let waiting: Vec<_> = waiting.iter().map(|row| row.waiting_bytes).collect();

@@ -312,6 +312,7 @@ async fn a_status_tells_how_a_running_server_is() {
     assert!(number("/position") > number("/checkpointed"));
     assert!(number("/waiting/tail_bytes") > 1_000);
     assert_eq!((number("/waiting/writes"), number("/waiting/reads"), number("/waiting/tasks")), (0, 0, 0));
+    assert_eq!(number("/servers/given_up"), 0);
     for size in ["/disk/records_bytes", "/disk/log_bytes", "/disk/events_bytes", "/disk/search_bytes"] {
         assert!(number(size) >= 4_096, "{size}");
     }

@@ -61,6 +61,8 @@ pub struct Sending {
     /// What the names of transactions begin with whose contents have none, and how many there were since the start.
     start: u64,
     count: AtomicU64,
+    /// Messages to devices that were given up since the start.
+    given_up: AtomicU64,
 }
 
 /// A server's turn to be sent something. Whoever drops it puts that off.
@@ -78,6 +80,7 @@ impl Sending {
             stirred: Notify::new(),
             start: u64::from_be_bytes(rng.bytes()),
             count: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
         }
     }
 
@@ -242,6 +245,17 @@ impl App {
         self.sending.lock().count(self.clock.now())
     }
 
+    /// How many messages to devices of other servers' users were given up since the start.
+    pub fn messages_given_up(&self) -> u64 {
+        self.sending.given_up.load(Ordering::Relaxed)
+    }
+
+    /// Tells the log and the operator that a server doesn't get so many messages to its users' devices.
+    pub(in crate::service) fn note_given_up(&self, server: &ServerName, messages: usize, why: &'static str) {
+        self.sending.given_up.fetch_add(messages as u64, Ordering::Relaxed);
+        tracing::warn!(%server, messages, why, "messages to devices there are given up, so that these may lack keys");
+    }
+
     pub(in crate::service) fn spread_typing(&self, room: RoomNumber, user: UserNumber, typing: bool) {
         if self.config.federation.send_typing {
             self.sending.tell(Rumour::Typing { room, user, typing });
@@ -304,7 +318,10 @@ impl Drop for Turn {
 
 /// Removes messages to devices of a server. If that fails, they are tried again, after the next start at the latest.
 async fn give_up(app: &App, server: &OwnedServerName, loss: Loss) {
-    tracing::warn!(%server, ?loss, "messages to devices of a server's users are given up");
+    let why = match loss {
+        Loss::Refused(_) => "it refuses them again and again",
+        Loss::All => "it couldn't be reached for too long",
+    };
     let gone = server.clone();
     let job = move |tx: &mut Transaction<'_>| {
         let until = match loss {
@@ -313,8 +330,10 @@ async fn give_up(app: &App, server: &OwnedServerName, loss: Loss) {
         };
         tx.remove_outgoing_to_device(&gone, until)
     };
-    if let Err(error) = app.store.write(job).await {
-        tracing::warn!(%error, %server, "messages that are given up are not removed");
+    match app.store.write(job).await {
+        Ok(0) => {}
+        Ok(messages) => app.note_given_up(server, messages, why),
+        Err(error) => tracing::warn!(%error, %server, "messages that are given up are not removed"),
     }
 }
 

@@ -118,6 +118,7 @@ async fn what_a_server_refuses_does_not_keep_from_it_what_follows() {
     let told = two.edus("m.direct_to_device");
     let texts: Vec<_> = told.iter().map(|edu| &edu["messages"][two.user()]["*"]["text"]).collect();
     assert_eq!(texts, ["d", "e"]);
+    assert_eq!(rig.app.messages_given_up(), 1);
     assert!(tried(&network).len() - before >= limits::REFUSALS as usize);
     let waiting = || rig.app.store.read(|view| view.outgoing_to_device(TWO.try_into().unwrap(), 9));
     assert_eq!(waiting().await.unwrap(), []);

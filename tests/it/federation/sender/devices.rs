@@ -106,7 +106,7 @@ async fn messages_wait_for_a_server_and_outlive_a_restart() {
 }
 
 #[tokio::test]
-async fn one_request_sends_only_so_much_and_nobody_fills_the_disk() {
+async fn one_request_sends_only_so_much() {
     let (network, rig, [two]) = servers([TWO]).await;
     let anna = rig.register("anna").await;
     meet(&rig, &anna, &[&two]).await;
