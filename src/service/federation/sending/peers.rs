@@ -396,7 +396,7 @@ impl Peers {
         let rng = self.rng.clone();
         let peer = self.end(work)?;
         peer.fall_behind();
-        peer.ephemeral.clear();
+        peer.ephemeral = VecDeque::new();
         peer.messages |= work.messages;
         peer.is_alive = false;
         let message = refused.as_ref().and_then(|refused| refused.messages);

@@ -1,6 +1,6 @@
 //! One server: what waits for it, and what becomes of that.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use ruma::OwnedServerName;
 
@@ -90,7 +90,7 @@ impl Peer {
         if let Some(first) = self.queue.front() {
             let since = Position(first.position().0.saturating_sub(1));
             self.behind = Some(Behind { since, round: None });
-            self.queue.clear();
+            self.queue = VecDeque::new();
             self.is_changed = true;
         }
     }
