@@ -111,6 +111,77 @@ fn the_dead_leave_turns_to_the_living() {
 }
 
 #[test]
+fn of_five_hundred_servers_the_two_hundred_dead_cost_a_row_and_a_timer() {
+    let mut peers = peers();
+    let all: Vec<_> =
+        (0..500).map(|n| format!("s{n}.{}.example", if n % 5 < 2 { "dead" } else { "live" })).collect();
+    let all: Vec<_> = all.iter().map(String::as_str).collect();
+    let is_dead = |server: &OwnedServerName| server.as_str().contains(".dead.");
+    let end = |peers: &mut Peers, work: &Work, behind: Option<Behind>, now: Timestamp| {
+        if is_dead(&work.server) {
+            assert_eq!(peers.failed(work, None, now), None);
+        } else {
+            peers.done(work, took(work.items.len(), behind), now);
+        }
+    };
+    let turns =
+        |peers: &mut Peers, now: Timestamp| -> Vec<Work> { std::iter::from_fn(|| peers.next(now)).collect() };
+    // What all servers hold at once: of a dead one, not even room for a queue.
+    let is_bounded = |peers: &Peers| {
+        peers.peers.iter().all(|(server, peer)| match is_dead(server) {
+            true => peer.queue.capacity() == 0 && peer.ephemeral.capacity() == 0,
+            false => peer.queue.len() <= limits::SENDING_QUEUE,
+        })
+    };
+
+    // Nobody is known yet, and while some are tried, more is said than their queues hold.
+    tell(&mut peers, 1..=1, &all);
+    let first = turns(&mut peers, NOW);
+    assert_eq!(first.len(), limits::SENDERS_DOUBTFUL);
+    tell(&mut peers, 2..=limits::SENDING_QUEUE as u64, &all);
+    assert!(peers.peers.values().all(|peer| peer.queue.len() <= limits::SENDING_QUEUE));
+    first.iter().for_each(|work| end(&mut peers, work, None, NOW));
+    while let Some(work) = peers.next(NOW) {
+        end(&mut peers, &work, work.behind, NOW);
+    }
+    assert!(is_bounded(&peers));
+    assert_eq!((peers.due.len(), peers.count(NOW)), (200, Count { waiting: 200, behind: 200, resting: 200 }));
+    let (_, rows) = note(&mut peers);
+    assert!(
+        rows.len() == 200
+            && rows.iter().all(|row| row.behind_since == Some(Position(0)) && row.failures == 1)
+    );
+
+    // What comes then goes to the living, and changes nothing of the dead.
+    let last = limits::SENDING_QUEUE as u64 + 1;
+    tell(&mut peers, last..=last, &all);
+    let living = turns(&mut peers, NOW);
+    assert_eq!((living.len(), living.iter().filter(|work| is_dead(&work.server)).count()), (300, 0));
+    tell(&mut peers, last + 1..=10 * last, &all);
+    assert!(is_bounded(&peers));
+    let caught_up = Some(Behind { since: peers.told(), round: None });
+    living.iter().for_each(|work| end(&mut peers, work, None, NOW));
+    while let Some(work) = peers.next(NOW) {
+        end(&mut peers, &work, caught_up, NOW);
+    }
+    assert!(is_bounded(&peers));
+    assert_eq!((peers.due.len(), peers.count(NOW)), (200, Count { waiting: 200, behind: 200, resting: 200 }));
+
+    // Also when the dead are tried again, the living come first, and there are turns for them.
+    let later = NOW.plus(limits::SENDING_RETRY * 2);
+    tell(&mut peers, 10 * last + 1..=10 * last + 1, &all);
+    let order = turns(&mut peers, later);
+    assert_eq!(order.len(), 300 + limits::SENDERS_FAILING);
+    assert!(order[..300].iter().all(|work| !is_dead(&work.server)));
+    order.iter().for_each(|work| end(&mut peers, work, None, later));
+    while let Some(work) = peers.next(later) {
+        end(&mut peers, &work, None, later);
+    }
+    assert_eq!(peers.due.len(), 200);
+    assert!(is_bounded(&peers) && note(&mut peers).1.len() == 200);
+}
+
+#[test]
 fn a_rest_grows_and_ends_by_a_sign_of_life() {
     let rng = Rng::seeded(2);
     let mut least = Duration::ZERO;
