@@ -358,6 +358,18 @@ fn an_event_is_read_once() {
     }
 }
 
+#[test]
+fn the_auth_difference_and_the_subgraph_are_found_without_reading_an_event() {
+    for version in versions() {
+        let (world, states) = forked(version);
+        let blind = Reading(&world, |_| Err("an event is read"));
+        let difference = auth_difference(&states, &blind).unwrap();
+        assert!(!difference.is_empty(), "version {version}: what permits only one of the topics");
+        let conflicts = conflicts(&states, &blind).unwrap();
+        assert!(conflicted_subgraph(&conflicts, &blind).unwrap().len() >= 2, "version {version}");
+    }
+}
+
 /// A room in which two topics were set at once, and the states after each.
 fn forked(version: &str) -> (World, Vec<State>) {
     let (mut world, last) = World::new(version);
