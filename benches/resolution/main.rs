@@ -46,7 +46,7 @@ fn main() -> Result<()> {
         let fork = async {
             let (mut room, trunk) = Room::new(version, members).await?;
             let ends = [room.renamed(&trunk, 0..conflicts).await?, room.renamed(&trunk, 0..conflicts).await?];
-            anyhow::Ok((room, ends))
+            anyhow::Ok((room.reopened()?, ends))
         };
         let (room, ends) = runtime.block_on(fork)?;
         let (time, peak) = runtime.block_on(measure(&room, ends, move |states, view, room| {
@@ -67,7 +67,7 @@ fn main() -> Result<()> {
                 one = room.renamed(&one, 0..members).await?;
             }
             let other = room.renamed(&trunk, 0..4).await?;
-            anyhow::Ok((room, [one, other]))
+            anyhow::Ok((room.reopened()?, [one, other]))
         };
         let (room, ends) = runtime.block_on(fork)?;
         let (time, peak) = runtime.block_on(measure(&room, ends, move |states, view, room| {

@@ -29,7 +29,7 @@ pub(crate) struct Room {
     graph: Graph,
     keys: Arc<PublicKeyMap>,
     number: RoomNumber,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// The state before the last event of an end, which is a message.
@@ -40,17 +40,21 @@ pub(crate) fn state(end: &End, view: &View<'_>, room: RoomNumber) -> Result<Stat
     Ok(State::stored(header.state_before.expect("a known state")))
 }
 
+fn open(folder: &TempDir) -> Result<Store> {
+    let dir = folder.path().to_owned();
+    Ok(Store::open(Options { dir, clock: Clock::system(), rng: Rng::system() })?)
+}
+
 impl Room {
     /// A public room with so many members.
     pub(crate) async fn new(version: Version, members: usize) -> Result<(Self, End)> {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-        let options = Options { dir: folder.path().to_owned(), clock: Clock::system(), rng: Rng::system() };
         let key = Ed25519KeyPair::from_der(&Ed25519KeyPair::generate(), "1".to_owned())?;
         let public = [("ed25519:1".to_owned(), Base64::new(key.public_key().to_vec()))];
         let mut graph = Graph::new(SERVER, key, version, "bench")?;
         let mut end = End::default();
         let begun = graph.begin(&mut end)?;
-        let store = Store::open(options)?;
+        let store = open(&folder)?;
         let id = graph.id.clone();
         let number = store.write::<_, StoreError>(move |job| job.create_room(&id, version)).await?;
         let mut room = Self {
@@ -59,7 +63,7 @@ impl Room {
             graph,
             keys: Arc::new(PublicKeyMap::from([(SERVER.to_owned(), public.into())])),
             number,
-            _folder: folder,
+            folder,
         };
         for made in begun {
             room.take(made).await?;
@@ -68,6 +72,16 @@ impl Room {
             room.rename(&mut end, member, "").await?;
         }
         Ok((room, end))
+    }
+
+    /// The same from the disk: whatever the store still had in memory is in its files.
+    pub(crate) fn reopened(self) -> Result<Self> {
+        let Self { store, lanes, graph, keys, number, folder } = self;
+        store.close();
+        drop(store);
+        let store = open(&folder)?;
+        ensure!(store.load().tail_bytes == 0, "a closed store leaves nothing to its journal");
+        Ok(Self { store, lanes, graph, keys, number, folder })
     }
 
     /// The room in which everybody of these has a new name, and something was said then.
