@@ -128,6 +128,13 @@ impl Person {
         Ok(sent["event_id"].as_str().context("send without event_id")?.to_owned())
     }
 
+    /// Whether a word is found in what was said.
+    pub(crate) async fn finds(&mut self, word: &str) -> Result<bool> {
+        let body = json!({ "search_categories": { "room_events": { "search_term": word } } });
+        let found: Value = serde_json::from_slice(&self.call(Method::POST, "search", &body).await?)?;
+        Ok(found["search_categories"]["room_events"]["count"].as_u64().context("search without count")? > 0)
+    }
+
     /// Uploads a file; returns what names it in paths.
     pub(crate) async fn upload(&mut self, file: Bytes) -> Result<String> {
         let path = "/_matrix/media/v3/upload";

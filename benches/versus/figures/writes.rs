@@ -1,11 +1,12 @@
-//! What an event costs the disk: bytes written to the device, journals and checkpoints included, and bytes kept.
+//! What an event costs the disk: bytes written to the device, journals and checkpoints included, and bytes
+//! that its files take.
 //!
 //! Needs the rights of root, to mount a disk of its own; without them the figures are left out.
 
-use std::path::Path;
+use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use anyhow::Result;
-use heed::{CompactionOption, EnvOpenOptions};
+use tokio::time::sleep;
 
 use super::{Figure, room_of};
 use crate::{
@@ -21,7 +22,8 @@ pub(crate) struct Writes;
 impl Figure for Writes {
     const NAME: &'static str = "writes";
     const ROWS: &'static [Row] = &[
-        Row { what: "bytes kept an event of 1 KB, 100,000 stored", goal: Goal::AtMost(1024.0) },
+        Row { what: "bytes on the disk an event of 1 KB, 100,000 stored", goal: Goal::AtMost(1024.0) },
+        Row { what: "of these in the index of words", goal: Goal::None },
         Row { what: "bytes written an event of 1 KB, alone, KB", goal: Goal::AtMost(16.0) },
         Row { what: "the same, 16 at once, KB", goal: Goal::AtMost(6.0) },
         Row { what: "the same, 256 at once, KB", goal: Goal::AtMost(4.0) },
@@ -46,15 +48,20 @@ impl Figure for Writes {
         let mut people = Person::register_many(&server, "user", AT_ONCE).await?;
         let room = room_of(&mut people).await?;
         server.stop()?;
-        let empty = kept(&data)?;
+        let empty = Kept::of(&data)?;
         server.start().await?;
         work(&people, 64, scale.of(STORED), Work::Send(&room)).await?;
         server.stop()?;
         // What the journal still held is in the event store now; the first commit of the next start prunes it.
         server.start().await?;
-        work(&people, 1, 1, Work::Send(&room)).await?;
+        people[0].send(&room, LAST).await?;
+        while !people[0].finds(LAST).await? {
+            sleep(Duration::from_millis(100)).await;
+        }
         server.stop()?;
-        let mut values = vec![(kept(&data)? - empty) / scale.of(STORED) as f64];
+        let kept = Kept::of(&data)?;
+        let each = |bytes: u64| bytes as f64 / scale.of(STORED) as f64;
+        let mut values = vec![each(kept.all - empty.all), each(kept.index - empty.index)];
 
         for (at_once, count, work_on) in [
             (1, 12_000, Work::Send(&room)),
@@ -119,22 +126,40 @@ impl Text {
     }
 }
 
-/// Bytes in use in both stores' files, free pages and write-ahead log apart.
-pub(super) fn kept(data: &Path) -> Result<f64> {
-    let mut options = EnvOpenOptions::new();
-    // SAFETY: the server has stopped, so nobody changes the file that is mapped.
-    #[expect(unsafe_code, reason = "LMDB maps a file that others could change")]
-    let events = unsafe { options.map_size(1 << 34).open(data.join("events"))? };
-    let mut compact = tempfile::tempfile_in(data)?;
-    events.copy_to_file(&mut compact, CompactionOption::Enabled)?;
-    let bytes = compact.metadata()?.len() as f64;
-    let records = rusqlite::Connection::open(data.join("records.sqlite"))?;
-    let of = |name: &str| records.pragma_query_value(None, name, |row| row.get::<_, f64>(0));
-    Ok(bytes + (of("page_count")? - of("freelist_count")?) * of("page_size")?)
+/// What a server keeps on the disk, in bytes: of the files of a folder what the file system gave them, pages that are free
+/// within them and logs included.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Kept {
+    pub(super) all: u64,
+    /// What of that is the index of words.
+    pub(super) index: u64,
+}
+
+impl Kept {
+    pub(super) fn of(folder: &Path) -> Result<Self> {
+        let mut kept = Self::default();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let (path, metadata) = (entry.path(), entry.metadata()?);
+            if metadata.is_dir() {
+                let within = Self::of(&path)?;
+                kept.all += within.all;
+                kept.index += within.index;
+                continue;
+            }
+            let bytes = metadata.blocks() * 512;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            kept.all += bytes;
+            kept.index += if name.starts_with("search.sqlite") { bytes } else { 0 };
+        }
+        Ok(kept)
+    }
 }
 
 const STORED: usize = 100_000;
 const AT_ONCE: usize = 256;
+/// A word that no other text has, and that is in the index after all of theirs.
+const LAST: &str = "100000";
 /// With what the server adds, an event has 1 KB.
 const LENGTH: usize = 440;
 const LETTERS: &[u8] = b"                 eeeeeeeeeetttttttaaaaaaooooooiiiiiinnnnnnssssshhhhhrrrrrddddlllcccuuummwwffggyyppbbvkjxqz";
