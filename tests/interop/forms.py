@@ -35,3 +35,9 @@ class Browser:
             if given.get("type") == "hidden":
                 fields.setdefault(given["name"], html.unescape(given.get("value", "")))
         return await self.go("POST", urljoin(self.url, action), fields)
+
+    async def follow(self, words: str) -> str | None:
+        """Follows the link of the page that says this."""
+        links = re.findall(r'<a[^>]* href="([^"]*)"[^>]*>([^<]*)</a>', self.page)
+        [link] = [link for link, said in links if html.unescape(said) == words]
+        return await self.go("GET", urljoin(self.url, html.unescape(link)))

@@ -1,9 +1,12 @@
 """Signing in through a provider of OpenID Connect that nobody here wrote: npm's oidc-provider."""
 
 import asyncio
+import base64
+import hashlib
 import os
+import secrets
 from pathlib import Path
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 from forms import Browser
@@ -109,6 +112,57 @@ async def test_two_people_are_two(federated):
         await browser.session.close()
 
 
+async def test_people_of_a_provider_let_programs_in(federated):
+    metadata = (await request(federated, "GET", "/_matrix/client/v1/auth_metadata")).body
+    told = {
+        "client_name": "Sunflower",
+        "client_uri": "https://app.example.org/",
+        "redirect_uris": [CALLBACK],
+        "token_endpoint_auth_method": "none",
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+    }
+    browser = Visitor()
+    async with browser.session.post(metadata["registration_endpoint"], json=told) as answer:
+        assert answer.status == 201, await answer.text()
+        client = (await answer.json())["client_id"]
+    verifier = secrets.token_urlsafe(48)
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
+    asked = {
+        "response_type": "code",
+        "client_id": client,
+        "redirect_uri": CALLBACK,
+        "scope": "urn:matrix:client:api:* urn:matrix:client:device:SUNFLOWER",
+        "state": "north",
+        "code_challenge": challenge,
+        "code_challenge_method": "S256",
+    }
+    await browser.go("GET", f"{metadata['authorization_endpoint']}?{urlencode(asked)}")
+    await browser.follow("Continue with Example")
+    assert "/interaction/" in browser.url, browser.page
+    assert await browser.sign_in("carol") is None
+    assert "Sunflower" in browser.page and f"@carol:{federated.name}" in browser.page, browser.page
+    url = urlsplit(await browser.press(decision="allow"))
+    answer = {name: value for name, [value] in parse_qs(url.query).items()}
+    assert answer["state"] == "north" and answer["iss"] == metadata["issuer"], answer
+    given = {
+        "grant_type": "authorization_code",
+        "client_id": client,
+        "code": answer["code"],
+        "redirect_uri": CALLBACK,
+        "code_verifier": verifier,
+    }
+    async with browser.session.post(metadata["token_endpoint"], data=given) as answer:
+        assert answer.status == 200, await answer.text()
+        token = (await answer.json())["access_token"]
+    whoami = await request(federated, "GET", "/account/whoami", token=token)
+    assert whoami.body == {"user_id": f"@carol:{federated.name}", "device_id": "SUNFLOWER"}
+    profile = await request(federated, "GET", f"/profile/@carol:{federated.name}/displayname")
+    assert profile.body["displayname"] == "carol of the provider"
+    await browser.session.close()
+
+
+CALLBACK = "https://app.example.org/callback"
 TAYBERRY_CONFIG = """\
 server_name = "{name}"
 data_dir = "data"
