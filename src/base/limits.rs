@@ -70,7 +70,7 @@ pub const HEADERS: usize = 64;
 /// Connections of clients in all; fewer where the system allows fewer descriptors.
 pub const CONNECTIONS: usize = 8_192;
 /// Descriptors for everything else: stores, listeners, logs, files under way, what goes out.
-pub const DESCRIPTORS: usize = 464;
+pub const DESCRIPTORS: usize = 524;
 /// Connections from one address (IPv6: one /64). A reverse proxy on this machine speaks for many and is exempt.
 pub const CONNECTIONS_PER_ADDRESS: usize = 128;
 /// Requests in flight in all, waiting long-polls included.
@@ -525,7 +525,7 @@ const _: () = {
     assert!(PRESENCE_ACTIVE.as_secs() < PRESENCE_IDLE.as_secs());
     assert!(OUTGOING_PER_PEER * 4 <= OUTGOING, "a few slow peers don't take all");
     assert!(
-        (OUTGOING + PUSHES) * 3 + SEARCHES + OUTGOING_IDLE + 128 <= DESCRIPTORS,
+        (OUTGOING + PUSHES + PUSHES_SLOW) * 3 + SEARCHES + OUTGOING_IDLE + 128 <= DESCRIPTORS,
         "each request has a connection, or tries a few addresses, or asks the DNS two things; each search asks it one"
     );
     assert!(STRANGERS * 2 <= SEARCHES && STRANGERS * 4 <= OUTGOING, "strangers leave most to others");

@@ -127,7 +127,7 @@ impl App {
         };
         let client = Client::new(settings, parts.clock.clone(), parts.rng.clone());
         let private = parts.config.push.allow_private_gateways;
-        let gateways = client.apart(Addresses { private }, limits::PUSHES);
+        let gateways = client.apart(Addresses { private }, limits::PUSHES + limits::PUSHES_SLOW);
         let private = parts.config.sso.allow_private_providers;
         let providers = client.apart(Addresses { private }, limits::PROVIDER_REQUESTS);
         let private = parts.config.previews.allow_private_addresses;

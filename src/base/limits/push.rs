@@ -14,12 +14,15 @@ pub const PUSH_KEY_BYTES: usize = 512;
 pub const PUSHER_TEXT_BYTES: usize = 1_024;
 /// What it has for its gateway, as JSON, in bytes: each notification carries it.
 pub const PUSHER_DATA_BYTES: usize = 8 << 10;
-/// Notifications that are under way at once.
+/// Notifications that are under way at once, and those that go on beside them because they take longer than that.
 pub const PUSHES: usize = 20;
-/// Those of them that go to one gateway, that are one user's, and that are of pushers whose last one failed.
-pub const PUSHES_PER_GATEWAY: usize = 8;
+pub const PUSHES_SLOW: usize = 20;
+pub const PUSH_PROMPT: Duration = Duration::from_millis(500);
+/// Those that go to one gateway, that are one user's, and that are of pushers whose last one failed or of gateways that
+/// didn't answer the last one. Of a user's, one is for none of these.
+pub const PUSHES_PER_GATEWAY: usize = 6;
 pub const PUSHES_PER_USER: usize = 4;
-pub const PUSHES_FAILING: usize = 6;
+pub const PUSHES_DOUBTFUL: usize = 6;
 /// Of the store's readers, those that look at once for what is to be told.
 pub const PUSH_READS: usize = 1;
 /// A gateway may take so long for one, and its answer may have so many bytes.
@@ -45,8 +48,10 @@ pub const BADGES: usize = 256;
 
 const _: () = {
     assert!(
-        PUSHES_FAILING * 2 <= PUSHES && PUSHES_PER_GATEWAY * 2 <= PUSHES && PUSHES_PER_USER * 2 <= PUSHES
+        PUSHES_DOUBTFUL * 2 <= PUSHES && PUSHES_PER_GATEWAY * 2 <= PUSHES && PUSHES_PER_USER * 2 <= PUSHES
     );
+    assert!(PUSHES_PER_GATEWAY * 3 < PUSHES, "three gateways that fall silent at once leave places");
+    assert!(PUSH_PROMPT.as_millis() * 10 <= PUSH_TIME.as_millis());
     assert!(PUSHES_PER_GATEWAY <= OUTGOING_PER_PEER, "none waits in the way out");
     assert!(PUSHER_DATA_BYTES + PUSHER_TEXT_BYTES * 8 < BODY_BYTES);
 };

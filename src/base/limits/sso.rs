@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{DESCRIPTORS, HEAD_BYTES, OUTGOING, OUTGOING_IDLE, PROFILE_NAME_BYTES, PUSHES, SEARCHES};
+use super::{
+    DESCRIPTORS, HEAD_BYTES, OUTGOING, OUTGOING_IDLE, PROFILE_NAME_BYTES, PUSHES, PUSHES_SLOW, SEARCHES,
+};
 
 /// People who are at their provider, and people who are back and are asked something; who began first gives way, of
 /// whoever has the most.
@@ -38,7 +40,8 @@ pub const SUBJECT_BYTES: usize = 255;
 
 const _: () = {
     assert!(
-        (OUTGOING + PUSHES + PROVIDER_REQUESTS) * 3 + SEARCHES + OUTGOING_IDLE + 128 <= DESCRIPTORS,
+        (OUTGOING + PUSHES + PUSHES_SLOW + PROVIDER_REQUESTS) * 3 + SEARCHES + OUTGOING_IDLE + 128
+            <= DESCRIPTORS,
         "these connections are beside the others"
     );
     // Each byte may be escaped as three, in the path and in a query that holds it.

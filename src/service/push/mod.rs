@@ -11,6 +11,7 @@
 mod badge;
 mod news;
 mod notice;
+mod places;
 pub mod pushers;
 mod queue;
 
@@ -121,8 +122,8 @@ impl App {
 
     /// Waits until it may be somebody's turn whom nothing new in the log concerns.
     pub async fn pushing_stirred(&self) {
-        let due = self.pushing.lock().due();
-        let time = due.map(|due| due.since(self.clock.now()));
+        let now = self.clock.now();
+        let time = self.pushing.lock().due(now).map(|due| due.since(now));
         tokio::select! {
             biased;
             () = rest(time) => {}
@@ -230,7 +231,11 @@ async fn tell(app: &App, work: &Work) -> Result<Outcome, StoreError> {
         Step::Tell(notice) => notice,
     };
     let Ok(gateway) = Url::parse(&url) else { return Ok(Outcome::Gone) };
-    match send(app, &gateway, body).await {
+    let sent = send(app, &gateway, body).await;
+    if !matches!(sent, Err(PushError::Net(NetError::Busy))) {
+        app.pushing.lock().heard(work, !matches!(sent, Err(PushError::Net(_))));
+    }
+    match sent {
         Ok(rejected) if rejected.contains(&pushkey) => {
             let number = work.key.1;
             let job =

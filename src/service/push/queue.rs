@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use super::places::Places;
 use crate::{
     base::{
         clock::Timestamp,
@@ -36,7 +37,7 @@ pub(super) struct Work {
     pub(super) unread: Option<u64>,
     /// How often that failed, one time after another.
     pub(super) failures: u32,
-    gateway: Arc<str>,
+    pub(super) gateway: Arc<str>,
 }
 
 /// How far it is after that.
@@ -53,7 +54,7 @@ pub(super) struct Queue {
     users: Arc<HashSet<UserNumber>>,
     ready: VecDeque<Key>,
     due: BTreeSet<(Timestamp, Key)>,
-    busy: Vec<Work>,
+    places: Places,
     has_begun: bool,
     /// How far it was looked whom the log concerns.
     told: Position,
@@ -88,7 +89,7 @@ impl Queue {
             users: Arc::default(),
             ready: VecDeque::new(),
             due: BTreeSet::new(),
-            busy: Vec::new(),
+            places: Places::default(),
             has_begun: false,
             told: Position(0),
             noted: Position(0),
@@ -211,10 +212,10 @@ impl Queue {
                 self.ready.push_back(key);
             }
         }
-        if self.busy.len() >= limits::PUSHES {
+        if !self.places.are_left(now) {
             return None;
         }
-        let at = self.ready.iter().position(|key| self.may_begin(key))?;
+        let at = self.ready.iter().position(|key| self.may_begin(*key, now))?;
         let key = self.ready.remove(at)?;
         let slot = self.slots.get_mut(&key)?;
         slot.turn = Turn::Busy;
@@ -225,21 +226,28 @@ impl Queue {
             failures: slot.failures,
             gateway: slot.gateway.clone(),
         };
-        self.busy.push(work.clone());
+        self.places.take(&work, now);
         Some(work)
     }
 
-    fn may_begin(&self, key: &Key) -> bool {
-        let Some(slot) = self.slots.get(key) else { return false };
-        let count = |is_like: &dyn Fn(&Work) -> bool| self.busy.iter().filter(|work| is_like(work)).count();
-        count(&|work| work.gateway == slot.gateway) < limits::PUSHES_PER_GATEWAY
-            && count(&|work| work.key.0 == key.0) < limits::PUSHES_PER_USER
-            && (slot.failures == 0 || count(&|work| work.failures > 0) < limits::PUSHES_FAILING)
+    fn may_begin(&self, key: Key, now: Timestamp) -> bool {
+        let slot = self.slots.get(&key);
+        slot.is_some_and(|slot| self.places.admit(key, &slot.gateway, slot.failures, now))
     }
 
-    /// When somebody's turn comes who rests now; none while all places are taken, since then the end of one is waited for.
-    pub(super) fn due(&self) -> Option<Timestamp> {
-        self.due.first().filter(|_| self.busy.len() < limits::PUSHES).map(|(time, _)| *time)
+    /// When somebody's turn may come for whom there is none now, unless one that is under way ends before.
+    pub(super) fn due(&self, now: Timestamp) -> Option<Timestamp> {
+        let rested = self.due.first().filter(|_| self.places.are_left(now)).map(|(time, _)| *time);
+        let left = self.places.next_left(now).filter(|_| !self.ready.is_empty());
+        rested.into_iter().chain(left).min()
+    }
+
+    /// The gateway of a turn answered, whatever it said, or didn't.
+    pub(super) fn heard(&mut self, work: &Work, is_answer: bool) {
+        self.places.heard(&work.gateway, is_answer);
+        if self.places.answering() > self.slots.len() {
+            self.places.keep_gateways(self.slots.values().map(|slot| &slot.gateway));
+        }
     }
 
     /// How many haven't told everything.
@@ -304,8 +312,7 @@ impl Queue {
 
     fn end(&mut self, work: &Work) -> Option<&mut Slot> {
         self.is_changed = true;
-        let at = self.busy.iter().position(|busy| busy.key == work.key)?;
-        self.busy.swap_remove(at);
+        self.places.leave(work.key).then_some(())?;
         self.slots.get_mut(&work.key)
     }
 
@@ -365,198 +372,4 @@ fn back_off(failures: u32, rng: &Rng) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Timestamp = Timestamp(1_000_000);
-
-    fn stand(user: u32, number: u64, host: &str, since: u64, behind: Option<u64>) -> PusherStand {
-        PusherStand {
-            number: PusherNumber(number),
-            user: UserNumber(user),
-            url: format!("https://{host}/_matrix/push/v1/notify"),
-            since: Position(since),
-            behind: behind.map(Position),
-        }
-    }
-
-    fn queue(stands: &[PusherStand]) -> Queue {
-        let mut queue = Queue::new(Rng::seeded(1));
-        queue.begin(Some(Position(10)), stands, Position(10));
-        queue
-    }
-
-    fn stir(queue: &mut Queue, users: &[u32], until: u64) {
-        let users = users.iter().map(|user| UserNumber(*user)).collect();
-        queue.stir(&queue.users(), users, Position(until));
-    }
-
-    fn until(position: u64, told: Option<u64>) -> Done {
-        Done { until: Position(position), told }
-    }
-
-    #[test]
-    fn a_turn_begins_behind_what_was_told_and_ends_where_all_is() {
-        let mut queue = queue(&[stand(1, 1, "a", 5, None), stand(2, 2, "a", 5, None)]);
-        assert_eq!(queue.next(NOW), None);
-        stir(&mut queue, &[1], 12);
-        let work = queue.next(NOW).unwrap();
-        assert_eq!((work.key.0, work.from, work.unread), (UserNumber(1), Position(10), None));
-        // It is busy, and more comes.
-        stir(&mut queue, &[1], 14);
-        assert_eq!(queue.next(NOW), None);
-        queue.done(&work, until(12, Some(3)));
-        let work = queue.next(NOW).unwrap();
-        assert_eq!((work.from, work.unread), (Position(12), Some(3)));
-        // It was looked further than whom that concerns: nothing is told twice.
-        queue.done(&work, until(16, None));
-        stir(&mut queue, &[1, 2], 18);
-        let froms = [queue.next(NOW).unwrap(), queue.next(NOW).unwrap()].map(|work| work.from.0);
-        assert_eq!(froms, [16, 14]);
-    }
-
-    #[test]
-    fn whoever_comes_meanwhile_misses_nothing() {
-        let mut queue = queue(&[]);
-        assert!(queue.is_empty() && queue.take_notes().is_none());
-        queue.put(&stand(1, 1, "a", 20, None));
-        assert_eq!((queue.told(), queue.next(NOW)), (Position(20), None));
-        let known = queue.users();
-        queue.put(&stand(2, 2, "a", 20, None));
-        queue.stir(&known, BTreeSet::new(), Position(25));
-        assert_eq!(queue.next(NOW).unwrap().key.0, UserNumber(2));
-        queue.put(&stand(3, 3, "a", 24, None));
-        let work = queue.next(NOW).unwrap();
-        assert_eq!((work.key.0, work.from), (UserNumber(3), Position(24)));
-    }
-
-    #[test]
-    fn no_gateway_and_nobody_takes_all_places() {
-        let mut stands: Vec<_> = (1..100).map(|n| stand(n, n.into(), "slow", 5, None)).collect();
-        stands.extend((200..300).map(|n| stand(100, n, &n.to_string(), 5, None)));
-        stands.push(stand(101, 400, "good", 5, None));
-        let mut queue = queue(&stands);
-        stir(&mut queue, &(1..=101).collect::<Vec<_>>(), 12);
-        let begun: Vec<_> = std::iter::from_fn(|| queue.next(NOW)).collect();
-        let count = |is_like: &dyn Fn(&&Work) -> bool| begun.iter().filter(is_like).count();
-        assert_eq!(count(&|work| &*work.gateway == "slow"), limits::PUSHES_PER_GATEWAY);
-        assert_eq!(count(&|work| work.key.0 == UserNumber(100)), limits::PUSHES_PER_USER);
-        assert_eq!(count(&|work| &*work.gateway == "good"), 1);
-    }
-
-    #[test]
-    fn what_failed_leaves_most_places_to_others() {
-        let mut stands: Vec<_> = (1..=30).map(|n| stand(n, n.into(), &n.to_string(), 5, None)).collect();
-        stands.push(stand(31, 31, "good", 5, None));
-        let mut queue = queue(&stands);
-        stir(&mut queue, &(1..=30).collect::<Vec<_>>(), 12);
-        let mut now = NOW;
-        for _ in 0..2 {
-            let begun: Vec<_> = std::iter::from_fn(|| queue.next(now)).collect();
-            assert!(begun.len() <= limits::PUSHES && queue.due().is_none());
-            begun.iter().for_each(|work| queue.failed(work, Position(10), now));
-            now = now.plus(limits::PUSH_RETRY * 2);
-        }
-        now = now.plus(limits::PUSH_RETRY * 4);
-        let failing =
-            std::iter::from_fn(|| queue.next(now)).inspect(|work| assert!(work.failures > 0)).count();
-        assert_eq!(failing, limits::PUSHES_FAILING);
-        stir(&mut queue, &[31], 13);
-        assert_eq!(queue.next(now).unwrap().key.0, UserNumber(31));
-    }
-
-    #[test]
-    fn what_fails_is_tried_again_later_and_later() {
-        let mut queue = queue(&[stand(1, 1, "a", 5, None)]);
-        stir(&mut queue, &[1], 12);
-        let (mut now, mut last) = (NOW, Duration::ZERO);
-        for failures in 0..30 {
-            let work = queue.next(now).unwrap();
-            assert_eq!((work.failures, work.from.0), (failures, if failures == 0 { 10 } else { 11 }));
-            queue.failed(&work, Position(11), now);
-            let pause = queue.due().unwrap().since(now);
-            assert!(pause >= limits::PUSH_RETRY * 3 / 4 && pause <= limits::PUSH_RETRY_MAX * 5 / 4);
-            assert!(pause > last || pause >= limits::PUSH_RETRY_MAX * 3 / 4, "{failures}: {pause:?}");
-            assert_eq!(queue.next(now), None);
-            (now, last) = (now.plus(pause), pause);
-        }
-        let work = queue.next(now).unwrap();
-        queue.done(&work, until(12, Some(1)));
-        stir(&mut queue, &[1], 13);
-        assert_eq!(queue.next(now).unwrap().failures, 0);
-    }
-
-    #[test]
-    fn of_pushers_that_are_gone_nothing_is_left() {
-        let mut queue =
-            queue(&[stand(1, 1, "a", 5, None), stand(1, 2, "b", 5, None), stand(2, 3, "a", 5, None)]);
-        stir(&mut queue, &[1, 2], 12);
-        let work = [queue.next(NOW), queue.next(NOW)].map(Option::unwrap);
-        work.iter().for_each(|work| queue.failed(work, Position(10), NOW));
-        for number in 4..100 {
-            queue.put(&stand(1, number, "a", 12, Some(11)));
-            queue.keep(UserNumber(1), &[PusherNumber(1)]);
-        }
-        let left: Vec<_> = queue.slots.keys().map(|(_, number)| number.0).collect();
-        assert_eq!((left, queue.ready.len(), queue.due.len()), (vec![1, 3], 1, 1));
-        queue.keep(UserNumber(1), &[]);
-        assert_eq!(*queue.users(), [UserNumber(2)].into());
-        assert_eq!((queue.next(NOW).map(|work| work.key.0), queue.due()), (Some(UserNumber(2)), None));
-    }
-
-    #[test]
-    fn what_an_old_gateway_does_not_take_is_no_failure_of_the_new_one() {
-        let mut queue = queue(&[stand(1, 1, "a", 5, None)]);
-        stir(&mut queue, &[1], 12);
-        let work = queue.next(NOW).unwrap();
-        queue.put(&stand(1, 1, "b", 5, None));
-        queue.failed(&work, Position(11), NOW);
-        let work = queue.next(NOW).unwrap();
-        assert_eq!((work.failures, work.from, &*work.gateway), (0, Position(11), "b"));
-    }
-
-    #[test]
-    fn a_pusher_that_got_another_gateway_is_tried_at_once() {
-        let mut queue = queue(&[stand(1, 1, "a", 5, None)]);
-        stir(&mut queue, &[1], 12);
-        let work = queue.next(NOW).unwrap();
-        queue.failed(&work, Position(10), NOW);
-        queue.put(&stand(1, 1, "a", 5, None));
-        assert_eq!(queue.next(NOW), None);
-        queue.put(&stand(1, 1, "b", 5, None));
-        assert_eq!(queue.next(NOW).unwrap().failures, 0);
-    }
-
-    #[test]
-    fn what_is_noted_begins_the_next_time() {
-        let mut queue = queue(&[stand(1, 1, "a", 5, None), stand(2, 2, "a", 5, None)]);
-        assert!(!queue.is_to_be_noted());
-        stir(&mut queue, &[1, 2], 12);
-        let (one, two) = (queue.next(NOW).unwrap(), queue.next(NOW).unwrap());
-        queue.done(&one, until(12, Some(1)));
-        queue.failed(&two, Position(11), NOW);
-        assert!(queue.is_to_be_noted());
-        let notes = queue.take_notes().unwrap();
-        assert_eq!(notes, (vec![(PusherNumber(2), Some(Position(11)))], Some(Position(12))));
-        assert!(!queue.is_to_be_noted() && queue.take_notes().is_none());
-        queue.not_noted(&notes.0);
-        assert_eq!(queue.take_notes(), Some(notes));
-
-        let mut again = Queue::new(Rng::seeded(1));
-        again.begin(
-            Some(Position(12)),
-            &[stand(1, 1, "a", 5, None), stand(2, 2, "a", 5, Some(11))],
-            Position(15),
-        );
-        assert_eq!(again.told(), Position(12));
-        let work = again.next(NOW).unwrap();
-        assert_eq!((work.key.0, work.from, again.next(NOW)), (UserNumber(2), Position(11), None));
-        again.done(&work, until(12, Some(1)));
-        assert_eq!(again.take_notes(), Some((vec![(PusherNumber(2), None)], Some(Position(12)))));
-        stir(&mut again, &[2], 13);
-        let busy = again.next(NOW).unwrap();
-        assert_eq!(busy.key, work.key);
-        again.gone(&busy);
-        assert!(!again.users().contains(&UserNumber(2)) && again.users().contains(&UserNumber(1)));
-    }
-}
+mod tests;

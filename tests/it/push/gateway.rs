@@ -3,7 +3,10 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, LazyLock, Mutex},
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -22,8 +25,10 @@ use crate::net::Authority;
 /// A gateway.
 pub(super) struct Gateway {
     address: SocketAddr,
+    path: &'static str,
     taken: Arc<Mutex<Vec<Value>>>,
     answers: Arc<Mutex<Answers>>,
+    asked: Arc<AtomicUsize>,
     /// What hangs ends when this changes.
     hung: watch::Sender<usize>,
 }
@@ -52,11 +57,18 @@ pub(super) enum Answer {
 impl Gateway {
     /// One that takes everything.
     pub(super) async fn start(authority: &Authority, version: &str) -> Self {
+        Self::at("/some/path/_matrix/push/v1/notify", authority, version).await
+    }
+
+    /// The same at a path.
+    pub(super) async fn at(path: &'static str, authority: &Authority, version: &str) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let gateway = Self {
             address: listener.local_addr().unwrap(),
+            path,
             taken: Arc::default(),
             answers: Arc::new(Mutex::new(Box::new(|_| Answer::Take))),
+            asked: Arc::default(),
             hung: watch::Sender::new(0),
         };
         let tls = authority.tls(&["127.0.0.1"], &[version]);
@@ -67,7 +79,8 @@ impl Gateway {
                 let (tls, taken, answers, hung) = (tls.clone(), taken.clone(), answers.clone(), hung.clone());
                 tokio::spawn(async move {
                     let Ok(stream) = tls.accept(stream).await else { return };
-                    let service = service_fn(move |request| {
+                    let service = service_fn(move |request: Request<Incoming>| {
+                        assert_eq!((request.method().as_str(), request.uri().path()), ("POST", path));
                         answer(request, taken.clone(), answers.clone(), hung.subscribe())
                     });
                     // How it ends is the other side's business, or was meant so.
@@ -82,12 +95,22 @@ impl Gateway {
 
     /// Where it is.
     pub(super) fn url(&self) -> String {
-        format!("https://{}/some/path/_matrix/push/v1/notify", self.address)
+        format!("https://{}{}", self.address, self.path)
     }
 
     /// Answers otherwise from now on.
-    pub(super) fn answer(&self, answer: impl FnMut(&Value) -> Answer + Send + 'static) {
+    pub(super) fn answer(&self, mut answer: impl FnMut(&Value) -> Answer + Send + 'static) {
+        let asked = self.asked.clone();
+        let answer = move |told: &Value| {
+            asked.fetch_add(1, Ordering::SeqCst);
+            answer(told)
+        };
         *self.answers.lock().unwrap() = Box::new(answer);
+    }
+
+    /// How often it was told something since it was said for the first time how it answers.
+    pub(super) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
     }
 
     /// Closes the connections on which it said nothing.
@@ -129,7 +152,6 @@ async fn answer(
 ) -> io::Result<Response<Full<Bytes>>> {
     let (head, body) = request.into_parts();
     let body: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
-    assert_eq!((head.method.as_str(), head.uri.path()), ("POST", "/some/path/_matrix/push/v1/notify"));
     assert_eq!(head.headers["content-type"], "application/json");
     let notification = body["notification"].clone();
     if let Err(fault) = fits(&SCHEMAS["request"], &body, "body").and_then(|()| sound(&notification)) {

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -20,37 +20,52 @@ use crate::{
     rooms::{act, say},
 };
 
-#[tokio::test]
-async fn a_gateway_that_hangs_delays_nobody_else() {
-    let scene = Scene::start().await;
-    let (slow, good) = (scene.gateway().await, scene.gateway().await);
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = asked.clone();
-    slow.answer(move |_| {
-        count.fetch_add(1, Ordering::SeqCst);
-        Answer::Hang
-    });
+/// Has gateways hang, each of which more is to be told than there are places.
+async fn hang(scene: &Scene, room: &str, slow: &[Gateway], have_answered: bool) {
     let ben = scene.rig.register("ben").await;
-    let room = scene.room(&[&ben]).await;
-    // Who would take all places there are.
-    for n in 0..=limits::PUSHES / limits::PUSHES_PER_USER {
-        let person = scene.rig.register(&format!("p{n}")).await;
-        act(&scene.rig, &person, &room, "join", json!({})).await;
-        for key in 0..limits::PUSHES_PER_USER {
-            scene.notify(&person, &slow, &format!("{n}.{key}"), json!({})).await;
+    act(&scene.rig, &ben, room, "join", json!({})).await;
+    for (n, gateway) in slow.iter().enumerate() {
+        for m in 0..=limits::PUSHES / limits::PUSHES_PER_USER {
+            let person = scene.rig.register(&format!("p{n}.{m}")).await;
+            act(&scene.rig, &person, room, "join", json!({})).await;
+            for key in 0..limits::PUSHES_PER_USER {
+                scene.notify(&person, gateway, &format!("{n}.{m}.{key}"), json!({})).await;
+            }
         }
     }
-    let anna = scene.rig.register("anna").await;
-    act(&scene.rig, &anna, &room, "join", json!({})).await;
-    scene.notify(&anna, &slow, "hung", json!({})).await;
-    scene.notify(&anna, &good, "phone", json!({})).await;
-    for n in 0..5 {
-        let event = say(&scene.rig, &ben, &room, "hello", &n.to_string()).await;
-        until("it is told", || good.events_of("phone").contains(&json!(event))).await;
+    if have_answered {
+        say(&scene.rig, &ben, room, "all is well", "well").await;
+        let has_all = |gateway: &Gateway| gateway.taken().len() > limits::PUSHES;
+        until("they answer", || slow.iter().all(has_all)).await;
+        until("all is told", || scene.rig.app.pushers_waiting() == 0).await;
     }
-    until("all places of it are taken", || asked.load(Ordering::SeqCst) >= limits::PUSHES_PER_GATEWAY).await;
-    assert_eq!(asked.load(Ordering::SeqCst), limits::PUSHES_PER_GATEWAY);
-    assert_eq!(good.events_of("phone").len(), 5);
+    slow.iter().for_each(|gateway| gateway.answer(|_| Answer::Hang));
+}
+
+#[tokio::test]
+async fn gateways_that_hang_delay_nobody_else() {
+    // Those that nobody knows yet have a place each; those that were known to answer have more.
+    for (count, have_answered, most) in [(4, false, 1), (3, true, limits::PUSHES_PER_GATEWAY)] {
+        let scene = Scene::start().await;
+        let carl = scene.rig.register("carl").await;
+        let room = scene.room(&[&carl]).await;
+        let mut slow = Vec::new();
+        for _ in 0..count {
+            slow.push(scene.gateway().await);
+        }
+        hang(&scene, &room, &slow, have_answered).await;
+        let (anna, good) = (scene.rig.register("anna").await, scene.gateway().await);
+        act(&scene.rig, &anna, &room, "join", json!({})).await;
+        scene.notify(&anna, &slow[0], "hung", json!({})).await;
+        scene.notify(&anna, &good, "phone", json!({})).await;
+        for n in 0..5 {
+            let event = say(&scene.rig, &carl, &room, "hello", &n.to_string()).await;
+            until("it is told", || good.events_of("phone").contains(&json!(event))).await;
+        }
+        let have_most = || slow.iter().all(|gateway| gateway.asked() == most);
+        until("all their places are taken", have_most).await;
+        assert_eq!(good.events_of("phone").len(), 5);
+    }
 }
 
 #[tokio::test]
