@@ -10,6 +10,7 @@ mod authority;
 mod client;
 mod disk;
 mod figures;
+mod gateway;
 #[path = "../graph.rs"]
 mod graph;
 mod meter;
@@ -27,8 +28,8 @@ use lexopt::prelude::*;
 use crate::{
     figures::{
         Figure, across, backup, checkpoint, connections, conversation, delivery, flood, initial_sync,
-        joining, keys, large_room, media, memory, notified, people, phones, sends, size, sliding, start,
-        state_key, wakeups, writes,
+        joining, keys, large_room, media, memory, notified, people, phones, pushes, sends, size, sliding,
+        start, state_key, wakeups, writes,
     },
     report::Report,
     server::{Kind, Server},
@@ -61,6 +62,7 @@ async fn run(options: &Options) -> Result<()> {
     measure::<initial_sync::InitialSync>(options, &mut report).await?;
     measure::<sliding::Sliding>(options, &mut report).await?;
     measure::<phones::Phones>(options, &mut report).await?;
+    measure::<pushes::Pushes>(options, &mut report).await?;
     measure::<media::Media>(options, &mut report).await?;
     measure::<wakeups::WakeUps>(options, &mut report).await?;
     measure::<checkpoint::Checkpoint>(options, &mut report).await?;
@@ -98,7 +100,7 @@ fn scratch() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-const NAMES: [&str; 23] = [
+const NAMES: [&str; 24] = [
     size::Size::NAME,
     start::Start::NAME,
     memory::Memory::NAME,
@@ -112,6 +114,7 @@ const NAMES: [&str; 23] = [
     initial_sync::InitialSync::NAME,
     sliding::Sliding::NAME,
     phones::Phones::NAME,
+    pushes::Pushes::NAME,
     media::Media::NAME,
     wakeups::WakeUps::NAME,
     checkpoint::Checkpoint::NAME,

@@ -254,6 +254,7 @@ registration.mode = "open"
 rate_limit.enabled = false
 federation.allow_private_addresses = true
 federation.trusted_ca_files = ["{authority}"]
+push.allow_private_gateways = true
 
 [[listener]]
 bind = "127.0.0.1:{port}"

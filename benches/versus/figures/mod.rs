@@ -16,6 +16,7 @@ pub(crate) mod memory;
 pub(crate) mod notified;
 pub(crate) mod people;
 pub(crate) mod phones;
+pub(crate) mod pushes;
 pub(crate) mod sends;
 pub(crate) mod size;
 pub(crate) mod sliding;

@@ -118,7 +118,7 @@ async fn waiting(server: &Server, phone: &Phone, scale: Scale) -> Result<Waiting
 }
 
 /// An account with a phone in so many rooms, and a friend who is in them, too.
-async fn many_rooms(server: &Server, count: usize) -> Result<(Person, Vec<String>, Phone)> {
+pub(super) async fn many_rooms(server: &Server, count: usize) -> Result<(Person, Vec<String>, Phone)> {
     let person = Person::register(server, "user").await?;
     let friend = Person::register(server, "friend").await?;
     let mut makers = JoinSet::new();
