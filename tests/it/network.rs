@@ -254,3 +254,23 @@ async fn servers_reach_each_other_unless_they_are_cut_off() {
         assert_eq!((&*by, &*of, &*method, &body[..]), ("one.example:1", "two.example:1", "GET", &b""[..]));
     }
 }
+
+/// A way out that leads nowhere, and remembers how long it was to be tried.
+#[derive(Default)]
+pub(crate) struct Slow(pub(crate) Mutex<Vec<Bounds>>);
+
+impl Transport for Slow {
+    fn send<'a>(
+        &'a self,
+        _: &'a Target,
+        _: Request<Bytes>,
+        bounds: Bounds,
+    ) -> Boxed<'a, Result<Response<Body>, NetError>> {
+        self.0.lock().unwrap().push(bounds);
+        Box::pin(async move { Err(NetError::Late { what: "the answer", time: bounds.total }) })
+    }
+
+    fn services<'a>(&'a self, _: &'a str) -> Boxed<'a, Result<Vec<Service>, DnsError>> {
+        Box::pin(async { Err(DnsError::Absent) })
+    }
+}

@@ -74,7 +74,16 @@ impl Rig {
     /// Stops, and starts again with this configuration.
     pub(crate) async fn again(self, configure: impl FnOnce(&mut Config)) -> Self {
         let clock = self.app.clock.clone();
-        let folder = self.end().await;
+        Self::anew(self.end().await, clock, configure).await
+    }
+
+    /// The same without the notes that a server makes at its end, as after a crash.
+    pub(crate) async fn after_crash(self, configure: impl FnOnce(&mut Config)) -> Self {
+        let clock = self.app.clock.clone();
+        Self::anew(self.stop(false).await, clock, configure).await
+    }
+
+    async fn anew(folder: TempDir, clock: Clock, configure: impl FnOnce(&mut Config)) -> Self {
         // What nobody waits for, such as when a device was seen, may hold the store a moment longer.
         while matches!(Store::open(options(&folder, &clock)), Err(OpenError::Locked(_))) {
             tokio::task::yield_now().await;
@@ -84,13 +93,19 @@ impl Rig {
 
     /// Stops, and leaves the data folder.
     pub(crate) async fn end(self) -> TempDir {
+        self.stop(true).await
+    }
+
+    async fn stop(self, in_order: bool) -> TempDir {
         let Self { app, mut workers, _stop: stop, _task: task, folder, .. } = self;
         drop(stop);
         task.await.unwrap();
         workers.shutdown().await;
-        app.end_sending().await;
-        app.end_pushing().await;
-        app.keep_connections().await;
+        if in_order {
+            app.end_sending().await;
+            app.end_pushing().await;
+            app.keep_connections().await;
+        }
         app.store.close();
         // Its last clone holds the lock.
         drop(app);

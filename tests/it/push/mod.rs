@@ -42,13 +42,25 @@ impl Scene {
 
     /// Stops the server in order, and starts it again.
     async fn again(self) -> Self {
-        let Self { mut rig, authority } = self;
-        rig.stop_workers().await;
-        // What a worker was about to read is read to its end, and holds the store for as long: all readers are free once
-        // each has one of these.
+        let Self { rig, authority } = self.at_rest().await;
+        let rig = rig.again(|config| configure(config, &authority)).await;
+        Self { rig, authority }
+    }
+
+    /// Starts the server again that ended without a word.
+    async fn after_crash(self) -> Self {
+        let Self { rig, authority } = self.at_rest().await;
+        let rig = rig.after_crash(|config| configure(config, &authority)).await;
+        Self { rig, authority }
+    }
+
+    /// Ends the workers. What one was about to read is read to its end, and holds the store for as long: all readers are
+    /// free once each has one of these.
+    async fn at_rest(mut self) -> Self {
+        self.rig.stop_workers().await;
         let all = Arc::new(Barrier::new(limits::READERS));
         let reads = (0..limits::READERS).map(|_| {
-            let (store, all) = (rig.app.store.clone(), all.clone());
+            let (store, all) = (self.rig.app.store.clone(), all.clone());
             async move {
                 let read = move |_: &View<'_>| {
                     all.wait();
@@ -61,8 +73,7 @@ impl Scene {
         while let Some(read) = reads.join_next().await {
             read.unwrap().unwrap();
         }
-        let rig = rig.again(|config| configure(config, &authority)).await;
-        Self { rig, authority }
+        self
     }
 
     async fn gateway(&self) -> Gateway {

@@ -11,13 +11,16 @@ use std::{
 use serde_json::{Value, json};
 use tayberry::{
     base::{limits, rng::Rng},
+    net::Bounds,
     store::Topic,
 };
 
-use super::{Gateway, Scene, gateway::Answer, keys, until};
+use super::{Gateway, Scene, gateway::Answer, keys, pusher, set, until};
 use crate::{
     net::HOUR,
-    rooms::{act, say},
+    network::Slow,
+    rig::Rig,
+    rooms::{act, create, say},
 };
 
 /// Has gateways hang, each of which more is to be told than there are places.
@@ -111,6 +114,64 @@ async fn what_a_gateway_does_not_take_it_gets_later_and_once() {
     expected.push(json!(say(&scene.rig, &ben, &room, "c", "end").await));
     until("it is told", || gateway.events_of("phone").contains(expected.last().unwrap())).await;
     assert_eq!(gateway.events_of("phone"), expected);
+}
+
+#[tokio::test]
+async fn what_a_gateway_does_not_take_it_gets_after_the_servers_death() {
+    let scene = Scene::start().await;
+    let gateway = scene.gateway().await;
+    let (anna, ben) = (scene.rig.register("anna").await, scene.rig.register("ben").await);
+    let room = scene.room(&[&anna, &ben]).await;
+    scene.notify(&anna, &gateway, "phone", json!({})).await;
+    let mut expected = vec![json!(say(&scene.rig, &ben, &room, "a", "1").await)];
+    until("it is told", || gateway.taken().len() == 1).await;
+    let mut scene = scene;
+    for (n, trouble) in
+        [Answer::Hang, Answer::Status(500), Answer::Die { taken: true }].into_iter().enumerate()
+    {
+        gateway.answer(move |_| trouble);
+        let asked = gateway.asked();
+        for part in ["x", "y"] {
+            expected.push(json!(say(&scene.rig, &ben, &room, "b", &format!("{n}{part}")).await));
+        }
+        until("it is asked", || gateway.asked() > asked).await;
+        scene = scene.after_crash().await;
+        gateway.answer(|_| Answer::Take);
+        scene
+            .eventually("it is told", || gateway.events_of("phone").contains(expected.last().unwrap()))
+            .await;
+        // Some may be told once more, nothing not at all.
+        let mut told = gateway.events_of("phone");
+        let mut known = Vec::new();
+        told.retain(|event| {
+            !known.contains(event) && {
+                known.push(event.clone());
+                true
+            }
+        });
+        assert_eq!(told, expected, "{trouble:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_has_so_much_time_and_says_so_much() {
+    let slow = Arc::new(Slow::default());
+    let rig = Rig::through(slow.clone(), |_| {}).await;
+    let (anna, ben) = (rig.register("anna").await, rig.register("ben").await);
+    let room = create(&rig, &anna, json!({"preset": "public_chat"})).await;
+    act(&rig, &ben, &room, "join", json!({})).await;
+    set(&rig, &anna, pusher("phone", "https://push.example/_matrix/push/v1/notify")).await.ok();
+    say(&rig, &ben, &room, "hello", "1").await;
+    until("it fails", || rig.app.pushes_failing() == 1).await;
+    let Bounds { total, head, idle, body_bytes } = slow.0.lock().unwrap()[0];
+    assert_eq!([total, head, idle], [limits::PUSH_TIME; 3]);
+    assert_eq!(body_bytes, limits::PUSH_ANSWER_BYTES);
+    // It is tried again, and nothing is passed over.
+    rig.advance(HOUR * 2);
+    rig.app.store.wake(&[Topic::Push]);
+    until("it is tried again", || slow.0.lock().unwrap().len() > 1).await;
+    assert_eq!(rig.app.pushers_waiting(), 1);
+    assert_eq!(keys(&rig, &anna).await, ["phone"]);
 }
 
 #[tokio::test]

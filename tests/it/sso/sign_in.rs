@@ -1,25 +1,16 @@
 //! The way to a provider and back to the client.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{Request, Response};
 use serde_json::{Value, json};
 use tayberry::{
     base::limits,
     config::{ClientUrl, Icon},
-    net::{
-        Body, Bounds, NetError, Target, Transport,
-        dns::{DnsError, Service},
-        transport::Boxed,
-    },
+    net::Bounds,
 };
 
 use super::{Browser, CLIENT, LOST, NO_HELP, Scene, html, idp::Secret, problem, provider, redirect};
-use crate::{media::thumbnails, rig::Rig};
+use crate::{media::thumbnails, network::Slow, rig::Rig};
 
 #[tokio::test]
 async fn somebody_new_comes_all_the_way_and_is_known_from_then_on() {
@@ -294,26 +285,6 @@ async fn a_provider_in_trouble_is_told_of_and_works_again_afterwards() {
     assert_eq!(scene.idp.asked("/.well-known/openid-configuration"), asked + 1);
     scene.rig.advance(limits::PROVIDER_PAUSE);
     scene.log_in(&mut browser).await;
-}
-
-/// A way out that leads nowhere, and remembers how long it was to be tried.
-#[derive(Default)]
-struct Slow(Mutex<Vec<Bounds>>);
-
-impl Transport for Slow {
-    fn send<'a>(
-        &'a self,
-        _: &'a Target,
-        _: Request<Bytes>,
-        bounds: Bounds,
-    ) -> Boxed<'a, Result<Response<Body>, NetError>> {
-        self.0.lock().unwrap().push(bounds);
-        Box::pin(async move { Err(NetError::Late { what: "the answer", time: bounds.total }) })
-    }
-
-    fn services<'a>(&'a self, _: &'a str) -> Boxed<'a, Result<Vec<Service>, DnsError>> {
-        Box::pin(async { Err(DnsError::Absent) })
-    }
 }
 
 #[tokio::test]
