@@ -3,7 +3,14 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tayberry::base::limits;
+use tayberry::{
+    base::limits,
+    http::{Bind, Limits, Listener, Server, Settings},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+};
 
 use super::{act, create, next, read, set, sync, texts};
 use crate::rig::{Member, Reply, Rig};
@@ -366,4 +373,40 @@ fn each_action_is_a_route_that_is_listed() {
         let path = format!("/_matrix/client/v1/delayed_events/{{delay_id}}/{action}");
         assert!(paths.iter().any(|known| **known == path), "{path}");
     }
+}
+
+#[tokio::test]
+async fn whoever_knows_an_id_restarts_it_as_often_as_the_address_may_ask() {
+    let rig = Rig::start().await;
+    let alice = rig.register("alice").await;
+    let room = create(&rig, &alice, json!({})).await;
+    let id = id(put_off(&rig, &alice, &room, "later", 8_000).await);
+    let listeners = vec![Listener::plain(Bind::Tcp(([127, 0, 0, 1], 0).into()))];
+    let settings = Settings { listeners, rate_limit: true, limits: Limits::default() };
+    let server = Server::bind(settings, rig.app.clone(), tayberry::api::routes()).await.unwrap();
+    let address = server.addresses()[0];
+    tokio::spawn(server.run(std::future::pending()));
+    let path = format!("{UNSTABLE}/delayed_events/{id}/restart");
+    let restart = async |from: [u8; 4]| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        let request =
+            format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer.to_ascii_lowercase()
+    };
+    for _ in 0..limits::ADDRESS_BURST {
+        let answer = restart([127, 0, 0, 1]).await;
+        assert!(answer.starts_with("http/1.1 200 "), "{answer}");
+    }
+    let refused = restart([127, 0, 0, 1]).await;
+    assert!(refused.starts_with("http/1.1 429 ") && refused.contains("\r\nretry-after: 1\r\n"), "{refused}");
+    assert!(refused.contains("m_limit_exceeded"), "{refused}");
+    // That is nobody else's matter, and time mends it.
+    assert!(restart([127, 0, 0, 2]).await.starts_with("http/1.1 200 "));
+    rig.advance(Duration::from_secs(1));
+    assert!(restart([127, 0, 0, 1]).await.starts_with("http/1.1 200 "));
 }
