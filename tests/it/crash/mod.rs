@@ -134,6 +134,7 @@ impl Site {
                     Kind::Signature
                 }),
                 22..24 => Some(Kind::FallbackKey),
+                24..26 => Some(Kind::Delayed),
                 _ => None,
             };
             let reply = match (what, record) {
@@ -230,7 +231,8 @@ impl Site {
 
     async fn request(self, method: &str, path: &str, token: Option<&str>, body: Value) -> io::Result<Reply> {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
-        try_exchange(stream, method, &format!("/_matrix/client/v3{path}"), token, body).await
+        let path = if path.starts_with("/_") { path } else { &format!("/_matrix/client/v3{path}") };
+        try_exchange(stream, method, path, token, body).await
     }
 }
 

@@ -1,5 +1,5 @@
 //! Records that are written under load: messages to a device, the keys of devices and of users, signatures of these, keys
-//! in backups, account data, receipts.
+//! in backups, account data, receipts, events that are to be sent later.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,6 +35,8 @@ pub(super) enum Kind {
     Signature,
     /// The fallback key of the talker's device, of an algorithm of which it has no one-time keys.
     FallbackKey,
+    /// An event that the talker's server is to send later; its transaction id is the name.
+    Delayed,
 }
 
 /// What was asked for and what was acknowledged of it, by name, which is also what the record says.
@@ -51,6 +53,7 @@ pub(super) struct Records {
     master_keys: [Newest; TALKERS],
     signatures: [Newest; TALKERS],
     fallback_keys: [Newest; TALKERS],
+    delayed: [Written; TALKERS],
     one_time_keys: OneTimeKeys,
 }
 
@@ -109,6 +112,7 @@ impl Records {
             Kind::MasterKey => self.master_keys[talker].asked = Some(name.to_owned()),
             Kind::Signature => self.signatures[talker].asked = Some(name.to_owned()),
             Kind::FallbackKey => self.fallback_keys[talker].asked = Some(name.to_owned()),
+            Kind::Delayed => _ = self.delayed[talker].asked.insert(name.to_owned()),
         }
     }
 
@@ -137,6 +141,7 @@ impl Records {
                 self.signatures[talker].acknowledged = Some(name.to_owned());
             }
             Kind::FallbackKey => self.fallback_keys[talker].acknowledged = Some(name.to_owned()),
+            Kind::Delayed => _ = self.delayed[talker].acknowledged.insert(name.to_owned()),
         }
     }
 }
@@ -205,6 +210,10 @@ impl Site {
                 let keys = json!({format!("signed_curve25519:{name}"): key});
                 (session, "POST", "/keys/upload".to_owned(), json!({"fallback_keys": keys}))
             }
+            Kind::Delayed => {
+                let path = format!("/rooms/{room}/delayed_event/org.example.later/{name}");
+                (session, "PUT", path, json!({"delay_ms": 86_400_000, "content": {"name": name}}))
+            }
         };
         self.send(by, method, &path, body).await
     }
@@ -259,6 +268,7 @@ impl Site {
         }
         for (number, talker) in talkers.iter().enumerate() {
             self.check_keys(talker, number, records, at).await;
+            self.check_delayed(talker, &mut records.delayed[number], at).await;
         }
         let synced = self.send(reader, "GET", "/sync", Value::Null).await.unwrap().ok();
         let told = &synced["rooms"]["join"][room]["ephemeral"]["events"];
@@ -303,6 +313,23 @@ impl Site {
     }
 }
 
+impl Site {
+    /// What of a talker is to be sent later; it is cancelled then, and so for good.
+    async fn check_delayed(self, talker: &Member, written: &mut Written, at: &str) {
+        let listed = self.send(talker, "GET", DELAYED, Value::Null).await.unwrap().ok();
+        let mut kept = BTreeSet::new();
+        for event in listed["delayed_events"].as_array().unwrap() {
+            let name = event["content"]["name"].as_str().unwrap();
+            assert!(kept.insert(name.to_owned()), "{at}: {name} is to be sent twice");
+            let path = format!("{DELAYED}/{}/cancel", event["delay_id"].as_str().unwrap());
+            self.send(talker, "POST", &path, json!({})).await.unwrap().ok();
+        }
+        assert!(written.acknowledged.is_subset(&kept), "{at}: events that are to be sent later are lost");
+        assert!(kept.is_subset(&written.asked), "{at}: nobody put this off");
+        *written = Written::default();
+    }
+}
+
 /// A master key of this name.
 pub(super) fn master_key(name: &str) -> String {
     let secret = blake3::hash(name.as_bytes());
@@ -340,3 +367,6 @@ fn data_path(session: &Member) -> String {
 
 /// The algorithm of a device's keys before any record is written.
 const FIRST: &str = "first";
+
+/// <https://github.com/matrix-org/matrix-spec-proposals/pull/4140>
+const DELAYED: &str = "/_matrix/client/v1/delayed_events";
