@@ -48,6 +48,11 @@ impl Allowance {
         self.steps < limits::PUSH_RULE_STEPS
     }
 
+    /// Whether so many steps were taken.
+    pub fn has_used(&self, steps: usize) -> bool {
+        self.steps + steps <= limits::JUDGING_STEPS
+    }
+
     /// Reads an event as JSON.
     pub fn read(&mut self, stored: &StoredEvent) -> Value {
         let text = stored.pdu.json();

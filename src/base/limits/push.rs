@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BODY_BYTES, OUTGOING_PER_PEER};
+use super::{BODY_BYTES, JUDGING_STEPS, OUTGOING_PER_PEER, READERS};
 
 /// Pushers of one user.
 pub const PUSHERS: usize = 64;
@@ -24,7 +24,7 @@ pub const PUSHES_PER_GATEWAY: usize = 6;
 pub const PUSHES_PER_USER: usize = 4;
 pub const PUSHES_DOUBTFUL: usize = 6;
 /// Of the store's readers, those that look at once for what is to be told.
-pub const PUSH_READS: usize = 1;
+pub const PUSH_READS: usize = 2;
 /// A gateway may take so long for one, and its answer may have so many bytes.
 pub const PUSH_TIME: Duration = Duration::from_secs(20);
 pub const PUSH_ANSWER_BYTES: u64 = 64 << 10;
@@ -45,12 +45,17 @@ pub const PUSHED_ENTRIES: u64 = 4_096;
 pub const PUSHED_NOTES: usize = 500;
 /// Users of whom is remembered what is new to them.
 pub const BADGES: usize = 256;
+/// What is new to a user is counted in parts, between which others have their turn: rooms of one, and steps of judging
+/// after which it ends.
+pub const BADGE_ROOMS: usize = 32;
+pub const BADGE_STEPS: usize = JUDGING_STEPS / 8;
 
 const _: () = {
     assert!(
         PUSHES_DOUBTFUL * 2 <= PUSHES && PUSHES_PER_GATEWAY * 2 <= PUSHES && PUSHES_PER_USER * 2 <= PUSHES
     );
     assert!(PUSHES_PER_GATEWAY * 3 < PUSHES, "three gateways that fall silent at once leave places");
+    assert!(PUSH_READS * 2 <= READERS, "requests have as many");
     assert!(PUSH_PROMPT.as_millis() * 10 <= PUSH_TIME.as_millis());
     assert!(PUSHES_PER_GATEWAY <= OUTGOING_PER_PEER, "none waits in the way out");
     assert!(PUSHER_DATA_BYTES + PUSHER_TEXT_BYTES * 8 < BODY_BYTES);

@@ -220,16 +220,16 @@ enum Outcome {
 }
 
 async fn tell(app: &App, work: &Work) -> Result<Outcome, StoreError> {
-    let (pushing, asked, now) = (app.pushing.clone(), work.clone(), app.clock.now());
-    // What is judged takes its time, and requests want to read as well.
-    let place = app.pushing.reads.acquire().await.expect("it is never closed");
-    let step = app.store.read(move |view| Step::read(view, &pushing.badges, &asked, now)).await?;
-    drop(place);
-    let Notice { url, pushkey, body, after, until, unread } = match step {
-        Step::Gone => return Ok(Outcome::Gone),
-        Step::Nothing(until) => return Ok(Outcome::Done(Done { until, told: None })),
-        Step::Tell(notice) => notice,
+    let notice = loop {
+        let (pushing, asked, now) = (app.pushing.clone(), work.clone(), app.clock.now());
+        match read(app, move |view| Step::read(view, &pushing.badges, &asked, now)).await? {
+            Step::Gone => return Ok(Outcome::Gone),
+            Step::Nothing(until) => return Ok(Outcome::Done(Done { until, told: None })),
+            Step::Count(onlooker) => count(app, &onlooker).await?,
+            Step::Tell(notice) => break notice,
+        }
     };
+    let Notice { url, pushkey, body, after, until, unread } = notice;
     let Ok(gateway) = Url::parse(&url) else { return Ok(Outcome::Gone) };
     let sent = send(app, &gateway, body).await;
     if !matches!(sent, Err(PushError::Net(NetError::Busy))) {
@@ -255,11 +255,32 @@ async fn tell(app: &App, work: &Work) -> Result<Outcome, StoreError> {
     }
 }
 
+/// Counts how much is new to a user. Between two parts others have their turn.
+async fn count(app: &App, onlooker: &Onlooker) -> Result<(), StoreError> {
+    let mut counted = None;
+    while counted.is_none() {
+        let (pushing, onlooker) = (app.pushing.clone(), onlooker.clone());
+        counted = read(app, move |view| pushing.badges.count(view, &onlooker)).await?;
+    }
+    Ok(())
+}
+
+/// Reads when it is one's turn: what is judged takes its time, and requests want to read as well.
+async fn read<T: Send + 'static>(
+    app: &App,
+    read: impl FnOnce(&View<'_>) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let _place = app.pushing.reads.acquire().await.expect("it is never closed");
+    app.store.read(read).await
+}
+
 /// What is next for a pusher.
 enum Step {
     Gone,
     /// Nothing, up to here.
     Nothing(Position),
+    /// How much is new to the user is to be counted on first.
+    Count(Onlooker),
     Tell(Notice),
 }
 
@@ -291,7 +312,7 @@ impl Step {
         if event.is_none() && !is_less {
             return Ok(Self::Nothing(until));
         }
-        let unread = badges.count(view, &onlooker)?;
+        let Some(unread) = badges.count(view, &onlooker)? else { return Ok(Self::Count(onlooker)) };
         if event.is_none() && work.unread == Some(unread) {
             return Ok(Self::Nothing(until));
         }

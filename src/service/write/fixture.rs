@@ -1,4 +1,4 @@
-//! A server's rooms for the tests of this module: jobs on a transaction, and short words for what users do.
+//! A server's rooms for tests: jobs on a transaction, and short words for what users do.
 
 use std::sync::{Arc, LazyLock};
 
@@ -33,12 +33,12 @@ use crate::{
     },
 };
 
-pub(super) const ALICE: &str = "@alice:one.example";
-pub(super) const BOB: &str = "@bob:one.example";
-pub(super) const CAROL: &str = "@carol:one.example";
+pub(crate) const ALICE: &str = "@alice:one.example";
+pub(crate) const BOB: &str = "@bob:one.example";
+pub(crate) const CAROL: &str = "@carol:one.example";
 
 /// The server `one.example`, with a store in a folder of its own.
-pub(super) struct Server {
+pub(crate) struct Server {
     store: Store,
     key: Arc<Ed25519KeyPair>,
     runtime: Runtime,
@@ -51,27 +51,27 @@ fn signer(key: &Ed25519KeyPair) -> Signer<'_> {
     Signer { server_name: server_name!("one.example"), key, consents: &CONSENTS }
 }
 
-pub(super) fn user(id: &str) -> &UserId {
+pub(crate) fn user(id: &str) -> &UserId {
     <&UserId>::try_from(id).unwrap()
 }
 
-pub(super) fn owned(id: &str) -> OwnedUserId {
+pub(crate) fn owned(id: &str) -> OwnedUserId {
     user(id).to_owned()
 }
 
-pub(super) fn object(value: &Value) -> Object {
+pub(crate) fn object(value: &Value) -> Object {
     Object::parse(&value.to_string()).unwrap()
 }
 
-pub(super) fn version(id: &str) -> Version {
+pub(crate) fn version(id: &str) -> Version {
     Version::of(&id.try_into().unwrap()).unwrap()
 }
 
-pub(super) fn new_room(id: &str, preset: Preset) -> NewRoom {
+pub(crate) fn new_room(id: &str, preset: Preset) -> NewRoom {
     NewRoom::new(version(id), preset)
 }
 
-pub(super) fn draft(kind: &str, state_key: Option<&str>, content: Value) -> Draft {
+pub(crate) fn draft(kind: &str, state_key: Option<&str>, content: Value) -> Draft {
     Draft {
         kind: kind.into(),
         state_key: state_key.map(str::to_owned),
@@ -81,7 +81,7 @@ pub(super) fn draft(kind: &str, state_key: Option<&str>, content: Value) -> Draf
 }
 
 impl Server {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::manual(Timestamp(1_000_000));
         let store = Store::open(Options { dir: dir.path().to_owned(), clock, rng: Rng::seeded(1) }).unwrap();
@@ -89,7 +89,7 @@ impl Server {
         Self { store, key: Arc::new(key_pair("one.example")), runtime, rooms: 0, _dir: dir }
     }
 
-    pub(super) fn write<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+    pub(crate) fn write<T: Send + 'static, E: From<StoreError> + Send + 'static>(
         &self,
         job: impl FnMut(&mut Transaction<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
@@ -97,7 +97,7 @@ impl Server {
     }
 
     /// A job that signs.
-    pub(super) fn signed<T: Send + 'static>(
+    pub(crate) fn signed<T: Send + 'static>(
         &self,
         mut job: impl FnMut(&mut Transaction<'_>, Signer<'_>) -> Result<T, WriteError> + Send + 'static,
     ) -> Result<T, WriteError> {
@@ -105,7 +105,7 @@ impl Server {
         self.write(move |transaction| job(transaction, signer(&key)))
     }
 
-    pub(super) fn read<T: Send + 'static>(
+    pub(crate) fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&View<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> T {
@@ -113,7 +113,7 @@ impl Server {
     }
 
     /// Alice makes a room.
-    pub(super) fn create(&mut self, wanted: NewRoom) -> Result<RoomNumber, WriteError> {
+    pub(crate) fn create(&mut self, wanted: NewRoom) -> Result<RoomNumber, WriteError> {
         self.rooms += 1;
         let room_id: OwnedRoomId = format!("!room{}:one.example", self.rooms).try_into().unwrap();
         let (version, alias) = (wanted.version, wanted.alias.clone());
@@ -126,24 +126,24 @@ impl Server {
     }
 
     /// Alice makes a public room which Bob and Carol join.
-    pub(super) fn public_room(&mut self, version: &str) -> RoomNumber {
+    pub(crate) fn public_room(&mut self, version: &str) -> RoomNumber {
         let room = self.create(new_room(version, Preset::Public)).unwrap();
         self.act(room, BOB, &Action::Join).unwrap();
         self.act(room, CAROL, &Action::Join).unwrap();
         room
     }
 
-    pub(super) fn act(&self, room: RoomNumber, actor: &str, action: &Action) -> Result<(), WriteError> {
+    pub(crate) fn act(&self, room: RoomNumber, actor: &str, action: &Action) -> Result<(), WriteError> {
         let (key, actor, action) = (self.key.clone(), owned(actor), action.clone());
         self.write(move |transaction| act(transaction, signer(&key), room, &actor, &action, None))
     }
 
-    pub(super) fn show_profile(&self, room: RoomNumber, id: &str) {
+    pub(crate) fn show_profile(&self, room: RoomNumber, id: &str) {
         let (key, user) = (self.key.clone(), owned(id));
         self.write(move |transaction| show_profile(transaction, signer(&key), room, &user)).unwrap();
     }
 
-    pub(super) fn send(
+    pub(crate) fn send(
         &self,
         room: RoomNumber,
         sender: &str,
@@ -157,13 +157,13 @@ impl Server {
     }
 
     /// Says something short and sees it sent.
-    pub(super) fn say(&self, room: RoomNumber, sender: &str, body: &str) -> OwnedEventId {
+    pub(crate) fn say(&self, room: RoomNumber, sender: &str, body: &str) -> OwnedEventId {
         let message = draft("m.room.message", None, json!({ "msgtype": "m.text", "body": body }));
         self.send(room, sender, message, None).unwrap()
     }
 
     /// Says one thing after another, as long as the gate is open.
-    pub(super) async fn many(&self, room: RoomNumber, id: &str, count: u32, lanes: &Lanes, room_id: &RoomId) {
+    pub(crate) async fn many(&self, room: RoomNumber, id: &str, count: u32, lanes: &Lanes, room_id: &RoomId) {
         for number in 0..count {
             let _passing = lanes.pass(room_id).await;
             let (key, sender) = (self.key.clone(), owned(id));
@@ -175,15 +175,15 @@ impl Server {
         }
     }
 
-    pub(super) fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 
-    pub(super) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 
-    pub(super) fn stay(&self, room: RoomNumber, id: &str) -> Option<Stay> {
+    pub(crate) fn stay(&self, room: RoomNumber, id: &str) -> Option<Stay> {
         let user = owned(id);
         self.read(move |view| match view.user_number(&user)? {
             Some(number) => view.stay(number, room),
@@ -191,20 +191,20 @@ impl Server {
         })
     }
 
-    pub(super) fn membership(&self, room: RoomNumber, id: &str) -> Option<Membership> {
+    pub(crate) fn membership(&self, room: RoomNumber, id: &str) -> Option<Membership> {
         self.stay(room, id).map(|stay| stay.membership)
     }
 
-    pub(super) fn record(&self, room: RoomNumber) -> RoomRecord {
+    pub(crate) fn record(&self, room: RoomNumber) -> RoomRecord {
         self.read(move |view| view.room(room))
     }
 
-    pub(super) fn room_id(&self, room: RoomNumber) -> OwnedRoomId {
+    pub(crate) fn room_id(&self, room: RoomNumber) -> OwnedRoomId {
         self.read(move |view| view.room_id(room))
     }
 
     /// A room's event by its id.
-    pub(super) fn event(&self, room: RoomNumber, id: &EventId) -> StoredEvent {
+    pub(crate) fn event(&self, room: RoomNumber, id: &EventId) -> StoredEvent {
         let id = id.to_owned();
         self.read(move |view| {
             let number = view.event_number(room, &id)?.expect("the event is stored");
@@ -213,7 +213,7 @@ impl Server {
     }
 
     /// The state event of a room's current state.
-    pub(super) fn state(&self, room: RoomNumber, kind: &'static str, key: &'static str) -> Option<Arc<Pdu>> {
+    pub(crate) fn state(&self, room: RoomNumber, kind: &'static str, key: &'static str) -> Option<Arc<Pdu>> {
         self.read(move |view| {
             let root = view.room(room)?.state;
             let number = view.state_event(room, root, kind, key)?;
@@ -222,7 +222,7 @@ impl Server {
     }
 
     /// How many events the room's timeline has.
-    pub(super) fn count(&self, room: RoomNumber) -> usize {
+    pub(crate) fn count(&self, room: RoomNumber) -> usize {
         self.read(move |view| view.timeline(room, ..).try_fold(0, |count, item| item.map(|_| count + 1)))
     }
 }

@@ -19,6 +19,6 @@ pub mod send;
 pub mod upgrade;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use serde_json::{Value, json};
-use tayberry::store::Transaction;
+use tayberry::{base::limits, store::Transaction};
 
 use super::{Gateway, Scene, configure, gateway::Answer, until};
 use crate::{
@@ -352,4 +352,23 @@ async fn of_threads_those_are_told_that_the_user_follows() {
     }
     assert_eq!(two.told("3").await, [json!(tea), json!(cake), said[0].clone()]);
     assert_eq!(two.gateway.taken_of("phone").last().unwrap()["counts"]["unread"], 4);
+}
+
+#[tokio::test]
+async fn what_is_new_in_many_rooms_is_told_at_once() {
+    let two = Two::meet(json!({})).await;
+    let rig = two.rig();
+    for n in 0..limits::BADGE_ROOMS + 8 {
+        let room = create(rig, &two.ben, json!({"preset": "public_chat"})).await;
+        act(rig, &two.anna, &room, "join", json!({})).await;
+        say(rig, &two.ben, &room, "hello", &n.to_string()).await;
+    }
+    let last = limits::BADGE_ROOMS + 8;
+    two.has(last).await;
+    // A server that knows nothing yet counts all of them before it tells the next one.
+    let scene = two.scene.again().await;
+    let event = say(&scene.rig, &two.ben, &two.room, "and here", "here").await;
+    until("it is told", || two.gateway.events_of("phone").contains(&json!(event))).await;
+    let counts = |n: usize| two.gateway.taken()[n]["counts"]["unread"].clone();
+    assert_eq!((counts(last - 1), counts(last)), (json!(last), json!(last + 1)));
 }
