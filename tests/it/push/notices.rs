@@ -9,7 +9,7 @@ use std::sync::{
 use serde_json::{Value, json};
 use tayberry::{base::limits, store::Transaction};
 
-use super::{Gateway, Scene, configure, gateway::Answer, until};
+use super::{Gateway, Scene, configure, gateway::Answer, keys, until};
 use crate::{
     net::Authority,
     rig::{Member, Rig},
@@ -371,4 +371,38 @@ async fn what_is_new_in_many_rooms_is_told_at_once() {
     until("it is told", || two.gateway.events_of("phone").contains(&json!(event))).await;
     let counts = |n: usize| two.gateway.taken()[n]["counts"]["unread"].clone();
     assert_eq!((counts(last - 1), counts(last)), (json!(last), json!(last + 1)));
+}
+
+// An app that has its endpoint from a distributor asks there whether that is a gateway, too, and sets a pusher like this.
+// <https://unifiedpush.org/developers/gateway/#matrix-gateway>
+#[tokio::test]
+async fn an_app_of_unified_push_is_told_at_its_endpoints_gateway() {
+    let scene = Scene::start().await;
+    let gateway = Gateway::at("/_matrix/push/v1/notify", &scene.authority, "h2").await;
+    let (anna, ben) = (scene.rig.register("anna").await, scene.rig.register("ben").await);
+    let room = scene.room(&[&anna, &ben]).await;
+    let host = gateway.url().split('/').nth(2).unwrap().to_owned();
+    assert!(host.starts_with("127."), "it is in the local network");
+    let endpoints = ["upOne?up=1", "upTwo?up=1"].map(|path| format!("https://{host}/{path}"));
+    for endpoint in &endpoints {
+        scene.notify(&anna, &gateway, endpoint, json!({"format": "event_id_only"})).await;
+    }
+    let event = say(&scene.rig, &ben, &room, "hello", "1").await;
+    until("both are told", || gateway.taken().len() == 2).await;
+    for endpoint in &endpoints {
+        assert_eq!(gateway.events_of(endpoint), [json!(event)]);
+    }
+    // The distributor has forgotten one of them.
+    let gone = endpoints[0].clone();
+    gateway.answer(move |told| match told["devices"][0]["pushkey"] == json!(gone) {
+        true => Answer::Reject,
+        false => Answer::Take,
+    });
+    say(&scene.rig, &ben, &room, "hello", "2").await;
+    until("both are told", || gateway.taken().len() == 4).await;
+    until("it ends", || scene.rig.app.pushers_waiting() == 0).await;
+    assert_eq!(keys(&scene.rig, &anna).await, endpoints[1..]);
+    say(&scene.rig, &ben, &room, "hello", "3").await;
+    until("the other one is told", || gateway.events_of(&endpoints[1]).len() == 3).await;
+    assert_eq!(gateway.events_of(&endpoints[0]).len(), 2);
 }
