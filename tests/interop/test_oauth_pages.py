@@ -5,6 +5,7 @@ import base64
 import hashlib
 import http.server
 import json
+import os
 import secrets
 import subprocess
 import threading
@@ -310,7 +311,83 @@ def test_a_person_lets_a_device_in_that_has_no_browser(home, browser):
     assert browser.complaints() == []
 
 
+@pytest.fixture
+def guarded(tmp_path):
+    """A server where one needs a token to register, or somebody elsewhere who knows one."""
+    server = GuardedTayberry(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+class GuardedTayberry(Tayberry):
+    def command(self) -> list[str]:
+        self.config.write_text(GUARDED_CONFIG.format(name=self.name, port=self.port))
+        return [str(self.binary), "serve", "--config", str(self.config)]
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "tayberry.toml"
+
+    @property
+    def binary(self) -> Path:
+        return Path(os.environ["TAYBERRY_BINARY"]).resolve()
+
+    def registration_token(self) -> str:
+        command = [str(self.binary), "registration-token", "create", "--config", str(self.config)]
+        return subprocess.run(command, capture_output=True, check=True, text=True).stdout.split()[0]
+
+
+def test_a_person_with_a_token_gets_an_account(guarded, browser):
+    program = Program(guarded, "Sunflower")
+    browser.open(program.url(prompt="create"))
+    browser.picture("register-token")
+    browser.fill(user="carol", password=PASSWORD, again=PASSWORD, token="guessed")
+    browser.click("button.main")
+    assert "token" in browser.text("[role=alert]")
+    browser.fill(password=PASSWORD, again=PASSWORD, token=guarded.registration_token())
+    browser.click("button.main")
+    assert f"@carol:{guarded.name}" in browser.text()
+    browser.click("button[value=allow]")
+    assert program.whoami(program.exchange())["user_id"] == f"@carol:{guarded.name}"
+    assert browser.complaints() == []
+
+
+def test_the_page_to_sign_in_has_a_button_for_each_provider(guarded, browser):
+    browser.open(Program(guarded, "Sunflower").url())
+    browser.picture("sign-in-elsewhere")
+    [button] = browser.all("a.button")
+    assert browser.do("GET", f"/element/{button}/text") == "Continue with Harbour"
+    assert browser.do("GET", f"/element/{button}/rect")["height"] >= 38, "no finger hits it"
+    assert browser.complaints() == []
+
+
 def test_a_program_that_nobody_knows_gets_a_page(home, browser):
     browser.open(f"{home.url}/oauth/authorize?client_id=nobody&redirect_uri=https://evil.example/")
     assert browser.text("[role=alert]")
     browser.picture("unknown")
+
+
+GUARDED_CONFIG = """\
+server_name = "{name}"
+data_dir = "data"
+
+[[listener]]
+bind = "127.0.0.1:{port}"
+
+[registration]
+mode = "token"
+
+[well_known]
+client_url = "http://127.0.0.1:{port}"
+
+[sso]
+allow_private_providers = true
+
+[[upstream]]
+id = "harbour"
+name = "Harbour"
+issuer = "http://127.0.0.1:1"
+client_id = "tayberry"
+client_secret = "n0rth & s0uth"
+"""

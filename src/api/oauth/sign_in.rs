@@ -128,7 +128,7 @@ fn form(visit: &Visit, elsewhere: &[Elsewhere]) -> Html {
         .button("main", "go", "Sign in")
         .mark("</form>");
     for Elsewhere { name, url } in elsewhere {
-        let html_ = html.mark("<p class=\"after\"><a class=\"elsewhere\" href=\"").text(url).mark("\">");
+        let html_ = html.mark("<p class=\"after\"><a class=\"button other\" href=\"").text(url).mark("\">");
         html = html_.mark("Continue with ").text(name).mark("</a></p>");
     }
     if visit.app.registration.mode != RegistrationMode::Closed {
