@@ -4,6 +4,7 @@
 mod vouching;
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +19,7 @@ use ruma::{
     signatures::sign_json,
 };
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 
 pub use self::vouching::vouched;
 use super::{App, own_keys};
@@ -141,6 +142,60 @@ pub async fn key(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Several keys of a server.
+#[derive(Debug, Default)]
+pub struct Several {
+    /// Those that are good at their times, or as the server tells them; none is one that it doesn't have.
+    pub told: Vec<(OwnedServerSigningKeyId, Option<StoredServerKey>)>,
+    /// Those that it would have had to tell, as they were known before.
+    pub untold: Vec<(OwnedServerSigningKeyId, Option<StoredServerKey>)>,
+    /// Whether it was asked.
+    pub asked: bool,
+}
+
+/// Several keys of a server that proved who it is, each good at its time if there is one that is, as of [`key`]: the server
+/// is asked once for all that are not known, and has so long to tell them. In no time it isn't asked.
+///
+/// # Errors
+/// The store failed.
+pub async fn keys(
+    app: &App,
+    server: &ServerName,
+    wanted: &BTreeMap<OwnedServerSigningKeyId, Timestamp>,
+    time: Duration,
+) -> Result<Several, StoreError> {
+    let mut several = Several::default();
+    if server == app.server_name {
+        for id in wanted.keys() {
+            several.told.push((id.clone(), own_keys::by_id(app, id.as_str()).await?));
+        }
+        return Ok(several);
+    }
+    write_down(app, server).await;
+    for (id, at) in wanted {
+        let kept = kept(app, server, id).await?;
+        let is_good = kept.as_ref().is_some_and(|key| key.is_valid_at(*at));
+        let keys = if is_good { &mut several.told } else { &mut several.untold };
+        keys.push((id.clone(), kept));
+    }
+    let Some((first, _)) = several.untold.first().filter(|_| !time.is_zero()) else { return Ok(several) };
+    several.asked = true;
+    match timeout(time, refresh(app, server, Some(first), Asker::Peer)).await {
+        Ok(Ok(fetched)) => {
+            for (id, _) in std::mem::take(&mut several.untold) {
+                let key = match fetched.key(server, &id) {
+                    Some(key) => Some(key),
+                    None => kept(app, server, &id).await?,
+                };
+                several.told.push((id, key));
+            }
+        }
+        Ok(Err(error)) => tracing::debug!(%server, %error, "a server tells no keys"),
+        Err(_) => tracing::debug!(%server, ?time, "a server takes too long to tell its keys"),
+    }
+    Ok(several)
 }
 
 async fn kept(

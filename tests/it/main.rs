@@ -22,6 +22,7 @@ mod rig;
 mod rooms;
 mod search;
 mod sso;
+mod stillness;
 mod sync;
 #[path = "../tidy.rs"]
 mod tidy;

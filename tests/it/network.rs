@@ -28,7 +28,7 @@ use tayberry::{
     service::{App, signer::signing_key},
 };
 use tempfile::TempDir;
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::{net::TcpStream, sync::Notify, time::sleep};
 
 use crate::rig::{Rig, parts_at};
 
@@ -40,6 +40,8 @@ pub(crate) struct Network(Arc<Mutex<State>>);
 struct State {
     addresses: BTreeMap<String, SocketAddr>,
     cut: BTreeSet<String>,
+    /// Those that never answer.
+    hung: BTreeSet<String>,
     /// Whether transactions get nowhere.
     silent: bool,
     asked: Vec<Asked>,
@@ -119,6 +121,11 @@ impl Network {
         self.0.lock().unwrap().cut.remove(name);
     }
 
+    /// Lets a server take requests and never answer.
+    pub(crate) fn hang(&self, name: &str) {
+        self.0.lock().unwrap().hung.insert(name.to_owned());
+    }
+
     /// Lets no transaction arrive that a server sends by itself.
     pub(crate) fn silence(&self) {
         self.0.lock().unwrap().silent = true;
@@ -143,7 +150,7 @@ impl Network {
         self.0.lock().unwrap().played.insert(name.to_owned(), Arc::new(played));
     }
 
-    /// Holds the next request whose path holds this.
+    /// Holds the next request whose path holds this, or the path behind the name of whom it is for.
     pub(crate) fn hold(&self, path: &str) -> Held {
         let held = Held::default();
         self.0.lock().unwrap().held = Some((path.to_owned(), held.clone()));
@@ -160,7 +167,7 @@ impl Network {
         let (name, path) = (&target.authority, request.uri().to_string());
         let held = {
             let mut state = self.0.lock().unwrap();
-            state.held.take_if(|(held, _)| path.contains(&**held))
+            state.held.take_if(|(held, _)| format!("{name}{path}").contains(&**held))
         };
         if let Some((_, held)) = held {
             held.reached.notify_one();
@@ -173,14 +180,18 @@ impl Network {
             path: path.clone(),
             body: request.body().clone(),
         };
-        let (address, played) = {
+        let (address, played, is_hung) = {
             let mut state = self.0.lock().unwrap();
             state.asked.push(asked.clone());
             let is_silent = state.silent && asked.path.contains("/federation/v1/send/");
             let is_cut = is_silent || state.cut.contains(own) || state.cut.contains(name);
             let played = state.played.get(name).filter(|_| !is_cut).cloned();
-            (state.addresses.get(name).filter(|_| !is_cut).copied(), played)
+            (state.addresses.get(name).filter(|_| !is_cut).copied(), played, state.hung.contains(name))
         };
+        if is_hung {
+            sleep(bounds.head).await;
+            return Err(NetError::Late { what: "the answer", time: bounds.head });
+        }
         if let Some((status, answer)) = played.and_then(|played| played(&asked)) {
             let body = Body::whole(answer.to_string().into(), bounds);
             return Ok(Response::builder().status(status).body(body).unwrap());

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{BODIES_PER_CLIENT_BYTES, EVENT_BYTES, PREV_EVENTS, READERS};
+use super::{
+    BODIES_PER_CLIENT_BYTES, CONNECT_TIME, EVENT_BYTES, OUTGOING_PER_PEER, PREV_EVENTS, READERS,
+    SMALL_ANSWER_TIME,
+};
 
 /// Events and others of one transaction, sent or taken. <https://spec.matrix.org/v1.19/server-server-api/#transactions>
 pub const TRANSACTION_PDUS: usize = 50;
@@ -24,8 +27,12 @@ pub const TRANSACTION_ROOMS: usize = 4;
 pub const JUDGES: usize = READERS - 2;
 /// Servers that are asked for their keys at once for the sake of one room's events.
 pub const KEY_ASKED: usize = 4;
-/// Servers whose keys another one is asked for at once, and its answer, in bytes.
+/// All servers that signed what one tells have so long in all to tell their keys, each at most as long as a connection may
+/// take. Whoever wasn't heard by then is not waited for: another server is asked for its keys.
+pub const KEYS_LEARNT_TIME: Duration = Duration::from_secs(20);
+/// Servers whose keys another one is asked for at once, such requests that are under way to it, and its answer, in bytes.
 pub const NOTARY_SERVERS: usize = 50;
+pub const NOTARY_ASKS: usize = 4;
 pub const NOTARY_ANSWER_BYTES: u64 = 1 << 20;
 /// A server whose keys somebody else wants has so long to tell them, and what it tells is vouched for if it has at most so
 /// many bytes.
@@ -102,6 +109,12 @@ const _: () = {
             && FETCH_TIME_PER_SERVER.as_secs() * BACKFILL_SERVERS as u64 <= FETCH_TIME.as_secs(),
         "each server has its time"
     );
+    assert!(
+        CONNECT_TIME.as_secs() < KEYS_LEARNT_TIME.as_secs()
+            && KEYS_LEARNT_TIME.as_secs() + SMALL_ANSWER_TIME.as_secs() < 60,
+        "nobody waits a minute for servers that hang, and who is slow is heard"
+    );
+    assert!(NOTARY_ASKS < OUTGOING_PER_PEER, "who is asked for others' keys is asked for more meanwhile");
     assert!(FETCHES_PER_SERVER < FETCHES && EXTREMITIES < PREV_EVENTS);
 };
 /// Events that policy servers consented to and that are on their way to their rooms, and how long that may take; a policy

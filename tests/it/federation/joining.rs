@@ -1,25 +1,32 @@
 //! Users of a server come into rooms of another. <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use ruma::{
     CanonicalJsonObject, RoomVersionId,
-    signatures::{hash_and_sign_event, reference_hash},
+    serde::{Base64, base64::Standard},
+    signatures::{hash_and_sign_event, reference_hash, sign_json},
 };
 use serde_json::{Value, json};
 use tayberry::{
     base::{ids::StateRoot, json::Object, limits},
     room::{pdu::Pdu, version::Version},
+    service::signer::signing_key,
     store::{
         RoomLoad,
         events::{Admission, NewEvent},
     },
 };
 
+use super::pair::until;
 use crate::{
-    network::Network,
+    network::{Network, seed},
     rig::{Member, Rig},
     rooms::{act, create, encoded, next, read, say, set, sync, texts},
+    stillness::Stillness,
 };
 
 pub(super) const VERSIONS: [&str; 5] = ["1", "6", "10", "11", "12"];
@@ -138,7 +145,7 @@ async fn a_room_that_everybody_left_is_entered_again_behind_a_gap() {
     let left = next(&sync(&two, &carol, "").await);
     say(&two, &carol, &room, "old", "1").await;
     act(&two, &carol, &room, "leave", json!({})).await;
-    super::pair::until(async || members(&one, &anna, &room).await == [anna.user_id.as_str()]).await;
+    until(async || members(&one, &anna, &room).await == [anna.user_id.as_str()]).await;
     set(&one, &anna, &room, "m.room.topic", json!({"topic": "new"})).await;
     join(&two, &carol, &room, &["one.example:1"]).await.ok();
     assert_eq!(network.asked("send_join").len(), 2);
@@ -288,7 +295,7 @@ async fn members_of_a_server_that_is_gone_are_there_by_the_word_of_who_tells_of_
     let room = create(&one, &anna, json!({"preset": "public_chat", "room_version": "11"})).await;
     join(&gone, &dora, &room, &["one.example:1"]).await.ok();
     say(&gone, &dora, &room, "farewell", "1").await;
-    super::pair::until(async || {
+    until(async || {
         let page = read(&one, &anna, &format!("rooms/{room}/messages?dir=b")).await;
         page["chunk"][0]["content"]["body"] == "farewell"
     })
@@ -307,8 +314,8 @@ async fn members_of_a_server_that_is_gone_are_there_by_the_word_of_who_tells_of_
     is_sound(&two).await;
 }
 
-/// Adds members to an answer, who are of the server that gives it.
-fn crowd(answer: &mut Value, room: &str, count: usize) {
+/// Adds members to an answer: so many, each of a server and signed by that key of it.
+fn crowd(answer: &mut Value, room: &str, count: usize, signer: impl Fn(usize) -> (String, &'static str)) {
     let rules = RoomVersionId::V11.rules().unwrap();
     let state = answer["state"].as_array_mut().unwrap();
     let needed = ["m.room.create", "m.room.power_levels", "m.room.join_rules"];
@@ -321,16 +328,16 @@ fn crowd(answer: &mut Value, room: &str, count: usize) {
         })
         .collect();
     for number in 0..count {
-        let user = format!("@user{number}:one.example:1");
+        let (server, key) = signer(number);
+        let user = format!("@user{number}:{server}");
         let event = json!({
             "type": "m.room.member", "room_id": room, "sender": user, "state_key": user, "depth": number,
             "content": {"membership": "join", "displayname": format!("User {number}")},
             "prev_events": [needed[0]], "auth_events": needed, "origin_server_ts": 1_800_000_000_000_u64,
         });
         let mut event: CanonicalJsonObject = serde_json::from_value(event).unwrap();
-        let seed = crate::network::seed("one.example:1");
-        let key = tayberry::service::signer::signing_key("1", &seed).unwrap();
-        hash_and_sign_event("one.example:1", &key, &mut event, &rules.redaction).unwrap();
+        let key = signing_key(key, &seed(&server)).unwrap();
+        hash_and_sign_event(&server, &key, &mut event, &rules.redaction).unwrap();
         state.push(serde_json::to_value(&event).unwrap());
     }
 }
@@ -346,7 +353,7 @@ async fn many_members_come_in_many_parts() {
     network.tamper(move |path, _, body| {
         if path.contains("send_join") {
             let mut answer = serde_json::from_slice(body).unwrap();
-            crowd(&mut answer, &id, count);
+            crowd(&mut answer, &id, count, |_| ("one.example:1".to_owned(), "1"));
             *body = answer.to_string().into_bytes();
         }
     });
@@ -354,6 +361,69 @@ async fn many_members_come_in_many_parts() {
     let told = sync(&two, &carol, "").await;
     assert_eq!(told["rooms"]["join"][&room]["summary"]["m.joined_member_count"], count + 2);
     assert_eq!(members(&two, &carol, &room).await.len(), count + 2);
+    is_sound(&two).await;
+}
+
+/// What a server says of its keys, which are all made of one seed.
+fn told_keys(server: &str) -> Value {
+    let pair = signing_key("1", &seed(server)).unwrap();
+    let key = json!({"key": Base64::<Standard, _>::new(pair.public_key()).encode()});
+    let document = json!({
+        "server_name": server, "valid_until_ts": 1_800_000_000_000_u64, "old_verify_keys": {},
+        "verify_keys": {"ed25519:1": key, "ed25519:2": key},
+    });
+    let mut object: CanonicalJsonObject = serde_json::from_value(document).unwrap();
+    sign_json(server, &pair, &mut object).unwrap();
+    serde_json::to_value(&object).unwrap()
+}
+
+/// <https://spec.matrix.org/v1.19/server-server-api/#querying-keys-through-another-server>
+#[tokio::test]
+async fn many_servers_that_hang_hold_up_a_join_for_less_than_a_minute() {
+    let network = Network::default();
+    let one = network.start("one.example:1", |_| {}).await;
+    let two = network.start("two.example:1", |_| {}).await;
+    let (anna, carol) = (one.register("anna").await, two.register("carol").await);
+    let room = create(&one, &anna, json!({"preset": "public_chat", "room_version": "11"})).await;
+    let (servers, id) = (100, room.clone());
+    let name = |number: usize| format!("s{number}.example:1");
+    (0..servers).for_each(|number| network.hang(&name(number)));
+    network.tamper(move |path, _, body| {
+        if path.contains("send_join") {
+            let mut answer = serde_json::from_slice(body).unwrap();
+            let key = |number| if number < servers { "1" } else { "2" };
+            crowd(&mut answer, &id, servers * 2, |number| (name(number % servers), key(number)));
+            *body = answer.to_string().into_bytes();
+        }
+    });
+    network.play("one.example:1", |asked| {
+        let body = || serde_json::from_slice::<Value>(&asked.body).unwrap();
+        let names =
+            |body: Value| body["server_keys"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let told = || names(body()).iter().map(|server| told_keys(server)).collect::<Vec<_>>();
+        asked.path.contains("/key/v2/query").then(|| (200, json!({"server_keys": told()})))
+    });
+    let stillness = Stillness::begin();
+    let time = async {
+        until(async || network.asked("/key/v2/server").len() > limits::JOIN_KEY_ASKS).await;
+        for _ in 0..59 {
+            stillness.pass(&two, Duration::from_secs(1)).await;
+        }
+    };
+    let via = ["one.example:1"];
+    let joined = tokio::select! {
+        joined = async { tokio::join!(join(&two, &carol, &room, &via), time).0 } => joined,
+        () = async { until(async || false).await } => unreachable!(),
+    };
+    assert_eq!(joined.status, 200);
+    assert_eq!(members(&two, &carol, &room).await.len(), servers * 2 + 2);
+    let (asked, told) = (network.asked("/key/v2/server"), network.asked("/key/v2/query"));
+    let mut of: Vec<_> =
+        asked.iter().filter(|asked| asked.by == "two.example:1").map(|asked| &asked.of).collect();
+    let all = of.len();
+    of.sort();
+    of.dedup();
+    assert_eq!((of.len(), told.len()), (all, servers / limits::NOTARY_SERVERS), "each is asked once");
     is_sound(&two).await;
 }
 

@@ -1,6 +1,6 @@
 //! Two servers that share a room. Nothing of it goes from one to the other but what the test carries.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use ruma::{
     CanonicalJsonObject, OwnedRoomId, RoomId, RoomVersionId, ServerName,
@@ -26,10 +26,12 @@ use crate::{
     network::Network,
     rig::{Member, Reply, Rig},
     rooms::{create, read},
+    stillness::moment,
 };
 
 pub(super) const ONE: &str = "one.example:1";
 pub(super) const TWO: &str = "two.example:1";
+pub(super) const THREE: &str = "three.example:1";
 
 /// Anna made the room on the first server, and Bea of the second one has joined it.
 pub(super) struct Pair {
@@ -78,6 +80,17 @@ impl Pair {
         }
     }
 
+    /// A third server, from which somebody has come into the room.
+    pub(super) async fn third(&self) -> (Rig, Member) {
+        let three = self.network.start(THREE, |_| {}).await;
+        let carol = three.register("carol").await;
+        super::joining::join(&three, &carol, &self.room, &[ONE]).await.ok();
+        let come = self.events(&self.one).await.pop().unwrap();
+        let id = self.ends(&self.one).await.remove(0);
+        assert_eq!(self.carry("third", &[come]).await.ok(), json!({"pdus": {id: {}}}));
+        (three, carol)
+    }
+
     fn keys(&self) -> Arc<PublicKeyMap> {
         let keys = [&self.one, &self.two].map(|rig| {
             let signer = rig.app.signer();
@@ -110,7 +123,13 @@ impl Pair {
 
     /// An event of the first server's room by its id.
     pub(super) async fn event(&self, id: &str) -> Value {
-        let (room, id) = (self.room_id(), ruma::OwnedEventId::try_from(id).unwrap());
+        self.event_of(&self.room, id).await
+    }
+
+    /// The same of any room of that server.
+    pub(super) async fn event_of(&self, room: &str, id: &str) -> Value {
+        let room = OwnedRoomId::try_from(room).unwrap();
+        let id = ruma::OwnedEventId::try_from(id).unwrap();
         let read = move |view: &View<'_>| {
             let room = view.room_number(&room)?.unwrap();
             let number = view.event_number(room, &id)?.unwrap();
@@ -265,12 +284,13 @@ pub(super) async fn ask(by: &Rig, of: &Rig, method: &str, path: &str, body: Valu
 
 /// Waits until something holds, which it does soon.
 pub(super) async fn until(mut holds: impl AsyncFnMut() -> bool) {
-    let wait = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+    for _ in 0..12_000 {
+        if holds().await {
+            return;
         }
-    };
-    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it holds in the end");
+        moment().await;
+    }
+    panic!("it holds in the end");
 }
 
 /// Names a room that no server knows.
