@@ -308,6 +308,10 @@ async fn members_of_a_server_that_is_gone_are_there_by_the_word_of_who_tells_of_
     assert_eq!(found, everybody);
     let asked = network.asked("/key/v2/query");
     assert_eq!(asked.iter().map(|asked| &*asked.of).collect::<Vec<_>>(), ["one.example:1"]);
+    // RULES R23
+    let body: Value = serde_json::from_slice(&asked[0].body).unwrap();
+    let until = json!({"minimum_valid_until_ts": 1_800_000_000_000_u64});
+    assert_eq!(body, json!({"server_keys": {"gone.example:1": {"ed25519:1": until}}}));
     // So are past events.
     let page = read(&two, &carol, &format!("rooms/{room}/messages?dir=b&limit=50")).await;
     assert_eq!(texts(&json!({"events": page["chunk"]})), ["farewell"]);
