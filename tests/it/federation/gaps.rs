@@ -14,15 +14,24 @@ use tayberry::{
 
 use super::{
     joining::join,
-    pair::{ONE, Pair, TWO, ask, until},
+    pair::{ONE, Pair, THREE, TWO, ask, until},
 };
-use crate::rooms::{act, say, set, sync};
+use crate::{
+    rooms::{act, say, set, sync},
+    stillness::Stillness,
+};
 
-fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+pub(super) fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|number| number.to_string()).collect()
 }
 
 impl Pair {
+    /// How many messages stand in the room's timeline on the second server.
+    async fn messages(&self) -> usize {
+        let events = self.events(&self.two).await;
+        events.iter().filter(|event| event["type"] == "m.room.message").count()
+    }
+
     /// Lets Anna say the numbers of a range.
     pub(super) async fn count(&self, range: std::ops::Range<usize>) -> String {
         let mut last = String::new();
@@ -191,24 +200,18 @@ async fn a_crowd_that_came_meanwhile_is_there_at_once() {
 async fn a_state_is_believed_if_another_server_tells_the_same() {
     for is_borne_out in [true, false] {
         let mut pair = Pair::new("11").await;
-        let three = pair.network.start("three.example:1", |_| {}).await;
-        let carol = three.register("carol").await;
-        join(&three, &carol, &pair.room, &[ONE]).await.ok();
-        let come = pair.events(&pair.one).await.pop().unwrap();
-        let id = pair.ends(&pair.one).await.remove(0);
-        assert_eq!(pair.carry("t", &[come]).await.ok(), json!({"pdus": {id: {}}}));
+        let _three = pair.third().await;
         let mut state: Vec<_> = pair.state(&pair.one).await.into_iter().map(|(.., id)| id).collect();
         if !is_borne_out {
             state.pop();
         }
-        pair.network.play("three.example:1", move |asked| {
+        pair.network.play(THREE, move |asked| {
             let told = json!({"pdu_ids": state, "auth_chain_ids": []});
             asked.path.contains("/state_ids/").then_some((200, told))
         });
         let last = pair.count(0..150).await;
         pair.carry("u", &[pair.event(&last).await]).await.ok();
-        until(async || pair.network.asked("/state_ids/").iter().any(|asked| asked.of == "three.example:1"))
-            .await;
+        until(async || pair.network.asked("/state_ids/").iter().any(|asked| asked.of == THREE)).await;
         if is_borne_out {
             until(async || pair.waiting().await == 0).await;
             assert_eq!(pair.texts().await.last().map(String::as_str), Some("149"));
@@ -218,6 +221,95 @@ async fn a_state_is_believed_if_another_server_tells_the_same() {
             assert!(pair.texts().await.is_empty());
         }
     }
+}
+
+#[tokio::test]
+async fn a_server_that_holds_parents_back_has_its_share_of_the_time_and_no_more() {
+    let pair = Pair::new("11").await;
+    let _three = pair.third().await;
+    let mut parents = Vec::new();
+    for number in numbers(0..5) {
+        let id = say(&pair.one, &pair.anna, &pair.room, &number, &number).await;
+        parents.push(pair.event(&id).await);
+    }
+    let last = parents.pop().unwrap();
+    pair.network.play(THREE, move |asked| {
+        let asked = asked.path.contains("/get_missing_events/");
+        asked.then(|| (200, json!({ "events": parents })))
+    });
+    let held = pair.network.hold(&format!("{ONE}/_matrix/federation/v1/get_missing_events/"));
+    let stillness = Stillness::begin();
+    pair.carry("u", &[last]).await.ok();
+    held.reached.notified().await;
+    let others = || pair.network.asked("/get_missing_events/").len();
+    // Two servers know the room.
+    let (share, second) = (limits::FETCH_TIME / 2, Duration::from_secs(1));
+    stillness.pass(&pair.two, share - second).await;
+    assert_eq!((others(), pair.texts().await), (0, Vec::<String>::new()));
+    stillness.pass(&pair.two, second).await;
+    until(async || pair.texts().await == numbers(0..5)).await;
+    assert_eq!(others(), 1);
+}
+
+#[tokio::test]
+async fn where_all_hold_parents_back_the_turn_ends_and_they_are_asked_again_later() {
+    let pair = Pair::new("11").await;
+    let last = pair.count(0..5).await;
+    let held = pair.network.hold("/get_missing_events/");
+    let stillness = Stillness::begin();
+    pair.carry("u", &[pair.event(&last).await]).await.ok();
+    held.reached.notified().await;
+    let asked = || pair.network.asked("/get_missing_events/").len();
+    stillness.pass(&pair.two, limits::FETCH_TIME).await;
+    let is_put_off = async || {
+        let rooms = pair.two.app.store.read(|view| view.waiting_rooms()).await.unwrap();
+        rooms[0].try_at > pair.two.app.clock.now()
+    };
+    until(is_put_off).await;
+    assert_eq!((asked(), pair.texts().await), (0, Vec::<String>::new()));
+    until(async || {
+        stillness.pass(&pair.two, Duration::from_secs(1)).await;
+        asked() > 0
+    })
+    .await;
+    until(async || pair.texts().await == numbers(0..5)).await;
+}
+
+#[tokio::test]
+async fn a_witness_that_says_nothing_is_not_waited_for() {
+    let pair = Pair::new("11").await;
+    let _three = pair.third().await;
+    let last = pair.count(0..150).await;
+    let held = pair.network.hold(&format!("{THREE}/_matrix/federation/v1/state_ids/"));
+    let stillness = Stillness::begin();
+    pair.carry("u", &[pair.event(&last).await]).await.ok();
+    held.reached.notified().await;
+    // Without it the state is not believed, and it is the witness that is asked next.
+    let others = || pair.network.asked("/get_missing_events/").iter().any(|asked| asked.of == THREE);
+    let second = Duration::from_secs(1);
+    stillness.pass(&pair.two, limits::WITNESS_TIME - second).await;
+    assert!(!others());
+    stillness.pass(&pair.two, second).await;
+    until(async || others()).await;
+    assert!(pair.texts().await.is_empty());
+}
+
+#[tokio::test]
+async fn of_large_parents_so_many_are_fetched_as_bytes_allow() {
+    let pair = Pair::new("11").await;
+    let large = "x".repeat(60_000);
+    let mut last = String::new();
+    for number in numbers(0..50) {
+        last = say(&pair.one, &pair.anna, &pair.room, &format!("{number} {large}"), &number).await;
+    }
+    let last = pair.event(&last).await;
+    let most = limits::PARENTS_BYTES / last.to_string().len();
+    pair.carry("u", &[last]).await.ok();
+    until(async || pair.waiting().await == 0).await;
+    // Besides the one that they lead up to.
+    assert_eq!(pair.messages().await, 1 + most);
+    assert_eq!(pair.network.asked("/state_ids/").len(), 1, "for what is before them the state stands");
+    pair.check().await;
 }
 
 #[tokio::test]
@@ -257,7 +349,7 @@ async fn a_word_that_nobody_bears_out_takes_nothing_away() {
 #[tokio::test]
 async fn what_was_before_a_server_came_is_nothing_that_the_room_goes_on_from() {
     let pair = Pair::new("11").await;
-    let three = pair.network.start("three.example:1", |_| {}).await;
+    let three = pair.network.start(THREE, |_| {}).await;
     let carol = three.register("carol").await;
     join(&three, &carol, &pair.room, &[ONE]).await.ok();
     let ends = pair.ends(&three).await;

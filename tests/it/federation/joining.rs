@@ -1,6 +1,7 @@
 //! Users of a server come into rooms of another. <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
 
 use std::{
+    cell::Cell,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -429,6 +430,38 @@ async fn many_servers_that_hang_hold_up_a_join_for_less_than_a_minute() {
     of.dedup();
     assert_eq!((of.len(), told.len()), (all, servers / limits::NOTARY_SERVERS), "each is asked once");
     is_sound(&two).await;
+}
+
+#[tokio::test]
+async fn what_comes_into_a_room_that_is_being_entered_waits_for_so_long_only() {
+    let network = Network::default();
+    let one = network.start("one.example:1", |_| {}).await;
+    let two = network.start("two.example:1", |_| {}).await;
+    let (anna, carol) = (one.register("anna").await, two.register("carol").await);
+    let room = create(&one, &anna, json!({"preset": "public_chat", "room_version": "11"})).await;
+    let held = network.hold("/send_join/");
+    let joining = join(&two, &carol, &room, &["one.example:1"]);
+    let sending = async {
+        held.reached.notified().await;
+        let stillness = Stillness::begin();
+        let body = json!({"origin": "one.example:1", "origin_server_ts": 1, "pdus": [{"room_id": room}]});
+        let sent = super::pair::ask(&one, &two, "PUT", "/_matrix/federation/v1/send/early", body);
+        let seconds = Cell::new(0);
+        let time = async {
+            loop {
+                stillness.pass(&two, Duration::from_secs(1)).await;
+                seconds.set(seconds.get() + 1);
+            }
+        };
+        let sent = tokio::select! {
+            sent = sent => sent,
+            () = time => unreachable!(),
+        };
+        assert_eq!(sent.error(), (503, "M_UNKNOWN"));
+        assert!(seconds.get() + 1 >= limits::ENTERING_TIME.as_secs());
+        held.let_go.notify_one();
+    };
+    assert_eq!(tokio::join!(joining, sending).0.status, 200);
 }
 
 #[tokio::test]
