@@ -1,17 +1,26 @@
 //! What a server sends unasked is taken event by event.
 //! <https://spec.matrix.org/v1.19/server-server-api/#transactions>
 
+use ruma::{CanonicalJsonObject, signatures::hash_and_sign_event};
 use serde_json::{Value, json};
 
 use tayberry::{
-    service::federation::transactions::{Transaction, receive},
+    base::limits,
+    service::{
+        federation::transactions::{Transaction, receive},
+        signer::signing_key,
+    },
     store::{StoreError, View},
 };
 
-use super::pair::{ONE, Pair, ask, nowhere};
+use super::{
+    joining::join,
+    pair::{ONE, Pair, THREE, ask, nowhere, until},
+};
 use crate::{
+    network::seed,
     rig::Member,
-    rooms::{act, say, set, sync, texts},
+    rooms::{act, create, read, say, set, sync, texts},
 };
 
 // RULES R28
@@ -305,4 +314,47 @@ async fn a_room_of_many_ends_is_merged() {
     let told = sync(&pair.two, &pair.bea, "").await;
     assert!(!told.to_string().contains("dummy_event"));
     assert!(pair.texts().await.contains(&"14".to_owned()));
+}
+
+/// <https://spec.matrix.org/v1.19/server-server-api/#transactions>
+#[tokio::test]
+async fn keys_that_are_not_told_hold_up_no_other_server_and_no_other_room() {
+    let pair = Pair::new("11").await;
+    let (one, anna, room) = (&pair.one, &pair.anna, &pair.room);
+    let (three, carol) = pair.third().await;
+    let other = create(one, anna, json!({"preset": "public_chat", "room_version": "11"})).await;
+    join(&pair.two, &pair.bea, &other, &[ONE]).await.ok();
+    // What the first server signs in one room it signs by a key that it doesn't tell of, and the rest as ever.
+    let first = say(one, anna, room, "first", "1").await;
+    pair.carry("t", &[pair.event(&first).await]).await.ok();
+    let (_, odd) = pair.message(&anna.user_id, &[&first], "odd").await;
+    let mut odd: CanonicalJsonObject = serde_json::from_value(odd).unwrap();
+    odd.remove("signatures");
+    let rules = ruma::RoomVersionId::V11.rules().unwrap();
+    hash_and_sign_event(ONE, &signing_key("2", &seed(ONE)).unwrap(), &mut odd, &rules.redaction).unwrap();
+    let good = say(one, anna, &other, "good", "2").await;
+    let good = pair.event_of(&other, &good).await;
+    say(&three, &carol, room, "third", "3").await;
+    let third = pair.events(&three).await.pop().unwrap();
+
+    pair.two.advance(limits::SERVER_KEYS_PAUSE);
+    let held = pair.network.hold(&format!("{ONE}/_matrix/key/v2/server"));
+    let pdus = [serde_json::to_value(&odd).unwrap(), good];
+    let sending = pair.carry("a", &pdus);
+    let meanwhile = async {
+        held.reached.notified().await;
+        let body = json!({"origin": THREE, "origin_server_ts": 1, "pdus": [third]});
+        ask(&three, &pair.two, "PUT", "/_matrix/federation/v1/send/b", body).await.ok();
+        assert_eq!(pair.texts().await, ["first", "third"]);
+        let path = format!("rooms/{other}/messages?dir=b&limit=1");
+        let is_taken = async || {
+            let page = read(&pair.two, &pair.bea, &path).await;
+            page["chunk"][0]["content"]["body"] == "good"
+        };
+        until(is_taken).await;
+        held.let_go.notify_one();
+    };
+    let (answer, ()) = tokio::join!(sending, meanwhile);
+    assert_eq!(answer.ok()["pdus"].as_object().unwrap().len(), 2);
+    assert_eq!(pair.texts().await, ["first", "third"]);
 }
