@@ -80,7 +80,7 @@
 //! | what another server does | use case |
 //! | --- | --- |
 //! | asks who this one is, asks for others' keys, and proves who asks | [`own_keys`](service::own_keys): what this server signs with, and signed with before; [`server_keys`](service::server_keys): others' as they are fetched, kept and told on; [`api::peer`] is the caller that has proved it |
-//! | sends events | [`transactions`](service::federation::transactions), taken by [`ingest`](service::write::ingest) in their room's lane; what they follow and this server lacks is fetched by [`gaps`](service::federation::gaps), and by [`backfill`](service::federation::backfill) when a client pages back |
+//! | sends events | [`transactions`](service::federation::transactions), taken by [`ingest`](service::write::ingest) in their room's lane; what they follow and this server lacks is fetched by [`gaps`](service::federation::gaps), and by [`backfill`](service::federation::backfill) when a client pages back or asks for a time |
 //! | tells what its users do beside events | [`edus`](service::federation::edus) |
 //! | brings its users into rooms, asks what a room is and was | [`handshake`](service::federation::handshake), [`state`](service::federation::state), [`history`](service::federation::history) |
 //! | lets users of this one into its rooms, and invites them | [`joining`](service::federation::joining), which takes a room in as it arrives; [`inviting`](service::federation::inviting), and [`withdrawing`](service::federation::withdrawing), by which an invitation is taken back |

@@ -92,6 +92,10 @@ pub const BACKFILL_TIME: Duration = Duration::from_secs(10);
 /// Servers that are asked for them, and after how long again if none had some.
 pub const BACKFILL_SERVERS: usize = 3;
 pub const BACKFILL_RETRY: Duration = Duration::from_secs(5 * 60);
+/// They have so long to name an event that is nearer to a time than those that are known here, and so often one request has
+/// that fetched.
+pub const JUMP_TIME: Duration = Duration::from_secs(5);
+pub const JUMPS: usize = 3;
 /// Events that are noted as missing before one.
 pub const GAP_EVENTS: usize = 100;
 /// Past events that are judged in one step.
@@ -114,6 +118,7 @@ const _: () = {
             && KEYS_LEARNT_TIME.as_secs() + SMALL_ANSWER_TIME.as_secs() < 60,
         "nobody waits a minute for servers that hang, and who is slow is heard"
     );
+    assert!(JUMP_TIME.as_secs() * 2 <= BACKFILL_TIME.as_secs(), "what they name can be fetched still");
     assert!(NOTARY_ASKS < OUTGOING_PER_PEER, "who is asked for others' keys is asked for more meanwhile");
     assert!(FETCHES_PER_SERVER < FETCHES && EXTREMITIES < PREV_EVENTS);
 };

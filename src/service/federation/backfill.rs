@@ -3,14 +3,16 @@
 //! <https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>
 
 mod batch;
+mod jump;
 
 use std::time::Duration;
 
-use ruma::{OwnedEventId, OwnedServerName};
+use ruma::{OwnedEventId, OwnedServerName, ServerName};
 use tokio::time::timeout;
 
 use self::batch::Batch;
 pub(super) use self::batch::{Judged, judge};
+pub(in crate::service) use self::jump::{Nearest, jump};
 use super::fetch::{Room, Source};
 use crate::{
     base::{
@@ -26,12 +28,23 @@ use crate::{
     },
 };
 
-/// The gaps that are being filled, and those that nobody could fill a while ago.
-pub(in crate::service) struct Fills(Cache<(RoomNumber, Position), bool>);
+/// A gap of a room: the position of the event before which something is missing.
+pub(in crate::service) type Gap = (RoomNumber, Position);
+
+/// What is being done about gaps.
+pub(in crate::service) struct Fills {
+    /// Those that are being filled, and those that nobody could fill a while ago.
+    fills: Cache<Gap, bool>,
+    /// Those into which somebody jumps.
+    jumps: Cache<Gap, bool>,
+}
 
 impl Fills {
     pub(in crate::service) fn new(clock: Clock) -> Self {
-        Self(Cache::new(limits::BACKFILL_GAPS, clock))
+        Self {
+            fills: Cache::new(limits::BACKFILL_GAPS, clock.clone()),
+            jumps: Cache::new(limits::BACKFILL_GAPS, clock),
+        }
     }
 }
 
@@ -54,7 +67,7 @@ pub(in crate::service) async fn fill(app: &App, room: RoomNumber, anchor: Positi
         }
     };
     let gap = (room, anchor);
-    let filled = app.fills.0.get_begun(&gap, async {}, work);
+    let filled = app.fills.fills.get_begun(&gap, async {}, work);
     // Who waits no longer may ask again.
     timeout(wait, filled).await.unwrap_or(true)
 }
@@ -63,22 +76,7 @@ async fn fill_by_any(app: &App, number: RoomNumber, anchor: Position) -> Result<
     let own = app.server_name.clone();
     let read = move |view: &View<'_>| {
         let Some(missing) = view.gap(number, anchor)? else { return Ok(None) };
-        let room = Room { number, id: view.room_id(number)?, version: view.room(number)?.version };
-        // Whoever sent what comes next knew what it followed.
-        let mut servers = Vec::new();
-        if let Some((_, Item::Event(next))) =
-            view.timeline(number, ..=Place::live(anchor)).next_back().transpose()?
-        {
-            servers.push(view.event(number, next)?.pdu.sender().server_name().to_owned());
-        }
-        let joined = view.servers_joined(number, ServerNumber::default(), limits::SERVERS_STEP)?.0;
-        for server in joined {
-            if !servers.contains(&server) {
-                servers.push(server);
-            }
-        }
-        servers.retain(|server| *server != own);
-        servers.truncate(limits::BACKFILL_SERVERS);
+        let (room, servers) = asked(view, &own, (number, anchor))?;
         Ok::<Option<(Room, Vec<OwnedEventId>, Vec<OwnedServerName>)>, StoreError>(Some((
             room, missing, servers,
         )))
@@ -101,6 +99,31 @@ async fn fill_by_any(app: &App, number: RoomNumber, anchor: Position) -> Result<
         }
     }
     Ok(false)
+}
+
+/// A room, and the servers that are asked for what is missing in a gap of it.
+fn asked(
+    view: &View<'_>,
+    own: &ServerName,
+    (number, anchor): Gap,
+) -> Result<(Room, Vec<OwnedServerName>), StoreError> {
+    let room = Room { number, id: view.room_id(number)?, version: view.room(number)?.version };
+    // Whoever sent what comes next knew what it followed.
+    let mut servers = Vec::new();
+    if let Some((_, Item::Event(next))) =
+        view.timeline(number, ..=Place::live(anchor)).next_back().transpose()?
+    {
+        servers.push(view.event(number, next)?.pdu.sender().server_name().to_owned());
+    }
+    let joined = view.servers_joined(number, ServerNumber::default(), limits::SERVERS_STEP)?.0;
+    for server in joined {
+        if !servers.contains(&server) {
+            servers.push(server);
+        }
+    }
+    servers.retain(|server| *server != *own);
+    servers.truncate(limits::BACKFILL_SERVERS);
+    Ok((room, servers))
 }
 
 /// Fills the gap by what one server tells; tells whether something of it was filled.

@@ -6,10 +6,15 @@ use std::{sync::Arc, time::Duration};
 
 use ruma::{
     EventId, OwnedEventId, OwnedRoomId, OwnedServerName, UInt,
-    api::federation::{
-        authorization::get_event_authorization,
-        backfill::get_backfill,
-        event::{get_event, get_missing_events, get_room_state, get_room_state_ids},
+    api::{
+        Direction,
+        federation::{
+            authorization::get_event_authorization,
+            backfill::get_backfill,
+            event::{
+                get_event, get_event_by_timestamp, get_missing_events, get_room_state, get_room_state_ids,
+            },
+        },
     },
     signatures::PublicKeyMap,
 };
@@ -22,7 +27,7 @@ use super::{
     receive,
 };
 use crate::{
-    base::{blocking, ids::RoomNumber, json::Object, limits},
+    base::{blocking, clock::Timestamp, ids::RoomNumber, json::Object, limits},
     net::Bounds,
     room::{pdu::Pdu, receive::verify_backfilled, version::Version},
     service::App,
@@ -87,6 +92,16 @@ impl Source {
         let mut told = ask(&self.app, &self.server, request, bounds(limits::PARENTS_ANSWER_BYTES)).await?;
         told.pdus.truncate(limit);
         Ok(objects(told.pdus))
+    }
+
+    /// The event that is nearest to a time, as far as the server knows, and when it says that it was sent.
+    pub(super) async fn event_at(
+        &self,
+        (time, direction): (Timestamp, Direction),
+    ) -> Result<(OwnedEventId, Timestamp), AskError> {
+        let request = get_event_by_timestamp::v1::Request::new(self.room.id.clone(), time.into(), direction);
+        let told = ask(&self.app, &self.server, request, Bounds::SMALL).await?;
+        Ok((told.event_id, told.origin_server_ts.into()))
     }
 
     /// The ids of the state before an event.

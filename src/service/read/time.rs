@@ -5,10 +5,12 @@
 //! for. Each probe takes the middle time of a few events: a server whose clock is wrong leads nobody astray unless it
 //! has the floor to itself. Among the events around that place the nearest in time is taken, so disorder within that
 //! window is no matter; if there is none that the user may see, the first one further on.
+//!
+//! Where events are missing beside the one that is found, other servers are asked for a nearer one ([`backfill::jump`]).
 
-use std::{cmp::Reverse, iter};
+use std::{cmp::Reverse, iter, ops::Bound};
 
-use ruma::{OwnedEventId, OwnedRoomId, api::Direction};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId, api::Direction};
 
 use super::{
     access::{ReadError, Span},
@@ -22,7 +24,10 @@ use crate::{
         limits,
     },
     room::visibility::VisibleEvent,
-    service::App,
+    service::{
+        App,
+        federation::backfill::{self, Gap, Nearest},
+    },
     store::{
         StoreError, View,
         events::{Item, Place},
@@ -39,16 +44,69 @@ pub async fn event_at(
     room_id: OwnedRoomId,
     (time, direction): (Timestamp, Direction),
 ) -> Result<(OwnedEventId, Timestamp), ReadError> {
-    look(app, onlooker, room_id, move |look| {
-        let joined_at = match look.access.span {
-            Span::Joined => look.view.stay(look.reader.onlooker.user, look.room())?.map(|stay| stay.since),
-            _ => None,
+    let at = (time, direction);
+    let (mut found, mut gap) = nearest(app, &onlooker, &room_id, at).await?;
+    let deadline = app.clock.monotonic() + limits::BACKFILL_TIME;
+    for _ in 0..limits::JUMPS {
+        let left = deadline.saturating_sub(app.clock.monotonic());
+        let Some(missing) = gap.filter(|_| !left.is_zero()) else { break };
+        let known = found.as_ref().map(|(_, time)| *time);
+        if !backfill::jump(app, missing, Nearest { time, direction, known }, left).await {
+            break;
+        }
+        (found, gap) = nearest(app, &onlooker, &room_id, at).await?;
+    }
+    found.ok_or(ReadError::NotFound)
+}
+
+/// The nearest of the events that are here, and the gap in which others may be that are nearer, if the user is in the room.
+async fn nearest(
+    app: &App,
+    onlooker: &Onlooker,
+    room_id: &RoomId,
+    (time, direction): (Timestamp, Direction),
+) -> Result<(Option<(OwnedEventId, Timestamp)>, Option<Gap>), ReadError> {
+    look(app, onlooker.clone(), room_id.to_owned(), move |look| {
+        let is_joined = look.access.span == Span::Joined;
+        let joined_at = match is_joined {
+            true => look.view.stay(look.reader.onlooker.user, look.room())?.map(|stay| stay.since),
+            false => None,
         };
         let event = Search { times: &*look, time, direction }.nearest(look.access.until(), joined_at)?;
-        let event = event.ok_or(ReadError::NotFound)?;
-        Ok((event.pdu().event_id().to_owned(), event.pdu().origin_server_ts().into()))
+        let sent = |event: &VisibleEvent| Timestamp::from(event.pdu().origin_server_ts());
+        let gap = match &event {
+            _ if !is_joined => None,
+            Some(event) if sent(event) == time => None,
+            Some(event) => {
+                let place = look.view.header(look.room(), event.number())?.place;
+                gap_beside(look.view, look.room(), (place, direction))?
+            }
+            None => gap_beside(look.view, look.room(), (None, direction))?,
+        };
+        let found = event.map(|event| (event.pdu().event_id().to_owned(), sent(&event)));
+        Ok((found, gap.map(|gap| (look.room(), gap))))
     })
     .await
+}
+
+/// The gap that an event follows, or leads up to, in a search of this direction; without an event, the one before all.
+fn gap_beside(
+    view: &View<'_>,
+    room: RoomNumber,
+    (place, direction): (Option<Place>, Direction),
+) -> Result<Option<Position>, StoreError> {
+    let item = match (place, direction) {
+        (Some(place), Direction::Forward) => view.timeline(room, ..place).next_back(),
+        (Some(place), Direction::Backward) => {
+            view.timeline(room, (Bound::Excluded(place), Bound::Unbounded)).next()
+        }
+        (None, Direction::Backward) => view.timeline(room, ..).next(),
+        (None, Direction::Forward) => None,
+    };
+    Ok(match item.transpose()? {
+        Some((place, Item::Gap(_))) => Some(place.anchor),
+        _ => None,
+    })
 }
 
 /// The event of a room that is nearest to a time in that sense, of those that `sees` lets pass: for another server.

@@ -1,11 +1,22 @@
 //! A client that pages past what its server has.
 //! <https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
 use serde_json::{Value, json};
 use tayberry::base::limits;
 
-use super::pair::{ONE, Pair, until};
-use crate::rooms::{act, next, read, say, set, sync, texts};
+use super::{
+    gaps::numbers,
+    pair::{ONE, Pair, until},
+};
+use crate::rooms::{act, create, next, read, say, set, sync, texts};
 
 impl Pair {
     /// A room of 250 messages and some state, of which the second server has the last hundred.
@@ -139,6 +150,94 @@ async fn what_is_told_of_the_past_is_not_believed_unsigned() {
     assert_eq!(pair.back(50).await, known);
     pair.check().await;
 }
+
+/// <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1roomsroomidtimestamp_to_event>,
+/// <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1timestamp_to_eventroomid>
+#[tokio::test]
+async fn an_event_of_a_time_that_is_missing_here_is_had_from_another_server() {
+    // Whether positions are left in the gap, by what else happened here meanwhile.
+    for meanwhile in [0, 20] {
+        let pair = Pair::new("11").await;
+        let (one, two, room) = (&pair.one, &pair.two, &pair.room);
+        one.advance(MINUTE);
+        two.advance(MINUTE);
+        let first = pair.count(0..1).await;
+        pair.carry("t", &[pair.event(&first).await]).await.ok();
+        if meanwhile > 0 {
+            let other = create(two, &pair.bea, json!({})).await;
+            for number in numbers(0..meanwhile) {
+                say(two, &pair.bea, &other, "elsewhere", &number).await;
+            }
+        }
+        // One a minute; the last hundred and one come here.
+        let (last, start) = (if meanwhile > 0 { 420 } else { 250 }, one.app.clock.now().0);
+        let mut newest = String::new();
+        for minute in 1..last {
+            one.advance(MINUTE);
+            two.advance(MINUTE);
+            newest = pair.count(minute..minute + 1).await;
+        }
+        pair.carry("u", &[pair.event(&newest).await]).await.ok();
+        until(async || pair.waiting().await == 0).await;
+        let at = async |minutes: f64, direction: &str| {
+            let time = start + (minutes * 60_000.0) as u64;
+            let path =
+                format!("/_matrix/client/v1/rooms/{room}/timestamp_to_event?ts={time}&dir={direction}");
+            let found = two.send_as(&pair.bea, "GET", &path, Value::Null).await.ok();
+            let event = pair.event(found["event_id"].as_str().unwrap()).await;
+            assert_eq!(found["origin_server_ts"], event["origin_server_ts"]);
+            event["content"]["body"].as_str().unwrap().parse::<usize>().unwrap()
+        };
+        let asked = || pair.network.asked("/federation/v1/timestamp_to_event/").len();
+        let earliest = last - 101;
+        // What is here is told without others, and what others only make up is not told.
+        assert_eq!((at(last as f64 - 5.5, "f").await, at(0.0, "f").await, asked()), (last - 5, 0, 0));
+        let lies = Arc::new(AtomicBool::new(true));
+        let lying = lies.clone();
+        pair.network.play(ONE, move |asked| {
+            let lie = json!({"event_id": "$nothing", "origin_server_ts": start + 90 * 60_000});
+            let is_told = lying.load(Ordering::SeqCst) && asked.path.contains("/timestamp_to_event/");
+            is_told.then_some((200, lie))
+        });
+        assert_eq!((at(89.5, "f").await, at(90.5, "b").await, asked()), (earliest, 0, 2));
+        lies.store(false, Ordering::SeqCst);
+        let times = if meanwhile > 0 { vec![249.5, 99.5, 279.5] } else { vec![99.5] };
+        for time in times {
+            let number = time as usize + 1;
+            assert_eq!(at(time, "f").await, number, "{meanwhile}");
+            // A client looks around it.
+            let event = pair
+                .events(two)
+                .await
+                .into_iter()
+                .find(|event| event["content"]["body"] == number.to_string());
+            let (id, _) = pair.signed(one, event.unwrap());
+            let around = read(two, &pair.bea, &format!("rooms/{room}/context/{id}?limit=10")).await;
+            let before: Vec<_> = around["events_before"].as_array().unwrap().iter().map(body).collect();
+            let mut expected = numbers(number - 5..number);
+            expected.reverse();
+            assert_eq!(before, expected);
+            let known = asked();
+            assert_eq!((at(number as f64, "b").await, asked()), (number, known), "it is here now");
+        }
+        if meanwhile > 0 {
+            assert_eq!(at(200.5, "b").await, 200);
+            assert_eq!(at(120.5, "b").await, 120);
+        }
+        pair.check().await;
+        // And all else comes in its order.
+        let all = numbers(0..last);
+        assert_eq!(pair.back(50).await, all);
+        assert_eq!(pair.texts().await, all);
+        pair.check().await;
+    }
+}
+
+fn body(event: &Value) -> String {
+    event["content"]["body"].as_str().unwrap().to_owned()
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// A room of which the second server has the first message and one far behind it; between them stands what the first
 /// one tells of the past.

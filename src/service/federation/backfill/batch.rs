@@ -33,6 +33,8 @@ use crate::{
 pub(super) struct Batch {
     source: Source,
     witnesses: Witnesses,
+    /// What is missing of which they are the past.
+    missing: Vec<OwnedEventId>,
     /// The latest first, each before its parents.
     events: Vec<Pdu>,
 }
@@ -63,16 +65,53 @@ impl Batch {
             }
         }
         let witnesses = Witnesses { servers, may_be_silent: true, believed: None, may_lack: true };
-        Self { source, witnesses, events: latest_first(reached) }
+        Self { source, witnesses, missing: missing.to_vec(), events: latest_first(reached) }
     }
 
-    /// Gives the events their places; tells whether any has one.
+    /// Leaves away what is known with its state, and what only leads up to that: it is no part of this gap.
+    async fn new_ones(mut self) -> Result<Self, StoreError> {
+        let room = self.source.room.number;
+        let ids: Vec<_> = self.events.iter().map(|pdu| pdu.event_id().to_owned()).collect();
+        let read = move |view: &View<'_>| {
+            let mut known = BTreeSet::new();
+            for id in ids {
+                if let Some(number) = view.event_number(room, &id)?
+                    && view.header(room, number)?.state_before.is_some()
+                {
+                    known.insert(id);
+                }
+            }
+            Ok::<_, StoreError>(known)
+        };
+        let known = self.source.app.store.read(read).await?;
+        // Each stands before its parents.
+        let mut wanted: BTreeSet<_> = self.missing.iter().cloned().collect();
+        self.events.retain(|pdu| {
+            let is_new = wanted.contains(pdu.event_id()) && !known.contains(pdu.event_id());
+            if is_new {
+                wanted.extend(pdu.prev_events().iter().cloned());
+            }
+            is_new
+        });
+        Ok(self)
+    }
+
+    /// Gives the events their places; tells whether any has one, or the gap is none.
     pub(super) async fn place(self, anchor: Position) -> Result<bool, StoreError> {
         if self.events.is_empty() {
             return Ok(false);
         }
-        let told = self.told().await?;
-        let Self { source, events, .. } = self;
+        let this = self.new_ones().await?;
+        let told = this.told().await?;
+        let Self { source, events, .. } = this;
+        if events.is_empty() {
+            let room = source.room.number;
+            let job = move |transaction: &mut Transaction<'_>| {
+                put(transaction, room, anchor, &[])?;
+                Ok(transaction.gap(room, anchor)?.is_none())
+            };
+            return source.app.store.write(job).await;
+        }
         outliers::keep(&source.app.store, source.room.number, events.clone()).await?;
         let unknown = told::unknown(&source, events.iter().map(|pdu| pdu.event_id().to_owned()).collect());
         let unknown: BTreeSet<_> = unknown.await?.into_iter().collect();
