@@ -10,7 +10,7 @@ use ruma::ServerName;
 use super::{
     audience::{Sender, concerns, is_arrival, knows, sender},
     parcel::Parcel,
-    peers::{Behind, Round},
+    peers::{Behind, Extent, Round},
 };
 use crate::{
     base::{
@@ -23,24 +23,35 @@ use crate::{
     },
 };
 
-/// Fills a transaction for a server, and tells how far the server has the log with that.
+/// Fills a transaction for a server, with so much as it is said to have, and tells how far the server has the log with that,
+/// and what is in it.
 pub(super) fn fill(
     view: &View<'_>,
     own: &ServerName,
-    (server, behind): (&ServerName, Behind),
+    (server, behind, extent): (&ServerName, Behind, Option<Extent>),
     parcel: &mut Parcel,
-) -> Result<Behind, StoreError> {
-    if let Some(round) = behind.round {
-        return go_round(view, own, (server, behind.since, round), parcel);
+) -> Result<(Behind, Extent), StoreError> {
+    let since = behind.since;
+    let in_round = |round: Round, parcel: &mut Parcel| {
+        let behind = go_round(view, own, (server, since, round), parcel)?;
+        Ok::<_, StoreError>((behind, Extent::Round(round)))
+    };
+    let last = match extent.or(behind.round.map(Extent::Round)) {
+        Some(Extent::Round(round)) => return in_round(round, parcel),
+        Some(Extent::Until(last)) => Some(last),
+        None => None,
+    };
+    let (events, mut until) = view.live_after(since, limits::REPLAYED)?;
+    match last {
+        Some(last) => until = until.min(last),
+        None if until < view.position() => {
+            let round = Round { until: view.position(), changes: since, room: Some(RoomNumber::default()) };
+            return in_round(round, parcel);
+        }
+        None => {}
     }
-    let (events, until) = view.live_after(behind.since, limits::REPLAYED)?;
-    if until < view.position() {
-        let round =
-            Round { until: view.position(), changes: behind.since, room: Some(RoomNumber::default()) };
-        return go_round(view, own, (server, behind.since, round), parcel);
-    }
-    let since = replay(view, own, (server, behind.since, until), (&events, parcel))?;
-    Ok(Behind { since, round: None })
+    let since = replay(view, own, (server, since, until), (&events, parcel))?;
+    Ok((Behind { since, round: None }, Extent::Until(since)))
 }
 
 /// Adds everything in its order; tells how far that goes.
@@ -106,7 +117,7 @@ fn go_round(
             break;
         };
         let (room, record) = entry?;
-        if record.newest > since && !add_newest(view, own, (server, since, room), parcel)? {
+        if record.newest > since && !add_newest(view, own, (server, room), (since, round.until), parcel)? {
             break;
         }
         round.room = Some(room);
@@ -117,12 +128,13 @@ fn go_round(
     Ok(Behind { since, round: Some(round) })
 }
 
-/// Adds the newest event of a room that a server may lack, or by which it is in there no longer; tells whether there was
-/// room for it.
+/// Adds the newest event of a room that a server may lack, or by which it is in there no longer, of a part of the log; tells
+/// whether there was room for it.
 fn add_newest(
     view: &View<'_>,
     own: &ServerName,
-    (server, since, room): (&ServerName, Position, RoomNumber),
+    (server, room): (&ServerName, RoomNumber),
+    (since, until): (Position, Position),
     parcel: &mut Parcel,
 ) -> Result<bool, StoreError> {
     let Some(number) = view.server_number(server)? else { return Ok(true) };
@@ -135,14 +147,15 @@ fn add_newest(
                 let header = view.header(room, stay.event)?;
                 let Some(Place { anchor: position, sub: 0 }) = header.place else { continue };
                 let event = Logged { position, number: stay.event, header };
-                if position > since && !add(view, own, (server, &event), parcel)?.unwrap_or(true) {
+                let is_new = position > since && position <= until;
+                if is_new && !add(view, own, (server, &event), parcel)?.unwrap_or(true) {
                     return Ok(is_alone);
                 }
             }
         }
         return Ok(true);
     }
-    let places = (Bound::Excluded(Place::live(since)), Bound::Unbounded);
+    let places = (Bound::Excluded(Place::live(since)), Bound::Included(Place::live(until)));
     for item in view.timeline(room, places).rev().take(limits::CATCH_UP_STEPS) {
         let (Place { anchor: position, sub: 0 }, Item::Event(number)) = item? else { continue };
         let event = Logged { position, number, header: view.header(room, number)? };

@@ -4,8 +4,8 @@
 //! Everything but the last of these is read from the store when it is sent ([`parcel`]): the log, and rows that wait. What
 //! is new in the log is looked at once, to find whom it concerns ([`news`], [`audience`]), and waits in memory for a server
 //! only as a number, in a short queue ([`peers`]). Of a server that can't be reached a position is noted, and a time; what
-//! it lacks is read again when it is back ([`catch_up`]). Doing anything twice is harmless: events, messages and changes
-//! have names.
+//! it lacks is read again when it is back ([`catch_up`]). A transaction that wasn't answered comes first then, as it was.
+//! Doing anything twice is harmless: events, messages and changes have names.
 //! <https://spec.matrix.org/v1.19/server-server-api/#transactions>
 
 mod audience;
@@ -36,7 +36,7 @@ use self::{
     audience::{Rooms, listeners},
     news::Rumour,
     parcel::Parcel,
-    peers::{Done, Loss, News, Peers, Refused, Work},
+    peers::{Again, Done, Failure, Loss, News, Peers, Refused, Work},
 };
 use super::ask::{AskError, ask_streamed};
 use crate::{
@@ -289,9 +289,12 @@ impl Turn {
             }
             Err(SendError::Ask(error, unsent)) => {
                 tracing::debug!(%error, server = %work.server, "a server can't be sent anything now");
-                let is_refused = matches!(&error, AskError::Refused { status, .. } if is_of_content(*status));
-                let refused = Some(unsent).filter(|_| is_refused);
-                let loss = self.app.sending.lock().failed(&work, refused, now);
+                let (again, refused) = *unsent;
+                let failure = match &error {
+                    AskError::Refused { status, .. } if is_of_content(*status) => Failure::Refused(refused),
+                    _ => Failure::Unanswered(again),
+                };
+                let loss = self.app.sending.lock().failed(&work, failure, now);
                 put_off.end();
                 if let Some(loss) = loss {
                     give_up(&self.app, &work.server, loss).await;
@@ -344,7 +347,7 @@ fn is_of_content(status: StatusCode) -> bool {
 
 enum SendError {
     Store(StoreError),
-    Ask(AskError, Refused),
+    Ask(AskError, Box<(Again, Refused)>),
 }
 
 /// Sends a transaction, and tells what the server has after that.
@@ -355,12 +358,21 @@ async fn send(app: &App, work: &Work) -> Result<Done, SendError> {
     if parcel.is_empty() && !work.greeting {
         return Ok(done);
     }
-    let name = parcel.name().unwrap_or_else(|| {
+    let before = work.again.as_deref();
+    let name = parcel.name().or_else(|| before.map(|before| before.name.clone())).unwrap_or_else(|| {
         format!("{:x}.{}", app.sending.start, app.sending.count.fetch_add(1, Ordering::Relaxed))
     });
     let (pdus, messages) = (parcel.pdus.len(), parcel.messages);
+    let again = Again {
+        name: name.clone(),
+        sent_at: before.map_or(app.clock.now(), |before| before.sent_at),
+        extent: parcel.extent,
+        messages,
+        ephemeral: work.ephemeral.clone(),
+        greeting: work.greeting,
+    };
     let mut request =
-        Request::new(OwnedTransactionId::from(name), app.server_name.clone(), app.clock.now().into());
+        Request::new(OwnedTransactionId::from(name), app.server_name.clone(), again.sent_at.into());
     (request.pdus, request.edus) = (parcel.pdus, parcel.edus);
     let bounds = Bounds {
         total: limits::SENDING_TIME,
@@ -370,7 +382,10 @@ async fn send(app: &App, work: &Work) -> Result<Done, SendError> {
     };
     let response = match ask_streamed(app, &work.server, request, bounds).await {
         Ok(response) => response,
-        Err(error) => return Err(SendError::Ask(error, Refused { pdus, messages, done })),
+        Err(error) => {
+            let unsent = Box::new((again, Refused { pdus, messages, done }));
+            return Err(SendError::Ask(error, unsent));
+        }
     };
     done.took = true;
     // It took the transaction, whatever it says of what is in it.

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::{
     catch_up,
     edus::{self, raw},
-    peers::{Done, Item, Share, Work},
+    peers::{Done, Extent, Item, Share, Work},
 };
 use crate::{
     base::{
@@ -32,6 +32,8 @@ pub(super) struct Parcel {
     is_durable: bool,
     /// Up to which position its messages to devices are.
     pub(super) messages: Option<Position>,
+    /// What of the log is in it.
+    pub(super) extent: Option<Extent>,
 }
 
 impl Parcel {
@@ -46,7 +48,10 @@ impl Parcel {
         };
         if work.messages {
             let waiting = view.outgoing_to_device(&work.server, most + 1)?;
-            let taken = waiting.iter().take(most).take_while(|row| parcel.add_message(row));
+            let is_meant = |row: &OutgoingMessage| {
+                work.again.as_ref().is_none_or(|again| Some(row.position) <= again.messages)
+            };
+            let taken = waiting.iter().take(most).take_while(|row| is_meant(row) && parcel.add_message(row));
             done.messages = taken.count() < waiting.len();
         }
         if work.share == Share::Message && parcel.messages.is_some() {
@@ -57,9 +62,15 @@ impl Parcel {
                 break;
             }
             done.items += 1;
+            parcel.extent = Some(Extent::Until(item.position()));
         }
-        if let Some(behind) = work.behind {
-            done.behind = Some(catch_up::fill(view, own, (&work.server, behind), &mut parcel)?);
+        let again = work.again.as_ref().map(|again| again.extent);
+        if let Some(behind) = work.behind
+            && again != Some(None)
+        {
+            let server = (&*work.server, behind, again.flatten());
+            let (behind, extent) = catch_up::fill(view, own, server, &mut parcel)?;
+            (done.behind, parcel.extent) = (Some(behind), Some(extent));
         }
         // They were counted when they were put by.
         parcel.edus.extend(work.ephemeral.iter().map(|ephemeral| raw(ephemeral.text.clone())));

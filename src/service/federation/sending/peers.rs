@@ -5,6 +5,7 @@
 //! lacks is read from the log once it can be reached, from the position that is noted of it. How far the log was sent to
 //! all others is noted of all of them together, so that a message costs no write.
 
+mod failure;
 mod peer;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use std::{
 
 use ruma::{OwnedServerName, ServerName};
 
+pub(super) use self::failure::{Again, Extent, Failure};
 use self::peer::back_off;
 use super::edus::Ephemeral;
 use crate::{
@@ -94,6 +96,8 @@ pub(super) struct Work {
     pub(super) share: Share,
     /// Of events one at most.
     pub(super) is_single: bool,
+    /// What it is sent instead of all that.
+    pub(super) again: Option<Arc<Again>>,
     class: Class,
     begun_at: Timestamp,
 }
@@ -190,6 +194,7 @@ struct Peer {
     singly: usize,
     /// How often it refused one event, and one message to devices, one time after another.
     refusals: [u32; 2],
+    again: Option<Arc<Again>>,
     turn: Turn,
     /// What is noted of it is not so any more.
     is_changed: bool,
@@ -335,20 +340,31 @@ impl Peers {
         peer.turn = Turn::Busy;
         let class = peer.class();
         self.busy[class as usize] += 1;
+        let again = peer.again.clone();
         peer.share = match peer.share {
+            share if again.is_some() => share,
             Share::Log if peer.messages => Share::Message,
             Share::Message => Share::Log,
             share => share,
         };
-        let items = peer.queue.iter().take(limits::TRANSACTION_PDUS + limits::TRANSACTION_CHANGES);
+        let most = limits::TRANSACTION_PDUS + limits::TRANSACTION_CHANGES;
+        let (items, ephemeral, greeting) = match &again {
+            Some(again) => (Vec::new(), again.ephemeral.clone(), again.greeting),
+            None => (
+                peer.queue.iter().take(most).copied().collect(),
+                mem::take(&mut peer.ephemeral).into(),
+                mem::take(&mut peer.greeting),
+            ),
+        };
         Some(Work {
-            items: items.copied().collect(),
-            ephemeral: mem::take(&mut peer.ephemeral).into(),
+            items,
+            ephemeral,
             messages: mem::take(&mut peer.messages),
             behind: peer.behind,
-            greeting: mem::take(&mut peer.greeting),
+            greeting,
             share: peer.share,
             is_single: peer.singly > 0,
+            again,
             server,
             class,
             begun_at: now,
@@ -370,6 +386,7 @@ impl Peers {
     pub(super) fn done(&mut self, work: &Work, done: Done, now: Timestamp) {
         let told = self.told;
         let Some(peer) = self.end(work) else { return };
+        peer.again = None;
         if done.took {
             peer.is_alive = now.since(work.begun_at) <= limits::SLOW_TURN;
             peer.sign_at = None;
@@ -392,9 +409,19 @@ impl Peers {
 
     /// A server couldn't be reached, or didn't take what it was sent. What that was it lacks. Tells what is given up;
     /// who is in rooms of this server may still be behind after that, which is no more than a number.
-    pub(super) fn failed(&mut self, work: &Work, refused: Option<Refused>, now: Timestamp) -> Option<Loss> {
+    pub(super) fn failed(&mut self, work: &Work, failure: Failure, now: Timestamp) -> Option<Loss> {
         let rng = self.rng.clone();
         let peer = self.end(work)?;
+        let refused = match failure {
+            Failure::Unanswered(again) => {
+                peer.again = Some(Arc::new(again));
+                None
+            }
+            Failure::Refused(refused) => {
+                peer.again = None;
+                Some(refused)
+            }
+        };
         peer.fall_behind();
         peer.ephemeral = VecDeque::new();
         peer.messages |= work.messages;
@@ -414,7 +441,7 @@ impl Peers {
         let is_given_up =
             peer.failures >= limits::GIVEN_UP_TRIES && now.since(since) >= limits::GIVEN_UP_AFTER;
         if is_given_up {
-            peer.messages = false;
+            (peer.messages, peer.again) = (false, None);
             if peer.behind.is_none() {
                 (peer.failures, peer.failing_since) = (0, None);
             }
@@ -426,7 +453,7 @@ impl Peers {
     /// This server could not send what it wanted; that says nothing of the other.
     pub(super) fn put_off(&mut self, work: &Work, now: Timestamp) {
         let Some(peer) = self.end(work) else { return };
-        peer.greeting |= work.greeting;
+        peer.greeting |= work.greeting && work.again.is_none();
         peer.messages |= work.messages;
         peer.next_try = now.plus(limits::SENDING_RETRY);
         self.look(&work.server, now);

@@ -46,6 +46,65 @@ async fn what_a_server_lacks_it_gets_in_order_when_its_time_has_come() {
     two.has(&["a", "b", "c", "d", "e"]).await;
 }
 
+/// <https://spec.matrix.org/v1.19/server-server-api/#put_matrixfederationv1sendtxnid>
+// RULES R28
+#[tokio::test]
+async fn what_failed_is_sent_again_as_it_was_before_anything_else() {
+    let (network, rig, [two]) = servers([TWO]).await;
+    let anna = rig.register("anna").await;
+    let room = create(&rig, &anna, json!({"preset": "public_chat", "room_version": "11"})).await;
+    two.act(&rig, "join", &room).await;
+    let message = async |text: &str| {
+        let path = format!("/_matrix/client/v3/sendToDevice/m.tea/{text}");
+        let body = json!({"messages": {two.user(): {"*": {"text": text}}}});
+        rig.send_as(&anna, "PUT", &path, body).await.ok();
+    };
+    let again = async || {
+        two.ask(&rig, "GET", ANYTHING, Value::Null).await.ok();
+        until("it has all", || rig.app.destinations().waiting == 0).await;
+        network.asked(SEND)
+    };
+    // Of events, of messages, and of what may be lost, while more of all of them comes.
+    network.cut(TWO);
+    say(&rig, &anna, &room, "a", "1").await;
+    rests(&rig).await;
+    say(&rig, &anna, &room, "b", "2").await;
+    message("m").await;
+    network.mend(TWO);
+    let tried = again().await;
+    assert_eq!(tried.len(), 3, "{tried:?}");
+    assert_eq!((&tried[0].path, &tried[0].body), (&tried[1].path, &tried[1].body));
+    assert_eq!(two.texts(), ["a", "b"]);
+
+    network.cut(TWO);
+    message("n").await;
+    rests(&rig).await;
+    message("o").await;
+    say(&rig, &anna, &room, "c", "3").await;
+    network.mend(TWO);
+    let tried = again().await;
+    assert_eq!(tried.len(), 6, "{tried:?}");
+    assert_eq!((&tried[3].path, &tried[3].body), (&tried[4].path, &tried[4].body));
+    let told = two.edus("m.direct_to_device");
+    let told: Vec<_> = told.iter().map(|edu| &edu["messages"][two.user()]["*"]["text"]).collect();
+    assert_eq!(told, ["m", "n", "o"]);
+
+    network.cut(TWO);
+    let path = format!("/_matrix/client/v3/rooms/{room}/typing/{}", anna.user_id);
+    rig.send_as(&anna, "PUT", &path, json!({"typing": true, "timeout": 30_000})).await.ok();
+    rests(&rig).await;
+    say(&rig, &anna, &room, "d", "4").await;
+    network.mend(TWO);
+    let tried = again().await;
+    assert_eq!(tried.len(), 9, "{tried:?}");
+    assert_eq!((&tried[6].path, &tried[6].body), (&tried[7].path, &tried[7].body));
+    assert_eq!((two.edus("m.typing").len(), two.texts().len()), (1, 4));
+    let mut names: Vec<_> = two.taken().into_iter().map(|sent| sent.id).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), 6, "nothing else is named alike");
+}
+
 #[tokio::test]
 async fn a_sign_of_life_ends_the_rest_and_costs_no_write() {
     let (network, rig, [two]) = servers([TWO]).await;
@@ -86,7 +145,7 @@ async fn what_a_server_refuses_does_not_keep_from_it_what_follows() {
     let anna = rig.register("anna").await;
     let room = create(&rig, &anna, json!({"preset": "public_chat", "room_version": "11"})).await;
     two.act(&rig, "join", &room).await;
-    two.refuse("poison");
+    two.refuse("poison", 422);
     let settle = async || {
         let count = || rig.app.destinations();
         for _ in 0..20 {
@@ -169,6 +228,8 @@ async fn after_a_long_absence_each_room_is_told_by_its_newest_event() {
     say(&rig, &anna, &silent, "old", "1").await;
     two.has(&["old"]).await;
     network.cut(TWO);
+    say(&rig, &anna, &busy, "first", "first").await;
+    rests(&rig).await;
     let last = (limits::REPLAYED + 50).to_string();
     for n in 0..=limits::REPLAYED + 50 {
         say(&rig, &anna, &busy, &n.to_string(), &n.to_string()).await;
@@ -178,15 +239,23 @@ async fn after_a_long_absence_each_room_is_told_by_its_newest_event() {
     }
     act(&rig, &anna, &left, "kick", json!({"user_id": two.user()})).await;
     say(&rig, &anna, &left, "gone", "1").await;
-    rests(&rig).await;
     network.mend(TWO);
+    // What it takes of that is what failed before; the rest fails, and stays as it is though more comes.
+    two.refuse(&last, 500);
     two.ask(&rig, "GET", ANYTHING, Value::Null).await.ok();
-    until("it has what it lacks", || two.events().len() == 4).await;
-    assert_eq!(two.texts(), ["old", &last, "quiet"]);
-    assert_eq!(two.events()[3]["content"]["membership"], "leave");
+    two.has(&["old", "first"]).await;
+    rests(&rig).await;
+    say(&rig, &anna, &busy, "late", "late").await;
+    two.relent();
+    rig.advance(limits::SIGN_OF_LIFE_TIME);
+    two.ask(&rig, "GET", ANYTHING, Value::Null).await.ok();
+    two.has(&["old", "first", &last, "quiet", "late"]).await;
+    assert_eq!(two.events()[4]["content"]["membership"], "leave");
+    let tried: Vec<_> = network.asked(SEND).into_iter().rev().skip(1).take(2).collect();
+    assert_eq!((&tried[0].path, &tried[0].body), (&tried[1].path, &tried[1].body));
     until("it lacks nothing", || rig.app.destinations().behind == 0).await;
     say(&rig, &anna, &busy, "new", "new").await;
-    two.has(&["old", &last, "quiet", "new"]).await;
+    two.has(&["old", "first", &last, "quiet", "late", "new"]).await;
 }
 
 #[tokio::test]

@@ -33,8 +33,8 @@ use crate::{
 struct Player {
     name: String,
     status: Arc<AtomicU16>,
-    /// It refuses transactions that hold this.
-    refused: Arc<Mutex<Option<String>>>,
+    /// With which status it answers transactions that hold what.
+    refused: Arc<Mutex<Option<(String, u16)>>>,
     taken: Arc<Mutex<Vec<Sent>>>,
 }
 
@@ -51,7 +51,7 @@ const OWN: &str = "one.example:1";
 impl Player {
     fn new(network: &Network, name: &str) -> Self {
         let (status, taken) = (Arc::new(AtomicU16::new(200)), Arc::<Mutex<Vec<Sent>>>::default());
-        let refused = Arc::<Mutex<Option<String>>>::default();
+        let refused = Arc::<Mutex<Option<(String, u16)>>>::default();
         let player = Self {
             name: name.to_owned(),
             status: status.clone(),
@@ -64,9 +64,10 @@ impl Player {
                 return Some((200, keys.clone()));
             }
             let mut status = status.load(Ordering::SeqCst);
-            let holds = |text: &String| String::from_utf8_lossy(&asked.body).contains(text.as_str());
-            if refused.lock().unwrap().as_ref().is_some_and(holds) {
-                status = 422;
+            let holds =
+                |(text, _): &&(String, u16)| String::from_utf8_lossy(&asked.body).contains(text.as_str());
+            if let Some((_, refusal)) = refused.lock().unwrap().as_ref().filter(holds) {
+                status = *refusal;
             }
             if let Some((_, id)) = asked.path.split_once("/federation/v1/send/")
                 && status == 200
@@ -84,9 +85,14 @@ impl Player {
         self.status.store(status, Ordering::SeqCst);
     }
 
-    /// What it refuses from now on.
-    fn refuse(&self, text: &str) {
-        *self.refused.lock().unwrap() = Some(text.to_owned());
+    /// With which status it answers what holds this from now on.
+    fn refuse(&self, text: &str, status: u16) {
+        *self.refused.lock().unwrap() = Some((text.to_owned(), status));
+    }
+
+    /// It refuses nothing any more.
+    fn relent(&self) {
+        *self.refused.lock().unwrap() = None;
     }
 
     fn user(&self) -> String {

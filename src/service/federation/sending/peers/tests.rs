@@ -29,6 +29,18 @@ fn took(items: usize, behind: Option<Behind>) -> Done {
     Done { items, messages: false, behind, took: true }
 }
 
+/// That nothing came back of a transaction that held nothing.
+fn unanswered() -> Failure {
+    Failure::Unanswered(Again {
+        name: "name".to_owned(),
+        sent_at: NOW,
+        extent: None,
+        messages: None,
+        ephemeral: Vec::new(),
+        greeting: false,
+    })
+}
+
 /// How far the log would be noted as sent, and who would be noted.
 fn note(peers: &mut Peers) -> (u64, Vec<Destination>) {
     let (rows, sent) = peers.take_notes().unwrap();
@@ -42,7 +54,7 @@ fn what_is_noted_as_sent_is_sent_or_noted_as_lacking() {
     assert_eq!(peers.take_notes(), Some((vec![], Position(4))));
     let (slow, dead) = (peers.next(NOW).unwrap(), peers.next(NOW).unwrap());
     assert!(peers.next(NOW).is_none(), "each has one turn at a time");
-    peers.failed(&dead, None, NOW);
+    peers.failed(&dead, unanswered(), NOW);
     tell(&mut peers, 7..=7, &["slow.example", "dead.example"]);
     let (sent, rows) = note(&mut peers);
     assert_eq!((sent, rows.len()), (4, 1));
@@ -95,16 +107,16 @@ fn the_dead_leave_turns_to_the_living() {
     tell(&mut peers, 2..=2, &["unknown.example", "alive.example"]);
     assert_eq!(peers.next(NOW).unwrap().server, "alive.example");
     assert!(peers.next(NOW).is_none());
-    peers.failed(&turns[0], None, NOW);
+    peers.failed(&turns[0], unanswered(), NOW);
     let next = peers.next(NOW).unwrap();
     assert_eq!(next.server, dead[limits::SENDERS_DOUBTFUL]);
 
     // Of those that failed, fewer still are tried at once.
     for turn in turns[1..].iter().chain([&next]) {
-        peers.failed(turn, None, NOW);
+        peers.failed(turn, unanswered(), NOW);
     }
     while let Some(turn) = peers.next(NOW) {
-        peers.failed(&turn, None, NOW);
+        peers.failed(&turn, unanswered(), NOW);
     }
     let later = NOW.plus(limits::SENDING_RETRY * 2);
     assert_eq!(std::iter::from_fn(|| peers.next(later)).count(), limits::SENDERS_FAILING);
@@ -196,12 +208,12 @@ fn a_rest_grows_and_ends_by_a_sign_of_life() {
     let mut peers = peers();
     tell(&mut peers, 1..=1, &["dead.example"]);
     let work = peers.next(NOW).unwrap();
-    peers.failed(&work, None, NOW);
+    peers.failed(&work, unanswered(), NOW);
     let due = peers.due().unwrap();
     assert!(peers.next(NOW).is_none() && due > NOW);
     assert!(peers.spoke(&work.server, NOW));
     let work = peers.next(NOW).unwrap();
-    peers.failed(&work, None, NOW);
+    peers.failed(&work, unanswered(), NOW);
     assert!(!peers.spoke(&work.server, NOW) && peers.next(NOW).is_none());
     let later = NOW.plus(limits::SIGN_OF_LIFE_TIME);
     assert!(peers.spoke(&work.server, later) && peers.next(later).is_some());
@@ -232,11 +244,11 @@ fn after_a_start_everybody_is_tried_soon() {
 }
 
 /// That a transaction of so many events was refused.
-fn refused(work: &Work, pdus: usize) -> Option<Refused> {
+fn refused(work: &Work, pdus: usize) -> Refused {
     let since = work.behind.map_or(Position(0), |behind| behind.since);
     let behind = work.behind.map(|behind| Behind { since: Position(since.0 + pdus as u64), ..behind });
     let messages = Some(Position(7)).filter(|_| work.messages && work.share != Share::Log);
-    Some(Refused { pdus, messages, done: Done { items: 0, messages: false, behind, took: false } })
+    Refused { pdus, messages, done: Done { items: 0, messages: false, behind, took: false } }
 }
 
 #[test]
@@ -250,10 +262,10 @@ fn what_a_server_always_refuses_is_passed_over() {
         let since = work.behind.map(|behind| behind.since.0);
         let mut loss = None;
         if is_taken {
-            let behind = refused(&work, pdus).unwrap().done.behind;
+            let behind = refused(&work, pdus).done.behind;
             peers.done(&work, took(0, behind), now);
         } else {
-            loss = peers.failed(&work, refused(&work, pdus), now);
+            loss = peers.failed(&work, Failure::Refused(refused(&work, pdus)), now);
             now = now.plus(limits::SENDING_RETRY_MAX * 2);
         }
         (work.is_single, since, loss)
@@ -272,7 +284,7 @@ fn what_a_server_always_refuses_is_passed_over() {
     while losses.last().is_none_or(|(_, loss): &(Share, Option<Loss>)| loss.is_none()) {
         let work = peers.next(now).unwrap();
         if work.messages && work.share != Share::Log {
-            losses.push((work.share, peers.failed(&work, refused(&work, 0), now)));
+            losses.push((work.share, peers.failed(&work, Failure::Refused(refused(&work, 0)), now)));
             now = now.plus(limits::SENDING_RETRY_MAX * 2);
         } else {
             let done = Done { items: 0, messages: work.messages, behind: work.behind, took: false };
@@ -304,7 +316,7 @@ fn what_a_server_refuses_does_not_keep_the_rest_from_it() {
             let messages = share == Share::Log;
             peers.done(&work, Done { messages, ..took(0, work.behind) }, now);
         } else {
-            peers.failed(&work, refused(&work, 1), now);
+            peers.failed(&work, Failure::Refused(refused(&work, 1)), now);
             now = now.plus(limits::SENDING_RETRY_MAX * 2);
         }
     }
@@ -343,7 +355,7 @@ fn the_messages_of_who_is_gone_for_good_are_given_up() {
         now = now.plus(limits::GIVEN_UP_AFTER / limits::GIVEN_UP_TRIES);
         while let Some(work) = peers.next(now) {
             tries += 1;
-            if peers.failed(&work, None, now).is_some() {
+            if peers.failed(&work, unanswered(), now).is_some() {
                 assert!(now.since(NOW) >= limits::GIVEN_UP_AFTER && tries >= limits::GIVEN_UP_TRIES);
                 given_up.insert(work.server);
             }
