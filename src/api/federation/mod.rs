@@ -47,6 +47,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(public_rooms::search);
     routes.add(query::directory);
     routes.add(query::profile);
+    routes.add(query::unknown);
     routes.add(spaces::hierarchy);
     routes.add_written(state::state);
     routes.add_written(state::state_ids);

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::pair::ask;
 use crate::{
     network::Network,
     rig::{Member, Reply, Rig},
@@ -88,4 +89,14 @@ async fn a_directory_is_asked_of_its_server() {
     network.cut(TWO);
     assert_eq!(read("GET", TWO, "", Value::Null).await.error(), (502, "M_UNKNOWN"));
     assert_eq!(read("POST", TWO, "", json!({})).await.error(), (502, "M_UNKNOWN"));
+}
+
+/// <https://spec.matrix.org/v1.19/server-server-api/#unsupported-endpoints>
+#[tokio::test]
+async fn a_query_of_an_unknown_type_is_refused_to_whoever_proves_it() {
+    let (_network, one, two, _) = story().await;
+    let path = "/_matrix/federation/v1/query/tea?kind=green";
+    assert_eq!(two.get(path).await.error(), (401, "M_UNAUTHORIZED"));
+    assert_eq!(ask(&one, &two, "GET", path, Value::Null).await.error(), (404, "M_UNRECOGNIZED"));
+    assert_eq!(ask(&one, &two, "PUT", path, json!({})).await.error(), (405, "M_UNRECOGNIZED"));
 }
