@@ -368,7 +368,6 @@ async fn send(app: &App, work: &Work) -> Result<Done, SendError> {
         sent_at: before.map_or(app.clock.now(), |before| before.sent_at),
         extent: parcel.extent,
         messages,
-        ephemeral: work.ephemeral.clone(),
         greeting: work.greeting,
     };
     let mut request =

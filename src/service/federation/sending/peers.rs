@@ -349,7 +349,7 @@ impl Peers {
         };
         let most = limits::TRANSACTION_PDUS + limits::TRANSACTION_CHANGES;
         let (items, ephemeral, greeting) = match &again {
-            Some(again) => (Vec::new(), again.ephemeral.clone(), again.greeting),
+            Some(again) => (Vec::new(), Vec::new(), again.greeting),
             None => (
                 peer.queue.iter().take(most).copied().collect(),
                 mem::take(&mut peer.ephemeral).into(),
@@ -414,7 +414,7 @@ impl Peers {
         let peer = self.end(work)?;
         let refused = match failure {
             Failure::Unanswered(again) => {
-                peer.again = Some(Arc::new(again));
+                peer.again = Some(again).filter(Again::is_durable).map(Arc::new);
                 None
             }
             Failure::Refused(refused) => {

@@ -36,7 +36,6 @@ fn unanswered() -> Failure {
         sent_at: NOW,
         extent: None,
         messages: None,
-        ephemeral: Vec::new(),
         greeting: false,
     })
 }
