@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ruma::{OwnedUserId, UserId};
 use serde::Serialize;
 
+use super::damage::whole;
 use crate::{
     base::ids::{KeyNumber, Position, RoomNumber, StateRoot, UserNumber},
     store::{
@@ -97,7 +98,7 @@ impl<'a, 'v> Company<'a, 'v> {
     fn of(view: &'a View<'v>, user: UserNumber, since: Position) -> Result<Self, StoreError> {
         let mut rooms = BTreeMap::new();
         for stay in view.stays(user) {
-            let (room, stay) = stay?;
+            let Some((room, stay)) = whole(stay, "unknown")? else { continue };
             if may_have_been(&stay, since) || stay.membership == Membership::Join {
                 rooms.insert(room, stay);
             }
@@ -109,32 +110,42 @@ impl<'a, 'v> Company<'a, 'v> {
     fn came_or_went(&self) -> Result<BTreeSet<UserNumber>, StoreError> {
         let mut others = BTreeSet::new();
         for (&room, stay) in &self.rooms {
-            let Some((before, now)) = self.states(room)? else { continue };
-            self.view.state_difference(room, before, now, |key, before, now| {
-                if let Some(number) = now.or(before)
-                    && self.view.header(room, number)?.membership.is_some()
-                {
-                    others.extend(self.member(room, key)?);
-                }
-                Ok(())
-            })?;
-            if stay.membership != Membership::Join || stay.since > self.since {
-                for member in self.view.members(room, Membership::Join) {
-                    others.insert(member?);
-                }
-            }
+            // Who tracks the members of a room that can't be read sees them once it can.
+            whole(self.came_or_went_in(room, stay, &mut others), room.0)?;
         }
         others.remove(&self.user);
         Ok(others)
+    }
+
+    fn came_or_went_in(
+        &self,
+        room: RoomNumber,
+        stay: &Stay,
+        others: &mut BTreeSet<UserNumber>,
+    ) -> Result<(), StoreError> {
+        let Some((before, now)) = self.states(room)? else { return Ok(()) };
+        self.view.state_difference(room, before, now, |key, before, now| {
+            if let Some(number) = now.or(before)
+                && self.view.header(room, number)?.membership.is_some()
+            {
+                others.extend(self.member(room, key)?);
+            }
+            Ok(())
+        })?;
+        if stay.membership != Membership::Join || stay.since > self.since {
+            for member in self.view.members(room, Membership::Join) {
+                others.insert(member?);
+            }
+        }
+        Ok(())
     }
 
     /// The members of rooms that became encrypted: only from then on must a client know their devices.
     fn newly_encrypted(&self) -> Result<Vec<UserNumber>, StoreError> {
         let mut members = Vec::new();
         for (&room, stay) in &self.rooms {
-            let Some((before, now)) = self.states(room)? else { continue };
-            let is_set = |root| self.view.state_event(room, root, "m.room.encryption", "");
-            if stay.membership == Membership::Join && is_set(before)?.is_none() && is_set(now)?.is_some() {
+            let is_in = stay.membership == Membership::Join;
+            if is_in && whole(self.became_encrypted(room), room.0)? == Some(true) {
                 for member in self.view.members(room, Membership::Join) {
                     members.push(member?);
                 }
@@ -142,6 +153,12 @@ impl<'a, 'v> Company<'a, 'v> {
         }
         members.retain(|member| *member != self.user);
         Ok(members)
+    }
+
+    fn became_encrypted(&self, room: RoomNumber) -> Result<bool, StoreError> {
+        let Some((before, now)) = self.states(room)? else { return Ok(false) };
+        let is_set = |root| self.view.state_event(room, root, "m.room.encryption", "");
+        Ok(is_set(before)?.is_none() && is_set(now)?.is_some())
     }
 
     fn shares_now(&self, other: UserNumber) -> Result<bool, StoreError> {
@@ -168,12 +185,13 @@ impl<'a, 'v> Company<'a, 'v> {
         is_in: impl Fn(UserNumber, RoomNumber, &Stay) -> Result<bool, StoreError>,
     ) -> Result<bool, StoreError> {
         for stay in self.view.stays(other) {
-            let (room, stay) = stay?;
+            let Some((room, stay)) = whole(stay, "unknown")? else { continue };
+            let are_in =
+                |own: &Stay| Ok::<_, StoreError>(is_in(self.user, room, own)? && is_in(other, room, &stay)?);
             if let Some(own) = self.rooms.get(&room)
                 && may_be(own)
                 && may_be(&stay)
-                && is_in(self.user, room, own)?
-                && is_in(other, room, &stay)?
+                && whole(are_in(own), room.0)? == Some(true)
             {
                 return Ok(true);
             }

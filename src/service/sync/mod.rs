@@ -6,6 +6,7 @@
 
 pub mod answer;
 mod beside;
+mod damage;
 mod data;
 pub mod delta;
 pub mod device_lists;

@@ -11,6 +11,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::{
     answer::Response,
     beside::Beside,
+    damage::whole,
     data::{Data, account_data, add_push_rules},
     device_lists::{DeviceLists, device_lists, everybody},
     plan::{Plan, Query, plan},
@@ -134,7 +135,7 @@ pub(super) fn new_receipts(
     let mut by_room: HashMap<RoomNumber, Vec<Receipt>> = HashMap::new();
     let Some(since) = since else { return Ok(by_room) };
     let is_in = |room| {
-        let stay = view.stay(user, room)?;
+        let stay = whole(view.stay(user, room), room.0)?.flatten();
         Ok(stay.is_some_and(|stay| stay.membership == Membership::Join))
     };
     for receipt in view.receipts_since(since, user, limits::RECEIPTS_SINCE, is_in)? {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use ruma::RoomId;
+use ruma::{OwnedRoomId, RoomId};
 use serde_json::Value;
 
 use super::{
@@ -21,6 +21,7 @@ use crate::{
         read::token::SyncToken,
         sync::{
             beside::{ephemeral, receipt_contents, typing_of},
+            damage::whole,
             data::{Data, account_data, add_push_rules},
             device_lists::{DeviceLists, device_lists, everybody},
             v3::to_device,
@@ -91,10 +92,12 @@ pub(super) fn extensions(
     }
     if let Some(limit) = wanted.threads {
         let span = (had.threads.unwrap_or_default(), view.position());
-        let changes = Changes::read(view, onlooker.user, span, limit)?;
-        next.threads = Some(view.position());
-        told.threads =
-            Some(changes).filter(|changes| !changes.is_empty()).map(|changes| changes.told("prev_batch"));
+        // What is damaged of one thread keeps back the others.
+        if let Some(changes) = whole(Changes::read(view, onlooker.user, span, limit), "of a thread")? {
+            next.threads = Some(view.position());
+            told.threads =
+                Some(changes).filter(|changes| !changes.is_empty()).map(|changes| changes.told("prev_batch"));
+        }
     }
     Ok(told)
 }
@@ -133,26 +136,46 @@ fn data(
         add_push_rules(view, &ask.onlooker, &mut global)?;
         global
     };
-    let mut told =
-        AccountData { global: global.into_iter().map(Data::write).collect(), ..AccountData::default() };
-    let mut bytes = 0;
-    for room in shown {
-        // What has no place comes with the next answer, whole.
-        if bytes > limits::SYNC_BYTES || !room.is_in(view, scope)? {
-            continue;
-        }
+    let rooms = of_rooms(view, (scope, DATA), shown, |room| {
         let data = match room.has_had(had, DATA) {
-            true if changed.is_empty() => continue,
+            true if changed.is_empty() => return Ok(None),
             true => changed.remove(&Some(view.room_id(room.room)?)).unwrap_or_default(),
             false => of_room(&view.room_id(room.room)?)?,
         };
-        if !data.is_empty() {
-            let data: Vec<_> = data.into_iter().map(Data::write).collect();
-            bytes += data.iter().map(|data| data.get().len()).sum::<usize>();
-            told.rooms.insert(view.room_id(room.room)?, data);
+        let data: Vec<_> = data.into_iter().map(Data::write).collect();
+        let bytes = data.iter().map(|data| data.get().len()).sum();
+        Ok(Some((data, bytes)).filter(|(data, _)| !data.is_empty()))
+    })?;
+    Ok(AccountData { global: global.into_iter().map(Data::write).collect(), rooms })
+}
+
+/// What is told of the rooms in a scope, each with about how many bytes it takes. What has no place, or is of a room that
+/// can't be read, comes with the next answer, whole.
+fn of_rooms<T>(
+    view: &View<'_>,
+    (scope, what): (&Scope, u8),
+    shown: &mut [Shown<'_>],
+    mut tell: impl FnMut(&mut Shown<'_>) -> Result<Option<(T, usize)>, StoreError>,
+) -> Result<BTreeMap<OwnedRoomId, T>, StoreError> {
+    let (mut rooms, mut bytes) = (BTreeMap::new(), 0);
+    for room in shown {
+        if bytes > limits::SYNC_BYTES {
+            break;
+        }
+        let mut of_room = || -> Result<_, StoreError> {
+            let told = if room.is_in(view, scope)? { tell(room)? } else { None };
+            told.map(|told| Ok::<_, StoreError>((view.room_id(room.room)?, told))).transpose()
+        };
+        match whole(of_room(), room.room.0)? {
+            None => room.flags &= !what,
+            Some(None) => {}
+            Some(Some((room_id, (told, took)))) => {
+                bytes += took;
+                rooms.insert(room_id, told);
+            }
         }
     }
-    Ok(told)
+    Ok(rooms)
 }
 
 fn receipts(
@@ -162,24 +185,19 @@ fn receipts(
     (scope, shown): (&Scope, &mut [Shown<'_>]),
     changed: &mut HashMap<RoomNumber, Vec<Receipt>>,
 ) -> Result<OfRooms, StoreError> {
-    let mut told = OfRooms::default();
-    let mut bytes = 0;
-    for room in shown {
-        // What has no place comes with the next answer, whole.
-        if bytes > limits::SYNC_BYTES || !room.is_in(view, scope)? {
-            continue;
-        }
+    let rooms = of_rooms(view, (scope, RECEIPTS), shown, |room| {
         let receipts = match room.has_had(had, RECEIPTS) {
             true => changed.remove(&room.room).unwrap_or_default(),
             false => view.receipts_of_room(room.room, limits::RECEIPTS)?,
         };
-        if let Some(content) = merged(receipt_contents(view, ask.onlooker.user, receipts)?) {
+        let content = merged(receipt_contents(view, ask.onlooker.user, receipts)?);
+        Ok(content.map(|content| {
             let content = ephemeral("m.receipt", content);
-            bytes += content.get().len();
-            told.rooms.insert(view.room_id(room.room)?, content);
-        }
-    }
-    Ok(told)
+            let bytes = content.get().len();
+            (content, bytes)
+        }))
+    })?;
+    Ok(OfRooms { rooms })
 }
 
 /// The receipts of all threads as one content, as there is one event a room. Where somebody has two on one event, the one
@@ -211,11 +229,7 @@ fn typing(
     (scope, shown): (&Scope, &mut [Shown<'_>]),
     news: &TypingNews,
 ) -> Result<OfRooms, StoreError> {
-    let mut told = OfRooms::default();
-    for room in shown {
-        if !room.is_in(view, scope)? {
-            continue;
-        }
+    let rooms = of_rooms(view, (scope, TYPING), shown, |room| {
         room.flags |= TYPING;
         let users = match news.rooms.get(&room.room) {
             Some(users) => Some(users.clone()),
@@ -224,11 +238,14 @@ fn typing(
             None => None,
         };
         // Who knows nothing yet need not hear that nobody types.
-        if let Some(users) = users.filter(|users| room.told.is_some() || !users.is_empty()) {
-            told.rooms.insert(view.room_id(room.room)?, typing_of(view, &users)?);
-        }
-    }
-    Ok(told)
+        let users = users.filter(|users| room.told.is_some() || !users.is_empty());
+        let content = users.map(|users| typing_of(view, &users)).transpose()?;
+        Ok(content.map(|content| {
+            let bytes = content.get().len();
+            (content, bytes)
+        }))
+    })?;
+    Ok(OfRooms { rooms })
 }
 
 #[cfg(test)]

@@ -13,8 +13,11 @@ use super::{
 };
 use crate::{
     base::{fold::fold, ids::RoomNumber, limits},
-    service::read::reader::Onlooker,
-    store::{StoreError, View, events::Membership},
+    service::{read::reader::Onlooker, sync::damage::whole},
+    store::{
+        StoreError, View,
+        events::{Membership, RoomRecord},
+    },
 };
 
 /// Which rooms a list has. What is absent lets all through.
@@ -65,8 +68,9 @@ impl Filters {
 pub(super) struct Facts {
     direct: Vec<bool>,
     invited: Vec<bool>,
-    traits: Vec<Trait>,
-    names: Vec<String>,
+    /// None in these is of a room that can't be read. No filter that asks for it lets that through.
+    traits: Vec<Option<Trait>>,
+    names: Vec<Option<String>>,
     tags: Vec<Vec<String>>,
     children: HashMap<String, Vec<bool>>,
 }
@@ -87,12 +91,14 @@ impl Facts {
         };
         if filters().any(Filters::asks_for_traits) {
             for candidate in candidates {
-                facts.traits.push(trait_of(view, &ask.onlooker, candidate, traits)?);
+                let found = trait_of(view, &ask.onlooker, candidate, traits);
+                facts.traits.push(whole(found, candidate.room.0)?);
             }
         }
         if filters().any(|filters| filters.room_name_like.is_some()) {
             for candidate in candidates {
-                facts.names.push(fold(&name_of(view, candidate)?.unwrap_or_default()));
+                let name = whole(name_of(view, candidate), candidate.room.0)?;
+                facts.names.push(name.map(|name| fold(&name.unwrap_or_default())));
             }
         }
         if filters().any(Filters::asks_for_tags) {
@@ -117,8 +123,12 @@ impl Facts {
         let is = |wanted: Option<bool>, found: bool| wanted.is_none_or(|wanted| wanted == found);
         is(filters.is_dm, self.direct[place])
             && is(filters.is_invite, self.invited[place])
-            && (!filters.asks_for_traits() || filters.admit_trait(&self.traits[place]))
-            && filters.room_name_like.as_ref().is_none_or(|like| self.names[place].contains(&fold(like)))
+            && (!filters.asks_for_traits()
+                || self.traits[place].as_ref().is_some_and(|found| filters.admit_trait(found)))
+            && filters
+                .room_name_like
+                .as_ref()
+                .is_none_or(|like| self.names[place].as_ref().is_some_and(|name| name.contains(&fold(like))))
             && (!filters.asks_for_tags() || filters.admit_tags(&self.tags[place]))
             && filters.spaces.as_ref().is_none_or(|spaces| {
                 spaces.iter().any(|space| self.children.get(space).is_some_and(|is_child| is_child[place]))
@@ -149,7 +159,7 @@ fn direct(view: &View<'_>, onlooker: &Onlooker) -> Result<HashSet<RoomNumber>, S
     let mut rooms = HashSet::new();
     for room_id in content.iter().flat_map(BTreeMap::values).flat_map(|rooms| rooms.as_array()).flatten() {
         if let Some(Ok(room_id)) = room_id.as_str().map(<&RoomId>::try_from) {
-            rooms.extend(view.room_number(room_id)?);
+            rooms.extend(whole(view.room_number(room_id), room_id)?.flatten());
         }
     }
     Ok(rooms)
@@ -166,7 +176,7 @@ fn tags(view: &View<'_>, onlooker: &Onlooker) -> Result<HashMap<RoomNumber, Vec<
         let room_id = data.room_id.as_deref().and_then(|id| <&RoomId>::try_from(id).ok());
         let content = serde_json::from_str::<Content>(&data.content);
         if let (Some(room_id), Ok(content)) = (room_id, content)
-            && let Some(room) = view.room_number(room_id)?
+            && let Some(room) = whole(view.room_number(room_id), room_id)?.flatten()
         {
             tags.insert(room, content.tags.into_keys().collect());
         }
@@ -208,23 +218,32 @@ fn name_of(view: &View<'_>, candidate: &Candidate) -> Result<Option<String>, Sto
 /// Which candidates are children of a space, if the user is in that.
 /// <https://spec.matrix.org/v1.19/client-server-api/#mspacechild>
 fn children(view: &View<'_>, space: &str, candidates: &[Candidate]) -> Result<Vec<bool>, StoreError> {
-    #[derive(Deserialize)]
-    struct Content {
-        via: Vec<IgnoredAny>,
-    }
     let mut children = vec![false; candidates.len()];
     let Ok(space) = <&RoomId>::try_from(space) else { return Ok(children) };
-    let space = view.room_number(space)?.and_then(|space| {
+    let space = whole(view.room_number(space), space)?.flatten().and_then(|space| {
         let place = candidates.binary_search_by_key(&space, |candidate| candidate.room).ok()?;
         Some((space, candidates[place].record.as_ref()?))
     });
     let Some((space, record)) = space else { return Ok(children) };
     for (place, candidate) in candidates.iter().enumerate() {
-        let room_id = view.room_id(candidate.room)?;
-        if let Some(event) = view.state_event(space, record.state, "m.space.child", room_id.as_str())? {
-            let content = view.event(space, event)?.shown(record.version).content_as::<Content>();
-            children[place] = content.is_some_and(|content| !content.via.is_empty());
-        }
+        children[place] =
+            whole(is_child(view, (space, record), candidate.room), candidate.room.0)?.unwrap_or_default();
     }
     Ok(children)
+}
+
+fn is_child(
+    view: &View<'_>,
+    (space, record): (RoomNumber, &RoomRecord),
+    room: RoomNumber,
+) -> Result<bool, StoreError> {
+    #[derive(Deserialize)]
+    struct Content {
+        via: Vec<IgnoredAny>,
+    }
+    let room_id = view.room_id(room)?;
+    let event = view.state_event(space, record.state, "m.space.child", room_id.as_str())?;
+    let Some(event) = event else { return Ok(false) };
+    let content = view.event(space, event)?.shown(record.version).content_as::<Content>();
+    Ok(content.is_some_and(|content| !content.via.is_empty()))
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     base::ids::{Position, RoomNumber, UserNumber},
-    service::{ignored::ignored, invite_permission::InvitePermission},
+    service::{ignored::ignored, invite_permission::InvitePermission, sync::damage::whole},
     store::{
         StoreError, Topic, View,
         events::{Membership, RoomRecord, Stay},
@@ -28,6 +28,13 @@ pub(super) struct Candidate {
     pub(super) newest: Position,
     /// Whether lists have it. Other rooms are found by those who name them.
     is_listed: bool,
+}
+
+/// The rooms that a request may mean, in the order of their numbers.
+pub(super) struct Candidates {
+    pub(super) candidates: Vec<Candidate>,
+    /// Those that can't be read, in no order: they are told once they can.
+    pub(super) damaged: Vec<RoomNumber>,
 }
 
 /// What a request wants of a room.
@@ -65,35 +72,56 @@ impl Candidate {
     }
 }
 
-/// Every room that a request may mean, in the order of their numbers.
-pub(super) fn candidates(view: &View<'_>, ask: &Ask, had: &Told) -> Result<Vec<Candidate>, StoreError> {
-    let user = ask.onlooker.user;
-    let ignored = ignored(view, user)?;
-    let unwanted = (ignored, InvitePermission::of(view, user)?);
-    let mut candidates = Vec::new();
-    for stay in view.stays(user) {
-        let (room, stay) = stay?;
-        let is_untold = had.room(room).is_some_and(|told| stay.since > told.until);
-        // Whoever forgets a room right after leaving it has other devices that must hear that it was left.
-        if stay.forgotten && !is_untold {
-            continue;
+impl Candidates {
+    pub(super) fn of(view: &View<'_>, ask: &Ask, had: &Told) -> Result<Self, StoreError> {
+        let user = ask.onlooker.user;
+        let unwanted = (ignored(view, user)?, InvitePermission::of(view, user)?);
+        let (mut candidates, mut damaged, mut lost) = (Vec::new(), Vec::new(), false);
+        for stay in view.stays(user) {
+            let Some((room, stay)) = whole(stay, "unknown")? else {
+                lost = true;
+                continue;
+            };
+            match whole(candidate(view, user, had, (room, stay), &unwanted), room.0)? {
+                Some(found) => candidates.extend(found),
+                None => damaged.push(room),
+            }
         }
-        let is_listed = match stay.membership {
-            Membership::Join | Membership::Knock => true,
-            Membership::Invite if is_unwanted(view, room, &stay, &unwanted)? => continue,
-            Membership::Invite => true,
-            Membership::Leave => is_untold || was_kicked(view, user, room, &stay)?,
-            Membership::Ban if stay.joined_until.is_none() && !is_untold => continue,
-            Membership::Ban => true,
-        };
-        let record = match stay.membership {
-            Membership::Join => Some(view.room(room)?),
-            _ => None,
-        };
-        let newest = record.as_ref().map_or(stay.since, |record| record.newest);
-        candidates.push(Candidate { room, stay, record, newest, is_listed });
+        if lost {
+            let is_lost = |room: &RoomNumber| view.stay(user, *room).is_err();
+            damaged.extend(had.rooms().map(|told| told.room).filter(is_lost));
+        }
+        Ok(Self { candidates, damaged })
     }
-    Ok(candidates)
+}
+
+/// A room as a request may mean it, by what the user is to it.
+fn candidate(
+    view: &View<'_>,
+    user: UserNumber,
+    had: &Told,
+    (room, stay): (RoomNumber, Stay),
+    unwanted: &(HashSet<OwnedUserId>, InvitePermission),
+) -> Result<Option<Candidate>, StoreError> {
+    let is_untold = had.room(room).is_some_and(|told| stay.since > told.until);
+    // Whoever forgets a room right after leaving it has other devices that must hear that it was left.
+    if stay.forgotten && !is_untold {
+        return Ok(None);
+    }
+    let is_listed = match stay.membership {
+        Membership::Join | Membership::Knock => true,
+        Membership::Invite if is_unwanted(view, room, &stay, unwanted)? => return Ok(None),
+        Membership::Invite => true,
+        Membership::Leave => is_untold || was_kicked(view, user, room, &stay)?,
+        Membership::Ban if stay.joined_until.is_none() && !is_untold => return Ok(None),
+        Membership::Ban => true,
+    };
+    let record = match stay.membership {
+        Membership::Join => Some(view.room(room)?),
+        _ => None,
+    };
+    let newest = record.as_ref().map_or(stay.since, |record| record.newest);
+    Ok(Some(Candidate { room, stay, record, newest, is_listed }))
 }
 
 /// Whether an invitation is of somebody whom the user ignores, or one that they don't want.
@@ -148,7 +176,7 @@ pub(super) fn choose<'a>(
         counts.push((name.as_str(), count));
     }
     for (room_id, config) in &ask.subscriptions {
-        let Some(room) = view.room_number(room_id)? else { continue };
+        let Some(room) = whole(view.room_number(room_id), room_id)?.flatten() else { continue };
         let place = candidates.binary_search_by_key(&room, |candidate| candidate.room);
         let Ok(place) = place else { continue };
         watched[place] = true;

@@ -16,7 +16,7 @@ use super::{
     filters::Facts,
     request::{Ask, Shape},
     room::{Rooms, Subject},
-    rooms::{Chosen, Wish, candidates, choose},
+    rooms::{Candidates, Chosen, Wish, choose},
 };
 use crate::{
     base::{
@@ -30,6 +30,7 @@ use crate::{
         presence::{self, State},
         sessions::SessionError,
         sync::{
+            damage::whole,
             v3::new_receipts,
             wait::{Look, Seen, admit, until_news},
         },
@@ -38,7 +39,7 @@ use crate::{
         typing::TypingNews,
         unread::{self, Counted},
     },
-    store::{Receipt, StoreError, View},
+    store::{Receipt, StoreError, Topic, View},
 };
 
 /// Why a request isn't answered.
@@ -139,9 +140,10 @@ fn find(
     (had, span): (&Told, Span),
     typing: TypingNews,
 ) -> Result<Option<Found>, StoreError> {
-    let candidates = candidates(view, ask, had)?;
+    let Candidates { candidates, damaged } = Candidates::of(view, ask, had)?;
     let facts = Facts::of(view, ask, &candidates, &app.sliding.traits)?;
-    let Chosen { counts, wishes, topics } = choose(view, ask, &candidates, &facts)?;
+    let Chosen { counts, wishes, mut topics } = choose(view, ask, &candidates, &facts)?;
+    topics.extend(damaged.iter().map(|room| Topic::Room(*room)));
     let receipts = new_receipts(view, ask.onlooker.user, Some(had.pos.seen).filter(|seen| seen.0 > 0))?;
     let Some(choices) = Choices::of(had, &wishes) else { return Ok(None) };
     let pos = Pos { seen: view.position(), serial: app.sliding.serial() };
@@ -165,9 +167,12 @@ fn find(
         let told = had.room(candidate.room);
         let is_full = rooms.rest.is_some() || rooms.json.len() >= limits::SYNC_BYTES;
         let is_direct = facts.is_direct(*place);
-        let is_read = ask.shape == Shape::Experimental
-            && told.is_some_and(|_| candidate.is_joined())
-            && is_read(view, ask, had, (candidate.room, told), &receipts)?;
+        let may_be_read = ask.shape == Shape::Experimental && candidate.is_joined();
+        let is_read = match told.filter(|_| may_be_read) {
+            Some(told) => whole(is_read(view, ask, had, told, &receipts), candidate.room.0)?,
+            None => Some(false),
+        };
+        let Some(is_read) = is_read else { continue };
         let choice = told.and_then(|told| had.choices.get(usize::from(told.choice)));
         let subject = Subject {
             candidate,
@@ -207,16 +212,18 @@ fn find(
     for room in shown {
         told_now.entry(room.room).and_modify(|entry| entry.flags = room.flags);
     }
+    let kept = |told: ToldRoom| {
+        let (choice, flags) = (choices.moved(told.choice), told.flags & !TYPING);
+        Some(ToldRoom { choice, flags, ..told })
+    };
     let wished: HashSet<_> = wishes.iter().map(|(place, _)| *place).collect();
-    let mut told = Vec::with_capacity(candidates.len());
+    let mut told: Vec<_> = damaged.into_iter().filter_map(|room| kept(had.room(room)?)).collect();
+    told.reserve(candidates.len());
     for (place, candidate) in candidates.iter().enumerate() {
-        let kept = had.room(candidate.room).filter(|_| !candidate.is_over() || wished.contains(&place));
-        let kept = kept.map(|told| {
-            let (choice, flags) = (choices.moved(told.choice), told.flags & !TYPING);
-            ToldRoom { choice, flags, ..told }
-        });
-        told.extend(told_now.remove(&candidate.room).or(kept));
+        let before = had.room(candidate.room).filter(|_| !candidate.is_over() || wished.contains(&place));
+        told.extend(told_now.remove(&candidate.room).or_else(|| kept(before?)));
     }
+    told.sort_unstable_by_key(|told| told.room);
     next.rooms = ToldRooms::of(told, pos.seen);
     if next.rooms == had.rooms {
         // While nothing happens, the two take the room of one.
@@ -241,15 +248,14 @@ fn is_read(
     view: &View<'_>,
     ask: &Ask,
     had: &Told,
-    (room, told): (RoomNumber, Option<ToldRoom>),
+    told: ToldRoom,
     receipts: &HashMap<RoomNumber, Vec<Receipt>>,
 ) -> Result<bool, StoreError> {
     let user = ask.onlooker.user;
-    match told {
-        None => Ok(false),
-        Some(told) if told.until < had.pos.seen => view.has_receipt_since(user, room, told.until),
-        Some(_) => Ok(receipts.get(&room).is_some_and(|new| new.iter().any(|receipt| receipt.user == user))),
+    if told.until < had.pos.seen {
+        return view.has_receipt_since(user, told.room, told.until);
     }
+    Ok(receipts.get(&told.room).is_some_and(|new| new.iter().any(|receipt| receipt.user == user)))
 }
 
 /// The choices that are remembered: those of a request, and some of those before.

@@ -3,6 +3,7 @@
 
 mod accepted;
 mod connections;
+mod damage;
 mod extensions;
 mod filters;
 mod lists;
@@ -33,7 +34,7 @@ impl<'a> Client<'a> {
     }
 
     /// One that speaks as the proposal was accepted.
-    fn accepted(rig: &'a Rig, who: &'a Member) -> Self {
+    pub(crate) fn accepted(rig: &'a Rig, who: &'a Member) -> Self {
         Self { accepted: true, ..Self::new(rig, who) }
     }
 
@@ -84,7 +85,7 @@ fn wanting(state: Value, timeline: u64) -> Value {
 }
 
 /// The rooms that an answer tells.
-fn told(answer: &Value) -> Vec<&str> {
+pub(crate) fn told(answer: &Value) -> Vec<&str> {
     answer["rooms"].as_object().map(|rooms| rooms.keys().map(String::as_str).collect()).unwrap_or_default()
 }
 
