@@ -69,6 +69,7 @@ pub async fn mark(
                         }
                         if receipt.kind == READ {
                             transaction.touch(Topic::Room(room));
+                            transaction.touch(Topic::Beside(room));
                         }
                         transaction.touch(Topic::User(user));
                         transaction.touch(Topic::Push);

@@ -134,7 +134,8 @@ pub(super) fn show(
     typing: Option<Duration>,
 ) {
     let Some(said) = app.typing.set(&app.heard, room, user, typing.is_some()) else { return };
-    app.store.wake(&[Topic::Room(room)]);
+    let topics = [Topic::Room(room), Topic::Beside(room)];
+    app.store.wake(&topics);
     if spreads {
         app.spread_typing(room, user, typing.is_some());
     }
@@ -145,7 +146,7 @@ pub(super) fn show(
             if let Some(app) = app()
                 && app.typing.end(&app.heard, room, user, said)
             {
-                app.store.wake(&[Topic::Room(room)]);
+                app.store.wake(&topics);
                 if spreads {
                     app.spread_typing(room, user, false);
                 }

@@ -12,12 +12,16 @@ use crate::base::ids::{MediaNumber, RoomNumber, UserNumber};
 /// What a commit can touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
-    /// A room got an event.
+    /// Any of the three below.
     Room(RoomNumber),
-    /// Something of the account changed: a membership, account data, a device.
-    User(UserNumber),
+    /// A room got an event.
+    Events(RoomNumber),
+    /// Somebody types in a room or stopped, or there are others' receipts of it.
+    Beside(RoomNumber),
     /// Whose devices those in a room must know changed: somebody joined or left, or has other keys.
     Devices(RoomNumber),
+    /// Something of the account changed: a membership, account data, a device.
+    User(UserNumber),
     /// Somebody in a room came or went, as presence has it.
     Presence(RoomNumber),
     /// Something of the content repository was uploaded.

@@ -106,12 +106,12 @@ fn read(view: &View<'_>, asked: &Asked) -> Result<(Told, Seen), ReadError> {
     let room = match &asked.room_id {
         Some(room_id) => {
             let access = Access::of(view, room_id, user)?;
-            topics.push(Topic::Room(access.room));
+            topics.push(Topic::Events(access.room));
             Some(access)
         }
         None => {
             for room in view.joined_rooms(user) {
-                topics.push(Topic::Room(room?));
+                topics.push(Topic::Events(room?));
             }
             None
         }

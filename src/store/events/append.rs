@@ -133,6 +133,7 @@ impl Transaction<'_> {
             self.set_current_state(room, &mut record, root, position)?;
             self.put_room(room, &record);
             self.touch(Topic::Room(room));
+            self.touch(Topic::Events(room));
             self.touch(Topic::Push);
             // Whoever tells other servers needn't look at what concerns none, and is told now and then how far the log is.
             if self.has_several_servers(room)? || position.0.is_multiple_of(limits::SENT_ENTRIES as u64) {

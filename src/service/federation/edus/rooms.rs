@@ -155,6 +155,7 @@ pub(super) fn keep(transaction: &mut Transaction<'_>, receipts: &[Receipt]) -> R
     for receipt in receipts {
         if transaction.set_receipt(receipt)? {
             transaction.touch(Topic::Room(receipt.room));
+            transaction.touch(Topic::Beside(receipt.room));
         }
     }
     Ok(())

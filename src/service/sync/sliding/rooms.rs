@@ -7,7 +7,7 @@ use ruma::OwnedUserId;
 use super::{
     connection::Told,
     filters::Facts,
-    request::{Ask, Selection},
+    request::{Ask, Scope, Selection},
 };
 use crate::{
     base::ids::{Position, RoomNumber, UserNumber},
@@ -202,9 +202,17 @@ pub(super) fn choose<'a>(
     let follows_state = ask.lists.iter().any(|(_, list)| list.filters.follows_state());
     for (candidate, is_watched) in candidates.iter().zip(watched) {
         if candidate.is_joined() {
-            topics.extend((is_watched || follows_state).then_some(Topic::Room(candidate.room)));
+            topics.extend((is_watched || follows_state).then_some(Topic::Events(candidate.room)));
             topics.extend(ask.extensions.e2ee.then_some(Topic::Devices(candidate.room)));
         }
+    }
+    let beside = [&ask.extensions.receipts, &ask.extensions.typing];
+    for (place, wish) in wishes.iter().filter(|(place, _)| candidates[*place].is_joined()) {
+        let room = candidates[*place].room;
+        let has = |scope: &Scope| scope.has(&wish.lists, wish.subscribed, || view.room_id(room));
+        let mut scopes = beside.into_iter().flatten();
+        let is_told = scopes.try_fold(false, |is_told, scope| Ok::<_, StoreError>(is_told || has(scope)?));
+        topics.extend((whole(is_told, room.0)? == Some(true)).then_some(Topic::Beside(room)));
     }
     Ok(Chosen { counts, wishes, topics })
 }

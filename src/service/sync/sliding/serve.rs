@@ -143,7 +143,7 @@ fn find(
     let Candidates { candidates, damaged } = Candidates::of(view, ask, had)?;
     let facts = Facts::of(view, ask, &candidates, &app.sliding.traits)?;
     let Chosen { counts, wishes, mut topics } = choose(view, ask, &candidates, &facts)?;
-    topics.extend(damaged.iter().map(|room| Topic::Room(*room)));
+    topics.extend(damaged.iter().map(|room| Topic::Events(*room)));
     let receipts = new_receipts(view, ask.onlooker.user, Some(had.pos.seen).filter(|seen| seen.0 > 0))?;
     let Some(choices) = Choices::of(had, &wishes) else { return Ok(None) };
     let pos = Pos { seen: view.position(), serial: app.sliding.serial() };

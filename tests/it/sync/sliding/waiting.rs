@@ -1,12 +1,15 @@
 //! Who waits for what.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::{Client, list, texts, told, two};
-use crate::rooms::{act, create, say, set};
+use crate::{
+    rig::{Member, Rig},
+    rooms::{act, create, say, set},
+};
 
 /// Waits for an answer for as long as it takes.
 async fn hears(client: &mut Client<'_>, body: Value) -> Value {
@@ -95,4 +98,95 @@ async fn the_suspended_go_on_reading() {
     });
     suspended.await.unwrap();
     assert_eq!(told(&Client::new(&rig, &bob).next(list(json!([[0, 9]]))).await), [&room]);
+}
+
+/// How many looks for news the server takes meanwhile. Each takes one of the numbers that positions are made of.
+async fn looks(rig: &Rig, stranger: &Member, meanwhile: impl Future<Output = ()>) -> u64 {
+    let count = async || {
+        let pos = Client::new(rig, stranger).ask(json!({})).await.ok()["pos"].as_str().unwrap().to_owned();
+        pos.rsplit_once('.').unwrap().1.parse::<u64>().unwrap()
+    };
+    let before = count().await;
+    meanwhile.await;
+    // Whoever was woken has looked by then.
+    sleep(Duration::from_millis(100)).await;
+    count().await - before - 1
+}
+
+#[tokio::test]
+async fn nobody_looks_for_what_they_are_not_told() {
+    #[derive(Clone, Copy, Debug)]
+    enum Happens {
+        Typing,
+        Reading,
+        Keys,
+    }
+    let (rig, alice, bob, room) = two().await;
+    let mut said = Vec::new();
+    for n in 0..20 {
+        said.push(say(&rig, &alice, &room, "hello", &n.to_string()).await);
+    }
+    create(&rig, &bob, json!({})).await;
+    let stranger = rig.register("stranger").await;
+    let on = json!({"enabled": true});
+    let (all, window) = (json!([[0, 9]]), json!([[0, 0]]));
+    let both = |scope: &Value| json!({"receipts": scope, "typing": scope});
+    let subscribed = |rooms: Value| both(&json!({"enabled": true, "lists": [], "rooms": rooms}));
+    let others = json!({"account_data": on, "typing": {"enabled": false}});
+    for (n, (ranges, extensions, happens, looked)) in [
+        (&window, both(&on), Happens::Typing, false),
+        (&window, both(&on), Happens::Reading, false),
+        (&all, others.clone(), Happens::Typing, false),
+        (&all, others, Happens::Reading, false),
+        (&all, both(&on), Happens::Keys, false),
+        (&all, json!({"e2ee": on}), Happens::Keys, true),
+        (&all, json!({"receipts": on}), Happens::Reading, true),
+        (&all, json!({"typing": on}), Happens::Typing, true),
+        (&all, subscribed(json!([])), Happens::Typing, false),
+        (&all, subscribed(json!(["*"])), Happens::Typing, true),
+        (&all, subscribed(json!([room])), Happens::Reading, true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut body = list(ranges.clone());
+        body["extensions"] = extensions;
+        if *ranges == all {
+            body["room_subscriptions"] = json!({&room: {"timeline_limit": 1, "required_state": []}});
+        }
+        let mut client = Client::new(&rig, &bob);
+        for _ in 0..2 {
+            client.next(body.clone()).await;
+        }
+        let (answer, count) =
+            tokio::join!(client.wait(if looked { 10_000 } else { 500 }, body.clone()), async {
+                sleep(Duration::from_millis(100)).await;
+                let happening = async {
+                    match happens {
+                        Happens::Typing => {
+                            for typing in [true, false] {
+                                let path =
+                                    format!("/_matrix/client/v3/rooms/{room}/typing/{}", alice.user_id);
+                                let body = json!({"typing": typing, "timeout": 30_000});
+                                rig.send_as(&alice, "PUT", &path, body).await.ok();
+                            }
+                        }
+                        Happens::Reading => {
+                            let path = format!("/_matrix/client/v3/rooms/{room}/receipt/m.read/{}", said[n]);
+                            rig.send_as(&alice, "POST", &path, json!({})).await.ok();
+                        }
+                        Happens::Keys => {
+                            let changes = rig.app.store.write(|transaction| {
+                                let number = transaction.account("alice")?.unwrap().number;
+                                transaction.change_keys(number)
+                            });
+                            changes.await.unwrap();
+                        }
+                    }
+                };
+                looks(&rig, &stranger, happening).await
+            });
+        assert_eq!(count > 0, looked, "{n}: {happens:?}, {count} looks, {body}");
+        assert_eq!(answer.ok().get("extensions").is_some(), looked, "{n}: {happens:?}, {body}");
+    }
 }
