@@ -19,6 +19,7 @@ mod queries;
 mod refusals;
 mod rotation;
 mod sender;
+mod sliding;
 mod spaces;
 mod transactions;
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Client, keys, texts, told};
 use crate::{
     rig::Rig,
-    rooms::{act, create, say},
+    rooms::{act, create, say, set},
 };
 
 fn wanting(state: Value) -> Value {
@@ -48,6 +48,37 @@ async fn a_room_says_what_the_user_is_there_and_which_lists_have_it() {
     subscribed["room_subscriptions"][&room] = json!({"timeline_limit": 3, "required_state": {}});
     let room = &Client::accepted(&rig, &bob).next(subscribed).await["rooms"][&room];
     assert!(room["membership"] == "leave" && room.get("lists").is_none());
+}
+
+#[tokio::test]
+async fn a_knock_shows_what_may_be_seen() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let room = create(&rig, &alice, json!({"name": "Tea"})).await;
+    set(&rig, &alice, &room, "m.room.join_rules", json!({"join_rule": "knock"})).await;
+    let mut client = Client::accepted(&rig, &bob);
+    client.next(wanting(json!({}))).await;
+    rig.send_as(&bob, "POST", &format!("/_matrix/client/v3/knock/{room}"), json!({})).await.ok();
+    let knocked = client.next(wanting(json!({}))).await["rooms"][&room].clone();
+    assert_eq!((&knocked["membership"], &knocked["lists"]), (&json!("knock"), &json!(["all"])));
+    let shown = knocked["stripped_state"].as_array().unwrap();
+    let shows = |kind: &str, field: &str, value: &str| {
+        shown.iter().any(|event| event["type"] == kind && event["content"][field] == value)
+    };
+    assert!(
+        shows("m.room.name", "name", "Tea") && shows("m.room.member", "membership", "knock"),
+        "{knocked}"
+    );
+    for absent in ["invite_state", "timeline", "required_state"] {
+        assert!(knocked.get(absent).is_none(), "{absent}: {knocked}");
+    }
+    assert!(told(&client.next(wanting(json!({}))).await).is_empty(), "it is told once");
+    act(&rig, &bob, &room, "leave", json!({})).await;
+    let over = &client.next(wanting(json!({}))).await["rooms"][&room];
+    assert_eq!(
+        (&over["membership"], &over["stripped_state"][0]["content"]["membership"]),
+        (&json!("leave"), &json!("leave"))
+    );
 }
 
 #[tokio::test]

@@ -1,11 +1,18 @@
 //! Positions: whose they are, how long they hold, and what becomes of an answer that is lost.
 
+use std::{fs, time::Duration};
+
 use serde_json::json;
+use tayberry::{
+    base::limits,
+    store::{StoreError, View},
+};
+use tokio::time::sleep;
 
 use super::{Client, list, texts, told};
 use crate::{
     rig::Rig,
-    rooms::{create, read, say},
+    rooms::{act, create, read, read_v1, relating, say, tell},
 };
 
 fn all(connection: &str) -> serde_json::Value {
@@ -72,14 +79,24 @@ async fn a_position_pages_through_a_room() {
     let rig = Rig::start().await;
     let alice = rig.register("alice").await;
     let room = create(&rig, &alice, json!({})).await;
-    say(&rig, &alice, &room, "before", "t1").await;
+    let root = say(&rig, &alice, &room, "root", "t0").await;
+    let relate = async |text: &str| {
+        let content = relating("m.thread", &root, text);
+        tell(&rig, &alice, &room, ("m.room.message", text), content).await;
+    };
+    relate("before").await;
     let mut client = Client::new(&rig, &alice);
     client.next(all("")).await;
-    say(&rig, &alice, &room, "after", "t2").await;
+    relate("after").await;
     let pos = client.pos.unwrap();
     for (direction, text) in [("b", "before"), ("f", "after")] {
         let page = read(&rig, &alice, &format!("rooms/{room}/messages?dir={direction}&from={pos}")).await;
         assert_eq!(page["chunk"][0]["content"]["body"], text);
+        let path = format!("{room}/relations/{root}?dir={direction}&from={pos}");
+        let related = read_v1(&rig, &alice, &path).await;
+        let related: Vec<_> = related["chunk"].as_array().unwrap().iter().collect();
+        assert_eq!(related.len(), 1);
+        assert_eq!(related[0]["content"]["body"], text);
     }
 }
 
@@ -122,4 +139,58 @@ async fn a_restart_ends_no_connection() {
     let mut wider = body();
     wider["lists"]["all"]["required_state"] = json!([["*", ""]]);
     assert!(client.next(wider).await["rooms"][&room]["required_state"].as_array().unwrap().len() > 3);
+}
+
+#[tokio::test]
+async fn a_sync_commits_nothing_and_a_pause_writes_down_what_was_told() {
+    let rig = Rig::start().await;
+    let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
+    let room = create(&rig, &alice, json!({"preset": "public_chat"})).await;
+    act(&rig, &bob, &room, "join", json!({})).await;
+    let body = || {
+        let (mut body, on) = (all("main"), json!({"enabled": true}));
+        body["extensions"] =
+            json!({"e2ee": on, "to_device": on, "account_data": on, "receipts": on, "typing": on});
+        body
+    };
+    let kept = async || {
+        let read = move |view: &View<'_>| {
+            let (_, device, _) = view.devices_of_localpart("bob")?.remove(0);
+            view.connection(device, "main")
+        };
+        rig.app.store.read::<_, StoreError>(read).await.unwrap()
+    };
+    // Every commit has its pages there, and what was read last was checkpointed before there are many.
+    let log = || fs::metadata(rig.folder().join("records.sqlite-wal")).unwrap().len();
+    let mut client = Client::new(&rig, &bob);
+    client.next(body()).await;
+    for n in 0..10 {
+        let before = log();
+        say(&rig, &alice, &room, "hello", &n.to_string()).await;
+        // When a device was seen is written down some time after.
+        sleep(Duration::from_millis(20)).await;
+        let (position, committed) = (rig.app.store.position(), log());
+        assert!(committed > before, "a send is a commit");
+        assert_eq!(texts(&client.next(body()).await["rooms"][&room]), ["hello"]);
+        client.wait(1, body()).await.ok();
+        assert!(told(&client.next(body()).await).is_empty());
+        assert_eq!((rig.app.store.position(), log()), (position, committed), "{n}");
+    }
+    assert_eq!(kept().await, None);
+
+    // Nobody used it for so long after somebody did.
+    let mut rounds = 0;
+    while kept().await.is_none() {
+        assert!(rounds < 3, "it is written down");
+        tokio::time::pause();
+        tokio::time::advance(limits::SLIDING_KEPT_AFTER).await;
+        tokio::time::resume();
+        sleep(Duration::from_millis(200)).await;
+        rounds += 1;
+    }
+    let (position, first) = (rig.app.store.position(), kept().await);
+    say(&rig, &alice, &room, "more", "more").await;
+    assert_eq!(texts(&client.next(body()).await["rooms"][&room]), ["more"]);
+    assert_eq!(kept().await, first, "it is not written down each time");
+    assert!(rig.app.store.position() > position);
 }
