@@ -107,6 +107,8 @@ pub(super) const DATA: u8 = 2;
 pub(super) const RECEIPTS: u8 = 4;
 /// It was told who types there, with the last answer. The log doesn't move by that.
 pub(super) const TYPING: u8 = 8;
+/// Whoever was told last to type there was somebody.
+pub(super) const TYPED: u8 = 16;
 
 /// What was told of rooms up to an answer, in the order of their numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

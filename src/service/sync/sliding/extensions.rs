@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     answer::{AccountData, E2ee, Extensions, OfRooms, ToDevice},
-    connection::{DATA, RECEIPTS, TYPING, Told, ToldRoom},
+    connection::{DATA, RECEIPTS, TYPED, TYPING, Told, ToldRoom},
     request::{Ask, Scope},
     rooms::Wish,
 };
@@ -38,7 +38,7 @@ pub(super) struct Shown<'a> {
     pub(super) wish: &'a Wish<'a>,
     /// What was told of it before, unless it is told anew.
     pub(super) told: Option<ToldRoom>,
-    /// What is told of it now.
+    /// What is told of it now; of those who type, what was told last.
     pub(super) flags: u8,
 }
 
@@ -231,19 +231,20 @@ fn typing(
 ) -> Result<OfRooms, StoreError> {
     let rooms = of_rooms(view, (scope, TYPING), shown, |room| {
         room.flags |= TYPING;
+        let has_had = room.told.is_some_and(|told| told.flags & TYPING != 0);
         let users = match news.rooms.get(&room.room) {
-            Some(users) => Some(users.clone()),
-            None if room.told.is_none_or(|told| told.flags & TYPING == 0) => app.typing.of(room.room),
-            None if news.restarted => Some(Vec::new()),
-            None => None,
+            Some(users) => users.clone(),
+            None if has_had && !news.restarted => return Ok(None),
+            None => app.typing.of(room.room).unwrap_or_default(),
         };
-        // Who knows nothing yet need not hear that nobody types.
-        let users = users.filter(|users| room.told.is_some() || !users.is_empty());
-        let content = users.map(|users| typing_of(view, &users)).transpose()?;
-        Ok(content.map(|content| {
-            let bytes = content.get().len();
-            (content, bytes)
-        }))
+        // Who was told of nobody need not hear that nobody types.
+        if users.is_empty() && room.flags & TYPED == 0 {
+            return Ok(None);
+        }
+        let content = typing_of(view, &users)?;
+        room.flags = if users.is_empty() { room.flags & !TYPED } else { room.flags | TYPED };
+        let bytes = content.get().len();
+        Ok(Some((content, bytes)))
     })?;
     Ok(OfRooms { rooms })
 }

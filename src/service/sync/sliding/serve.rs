@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     answer::{Answer, Head, List},
-    connection::{Choice, DIRECT, Pos, TYPING, Told, ToldRoom, ToldRooms, UnknownPos},
+    connection::{Choice, DIRECT, Pos, TYPED, TYPING, Told, ToldRoom, ToldRooms, UnknownPos},
     extensions::{News, Shown, extensions},
     filters::Facts,
     request::{Ask, Shape},
@@ -198,7 +198,7 @@ fn find(
             room: candidate.room,
             timeline,
             choice: choices.place(wish.choice),
-            flags: if is_direct { DIRECT } else { 0 },
+            flags: told.map_or(0, |told| told.flags & TYPED) | if is_direct { DIRECT } else { 0 },
             until: pos.seen,
         };
         told_now.insert(candidate.room, entry);
