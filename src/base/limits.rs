@@ -89,6 +89,8 @@ pub const BODY_TIME: Duration = Duration::from_secs(30);
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// A connection without request in flight on which nothing was written for so long is closed.
 pub const IDLE_TIME: Duration = Duration::from_secs(60);
+/// All connections are looked at so often in that time, at the same moments.
+pub const IDLE_BEATS: u32 = 6;
 /// A client that was told that the server is busy is asked to wait so long.
 pub const BUSY_TIME: Duration = Duration::from_secs(2);
 /// After a stop was asked for, requests have so long to be answered.

@@ -110,16 +110,20 @@ impl Activity {
         Busy(self.clone())
     }
 
-    /// Resolves when there was no request in flight and nothing was written for `time`.
+    /// Resolves when there was no request in flight and nothing was written for `time`, or a little later: all connections
+    /// look at the same moments, so that many that wait wake the server seldom.
     async fn idle(&self, time: Duration) {
+        let beat = (time / limits::IDLE_BEATS).as_millis().max(1) as u64;
         loop {
             let last = Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
-            let passed = self.clock.monotonic().saturating_sub(last);
-            match time.checked_sub(passed) {
-                _ if self.requests.load(Ordering::Relaxed) > 0 => sleep(time).await,
-                Some(left) if !left.is_zero() => sleep(left).await,
+            let now = self.clock.monotonic();
+            let left = match time.checked_sub(now.saturating_sub(last)) {
+                _ if self.requests.load(Ordering::Relaxed) > 0 => time,
+                Some(left) if !left.is_zero() => left,
                 _ => return,
-            }
+            };
+            let until = ((now + left).as_millis() as u64 + 1).next_multiple_of(beat);
+            sleep(Duration::from_millis(until).saturating_sub(now)).await;
         }
     }
 }
