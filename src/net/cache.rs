@@ -53,14 +53,16 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
     }
 
     /// The same for a look-up that goes on even if nobody waits for it any more, so that giving up and asking again gains
-    /// nothing. Who gives up before it has what it needs to begin leaves it to the next.
-    pub async fn get_begun<P, F>(
+    /// nothing. Who waits for what they need to `begin` keeps nobody waiting who has it, and has it again if somebody else
+    /// began meanwhile and found nothing that is good for them.
+    pub async fn get_begun<B, F>(
         &self,
         key: &K,
-        begin: impl Future<Output = P>,
-        look_up: impl FnOnce(P) -> F,
+        begin: impl Fn() -> B,
+        look_up: impl FnOnce(B::Output) -> F,
     ) -> V
     where
+        B: Future,
         F: Future<Output = (V, Duration)> + Send + 'static,
         V: Send + 'static,
     {
@@ -68,23 +70,37 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
     }
 
     /// The same for who doesn't want a value that is `stale`, good as it may be for others.
-    pub async fn get_begun_unless<P, F>(
+    pub async fn get_begun_unless<B, F>(
         &self,
         key: &K,
-        stale: impl FnOnce(&V) -> bool,
-        begin: impl Future<Output = P>,
-        look_up: impl FnOnce(P) -> F,
+        stale: impl Fn(&V) -> bool,
+        begin: impl Fn() -> B,
+        look_up: impl FnOnce(B::Output) -> F,
     ) -> V
     where
+        B: Future,
         F: Future<Output = (V, Duration)> + Send + 'static,
         V: Send + 'static,
     {
-        let mut entry = self.slot(key).lock_owned().await;
-        let is_good = |entry: &&Entry<V>| self.clock.monotonic() < entry.ends_at;
-        if let Some(entry) = entry.as_ref().filter(is_good).filter(|entry| !stale(&entry.value)) {
-            return entry.value.clone();
+        let good = |entry: &Option<Entry<V>>| {
+            let entry = entry.as_ref().filter(|entry| self.clock.monotonic() < entry.ends_at);
+            entry.filter(|entry| !stale(&entry.value)).map(|entry| entry.value.clone())
+        };
+        let slot = self.slot(key);
+        let (begun, mut entry) = loop {
+            if let Some(value) = good(&*slot.lock().await) {
+                return value;
+            }
+            let begun = begin().await;
+            // Who waits for another's look-up holds nothing meanwhile.
+            if let Ok(entry) = slot.clone().try_lock_owned() {
+                break (begun, entry);
+            }
+        };
+        if let Some(value) = good(&entry) {
+            return value;
         }
-        let (looking, clock) = (look_up(begin.await), self.clock.clone());
+        let (looking, clock) = (look_up(begun), self.clock.clone());
         let task = async move {
             let (value, lifetime) = looking.await;
             *entry = Some(Entry { value: value.clone(), ends_at: clock.monotonic() + lifetime });
@@ -130,7 +146,10 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::{
+        future::ready,
+        sync::atomic::{AtomicU32, Ordering},
+    };
 
     use super::*;
     use crate::base::clock::Timestamp;
@@ -193,17 +212,64 @@ mod tests {
     async fn a_look_up_that_has_begun_goes_on_without_who_asked() {
         let rig = Rig::new(8);
         let (begin, begun) = tokio::sync::oneshot::channel();
-        let waits = rig.cache.get_begun(&"a", pending::<()>(), async |()| (1, MINUTE));
+        let waits = rig.cache.get_begun(&"a", pending::<()>, async |()| (1, MINUTE));
         assert!(tokio::time::timeout(Duration::from_millis(1), waits).await.is_err());
-        let looks = rig.cache.get_begun(&"a", async {}, |()| async move {
-            begun.await.unwrap();
-            (2, MINUTE)
-        });
+        let looks = rig.cache.get_begun(
+            &"a",
+            || ready(()),
+            |()| async move {
+                begun.await.unwrap();
+                (2, MINUTE)
+            },
+        );
         assert!(tokio::time::timeout(Duration::from_millis(1), looks).await.is_err());
         assert_eq!(rig.cache.last(&"a"), None);
         begin.send(()).unwrap();
-        assert_eq!(rig.cache.get_begun(&"a", async {}, async |()| (3, MINUTE)).await, 2);
+        assert_eq!(rig.cache.get_begun(&"a", || ready(()), async |()| (3, MINUTE)).await, 2);
         assert_eq!(rig.cache.last(&"a"), Some(2));
+    }
+
+    #[tokio::test]
+    async fn who_waits_to_begin_keeps_nobody_waiting() {
+        let (rig, places) = (Rig::new(8), tokio::sync::Semaphore::new(0));
+        let waits = rig.cache.get_begun(&"a", || places.acquire(), |_| async { (1, MINUTE) });
+        let begins = async {
+            tokio::task::yield_now().await;
+            let value = rig.cache.get_begun(&"a", || ready(()), |()| async { (2, MINUTE) }).await;
+            places.add_permits(1);
+            value
+        };
+        assert_eq!(tokio::join!(waits, begins), (2, 2));
+        assert_eq!(places.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_another_holds_no_place() {
+        let (rig, places) = (Rig::new(8), tokio::sync::Semaphore::new(0));
+        let waits = rig.cache.get_begun(&"a", || places.acquire(), |_| async { (1, MINUTE) });
+        let begins = async {
+            tokio::task::yield_now().await;
+            let (end, ended) = tokio::sync::oneshot::channel();
+            let looks = rig.cache.get_begun(
+                &"a",
+                || ready(()),
+                |()| async move {
+                    ended.await.unwrap();
+                    (2, Duration::ZERO)
+                },
+            );
+            let other = async {
+                tokio::task::yield_now().await;
+                places.add_permits(1);
+                tokio::task::yield_now().await;
+                // The one who waits had it, and gave it back.
+                places.acquire().await.unwrap().forget();
+                end.send(()).unwrap();
+                places.add_permits(1);
+            };
+            tokio::join!(looks, other).0
+        };
+        assert_eq!(tokio::join!(waits, begins), (1, 2), "what isn't good any more is looked up again");
     }
 
     #[tokio::test]
@@ -211,7 +277,7 @@ mod tests {
         let rig = Rig::new(8);
         let get = async |stale: u32, new: u32| {
             let look_up = move |()| async move { (new, MINUTE) };
-            rig.cache.get_begun_unless(&"a", |value| *value == stale, async {}, look_up).await
+            rig.cache.get_begun_unless(&"a", |value| *value == stale, || ready(()), look_up).await
         };
         assert_eq!([get(0, 1).await, get(0, 2).await, get(1, 3).await, get(1, 4).await], [1, 1, 3, 3]);
     }

@@ -228,10 +228,10 @@ async fn refresh(
     id: Option<&ServerSigningKeyId>,
     asker: Asker,
 ) -> Result<Arc<Fetched>, NetError> {
-    let places = app.server_keys.strangers.clone();
-    let begin = async {
+    let places = &app.server_keys.strangers;
+    let begin = || async move {
         match asker {
-            Asker::Stranger => Some(places.acquire_owned().await.expect("it is never closed")),
+            Asker::Stranger => Some(places.clone().acquire_owned().await.expect("it is never closed")),
             Asker::Peer => None,
         }
     };

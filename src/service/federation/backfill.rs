@@ -5,7 +5,7 @@
 mod batch;
 mod jump;
 
-use std::time::Duration;
+use std::{future::ready, time::Duration};
 
 use ruma::{OwnedEventId, OwnedServerName, ServerName};
 use tokio::time::timeout;
@@ -67,7 +67,7 @@ pub(in crate::service) async fn fill(app: &App, room: RoomNumber, anchor: Positi
         }
     };
     let gap = (room, anchor);
-    let filled = app.fills.fills.get_begun(&gap, async {}, work);
+    let filled = app.fills.fills.get_begun(&gap, || ready(()), work);
     // Who waits no longer may ask again.
     timeout(wait, filled).await.unwrap_or(true)
 }

@@ -88,7 +88,8 @@ pub async fn receive(
     let shared = app.clone();
     let name = (origin.clone(), id);
     let queue = app.inbox.queue(&name.0)?;
-    let turn = queue.turn.clone().acquire_owned();
+    let turns = queue.turn.clone();
+    let begin = || turns.clone().acquire_owned();
     let work = |turn: Result<OwnedSemaphorePermit, AcquireError>| async move {
         let _queue = queue;
         let taken = Box::pin(take(&shared, &origin, pdus, edus)).await;
@@ -99,7 +100,7 @@ pub async fn receive(
             Err(error) => (Err(TransactionError::Store(Arc::new(error))), Duration::ZERO),
         }
     };
-    app.inbox.transactions.get_begun(&name, turn, work).await
+    app.inbox.transactions.get_begun(&name, begin, work).await
 }
 
 impl Inbox {

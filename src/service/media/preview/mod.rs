@@ -124,7 +124,7 @@ pub async fn preview(
         };
         (Known { at: now, preview: outcome }, lifetime)
     };
-    let known = pages.known.get_begun_unless(&key, is_stale, pages.places.take(&reader), look_up).await;
+    let known = pages.known.get_begun_unless(&key, is_stale, || pages.places.take(&reader), look_up).await;
     Ok((*known.preview?).to_owned())
 }
 
