@@ -8,6 +8,7 @@ pub mod duration;
 pub mod expiring;
 pub mod fold;
 pub mod glob;
+pub mod hosts;
 pub mod ids;
 pub mod json;
 pub mod limits;

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Some of those who may connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Peers {
     /// Whoever has an address that begins with these bits.
     Network { address: IpAddr, prefix: u8 },

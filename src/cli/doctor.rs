@@ -40,9 +40,7 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
         None => None,
     };
     let settings = Settings {
-        addresses: Addresses {
-            private: federation.as_ref().is_some_and(|config| config.allow_private_addresses),
-        },
+        addresses: Addresses::new(federation.as_ref().is_some_and(|config| config.allow_private_addresses)),
         name_servers: NameServers::System,
         authorities: federation.map(|config| config.trusted_ca_files).unwrap_or_default(),
         limits: Limits::default(),

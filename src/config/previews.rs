@@ -1,48 +1,42 @@
 //! `[previews]`: previews of web pages.
 
-use super::section::section;
-use crate::base::glob::{self, Wildcards};
+use toml::{Spanned, de::DeValue};
+use url::Host;
+
+use super::{reader::Reader, section::section, value::Value};
+use crate::base::hosts::{Hosts, NoHosts};
 
 section! {
     /// Previews of web pages, which clients show beside links in rooms that aren't encrypted.
     pub struct Previews {
         /// Whether this server makes them. It then fetches the addresses that its users' clients name, and the pictures that
         /// pages name, so the sites learn where the server is, though not who asks. Loopback and private addresses are
-        /// refused, whatever name leads to them.
+        /// refused, whatever name leads to them; and so are this machine's other addresses, except on the ports 80 and 443,
+        /// and those of its own IPv6 network (/64). Where this machine's network has public IPv4 addresses, or several IPv6
+        /// networks, or the server runs in a container, name those under `refused_hosts`.
         enabled: bool = true,
-        /// Hosts from which nothing is fetched; `*` stands for any characters and `?` for one.
-        refused_hosts: Vec<String> = Vec::new() => "[\"intranet.example.org\", \"*.intranet.example.org\"]",
-        /// Whether a page may have a loopback or private address. Whoever has an account can then see what any web server
-        /// shows that this machine reaches, such as a router or a database.
+        /// Hosts from which nothing is fetched: names, addresses, or networks such as `198.51.100.0/24`; `*` stands for any
+        /// characters and `?` for one. Addresses are refused whatever name leads to them.
+        refused_hosts: Vec<Hosts> = Vec::new() => "[\"intranet.example.org\", \"*.intranet.example.org\"]",
+        /// Whether a page may have a loopback or private address, or one of this machine or its IPv6 network. Whoever has an
+        /// account can then see what any web server shows that this machine reaches, such as a router or a database.
         allow_private_addresses: bool = false,
     }
 }
 
 impl Previews {
-    /// Whether something is fetched from a host, by its name in lower case or its address.
-    pub fn admits(&self, host: &str) -> bool {
-        let host = host.trim_end_matches('.');
-        let is_it = |pattern: &String| {
-            let pattern = pattern.to_ascii_lowercase();
-            glob::matches(pattern.trim_end_matches('.'), host, Wildcards::StarAndQuestionMark)
-        };
-        !self.refused_hosts.iter().any(is_it)
+    /// Whether something is fetched from a host of a URL, as far as its name tells.
+    pub fn admits(&self, host: &Host<&str>) -> bool {
+        !self.refused_hosts.iter().any(|hosts| hosts.name(host))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Value for Hosts {
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        reader.text(value, |text| text.parse().map_err(|error: NoHosts| error.to_string()))
+    }
 
-    #[test]
-    fn a_host_is_refused_however_it_is_spelled() {
-        let refused_hosts = vec!["Intranet.example.org".to_owned(), "*.intranet.example.org.".to_owned()];
-        let previews = Previews { enabled: true, refused_hosts, allow_private_addresses: false };
-        for host in ["intranet.example.org", "intranet.example.org.", "a.b.intranet.example.org"] {
-            assert!(!previews.admits(host), "{host}");
-        }
-        for host in ["example.org", "intranet.example.org.evil.com", "anintranet.example.org"] {
-            assert!(previews.admits(host), "{host}");
-        }
+    fn print(&self) -> Option<toml::Value> {
+        Some(self.to_string().into())
     }
 }

@@ -5,23 +5,51 @@
 //! <https://www.iana.org/assignments/iana-ipv6-special-registry>. Of IPv6, what is not listed there and lies outside of
 //! 2000::/3 is assigned to nobody.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use crate::base::hosts::Hosts;
 
 /// Which addresses are gone to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Addresses {
     /// Whether also those of this machine and of local networks.
     pub private: bool,
+    /// Whether also those that are public and nevertheless near: this machine's on any port, and those of its IPv6 network.
+    /// What listens there may count on a firewall between it and everybody else.
+    pub near: bool,
+    /// Those that are not, whatever they are.
+    pub refused: Arc<[Hosts]>,
 }
 
 impl Addresses {
+    /// All that are public, and if `private` also those of this machine and of local networks.
+    pub fn new(private: bool) -> Self {
+        Self { private, near: true, refused: Arc::default() }
+    }
+
     /// Whether this server goes to an address.
-    pub fn admit(self, address: IpAddr) -> bool {
-        match kind(address) {
+    pub fn admit(&self, address: IpAddr) -> bool {
+        let is_admitted = match kind(address) {
             Kind::Public => true,
             Kind::Private => self.private,
             Kind::Nobody => false,
-        }
+        };
+        let is_refused = |address: IpAddr| self.refused.iter().any(|hosts| hosts.include(address));
+        is_admitted && !is_refused(address) && !translated(address).is_some_and(|v4| is_refused(v4.into()))
+    }
+
+    /// Whether this server speaks on a connection from one of its own addresses to another.
+    pub fn admit_connection(&self, own: SocketAddr, peer: SocketAddr) -> bool {
+        let is_site = matches!(peer.port(), 80 | 443);
+        self.near
+            || match (own.ip().to_canonical(), peer.ip().to_canonical()) {
+                (own, peer) if own == peer => is_site,
+                (IpAddr::V6(own), IpAddr::V6(peer)) => own.to_bits() >> 64 != peer.to_bits() >> 64,
+                _ => true,
+            }
     }
 }
 
@@ -57,8 +85,8 @@ fn kind_v6(address: Ipv6Addr) -> Kind {
         return kind_v4(address);
     }
     let bits = address.to_bits();
-    if bits >> 32 == NAT64.to_bits() >> 32 {
-        return match kind_v4(Ipv4Addr::from_bits(bits as u32)) {
+    if let Some(address) = translated(address.into()) {
+        return match kind_v4(address) {
             Kind::Public => Kind::Public,
             // Where the translator stands, that network's private addresses are somebody else's.
             Kind::Private | Kind::Nobody => Kind::Nobody,
@@ -68,6 +96,13 @@ fn kind_v6(address: Ipv6Addr) -> Kind {
         bits >> (128 - length) == network.to_bits() >> (128 - length)
     };
     IPV6.iter().find(within).map_or(Kind::Nobody, |(_, _, kind)| *kind)
+}
+
+/// The IPv4 address that is behind one of IPv6.
+fn translated(address: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V6(address) = address else { return None };
+    let bits = address.to_bits();
+    (bits >> 32 == NAT64.to_bits() >> 32).then(|| Ipv4Addr::from_bits(bits as u32))
 }
 
 const IPV4: &[(Ipv4Addr, u32, Kind)] = &[
@@ -243,14 +278,53 @@ mod tests {
             for address in *addresses {
                 let address: IpAddr = address.parse().unwrap();
                 assert_eq!(kind(address), *expected, "{address}");
-                let strict = Addresses { private: false }.admit(address);
-                let local = Addresses { private: true }.admit(address);
+                let strict = Addresses::new(false).admit(address);
+                let local = Addresses::new(true).admit(address);
                 assert_eq!(
                     (strict, local),
                     (*expected == Kind::Public, *expected != Kind::Nobody),
                     "{address}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn what_is_refused_is_gone_to_by_no_way() {
+        let refused: [Hosts; 3] = ["192.168.1.1", "1.2.3.0/24", "2003:*"].map(|hosts| hosts.parse().unwrap());
+        let addresses = Addresses { refused: refused.into(), ..Addresses::new(true) };
+        for (address, expected) in [
+            ("192.168.1.1", false),
+            ("::ffff:192.168.1.1", false),
+            ("192.168.1.2", true),
+            ("1.2.3.4", false),
+            ("64:ff9b::1.2.3.4", false),
+            ("64:ff9b::1.2.4.4", true),
+            ("2003::1", false),
+            ("2004::1", true),
+        ] {
+            assert_eq!(addresses.admit(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn what_is_near_is_refused_by_the_way_there() {
+        for (own, peer, expected) in [
+            ("1.2.3.4:50000", "1.2.3.4:9090", false),
+            ("1.2.3.4:50000", "1.2.3.4:80", true),
+            ("1.2.3.4:50000", "1.2.3.4:443", true),
+            ("1.2.3.4:50000", "1.2.3.5:9090", true),
+            ("1.2.3.4:50000", "[::ffff:1.2.3.4]:9090", false),
+            ("[2003::1]:50000", "[2003::1]:9090", false),
+            ("[2003::1]:50000", "[2003::1]:443", true),
+            ("[2003::1]:50000", "[2003::2]:443", false),
+            ("[2003::1]:50000", "[2003:0:0:1::1]:443", true),
+        ] {
+            let near = Addresses::new(false);
+            let far = Addresses { near: false, ..near.clone() };
+            let (own, peer) = (own.parse().unwrap(), peer.parse().unwrap());
+            assert_eq!(far.admit_connection(own, peer), expected, "{own} {peer}");
+            assert!(near.admit_connection(own, peer));
         }
     }
 }

@@ -120,18 +120,20 @@ pub struct Shared {
 impl App {
     pub fn new(parts: Parts) -> Self {
         let settings = Settings {
-            addresses: Addresses { private: parts.config.federation.allow_private_addresses },
+            addresses: Addresses::new(parts.config.federation.allow_private_addresses),
             name_servers: NameServers::System,
             authorities: parts.config.federation.trusted_ca_files.clone(),
             limits: Limits::default(),
         };
         let client = Client::new(settings, parts.clock.clone(), parts.rng.clone());
         let private = parts.config.push.allow_private_gateways;
-        let gateways = client.apart(Addresses { private }, limits::PUSHES + limits::PUSHES_SLOW);
+        let gateways = client.apart(Addresses::new(private), limits::PUSHES + limits::PUSHES_SLOW);
         let private = parts.config.sso.allow_private_providers;
-        let providers = client.apart(Addresses { private }, limits::PROVIDER_REQUESTS);
+        let providers = client.apart(Addresses::new(private), limits::PROVIDER_REQUESTS);
         let private = parts.config.previews.allow_private_addresses;
-        let pages = client.apart(Addresses { private }, limits::PREVIEWS);
+        // Whoever asks is shown what is there.
+        let refused = parts.config.previews.refused_hosts.clone().into();
+        let pages = client.apart(Addresses { private, near: private, refused }, limits::PREVIEWS);
         Self::made(parts, Arc::new(client), Arc::new(gateways), Arc::new(providers), Arc::new(pages))
     }
 

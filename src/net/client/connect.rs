@@ -44,7 +44,7 @@ impl Connector {
     pub(super) async fn connect(
         &self,
         target: &Target,
-        addresses: Addresses,
+        addresses: &Addresses,
     ) -> Result<Connection, NetError> {
         let mut failed = NetError::Request("a target without a place");
         for place in target.places.iter().take(limits::PLACES) {
@@ -61,7 +61,7 @@ impl Connector {
     async fn connect_at(
         &self,
         place: &Place,
-        admitted: Addresses,
+        admitted: &Addresses,
         certificate: Option<&Host>,
     ) -> Result<Connection, NetError> {
         let stream = self.stream(place, admitted).await?;
@@ -83,18 +83,19 @@ impl Connector {
         }
     }
 
-    async fn stream(&self, place: &Place, admitted: Addresses) -> Result<TcpStream, NetError> {
+    async fn stream(&self, place: &Place, admitted: &Addresses) -> Result<TcpStream, NetError> {
         let addresses = match &place.host {
             Host::Address(address) => [*address].into(),
             Host::Name(name) => self.resolver.addresses(name).await?,
         };
-        let admitted: Vec<IpAddr> =
+        let good: Vec<IpAddr> =
             addresses.iter().copied().filter(|address| admitted.admit(*address)).collect();
-        if admitted.is_empty() {
+        if good.is_empty() {
             return Err(NetError::Address(addresses[0]));
         }
-        let turns = alternating(&admitted).into_iter().take(limits::PLACE_ADDRESSES);
-        first(turns.map(|address| SocketAddr::new(address, place.port))).await
+        let turns = alternating(&good).into_iter().take(limits::PLACE_ADDRESSES);
+        let turns = turns.map(|address| SocketAddr::new(address, place.port));
+        first(turns, |address| attempt(address, admitted.clone())).await
     }
 }
 
@@ -111,19 +112,33 @@ fn alternating(addresses: &[IpAddr]) -> Vec<IpAddr> {
     turns
 }
 
+/// A connection on which this server may speak.
+async fn attempt(address: SocketAddr, admitted: Addresses) -> Result<TcpStream, NetError> {
+    let failed = |error| NetError::Connect(Arc::new(error));
+    let stream = TcpStream::connect(address).await.map_err(failed)?;
+    let own = stream.local_addr().map_err(failed)?;
+    if admitted.admit_connection(own, address) { Ok(stream) } else { Err(NetError::Address(address.ip())) }
+}
+
 /// The first connection of several, each of which begins once the last failed or took too long.
 /// <https://www.rfc-editor.org/rfc/rfc8305#section-5>
-async fn first(mut addresses: impl ExactSizeIterator<Item = SocketAddr>) -> Result<TcpStream, NetError> {
+async fn first<F>(
+    mut addresses: impl ExactSizeIterator<Item = SocketAddr>,
+    attempt: impl Fn(SocketAddr) -> F,
+) -> Result<TcpStream, NetError>
+where
+    F: Future<Output = Result<TcpStream, NetError>> + Send + 'static,
+{
     let mut attempts = JoinSet::new();
     let mut failed = NetError::Request("a name without an address");
     loop {
         if let Some(address) = addresses.next() {
-            attempts.spawn(TcpStream::connect(address));
+            attempts.spawn(attempt(address));
         }
         tokio::select! {
             attempt = attempts.join_next() => match attempt {
                 Some(Ok(Ok(stream))) => return Ok(stream),
-                Some(Ok(Err(error))) => failed = NetError::Connect(Arc::new(error)),
+                Some(Ok(Err(error))) => failed = error,
                 Some(Err(error)) => failed = NetError::Connect(Arc::new(error.into())),
                 None => return Err(failed),
             },

@@ -144,7 +144,7 @@ impl Client {
     /// What a request needs to begin.
     async fn enter(&self, target: &Target) -> Option<Places> {
         // The peer's turn first: who waits for a slow peer takes no place from others.
-        let user = self.shared.pool.enter(target, self.addresses);
+        let user = self.shared.pool.enter(target, &self.addresses);
         let turn = user.turns.clone().acquire_owned().await.ok()?;
         let place = self.requests.clone().acquire_owned().await.ok()?;
         Some(Places { user, _turn: turn, _place: place })
@@ -187,7 +187,7 @@ impl Client {
             return Ok((connection, true));
         }
         // On the heap for its time: a handshake's state is large.
-        let connection = Box::pin(self.shared.connector.connect(target, self.addresses)).await?;
+        let connection = Box::pin(self.shared.connector.connect(target, &self.addresses)).await?;
         user.add(&connection);
         Ok((connection, false))
     }

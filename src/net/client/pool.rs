@@ -64,8 +64,8 @@ impl Pool {
     }
 
     /// Begins to use a peer.
-    pub(super) fn enter(self: &Arc<Self>, target: &Target, addresses: Addresses) -> Use {
-        let mut key = (target.certificate.clone(), target.places.clone(), addresses);
+    pub(super) fn enter(self: &Arc<Self>, target: &Target, addresses: &Addresses) -> Use {
+        let mut key = (target.certificate.clone(), target.places.clone(), addresses.clone());
         // In which order chance puts equal places is no matter here.
         key.1.sort_unstable();
         let mut state = self.lock();

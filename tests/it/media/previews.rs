@@ -347,7 +347,7 @@ async fn redirects_are_followed_and_judged_each() {
     .await;
     let rig = Rig::with(|config| {
         open(config);
-        config.previews.refused_hosts = vec!["LOCAL*".to_owned()];
+        config.previews.refused_hosts = vec!["LOCAL*".parse().unwrap()];
     })
     .await;
     let alice = rig.register("alice").await;
@@ -395,6 +395,26 @@ async fn private_addresses_are_gone_to_by_no_way() {
         let reply = preview(&rig, &alice, &format!("http://{host}:{port}/")).await;
         assert_eq!(reply.error(), (502, "M_UNKNOWN"), "{host}");
         assert_eq!(reply.body["error"], "The page can't be fetched", "{host}");
+    }
+    assert_eq!(site.connections(), 0);
+}
+
+/// What is refused is so by whatever name.
+#[tokio::test]
+async fn no_name_leads_to_a_refused_address() {
+    let site = site(|_| html("<title>secret</title>")).await;
+    let port = site.address.port();
+    for hosts in ["127.0.0.1", "127.0.0.0/8", "127.*"] {
+        let rig = Rig::with(|config| {
+            open(config);
+            config.previews.refused_hosts = vec![hosts.parse().unwrap()];
+        })
+        .await;
+        let alice = rig.register("alice").await;
+        for (host, status) in [("127.0.0.1", 403), ("127.1", 403), ("localhost", 502)] {
+            let reply = preview(&rig, &alice, &format!("http://{host}:{port}/")).await;
+            assert_eq!(reply.status, status, "{hosts} {host}");
+        }
     }
     assert_eq!(site.connections(), 0);
 }

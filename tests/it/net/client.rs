@@ -1,7 +1,7 @@
 //! Exchanges with one peer: whom it must prove to be, what it may take, how its connections are used.
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -149,8 +149,7 @@ async fn a_private_address_is_refused_wherever_it_comes_from() {
     })
     .await;
     let authority = Authority::new();
-    let strict =
-        || Settings { addresses: Addresses { private: false }, ..authority.settings(Some(zone.address)) };
+    let strict = || Settings { addresses: Addresses::new(false), ..authority.settings(Some(zone.address)) };
     for url in [
         "http://127.0.0.1",
         "http://localhost",
@@ -186,15 +185,41 @@ async fn who_goes_apart_goes_by_rules_and_places_of_its_own() {
     let all = client(authority.settings(None));
     assert_eq!(text(&all, &target).await.unwrap(), "secret");
     // Where others have a connection, too.
-    let strict = all.apart(Addresses { private: false }, 1);
+    let strict = all.apart(Addresses::new(false), 1);
     assert_eq!(text(&strict, &target).await.unwrap_err().blame(), Blame::Refused);
-    let few = all.apart(Addresses { private: true }, 1);
+    let few = all.apart(Addresses::new(true), 1);
     let held = send(&few, &target, BOUNDS).await.unwrap();
     let soon = Bounds { total: Duration::from_millis(50), ..BOUNDS };
     assert!(matches!(send(&few, &target, soon).await, Err(NetError::Busy)));
     assert_eq!(text(&all, &target).await.unwrap(), "secret");
     drop(held);
     assert_eq!(text(&few, &target).await.unwrap(), "secret");
+}
+
+#[tokio::test]
+async fn who_may_not_go_near_speaks_with_no_machine_of_its_own_address() {
+    let near = Peer::start((LOOPBACK, 0), None, |_| ok("secret")).await;
+    let port = near.address.port();
+    let far = Peer::start((Ipv4Addr::new(127, 0, 0, 2), port), None, |_| ok("page")).await;
+    let zone = Zone::start(|zone| {
+        zone.add("near.example", "127.0.0.1");
+        zone.add("both.example", "127.0.0.1");
+        zone.add("both.example", "127.0.0.2");
+    })
+    .await;
+    let settings = Authority::new().settings(Some(zone.address));
+    let addresses = Addresses { near: false, ..settings.addresses.clone() };
+    let client = client(Settings { addresses, ..settings });
+    for host in ["127.0.0.1", "near.example"] {
+        let url = format!("http://{host}:{port}/").parse().unwrap();
+        let error = redirects::get(&client, url, BOUNDS).await.err().unwrap();
+        assert!(matches!(error, NetError::Address(address) if address == LOOPBACK), "{error}");
+    }
+    for host in ["127.0.0.2", "both.example"] {
+        let url = format!("http://{host}:{port}/").parse().unwrap();
+        redirects::get(&client, url, BOUNDS).await.unwrap();
+    }
+    assert_eq!((near.seen().len(), far.seen().len()), (0, 2));
 }
 
 #[tokio::test]

@@ -109,7 +109,7 @@ impl Authority {
     /// A client that trusts it, goes anywhere and asks this name server.
     fn settings(&self, name_server: Option<SocketAddr>) -> Settings {
         Settings {
-            addresses: Addresses { private: true },
+            addresses: Addresses::new(true),
             name_servers: NameServers::These(name_server.into_iter().collect()),
             authorities: vec![self.file()],
             limits: Limits::default(),

@@ -153,7 +153,7 @@ fn is_public(url: &Url) -> bool {
 }
 
 fn is_admitted(app: &App, url: &Url) -> bool {
-    is_public(url) && url.host_str().is_some_and(|host| app.previews.admits(host))
+    is_public(url) && url.host().is_some_and(|host| app.previews.admits(&host))
 }
 
 /// What there is to show of a page.
