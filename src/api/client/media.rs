@@ -273,6 +273,7 @@ impl From<PreviewError> for Error {
                 Self::new(StatusCode::BAD_GATEWAY, ErrorKind::Unknown, "The page can't be fetched")
             }
             PreviewError::Busy => Self::limit_exceeded(crate::base::limits::BUSY_TIME),
+            PreviewError::Store(error) => Self::internal(error),
         }
     }
 }

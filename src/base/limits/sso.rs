@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    DESCRIPTORS, HEAD_BYTES, OUTGOING, OUTGOING_IDLE, PROFILE_NAME_BYTES, PUSHES, PUSHES_SLOW, SEARCHES,
-};
+use super::{HEAD_BYTES, PROFILE_NAME_BYTES};
 
 /// People who are at their provider, and people who are back and are asked something; who began first gives way, of
 /// whoever has the most.
@@ -39,11 +37,6 @@ pub const PROVIDER_SKEW: Duration = Duration::from_secs(60);
 pub const SUBJECT_BYTES: usize = 255;
 
 const _: () = {
-    assert!(
-        (OUTGOING + PUSHES + PUSHES_SLOW + PROVIDER_REQUESTS) * 3 + SEARCHES + OUTGOING_IDLE + 128
-            <= DESCRIPTORS,
-        "these connections are beside the others"
-    );
     // Each byte may be escaped as three, in the path and in a query that holds it.
     assert!(REDIRECT_URL_BYTES * 3 + 1_024 <= NEXT_BYTES && NEXT_BYTES * 3 + 1_024 < HEAD_BYTES);
     assert!(SUBJECT_BYTES < PROFILE_NAME_BYTES);

@@ -135,12 +135,6 @@ impl View<'_> {
         Ok(self.sql().prepare_cached(sql)?.exists([hash.0])?)
     }
 
-    /// The URI of this origin that is nobody's and leads to this content, by its id.
-    pub fn media_of_nobody(&self, origin: &str, hash: ContentHash) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT id FROM media WHERE hash = ?1 AND origin = ?2 AND uploader IS NULL LIMIT 1";
-        Ok(self.sql().prepare_cached(sql)?.query_row((hash.0, origin), |row| row.get(0)).optional()?)
-    }
-
     /// Contents in the order of their hashes, with their sizes, after one of them.
     pub fn contents_after(
         &self,
@@ -161,6 +155,17 @@ impl Transaction<'_> {
     pub fn add_media(&mut self, new: NewMedia<'_>, content: &StoredContent) -> Result<(), StoreError> {
         let number = self.insert_media(new, None)?;
         self.fill_media(number, content)
+    }
+
+    /// Deletes a URI of this origin that is nobody's and leads to this content; returns its id.
+    pub fn take_media_of_nobody(
+        &mut self,
+        origin: &str,
+        hash: ContentHash,
+    ) -> Result<Option<String>, StoreError> {
+        let sql = "DELETE FROM media WHERE number = (SELECT number FROM media
+                   WHERE hash = ?1 AND origin = ?2 AND uploader IS NULL LIMIT 1) RETURNING id";
+        Ok(self.sql().prepare_cached(sql)?.query_row((hash.0, origin), |row| row.get(0)).optional()?)
     }
 
     /// Makes a URI whose upload comes later, if it comes in time.

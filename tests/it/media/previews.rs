@@ -1,17 +1,24 @@
 //! Previews of web pages, which a server on loopback has.
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediapreview_url>
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::Response;
+use http::{Request, Response};
 use image::ImageFormat;
 use serde_json::{Value, json};
 use tayberry::{
-    base::limits,
+    base::{ids::UserNumber, limits},
     config::{Config, RegistrationMode},
+    net::{
+        Body, Bounds, NetError, Target, Transport,
+        dns::{DnsError, Service},
+        transport::Boxed,
+    },
+    service::{App, media::preview},
     store::Transaction,
 };
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -25,7 +32,7 @@ use super::{
 };
 use crate::{
     net::{LOOPBACK, Peer, to},
-    rig::{Member, Reply, Rig},
+    rig::{Member, Reply, Rig, parts},
 };
 
 fn of_type(content_type: &str, body: impl Into<Bytes>) -> Response<Bytes> {
@@ -120,6 +127,8 @@ async fn a_picture_is_its_own_preview_and_other_files_have_none() {
     let image = gif.clone();
     let site = site(move |path| match path {
         "/p" => of_type("image/gif", image.clone()),
+        "/shouted" => of_type("IMAGE/GIF", image.clone()),
+        "/large" => of_type(" Text/HTML ;Charset=\"ISO-8859-1\"", &b"<title>\xe9</title>"[..]),
         "/svg" => of_type("image/svg+xml", "<svg><title>a</title></svg>"),
         "/empty" => of_type("image/png", ""),
         "/pdf" => of_type("application/pdf", "<title>a</title>"),
@@ -137,6 +146,9 @@ async fn a_picture_is_its_own_preview_and_other_files_have_none() {
         (&image["matrix:image:size"], &image["og:image:type"]),
         (&json!(gif.len()), &json!("image/gif"))
     );
+    // Types are the same in any case.
+    assert_eq!(shown("/shouted").await, image);
+    assert_eq!(shown("/large").await, json!({"og:title": "é"}));
     for path in ["/svg", "/empty", "/pdf", "/untyped", "/bare"] {
         assert_eq!(shown(path).await, json!({}), "{path}");
     }
@@ -205,11 +217,104 @@ async fn pictures_belong_to_nobody_and_give_way() {
     rig.advance(limits::PREVIEW_LIFETIME);
     assert_eq!(id(10).await, first);
     assert_eq!((site.seen().len(), rig.files("content").len()), (2, 1));
-    let trim = |transaction: &mut Transaction<'_>| transaction.trim_remote_media(0, 10);
-    assert_eq!(rig.app.store.write(trim).await.unwrap().len(), 1);
+    // It is then the newest again.
+    let other = id(20).await;
+    rig.advance(limits::PREVIEW_LIFETIME);
+    assert_eq!(id(10).await, first);
+    let trim = async |limit| {
+        let trim = move |transaction: &mut Transaction<'_>| transaction.trim_remote_media(0, limit);
+        rig.app.store.write(trim).await.unwrap().len()
+    };
+    assert_eq!(trim(1).await, 1);
+    rig.media(&alice, &format!("download/{first}")).await.ok();
+    assert_eq!(rig.media(&alice, &format!("download/{other}")).await.status, 404);
+    assert_eq!(trim(10).await, 1);
     assert_eq!(rig.media(&alice, &format!("download/{first}")).await.status, 404);
     rig.advance(limits::PREVIEW_LIFETIME);
     assert_ne!(id(10).await, first);
+}
+
+#[tokio::test]
+async fn a_picture_that_is_gone_is_shown_no_more() {
+    let png = encoded(&picture(2, 2), ImageFormat::Png);
+    let site = site(move |path| match path {
+        "/p" => of_type("image/png", png.clone()),
+        _ => {
+            html("<title>t</title><meta property=og:image content=/p><meta property=og:image:alt content=a>")
+        }
+    })
+    .await;
+    let (rig, alice) = scene().await;
+    let url = format!("http://{}/", site.address);
+    let shown = preview(&rig, &alice, &url).await.ok();
+    assert_eq!((shown.as_object().unwrap().len(), &shown["og:image:alt"]), (7, &json!("a")));
+    assert_eq!(preview(&rig, &alice, &url).await.ok(), shown);
+    let trim = |transaction: &mut Transaction<'_>| transaction.trim_remote_media(0, 10);
+    rig.app.store.write(trim).await.unwrap();
+    assert_eq!(preview(&rig, &alice, &url).await.ok(), json!({"og:title": "t"}));
+    assert_eq!(site.seen().len(), 2);
+}
+
+/// Whoever names large pictures fills no device with them.
+#[tokio::test]
+async fn a_user_has_so_many_bytes_of_pictures_an_hour() {
+    let small = encoded(&picture(2, 2), ImageFormat::Png);
+    let site = site(move |path| {
+        let number = path.trim_start_matches('/').parse().unwrap();
+        let rest = noise(limits::PREVIEW_IMAGE_BYTES as usize - small.len(), number);
+        of_type("image/png", [&small[..], &rest].concat())
+    })
+    .await;
+    let (rig, alice) = scene().await;
+    let bob = rig.register("bob").await;
+    let has_picture = async |who: &Member, number: u64| {
+        let shown = preview(&rig, who, &format!("http://{}/{number}", site.address)).await.ok();
+        shown.get("og:image").is_some()
+    };
+    let count = limits::PREVIEW_IMAGES_BYTES_PER_USER / limits::PREVIEW_IMAGE_BYTES;
+    for number in 0..count {
+        assert!(has_picture(&alice, number).await);
+    }
+    assert!(!has_picture(&alice, count).await);
+    assert!(has_picture(&bob, count + 1).await);
+    rig.advance(limits::PREVIEW_IMAGES_TIME);
+    assert!(has_picture(&alice, count + 2).await);
+    gone(&rig).await;
+}
+
+/// A web where every URL is a picture.
+struct Pictures(Bytes);
+
+impl Transport for Pictures {
+    fn send<'a>(
+        &'a self,
+        _: &'a Target,
+        _: Request<Bytes>,
+        bounds: Bounds,
+    ) -> Boxed<'a, Result<Response<Body>, NetError>> {
+        let picture = of_type("image/png", self.0.clone());
+        Box::pin(async move { Ok(picture.map(|picture| Body::whole(picture, bounds))) })
+    }
+
+    fn services<'a>(&'a self, _: &'a str) -> Boxed<'a, Result<Vec<Service>, DnsError>> {
+        Box::pin(async { Err(DnsError::Absent) })
+    }
+}
+
+/// Time runs away here whenever the store is waited for.
+#[tokio::test(start_paused = true)]
+async fn what_has_arrived_is_kept_however_long_that_takes() {
+    let folder = TempDir::new().unwrap();
+    let pictures = Pictures(encoded(&picture(2, 2), ImageFormat::Png).into());
+    let app = App::through(parts(&folder), Arc::new(pictures));
+    for number in 0..3 {
+        let shown =
+            preview::preview(&app, UserNumber(1), &format!("http://example.org/{number}"), None).await;
+        let shown: Value = serde_json::from_str(shown.unwrap().get()).unwrap();
+        assert!(shown["og:image"].is_string(), "{shown}");
+    }
+    let named = std::fs::read_dir(folder.path().join("media/content")).unwrap().count();
+    assert_eq!(named, 1);
 }
 
 #[tokio::test]
@@ -275,6 +380,7 @@ async fn slow_pages_take_the_places_of_one_user() {
     let site = site(|_| html("<title>t</title>")).await;
     let (rig, alice) = scene().await;
     let bob = rig.register("bob").await;
+    let page = format!("http://{}/", site.address);
     let urls: Vec<_> = (0..8).map(|number| format!("http://{slow}/{number}")).collect();
     let hanging = async {
         let asked = urls.iter().map(|url| preview(&rig, &alice, url));
@@ -291,7 +397,16 @@ async fn slow_pages_take_the_places_of_one_user() {
             held.push(listener.accept().await.unwrap());
         }
         rig.send_as(&alice, "GET", "/_matrix/client/v3/account/whoami", Value::Null).await.ok();
-        preview(&rig, &bob, &format!("http://{}/", site.address)).await.ok();
+        // What she waits for as well.
+        let others = async {
+            sleep(Duration::from_millis(200)).await;
+            assert_eq!(site.connections(), 0);
+            timeout(Duration::from_secs(10), preview(&rig, &bob, &page)).await.unwrap().ok();
+        };
+        tokio::select! {
+            reply = preview(&rig, &alice, &page) => panic!("{reply:?}"),
+            () = others => {}
+        }
         let more = timeout(Duration::from_millis(200), listener.accept()).await;
         assert!(more.is_err(), "the third of one user waits");
     };

@@ -4,53 +4,47 @@
 //! is fetched from other servers is: it is nobody's, and the oldest give way. Where nothing can be fetched, a client isn't
 //! told why: else it would learn who listens where this server goes and it doesn't.
 
+mod fetch;
+mod image;
 mod page;
+mod tags;
 mod text;
 
 use std::{
-    future::Future,
-    io::{self, BufReader},
-    sync::Arc,
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use http::{
-    HeaderMap, HeaderValue, StatusCode,
-    header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
-};
-use serde_json::{
-    Map, Value, json,
-    value::{RawValue, to_raw_value},
-};
-use tokio::time::timeout;
+use serde_json::{Map, Value, value::RawValue};
+use tokio::sync::Semaphore;
 use url::Url;
 
-use self::page::Page;
 use super::{
     MediaId,
     download::Reader,
-    picture::Picture,
     places::{Place, Places},
-    receiving::{ReceiveError, Receiving},
 };
 use crate::{
     base::{
-        blocking,
         clock::{Clock, Timestamp},
         ids::UserNumber,
         limits,
     },
-    net::{Body, Bounds, NetError, Transport, cache::Cache, redirects::Get},
+    net::{Transport, cache::Cache},
     service::App,
-    store::{NewMedia, StoreError, StoredContent, Transaction},
+    store::{StoreError, View},
 };
 
 /// What is known of pages, and the way to them.
 pub(super) struct Pages {
     transport: Arc<dyn Transport>,
     places: Places,
+    /// A permit for each page that is looked through.
+    reads: Arc<Semaphore>,
     /// By URL, without what is behind the `#`.
     known: Cache<String, Known>,
+    received: Received,
 }
 
 /// What is known of a page.
@@ -58,11 +52,19 @@ pub(super) struct Pages {
 struct Known {
     /// As of when.
     at: Timestamp,
-    preview: Result<Arc<RawValue>, PreviewError>,
+    preview: Result<Arc<Shown>, PreviewError>,
+}
+
+/// What there is to show of a page.
+struct Shown {
+    /// A JSON object.
+    text: Box<RawValue>,
+    /// The picture in it.
+    image: Option<MediaId>,
 }
 
 /// Why there is no preview.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum PreviewError {
     #[error("this server makes no previews")]
     Off,
@@ -74,23 +76,68 @@ pub enum PreviewError {
     Unreachable,
     #[error("too much is under way")]
     Busy,
+    #[error(transparent)]
+    Store(Arc<StoreError>),
 }
 
-/// Why a page or a picture can't be fetched. Only the log is told.
-#[derive(Debug, thiserror::Error)]
-enum FetchError {
-    #[error(transparent)]
-    Net(#[from] NetError),
-    #[error("the answer has the status {0}")]
-    Status(StatusCode),
-    #[error(transparent)]
-    Store(#[from] StoreError),
+impl From<StoreError> for PreviewError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
 }
 
 impl Pages {
     pub(super) fn new(transport: Arc<dyn Transport>, clock: Clock) -> Self {
-        let places = Places::new(limits::PREVIEWS, limits::PREVIEWS_PER_USER);
-        Self { transport, places, known: Cache::new(limits::PREVIEWS_KEPT, clock) }
+        Self {
+            transport,
+            places: Places::new(limits::PREVIEWS, limits::PREVIEWS_PER_USER),
+            reads: Arc::new(Semaphore::new(limits::PREVIEW_READS)),
+            known: Cache::new(limits::PREVIEWS_KEPT, clock.clone()),
+            received: Received::new(clock),
+        }
+    }
+}
+
+/// Bytes of pictures that were received, for each user and in all. They count anew after
+/// [`limits::PREVIEW_IMAGES_TIME`].
+struct Received {
+    clock: Clock,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    since: Duration,
+    users: HashMap<UserNumber, u64>,
+    all: u64,
+}
+
+impl Received {
+    fn new(clock: Clock) -> Self {
+        Self { clock, counts: Mutex::default() }
+    }
+
+    /// How much more may be received for a user, in bytes.
+    fn left(&self, user: UserNumber) -> u64 {
+        let counts = self.counts();
+        let of_user = counts.users.get(&user).copied().unwrap_or(0);
+        let left = limits::PREVIEW_IMAGES_BYTES_PER_USER.saturating_sub(of_user);
+        left.min(limits::PREVIEW_IMAGES_BYTES.saturating_sub(counts.all))
+    }
+
+    fn add(&self, user: UserNumber, bytes: u64) {
+        let mut counts = self.counts();
+        *counts.users.entry(user).or_default() += bytes;
+        counts.all += bytes;
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        let now = self.clock.monotonic();
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if now >= counts.since + limits::PREVIEW_IMAGES_TIME {
+            *counts = Counts { since: now, ..Counts::default() };
+        }
+        counts
     }
 }
 
@@ -116,16 +163,43 @@ pub async fn preview(
     let (key, reader, asked) = (String::from(url.clone()), Reader::User(user), app.clone());
     let look_up = move |place: Place| async move {
         let _place = place;
-        let outcome = fetch(&asked, url).await;
+        let outcome = fetch::fetch(&asked, user, url).await;
+        let left = asked.repository.previews.received.left(user);
         let lifetime = match &outcome {
+            // Another may have got a picture.
+            Ok(shown) if shown.image.is_none() && left < limits::PREVIEW_IMAGE_BYTES => limits::PREVIEW_PAUSE,
             Ok(_) => limits::PREVIEW_LIFETIME,
-            Err(PreviewError::Busy) => Duration::ZERO,
+            Err(PreviewError::Busy | PreviewError::Store(_)) => Duration::ZERO,
             Err(_) => limits::PREVIEW_PAUSE,
         };
-        (Known { at: now, preview: outcome }, lifetime)
+        (Known { at: now, preview: outcome.map(Arc::new) }, lifetime)
     };
-    let known = pages.known.get_begun_unless(&key, is_stale, || pages.places.take(&reader), look_up).await;
-    Ok((*known.preview?).to_owned())
+    let begin = || pages.places.take(&reader);
+    let known = pages.known.get_begun_unless(&key, is_stale, begin, look_up).await;
+    let shown = known.preview?;
+    match &shown.image {
+        // What is kept longest is first to give way, known or not.
+        Some(image) if !is_kept(app, image.clone()).await? => Ok(shown.without_image()),
+        _ => Ok(shown.text.clone()),
+    }
+}
+
+async fn is_kept(app: &App, image: MediaId) -> Result<bool, StoreError> {
+    let read = move |view: &View<'_>| Ok(view.media(image.origin.as_str(), &image.id)?.is_some());
+    app.store.read(read).await
+}
+
+impl Shown {
+    fn without_image(&self) -> Box<RawValue> {
+        let mut properties: Map<String, Value> =
+            serde_json::from_str(self.text.get()).expect("it was written as an object");
+        properties.retain(|name, _| !image::is_of_image(name));
+        written(&properties)
+    }
+}
+
+fn written(properties: &Map<String, Value>) -> Box<RawValue> {
+    serde_json::value::to_raw_value(properties).expect("JSON has a text")
 }
 
 /// A URL that may lead to a page.
@@ -136,6 +210,8 @@ fn proper(text: &str) -> Result<Url, PreviewError> {
     let mut url = Url::parse(text).map_err(|_| PreviewError::Url("The URL is malformed"))?;
     url.set_fragment(None);
     match url.scheme() {
+        // Escapes make it longer.
+        _ if url.as_str().len() > limits::PREVIEW_URL_BYTES => Err(PreviewError::Url("The URL is too long")),
         "http" | "https" if is_public(&url) => Ok(url),
         "http" | "https" => {
             Err(PreviewError::Url("The URL has a name in it, or the port of another service"))
@@ -155,187 +231,6 @@ fn is_public(url: &Url) -> bool {
 fn is_admitted(app: &App, url: &Url) -> bool {
     is_public(url) && url.host().is_some_and(|host| app.previews.admits(&host))
 }
-
-/// What there is to show of a page.
-async fn fetch(app: &App, url: Url) -> Result<Arc<RawValue>, PreviewError> {
-    let preview = match in_time(read(app, url)).await {
-        Ok((properties, None)) => properties,
-        Ok((properties, Some(image))) => {
-            let image = in_time(picture(app, image)).await.unwrap_or_else(|error| {
-                tracing::debug!(%error, "the picture of a page can't be fetched");
-                None
-            });
-            shown(properties, image)
-        }
-        Err(FetchError::Net(NetError::Busy)) => return Err(PreviewError::Busy),
-        Err(error) => {
-            tracing::debug!(%error, "a page can't be fetched");
-            return Err(PreviewError::Unreachable);
-        }
-    };
-    Ok(to_raw_value(&preview).expect("JSON has a text").into())
-}
-
-/// What a page says, and where its picture is.
-async fn read(app: &App, url: Url) -> Result<(Map<String, Value>, Option<Url>), FetchError> {
-    let answer = Answer::get(app, url, "text/html, application/xhtml+xml, image/*;q=0.9").await?;
-    match answer.essence() {
-        "text/html" | "application/xhtml+xml" => {
-            let Answer { url, content_type, body, .. } = answer;
-            let bytes = beginning(body).await?;
-            let reading = blocking::run(move || Page::read(&text::decoded(&bytes, &content_type), &url));
-            let page = reading.await.map_err(|error| StoreError::Io(io::Error::other(error)))?;
-            let properties = page.properties.into_iter().map(|(name, text)| (name, text.into()));
-            Ok((properties.collect(), page.image))
-        }
-        essence if essence.starts_with("image/") => Ok((shown(Map::new(), kept(app, answer).await?), None)),
-        _ => Ok((Map::new(), None)),
-    }
-}
-
-async fn in_time<T>(fetching: impl Future<Output = Result<T, FetchError>>) -> Result<T, FetchError> {
-    let late = NetError::Late { what: "the whole answer", time: limits::PREVIEW_TIME };
-    timeout(limits::PREVIEW_TIME, fetching).await.unwrap_or(Err(late.into()))
-}
-
-/// An answer that is there.
-struct Answer {
-    /// Where it came from.
-    url: Url,
-    content_type: String,
-    /// In bytes, as its head says.
-    length: Option<u64>,
-    body: Body,
-}
-
-impl Answer {
-    async fn get(app: &App, url: Url, accept: &'static str) -> Result<Self, FetchError> {
-        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
-        let admits = |url: &Url| is_admitted(app, url);
-        let get = Get { url, headers, admits: &admits, leaves_tls: true };
-        let (url, response) = get.send(&*app.repository.previews.transport, BOUNDS).await?;
-        if !response.status().is_success() {
-            return Err(FetchError::Status(response.status()));
-        }
-        // Nobody asked for that.
-        if response.headers().contains_key(CONTENT_ENCODING) {
-            return Err(NetError::Content("it is encoded").into());
-        }
-        let field = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let content_type = field(CONTENT_TYPE).unwrap_or_default().to_owned();
-        let length = field(CONTENT_LENGTH).and_then(|length| length.parse().ok());
-        Ok(Self { url, content_type, length, body: response.into_body() })
-    }
-
-    /// The type of its content, without parameters.
-    fn essence(&self) -> &str {
-        self.content_type.split(';').next().unwrap_or_default().trim()
-    }
-}
-
-/// As much of a body as is looked at.
-async fn beginning(mut body: Body) -> Result<Vec<u8>, FetchError> {
-    let mut bytes = Vec::new();
-    while let Some(piece) = body.next().await? {
-        let room = limits::PREVIEW_PAGE_BYTES - bytes.len();
-        bytes.extend_from_slice(&piece[..piece.len().min(room)]);
-        if piece.len() >= room {
-            break;
-        }
-    }
-    Ok(bytes)
-}
-
-/// A picture that is kept.
-struct Image {
-    id: MediaId,
-    content_type: &'static str,
-    /// In pixels.
-    width: u32,
-    height: u32,
-    /// In bytes.
-    size: u64,
-}
-
-async fn picture(app: &App, url: Url) -> Result<Option<Image>, FetchError> {
-    let answer = Answer::get(app, url, "image/*").await?;
-    if answer.essence().starts_with("image/") { kept(app, answer).await } else { Ok(None) }
-}
-
-/// Keeps a picture; none if it is none of a known format, or too large.
-async fn kept(app: &App, Answer { length, mut body, .. }: Answer) -> Result<Option<Image>, FetchError> {
-    let limit = app.media.upload_limit().min(limits::PREVIEW_IMAGE_BYTES);
-    if length.is_some_and(|length| length > limit) {
-        return Ok(None);
-    }
-    let mut receiving = Receiving::begin(app.clone(), limit).await?;
-    while let Some(piece) = body.next().await? {
-        match receiving.write(&piece).await {
-            Ok(()) => {}
-            Err(ReceiveError::TooLarge(_)) => return Ok(None),
-            Err(ReceiveError::Store(error)) => return Err(error.into()),
-        }
-    }
-    let received = receiving.finish().await?;
-    let (hash, size) = (received.hash, received.size);
-    let (received, head) = received
-        .read(move |file| {
-            let picture = Picture::read(BufReader::new(file), size).ok()?;
-            Some((picture.content_type(), picture.dimensions()))
-        })
-        .await?;
-    let Some((content_type, (width, height))) = head else { return Ok(None) };
-    let content = StoredContent {
-        hash,
-        size,
-        content_type: Some(content_type.to_owned()),
-        file_name: None,
-        unguarded: false,
-    };
-    let (new, room) = (MediaId::random(&app.server_name, &app.rng), app.media.remote_limit());
-    let row = move |transaction: &mut Transaction<'_>| {
-        let origin = new.origin.as_str();
-        let id = match transaction.media_of_nobody(origin, hash)? {
-            Some(id) => MediaId { id, ..new.clone() },
-            None => {
-                transaction.add_media(NewMedia { origin, id: &new.id, uploader: None }, &content)?;
-                new.clone()
-            }
-        };
-        let gone = transaction.trim_remote_media(room, limits::MEDIA_STEP)?;
-        // There may be no room for it at all.
-        let is_kept = transaction.media(origin, &id.id)?.is_some();
-        Ok::<_, StoreError>((is_kept.then_some(id), gone))
-    };
-    let (id, gone) = received.keep(row).await?;
-    app.remove_unused(gone).await?;
-    Ok(id.map(|id| Image { id, content_type, width, height, size }))
-}
-
-/// What is shown of a page with its picture, if it has one.
-fn shown(mut properties: Map<String, Value>, image: Option<Image>) -> Map<String, Value> {
-    let Some(Image { id, content_type, width, height, size }) = image else {
-        properties.remove("og:image:alt");
-        return properties;
-    };
-    let measured = [
-        ("og:image", json!(id.to_uri())),
-        ("og:image:type", json!(content_type)),
-        ("og:image:width", json!(width)),
-        ("og:image:height", json!(height)),
-        ("matrix:image:size", json!(size)),
-    ];
-    properties.extend(measured.map(|(name, value)| (name.to_owned(), value)));
-    properties
-}
-
-/// What is too large is read in part, or not kept.
-const BOUNDS: Bounds = Bounds {
-    total: limits::PREVIEW_TIME,
-    head: limits::PREVIEW_TIME,
-    idle: limits::PREVIEW_TIME,
-    body_bytes: u64::MAX,
-};
 
 #[cfg(test)]
 mod tests {
@@ -369,6 +264,26 @@ mod tests {
             let url_of = proper(url).ok().map(String::from);
             assert_eq!(url_of.as_deref(), expected, "{url}");
         }
-        assert!(proper(&format!("http://example.org/{}", "a".repeat(limits::PREVIEW_URL_BYTES))).is_err());
+        for long in ["a".repeat(limits::PREVIEW_URL_BYTES), "é".repeat(limits::PREVIEW_URL_BYTES / 3)] {
+            assert!(proper(&format!("http://example.org/{long}")).is_err());
+        }
+    }
+
+    #[test]
+    fn nobody_receives_more_than_their_part() {
+        let clock = Clock::manual(Timestamp(0));
+        let received = Received::new(clock.clone());
+        let (alice, bob) = (UserNumber(1), UserNumber(2));
+        received.add(alice, 1);
+        let each = limits::PREVIEW_IMAGES_BYTES_PER_USER;
+        assert_eq!((received.left(alice), received.left(bob)), (each - 1, each));
+        received.add(alice, each);
+        assert_eq!((received.left(alice), received.left(bob)), (0, each));
+        received.add(UserNumber(3), limits::PREVIEW_IMAGES_BYTES - each - 3);
+        assert_eq!(received.left(bob), 2);
+        clock.advance(limits::PREVIEW_IMAGES_TIME - Duration::from_millis(1));
+        assert_eq!(received.left(bob), 2);
+        clock.advance(Duration::from_millis(1));
+        assert_eq!((received.left(alice), received.left(bob)), (each, each));
     }
 }

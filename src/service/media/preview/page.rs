@@ -1,11 +1,17 @@
 //! What a page says of itself: the properties of Open Graph, and where it lacks them, what it says to others. Pure.
 //! <https://ogp.me/>
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    ops::ControlFlow,
+};
 
-use html5gum::{DefaultEmitter, StartTag, Token, Tokenizer};
 use url::Url;
 
+use super::{
+    tags::{Part, Tag, visit},
+    text::Decoder,
+};
 use crate::base::limits;
 
 /// What a page says of itself.
@@ -30,55 +36,44 @@ struct Found {
 
 impl Page {
     /// Reads a page that was had at a URL.
-    pub(super) fn read(text: &str, url: &Url) -> Self {
-        let mut found = Found::read(text);
-        let base = found.base.take().and_then(|base| url.join(base.trim()).ok());
+    pub(super) fn read(page: Decoder<'_>, url: &Url) -> Self {
+        let mut found = Found::default();
+        visit(page, &mut |part| {
+            found.add(part);
+            ControlFlow::Continue(())
+        });
+        let joined = |base: &Url, address: &String| {
+            let is_whole = address.len() <= limits::PREVIEW_URL_BYTES;
+            base.join(address.trim()).ok().filter(|_| is_whole)
+        };
+        let base = found.base.take().and_then(|base| joined(url, &base));
         let base = base.as_ref().unwrap_or(url);
         let image = ["og:image:secure_url", "og:image", "og:image:url", "twitter:image", "twitter:image:src"]
             .into_iter()
             .filter_map(|name| found.named.get(name))
             .chain(&found.image)
-            .filter_map(|address| base.join(address.trim()).ok())
+            .filter_map(|address| joined(base, address))
             .find(|address| matches!(address.scheme(), "http" | "https"));
         Self { properties: found.properties(), image }
     }
 }
 
 impl Found {
-    fn read(text: &str) -> Self {
-        let mut found = Self::default();
-        let mut emitter = DefaultEmitter::default();
-        // What stands in a title or a script is no tag.
-        emitter.naively_switch_states(true);
-        let mut title: Option<String> = None;
-        for Ok(token) in Tokenizer::new_with_emitter(text, emitter) {
-            match token {
-                Token::StartTag(tag) => match &tag.name[..] {
-                    b"title" if found.title.is_none() => title = Some(String::new()),
-                    b"meta" => found.meta(&tag),
-                    b"base" if found.base.is_none() => found.base = attribute(&tag, b"href"),
-                    b"link" if found.image.is_none() && is_image_link(&tag) => {
-                        found.image = attribute(&tag, b"href");
-                    }
-                    _ => {}
-                },
-                Token::String(text) => {
-                    if let Some(title) = &mut title
-                        && title.len() < limits::PREVIEW_TEXT_BYTES
-                    {
-                        title.push_str(&String::from_utf8_lossy(&text));
-                    }
-                }
-                Token::EndTag(tag) if *tag.name == b"title" => found.title = found.title.or(title.take()),
+    fn add(&mut self, part: Part) {
+        match part {
+            Part::Title(title) => _ = self.title.get_or_insert(title),
+            Part::Tag(mut tag) => match tag.name {
+                "meta" => self.meta(tag),
+                "base" if self.base.is_none() => self.base = tag.take("href"),
+                "link" if self.image.is_none() && is_image_link(&tag) => self.image = tag.take("href"),
                 _ => {}
-            }
+            },
         }
-        found
     }
 
-    fn meta(&mut self, tag: &StartTag<()>) {
-        let name = attribute(tag, b"property").or_else(|| attribute(tag, b"name"));
-        let Some((name, content)) = name.zip(attribute(tag, b"content")) else { return };
+    fn meta(&mut self, mut tag: Tag) {
+        let name = tag.take("property").or_else(|| tag.take("name"));
+        let Some((name, content)) = name.zip(tag.take("content")) else { return };
         let name = name.trim().to_ascii_lowercase();
         let is_known = name == "description" || name.starts_with("og:") || name.starts_with("twitter:");
         if !is_known || name.len() > limits::PREVIEW_NAME_BYTES || content.trim().is_empty() {
@@ -139,12 +134,8 @@ impl Found {
 /// The texts for people, which may be cut.
 const TEXTS: [&str; 4] = ["og:title", "og:description", "og:site_name", "og:image:alt"];
 
-fn attribute(tag: &StartTag<()>, name: &[u8]) -> Option<String> {
-    tag.attributes.get(name).map(|value| String::from_utf8_lossy(value).into_owned())
-}
-
-fn is_image_link(tag: &StartTag<()>) -> bool {
-    let relation = attribute(tag, b"rel").unwrap_or_default();
+fn is_image_link(tag: &Tag) -> bool {
+    let relation = tag.get("rel").unwrap_or_default();
     relation.split_ascii_whitespace().any(|relation| relation.eq_ignore_ascii_case("image_src"))
 }
 
@@ -172,10 +163,11 @@ fn cut(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::text::Encoding, *};
 
     fn page(text: &str) -> Page {
-        Page::read(text, &Url::parse("https://example.org/a/b?c").unwrap())
+        let url = Url::parse("https://example.org/a/b?c").unwrap();
+        Page::read(Decoder::new(text.as_bytes(), Encoding::Utf8), &url)
     }
 
     #[test]
@@ -230,6 +222,8 @@ mod tests {
             ),
             ("<meta property=og:image content=javascript:alert(1)>", &[], None),
             ("<link rel='icon Image_Src' href=l>", &[], Some("https://example.org/a/l")),
+            // Nobody looks for it in the body.
+            ("<title>t</title></head><body><meta property=og:title content=no>", &[("og:title", "t")], None),
         ] {
             let Page { properties, image: found } = page(text);
             let found = found.map(String::from);
@@ -244,8 +238,10 @@ mod tests {
         let long = "ä".repeat(limits::PREVIEW_TEXT_BYTES);
         let text = format!(
             "<title>{long}</title><meta property=og:description content='{long}'>
-             <meta property=og:url content='https://example.org/{long}'>"
+             <meta property=og:url content='https://example.org/{long}'>
+             <meta property=og:image content='https://example.org/{long}'><base href='/{long}'>"
         );
+        assert_eq!(page(&text).image, None);
         let properties = page(&text).properties;
         let cut = "ä".repeat(limits::PREVIEW_TEXT_BYTES / 2);
         assert_eq!((&properties["og:title"], &properties["og:description"]), (&cut, &cut));
