@@ -236,7 +236,7 @@ fn into_response(outcome: Result<Response<Sent>, Error>) -> Response<Sent> {
         Err(error) => {
             let status = error.status().as_u16();
             let cause = error.source().map(chain);
-            if error.status().is_server_error() {
+            if is_own_failure(error.status()) {
                 tracing::error!(status, cause, "failed");
             } else {
                 tracing::debug!(status, cause, "refused");
@@ -244,6 +244,11 @@ fn into_response(outcome: Result<Response<Sent>, Error>) -> Response<Sent> {
             error.into_response().map(whole)
         }
     }
+}
+
+/// Whether it is this server that failed: that another one can't be asked, or has nothing yet, is no matter of this one.
+fn is_own_failure(status: StatusCode) -> bool {
+    status.is_server_error() && !matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
 }
 
 /// An error and what caused it, in one line.

@@ -31,6 +31,7 @@ use super::{
     thumbnails::{encoded, picture},
 };
 use crate::{
+    log::Log,
     net::{LOOPBACK, Peer, to},
     rig::{Member, Reply, Rig, parts},
 };
@@ -432,12 +433,18 @@ async fn a_page_that_breaks_off_or_is_no_page_of_http_is_a_failure_of_its_server
         }
         // Nobody listens any more.
     });
+    let log = Log::capture();
     let (rig, alice) = scene().await;
     for path in ["breaks-off", "ssh", "encoded", "refused"] {
         let reply = preview(&rig, &alice, &format!("http://{address}/{path}")).await;
         assert_eq!(reply.error(), (502, "M_UNKNOWN"), "{path}");
         assert_eq!(reply.body["error"], "The page can't be fetched", "why is for the log alone");
     }
+    let log = log.text();
+    assert!(
+        log.contains("a page can't be fetched") && !log.contains("ERROR"),
+        "it is no failure of this one"
+    );
 }
 
 #[tokio::test]
