@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use super::{
-    Header, Membership, Place, Standing,
+    Header, Place, Standing,
     codec::{Damaged, event::Entry},
     damaged, part,
 };
@@ -26,10 +26,10 @@ impl View<'_> {
         self.logged_after(after, limit, |_| false)
     }
 
-    /// The same with what may be an invitation to a room that this server is not in.
+    /// The same with what may be an invitation to a room that this server is not in, or its end.
     pub fn news_after(&self, after: Position, limit: usize) -> Result<(Vec<Logged>, Position), StoreError> {
         self.logged_after(after, limit, |header| {
-            (header.standing, header.membership) == (Standing::Outlier, Some(Membership::Invite))
+            header.standing == Standing::Outlier && header.membership.is_some()
         })
     }
 

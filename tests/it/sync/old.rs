@@ -8,6 +8,7 @@ use tayberry::base::limits;
 use tokio::time::timeout;
 
 use crate::{
+    network::Network,
     rig::{Member, Reply, Rig},
     rooms::{act, create, encoded, ids, ignore, next, read, say, set, sync, texts},
 };
@@ -118,6 +119,34 @@ async fn the_stream_tells_of_invitations_and_of_rooms_only_while_one_is_there() 
     ignore(&rig, &bob, &[&alice]).await;
     act(&rig, &alice, &room, "invite", json!({"user_id": bob.user_id})).await;
     assert_eq!(step().await, json!([]));
+}
+
+#[tokio::test]
+async fn the_stream_tells_how_an_invitation_from_elsewhere_ends() {
+    let network = Network::default();
+    let one = network.start("one.example:1", |_| {}).await;
+    let two = network.start("two.example:1", |_| {}).await;
+    let (anna, carol) = (one.register("anna").await, two.register("carol").await);
+    let mut from = read(&two, &carol, "events").await["end"].as_str().unwrap().to_owned();
+    let mut step = async || {
+        let answer = events(&two, &carol, &from, "&timeout=10000").await;
+        from = answer["end"].as_str().unwrap().to_owned();
+        let [event] = &answer["chunk"].as_array().unwrap()[..] else { panic!("{answer}") };
+        assert_eq!(event["state_key"], carol.user_id.as_str());
+        event["content"]["membership"].clone()
+    };
+    for is_declined in [true, false] {
+        let room = create(&one, &anna, json!({"preset": "private_chat"})).await;
+        let invited = json!({"user_id": carol.user_id});
+        act(&one, &anna, &room, "invite", invited.clone()).await;
+        assert_eq!(step().await, "invite");
+        if is_declined {
+            act(&two, &carol, &room, "leave", json!({})).await;
+        } else {
+            act(&one, &anna, &room, "kick", invited).await;
+        }
+        assert_eq!(step().await, "leave", "declined: {is_declined}");
+    }
 }
 
 #[tokio::test]
