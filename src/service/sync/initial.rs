@@ -136,9 +136,11 @@ pub async fn all(
         let (ignored, permission) = (ignored(view, user)?, InvitePermission::of(view, user)?);
         let mut wanted = Vec::with_capacity(changes.len());
         for change in changes.drain(..) {
-            if let Kind::Pending(stay) = change.kind
-                && stay.membership == Membership::Invite
-            {
+            if let Kind::Pending(stay) = change.kind {
+                // Who knocks is in none of these rooms yet.
+                if stay.membership != Membership::Invite {
+                    continue;
+                }
                 let sender = view.user_id(view.header(change.access.room, stay.event)?.sender)?;
                 if ignored.contains(&sender) || permission.hides(&sender) {
                     continue;
@@ -179,7 +181,6 @@ impl Rooms {
             match kind {
                 Kind::Pending(stay) => {
                     let event = look.reader.own_membership(stay.event)?;
-                    let event = event.filter(|_| stay.membership == Membership::Invite);
                     let invite = event.map(|event| look.reader.write(&event)).transpose()?;
                     let head = Head { invite, ..Head::of(&look, onlooker.user, Some(stay.membership))? };
                     Ok(Room { head: text(&head), lists: None })

@@ -263,6 +263,10 @@ async fn all_rooms_stand_as_the_user_is_in_them() {
     }
     act(&rig, &alice, &invited, "invite", json!({"user_id": bob.user_id})).await;
     act(&rig, &bob, &left, "leave", json!({})).await;
+    let rules = json!({"type": "m.room.join_rules", "state_key": "", "content": {"join_rule": "knock"}});
+    let knocked = create(&rig, &alice, json!({"preset": "private_chat", "initial_state": [rules]})).await;
+    let path = format!("/_matrix/client/v3/knock/{}", encoded(&knocked));
+    rig.send_as(&bob, "POST", &path, json!({})).await.ok();
     say(&rig, &alice, &joined, "hello", "1").await;
     sync(&rig, &alice, "set_presence=online").await;
     let shown = read(&rig, &bob, "initialSync?limit=1").await;
