@@ -8,7 +8,6 @@
 #[path = "../graph.rs"]
 mod graph;
 #[path = "../heap.rs"]
-#[expect(dead_code, reason = "it is the most of a time that tells")]
 mod heap;
 mod room;
 

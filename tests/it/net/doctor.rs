@@ -159,7 +159,7 @@ async fn why_nobody_is_reached_is_told_by_what_to_do() {
         limits: Limits { connect_time: Duration::from_millis(300), ..Limits::default() },
         ..well()
     };
-    let public = Settings { addresses: Addresses { private: false }, ..well() };
+    let public = Settings { addresses: Addresses::new(false), ..well() };
     let unread = Settings { authorities: vec![PathBuf::from("/nowhere.pem")], ..well() };
     let certified = says(tls("127.0.0.1"), "").await.port();
     for (name, settings, text, remedy) in [

@@ -59,7 +59,7 @@ pub(in crate::service) async fn jump(app: &App, gap: Gap, nearest: Nearest, wait
         };
         (jumped, Duration::ZERO)
     };
-    timeout(wait, app.fills.jumps.get_begun(&gap, async {}, work)).await.unwrap_or(false)
+    timeout(wait, app.fills.jumps.get_begun(&gap, || std::future::ready(()), work)).await.unwrap_or(false)
 }
 
 async fn jump_by_any(app: &App, gap: Gap, nearest: Nearest) -> Result<bool, StoreError> {

@@ -130,7 +130,7 @@ fn of_five_hundred_servers_the_two_hundred_dead_cost_a_row_and_a_timer() {
     let is_dead = |server: &OwnedServerName| server.as_str().contains(".dead.");
     let end = |peers: &mut Peers, work: &Work, behind: Option<Behind>, now: Timestamp| {
         if is_dead(&work.server) {
-            assert_eq!(peers.failed(work, None, now), None);
+            assert_eq!(peers.failed(work, unanswered(), now), None);
         } else {
             peers.done(work, took(work.items.len(), behind), now);
         }
