@@ -48,7 +48,6 @@ const NOT_SERVED: &[(&str, &str)] = &[
     ("GET", "/_matrix/client/v3/thirdparty/user"),
     ("GET", "/_matrix/client/v3/thirdparty/user/{}"),
     // Of its kind, those that the specification names have paths of their own.
-    ("GET", "/_matrix/federation/v1/query/{}"),
 ];
 
 /// What isn't the specification's, or is so no more.

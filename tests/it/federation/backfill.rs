@@ -206,11 +206,8 @@ async fn an_event_of_a_time_that_is_missing_here_is_had_from_another_server() {
             let number = time as usize + 1;
             assert_eq!(at(time, "f").await, number, "{meanwhile}");
             // A client looks around it.
-            let event = pair
-                .events(two)
-                .await
-                .into_iter()
-                .find(|event| event["content"]["body"] == number.to_string());
+            let text = number.to_string();
+            let event = pair.events(two).await.into_iter().find(|event| event["content"]["body"] == *text);
             let (id, _) = pair.signed(one, event.unwrap());
             let around = read(two, &pair.bea, &format!("rooms/{room}/context/{id}?limit=10")).await;
             let before: Vec<_> = around["events_before"].as_array().unwrap().iter().map(body).collect();

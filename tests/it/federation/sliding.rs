@@ -68,7 +68,7 @@ async fn what_a_fork_takes_away_is_told_as_a_stub() {
             "lazy" => {
                 assert!(stubs.len() == 2 && stubs.contains(&&stub) && stubs.contains(&&of_carl), "{told}");
             }
-            "plain" => assert_eq!(state, [stub.clone()]),
+            "plain" => assert_eq!(state, std::slice::from_ref(&stub)),
             _ => assert!(stubs.is_empty(), "that shape has none: {told}"),
         }
         assert!(client.next(body.clone()).await.get("rooms").is_none(), "it is told once");

@@ -108,6 +108,7 @@ async fn what_a_gateway_does_not_take_it_gets_later_and_once() {
     gateway.answer(|_| Answer::Garbage);
     expected.push(json!(say(&scene.rig, &ben, &room, "c", "garbage").await));
     until("it is told", || gateway.events_of("phone").len() == expected.len()).await;
+    until("its answer came", || scene.rig.app.pushers_waiting() == 0).await;
     gateway.answer(|_| Answer::Take);
     // A restart in order tells nothing again.
     let scene = scene.again().await;

@@ -167,6 +167,8 @@ fn what_the_disk_has_damaged_replaces_no_good_copy() {
     restore(dir.path(), &place.path().join("data")).unwrap();
 }
 
-fn owned(entry: Option<(Cow<'_, [u8]>, Cow<'_, [u8]>)>) -> Option<(Vec<u8>, Vec<u8>)> {
+type Entry<T> = Option<(T, T)>;
+
+fn owned(entry: Entry<Cow<'_, [u8]>>) -> Entry<Vec<u8>> {
     entry.map(|(key, value)| (key.into_owned(), value.into_owned()))
 }

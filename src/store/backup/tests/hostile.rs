@@ -3,7 +3,7 @@
 use super::*;
 
 /// Makes a backup of an empty store whose items were changed, and restores it.
-fn restored(change: &dyn Fn(Item<'_>, &mut dyn FnMut(Item<'_>))) -> Result<Restored, BackupError> {
+fn restored(change: impl Fn(Item<'_>, &mut dyn FnMut(Item<'_>))) -> Result<Restored, BackupError> {
     let (data, dir, place) = (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
     let store = open(data.path());
     let mut backup = Backup::begin(dir.path(), data.path(), Clock::system(), manner(false)).unwrap();
@@ -20,7 +20,7 @@ fn restored(change: &dyn Fn(Item<'_>, &mut dyn FnMut(Item<'_>))) -> Result<Resto
 
 #[test]
 fn no_sql_of_a_backup_is_run() {
-    restored(&|item, take| take(item)).unwrap();
+    restored(|item, take| take(item)).unwrap();
     let folder = TempDir::new().unwrap();
     let (there, path) = (folder.path().join("there"), folder.path().join("there").display().to_string());
     let attach = format!("COMMIT; ATTACH '{path}' AS x; CREATE TABLE x.a (b); BEGIN");
@@ -30,7 +30,7 @@ fn no_sql_of_a_backup_is_run() {
         ("table", "CREATE TABLE more (it INTEGER) STRICT"),
         ("trigger", "CREATE TRIGGER t AFTER INSERT ON users BEGIN DELETE FROM users; END"),
     ] {
-        let refused = restored(&|item, take| {
+        let refused = restored(|item, take| {
             let is_schema = matches!(item, Item::Table("schema"));
             take(item);
             if is_schema {
@@ -44,7 +44,7 @@ fn no_sql_of_a_backup_is_run() {
 
 #[test]
 fn a_store_that_lacks_a_part_is_refused() {
-    let refused = restored(&|item, take| match item {
+    let refused = restored(|item, take| match item {
         Item::Entry { key: b"trigger", value } if value.starts_with(b"CREATE TRIGGER") => {}
         item => take(item),
     });

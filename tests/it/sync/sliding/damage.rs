@@ -5,7 +5,10 @@ use std::{fs::File, os::unix::fs::FileExt};
 use ruma::{OwnedEventId, OwnedRoomId};
 use serde_json::{Value, json};
 use tayberry::{
-    base::ids::{EventNumber, RoomNumber, UserNumber},
+    base::{
+        blocking,
+        ids::{EventNumber, RoomNumber, UserNumber},
+    },
     store::{StoreError, View},
 };
 
@@ -96,6 +99,8 @@ fn body() -> Value {
 
 #[tokio::test]
 async fn what_is_damaged_of_one_room_keeps_no_other_back_and_comes_once_it_is_mended() {
+    // So that all of the log is of this thread.
+    blocking::keep_here();
     let rig = Rig::start().await;
     let (alice, bob) = (rig.register("alice").await, rig.register("bob").await);
     let mut rooms = Vec::new();
