@@ -41,10 +41,11 @@ impl Gateway {
                 let (tls, sender) = (tls.clone(), sender.clone());
                 tokio::spawn(async move {
                     match tls {
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => answer(stream, sender).await,
-                            Err(_) => {}
-                        },
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                answer(stream, sender).await;
+                            }
+                        }
                         None => answer(stream, sender).await,
                     }
                 });
