@@ -13,8 +13,8 @@ pub const PREVIEW_TIME: Duration = Duration::from_secs(15);
 pub const PREVIEW_PAGE_BYTES: usize = 512 << 10;
 /// Pages that are looked through at once, each on a thread.
 pub const PREVIEW_READS: usize = 1;
-/// What is kept of an attribute or of the title while a page is looked through, in bytes: more than any that is used.
-pub const PREVIEW_VALUE_BYTES: usize = PREVIEW_URL_BYTES + 1;
+/// What is kept of an attribute or of the title while a page is looked through, in bytes: a character more than is used.
+pub const PREVIEW_VALUE_BYTES: usize = PREVIEW_URL_BYTES + char::MAX_LEN_UTF8;
 /// A picture of more bytes is left out.
 pub const PREVIEW_IMAGE_BYTES: u64 = 10 << 20;
 /// The pictures that are received in so long, for one user and in all, in bytes; pages then have none for a while.

@@ -177,6 +177,7 @@ fn of_five_hundred_servers_the_two_hundred_dead_cost_a_row_and_a_timer() {
     }
     assert!(is_bounded(&peers));
     assert_eq!((peers.due.len(), peers.count(NOW)), (200, Count { waiting: 200, behind: 200, resting: 200 }));
+    note(&mut peers);
 
     // Also when the dead are tried again, the living come first, and there are turns for them.
     let later = NOW.plus(limits::SENDING_RETRY * 2);
