@@ -87,18 +87,30 @@ async fn fill_by_any(app: &App, number: RoomNumber, anchor: Position) -> Result<
         let source = Source::new(app, server, &room);
         let name = source.server.clone();
         let filled = Box::pin(fill_by(source, servers.clone(), &missing, anchor));
-        match timeout(limits::FETCH_TIME_PER_SERVER, filled).await {
-            Ok(Ok(true)) => return Ok(true),
-            Ok(Ok(false)) => {}
-            // What this one tells is more than a job may write; another may tell it otherwise.
-            Ok(Err(error @ StoreError::TooLarge(_))) => {
-                tracing::warn!(server = %name, %error, "past events are not taken");
-            }
-            Ok(Err(error)) => return Err(error),
-            Err(_) => tracing::debug!(server = %name, "a server tells past events too slowly"),
+        if in_its_share(&name, filled).await? {
+            return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Whether a server gave what it was asked for, in its share of the time.
+async fn in_its_share(
+    server: &ServerName,
+    asked: impl Future<Output = Result<bool, StoreError>>,
+) -> Result<bool, StoreError> {
+    match timeout(limits::FETCH_TIME_PER_SERVER, asked).await {
+        // What this one tells is more than a job may write; another may tell it otherwise.
+        Ok(Err(error @ StoreError::TooLarge(_))) => {
+            tracing::warn!(%server, %error, "past events are not taken");
+            Ok(false)
+        }
+        Ok(done) => done,
+        Err(_) => {
+            tracing::debug!(%server, "a server tells past events too slowly");
+            Ok(false)
+        }
+    }
 }
 
 /// A room, and the servers that are asked for what is missing in a gap of it.

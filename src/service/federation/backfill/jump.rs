@@ -4,12 +4,12 @@
 //! is by its depth, and what it says of its time counts only if it is nearer than what is known here.
 //! <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1timestamp_to_eventroomid>
 
-use std::{collections::BTreeMap, ops::Bound, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, future::ready, ops::Bound, time::Duration};
 
 use ruma::{OwnedEventId, OwnedServerName, api::Direction};
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{Batch, Gap, asked, fill_by_any};
+use super::{Batch, Gap, asked, fill_by_any, in_its_share};
 use crate::{
     base::{clock::Timestamp, ids::Position, limits},
     room::pdu::Pdu,
@@ -59,7 +59,7 @@ pub(in crate::service) async fn jump(app: &App, gap: Gap, nearest: Nearest, wait
         };
         (jumped, Duration::ZERO)
     };
-    timeout(wait, app.fills.jumps.get_begun(&gap, || std::future::ready(()), work)).await.unwrap_or(false)
+    timeout(wait, app.fills.jumps.get_begun(&gap, || ready(()), work)).await.unwrap_or(false)
 }
 
 async fn jump_by_any(app: &App, gap: Gap, nearest: Nearest) -> Result<bool, StoreError> {
@@ -83,19 +83,13 @@ async fn jump_by_any(app: &App, gap: Gap, nearest: Nearest) -> Result<bool, Stor
     }
     // What several name is likelier to be part of the room as others see it than what is nearest by the word of one.
     let mut told: Vec<_> = told.into_iter().collect();
-    told.sort_by_key(|(_, (distance, sources))| (usize::MAX - sources.len(), *distance));
+    told.sort_by_key(|(_, (distance, sources))| (Reverse(sources.len()), *distance));
     for (event_id, (_, sources)) in told {
         for source in sources {
             let name = source.server.clone();
             let placing = Box::pin(place(source, &servers, gap, (&event_id, nearest)));
-            match timeout(limits::FETCH_TIME_PER_SERVER, placing).await {
-                Ok(Ok(true)) => return Ok(true),
-                Ok(Ok(false)) => {}
-                Ok(Err(error @ StoreError::TooLarge(_))) => {
-                    tracing::warn!(server = %name, %error, "past events are not taken");
-                }
-                Ok(Err(error)) => return Err(error),
-                Err(_) => tracing::debug!(server = %name, "a server tells past events too slowly"),
+            if in_its_share(&name, placing).await? {
+                return Ok(true);
             }
         }
     }
