@@ -3,7 +3,7 @@
 //!
 //! Needs the rights of root, to mount a disk of its own; without them the figures are left out.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
+use std::{fs, io::Write, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use anyhow::Result;
 use tokio::time::sleep;
@@ -28,6 +28,10 @@ impl Figure for Writes {
         Row { what: "the same, 16 at once, KB", goal: Goal::AtMost(6.0) },
         Row { what: "the same, 256 at once, KB", goal: Goal::AtMost(4.0) },
         Row { what: "bytes written a change of membership, alone, KB", goal: Goal::None },
+        Row {
+            what: "bytes written an event of 1 KB and its words in their index, 16 at once, KB",
+            goal: Goal::None,
+        },
     ];
 
     async fn measure(server: &mut Server, scale: Scale) -> Result<Measured> {
@@ -54,15 +58,28 @@ impl Figure for Writes {
         server.stop()?;
         // What the journal still held is in the event store now; the first commit of the next start prunes it.
         server.start().await?;
-        people[0].send(&room, LAST).await?;
-        while !people[0].finds(LAST).await? {
-            sleep(Duration::from_millis(100)).await;
-        }
+        indexed(&mut people[0], &room, "100000").await?;
         server.stop()?;
         let kept = Kept::of(&data)?;
         let each = |bytes: u64| bytes as f64 / scale.of(STORED) as f64;
         let mut values = vec![each(kept.all - empty.all), each(kept.index - empty.index)];
 
+        let count = scale.of(16_000).max(2 * 16);
+        server.start().await?;
+        let before = disk.written()?;
+        work(&people, 16, count, Work::Send(&room)).await?;
+        indexed(&mut people[0], &room, "100001").await?;
+        server.stop()?;
+        let with_index = written(&disk, before, count)?;
+
+        // The others are without the index, which follows when it likes: what it writes would count for whatever comes then.
+        let mut config = fs::OpenOptions::new().append(true).open(server.folder.join("tayberry.toml"))?;
+        writeln!(config, "[search]\nenabled = false")?;
+        server.start().await?;
+        while Kept::of(&data)?.index > 0 {
+            sleep(Duration::from_millis(100)).await;
+        }
+        server.stop()?;
         for (at_once, count, work_on) in [
             (1, 12_000, Work::Send(&room)),
             (16, 16_000, Work::Send(&room)),
@@ -75,10 +92,25 @@ impl Figure for Writes {
             work(&people, at_once, count, work_on).await?;
             // What the journal holds still goes into the event store before the end.
             server.stop()?;
-            values.push((disk.written()? - before) as f64 / 1024.0 / count as f64);
+            values.push(written(&disk, before, count)?);
         }
+        values.push(with_index);
         Ok(Measured { values: values.into_iter().map(Some).collect(), notes: Vec::new() })
     }
+}
+
+/// What was written for each of so many, in KB.
+fn written(disk: &Disk, before: u64, count: usize) -> Result<f64> {
+    Ok((disk.written()? - before) as f64 / 1024.0 / count as f64)
+}
+
+/// Waits for the index: says a word that no other text has, and that is in it after all of theirs.
+async fn indexed(person: &mut Person, room: &str, word: &str) -> Result<()> {
+    person.send(room, word).await?;
+    while !person.finds(word).await? {
+        sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
 }
 
 /// What people do.
@@ -158,8 +190,6 @@ impl Kept {
 
 const STORED: usize = 100_000;
 const AT_ONCE: usize = 256;
-/// A word that no other text has, and that is in the index after all of theirs.
-const LAST: &str = "100000";
 /// With what the server adds, an event has 1 KB.
 const LENGTH: usize = 440;
 const LETTERS: &[u8] = b"                 eeeeeeeeeetttttttaaaaaaooooooiiiiiinnnnnnssssshhhhhrrrrrddddlllcccuuummwwffggyyppbbvkjxqz";
