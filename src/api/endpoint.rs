@@ -10,6 +10,7 @@ use std::{
     marker::PhantomData,
     net::IpAddr,
     pin::Pin,
+    sync::Arc,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -118,12 +119,15 @@ impl Routes {
         Q: IncomingRequest + Send + 'static,
         Q::OutgoingResponse: Send,
     {
-        let handler = move |app, caller, request| {
-            let response = handler(app, caller, request);
-            async move { respond(response.await?) }
-        };
-        let handler = Whole { handler, checked, types: PhantomData::<fn(C, Q)> };
-        self.push::<Q>(Reading::Whole(limits::BODY_BYTES), Box::new(handler))
+        self.push::<C, Q>(Reading::Whole(limits::BODY_BYTES), move |app, caller, request, arguments| {
+            match parse::<Q>(request, &arguments, checked) {
+                Ok(request) => {
+                    let response = handler(app, caller, request);
+                    Box::pin(async move { respond(response.await?) })
+                }
+                Err(error) => refuse(error),
+            }
+        })
     }
 
     /// Adds a handler whose answer may be too large for memory, and is written while it is sent.
@@ -149,8 +153,12 @@ impl Routes {
         C: Caller<Q::Authentication>,
         Q: IncomingRequest + Send + 'static,
     {
-        let handler = Whole { handler, checked, types: PhantomData::<fn(C, Q)> };
-        self.push::<Q>(Reading::Whole(limits::BODY_BYTES), Box::new(handler))
+        self.push::<C, Q>(Reading::Whole(limits::BODY_BYTES), move |app, caller, request, arguments| {
+            match parse::<Q>(request, &arguments, checked) {
+                Ok(request) => Box::pin(handler(app, caller, request)),
+                Err(error) => refuse(error),
+            }
+        })
     }
 
     /// Adds a handler of streams: what it sees of the request is parsed without the body, what it answers is sent as it
@@ -162,8 +170,16 @@ impl Routes {
         C: Caller<Q::Authentication>,
         Q: IncomingRequest + Send + 'static,
     {
-        let handler = Streaming { handler, types: PhantomData::<fn(C, Q)> };
-        self.push::<Q>(Reading::Stream, Box::new(handler))
+        self.push::<C, Q>(Reading::Stream, move |app, caller, request, arguments| {
+            let (head, body) = request.into_parts();
+            let (version, headers, client) = (head.version, head.headers.clone(), client(&head.extensions));
+            match typed::<Q>(head, &[], &arguments) {
+                Ok(request) => {
+                    Box::pin(handler(app, caller, Streamed { request, version, headers, client, body }))
+                }
+                Err(error) => refuse(error),
+            }
+        })
     }
 
     /// Adds a handler that reads its request, and knows who asks, by itself. Requests to it are limited.
@@ -183,7 +199,16 @@ impl Routes {
         self.0.last_mut().expect("one was just pushed")
     }
 
-    fn push<Q: IncomingRequest>(&mut self, reading: Reading, handler: Box<dyn Handler>) -> &mut Endpoint {
+    fn push<C, Q>(
+        &mut self,
+        reading: Reading,
+        handler: impl Fn(App, C, Request<Inbound>, Vec<String>) -> Answer + Send + Sync + 'static,
+    ) -> &mut Endpoint
+    where
+        C: Caller<Q::Authentication>,
+        Q: IncomingRequest + 'static,
+    {
+        let handler = Box::new(OfCaller { handler: Arc::new(handler), scheme: PhantomData });
         self.0.push(Endpoint {
             method: Q::METHOD,
             paths: Q::PATH_BUILDER.all_paths().flat_map(with_empty_state_key).collect(),
@@ -227,32 +252,26 @@ trait Handler: Send + Sync {
     fn admit<'a>(&'a self, app: &'a App, head: &'a Request<()>) -> Boxed<'a, Result<Admitted, Error>>;
 }
 
-/// A handler of a whole JSON request.
-struct Whole<F, C, Q> {
-    handler: F,
-    checked: Checked,
-    types: PhantomData<fn(C, Q)>,
+/// A handler of requests by one kind of caller, without the type of the request: there are few kinds of callers and many
+/// requests, and the program needs no way to identify a caller for each of these.
+struct OfCaller<C, Scheme> {
+    handler: Arc<Typed<C>>,
+    scheme: PhantomData<fn(Scheme)>,
 }
 
-impl<F, Fut, C, Q> Handler for Whole<F, C, Q>
-where
-    F: Fn(App, C, Q) -> Fut + Copy + Send + Sync + 'static,
-    Fut: Future<Output = Result<Response<Body>, Error>> + Send + 'static,
-    C: Caller<Q::Authentication>,
-    Q: IncomingRequest + Send + 'static,
-{
+/// Makes the typed request, and the answer to it.
+type Typed<C> = dyn Fn(App, C, Request<Inbound>, Vec<String>) -> Answer + Send + Sync;
+
+impl<C: Caller<Scheme>, Scheme: 'static> Handler for OfCaller<C, Scheme> {
     fn admit<'a>(&'a self, app: &'a App, head: &'a Request<()>) -> Boxed<'a, Result<Admitted, Error>> {
         Box::pin(async move {
             let caller = C::identify(app, head).await?;
-            let (handler, checked) = (self.handler, self.checked);
+            let handler = self.handler.clone();
             Ok(Admitted {
                 user_id: caller.user_id().map(ToOwned::to_owned),
-                run: Box::new(move |app, request, arguments| {
-                    match caller.prove(&app, &request).and_then(|()| parse::<Q>(request, &arguments, checked))
-                    {
-                        Ok(request) => Box::pin(handler(app, caller, request)),
-                        Err(error) => refuse(error),
-                    }
+                run: Box::new(move |app, request, arguments| match caller.prove(&app, &request) {
+                    Ok(()) => handler(app, caller, request, arguments),
+                    Err(error) => refuse(error),
                 }),
             })
         })
@@ -267,42 +286,6 @@ impl Handler for Page {
         let handler = *self;
         let run = move |app, request, arguments| handler(app, Sent::of(request, arguments));
         Box::pin(future::ready(Ok(Admitted { user_id: None, run: Box::new(run) })))
-    }
-}
-
-/// A handler of a stream.
-struct Streaming<F, C, Q> {
-    handler: F,
-    types: PhantomData<fn(C, Q)>,
-}
-
-impl<F, Fut, C, Q> Handler for Streaming<F, C, Q>
-where
-    F: Fn(App, C, Streamed<Q>) -> Fut + Copy + Send + Sync + 'static,
-    Fut: Future<Output = Result<Response<Body>, Error>> + Send + 'static,
-    C: Caller<Q::Authentication>,
-    Q: IncomingRequest + Send + 'static,
-{
-    fn admit<'a>(&'a self, app: &'a App, head: &'a Request<()>) -> Boxed<'a, Result<Admitted, Error>> {
-        Box::pin(async move {
-            let caller = C::identify(app, head).await?;
-            let handler = self.handler;
-            Ok(Admitted {
-                user_id: caller.user_id().map(ToOwned::to_owned),
-                run: Box::new(move |app, request, arguments| {
-                    Box::pin(async move {
-                        caller.prove(&app, &request)?;
-                        let (head, body) = request.into_parts();
-                        let (version, headers, client) =
-                            (head.version, head.headers.clone(), client(&head.extensions));
-                        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-                        let request =
-                            Q::try_from_http_request(Request::from_parts(head, &[][..]), &arguments)?;
-                        handler(app, caller, Streamed { request, version, headers, client, body }).await
-                    })
-                }),
-            })
-        })
     }
 }
 
@@ -330,8 +313,12 @@ fn parse<Q: IncomingRequest>(
     checked: Checked,
 ) -> Result<Q, Error> {
     let (head, body) = checked(request)?;
+    typed(head, &body, arguments)
+}
+
+fn typed<Q: IncomingRequest>(head: Parts, body: &[u8], arguments: &[String]) -> Result<Q, Error> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    Ok(Q::try_from_http_request(Request::from_parts(head, &body[..]), &arguments)?)
+    Ok(Q::try_from_http_request(Request::from_parts(head, body), &arguments)?)
 }
 
 /// Takes a request apart, after a look at its body.
