@@ -12,6 +12,7 @@ pub mod hosts;
 pub mod ids;
 pub mod json;
 pub mod limits;
+pub mod ordered;
 pub mod parameters;
 pub mod peers;
 pub mod process;

@@ -17,6 +17,7 @@ use super::{
     section::{Manual, Section, Shape},
     value::Value,
 };
+use crate::base::ordered::Ordered;
 
 /// The variables that have a say in the configuration.
 #[derive(Clone, Default)]
@@ -33,7 +34,7 @@ impl Environment {
 impl FromIterator<(String, String)> for Environment {
     fn from_iter<T: IntoIterator<Item = (String, String)>>(variables: T) -> Self {
         let relevant = |name: &str| name == CREDENTIALS || name.starts_with(ROOT);
-        Self(variables.into_iter().filter(|(name, _)| relevant(name)).collect())
+        Self(variables.into_iter().filter(|(name, _)| relevant(name)).into_map())
     }
 }
 

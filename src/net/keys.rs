@@ -10,7 +10,7 @@ use ruma::{
 };
 
 use super::{Bounds, Federation, NetError, discovery::unspelled, federation::Call};
-use crate::base::{clock::Timestamp, json::canonical_object, limits};
+use crate::base::{clock::Timestamp, json::canonical_object, limits, ordered::Ordered};
 
 /// What a server publishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub fn read(text: &str, server: &ServerName, now: Timestamp) -> Result<ServerKey
             let expired_at = time(entry, "expired_ts")?.min(now);
             Some((id.clone(), ServerKey { id, key, expired_at: Some(expired_at) }))
         })
-        .collect();
+        .into_map();
     found.extend(
         current.into_iter().map(|(id, (_, key))| (id.clone(), ServerKey { id, key, expired_at: None })),
     );
@@ -107,7 +107,7 @@ fn keys<'a>(
             && key.as_bytes().len() == PUBLIC_KEY_BYTES;
         is_usable.then_some((id, (entry, key)))
     });
-    keys.collect()
+    keys.into_map()
 }
 
 /// Whether one of the keys signed the text, and none of those that are said to have done so did not.

@@ -5,7 +5,7 @@ use ruma::OwnedDeviceId;
 
 use super::{App, sessions::InvalidDevice};
 use crate::{
-    base::{ids::UserNumber, limits},
+    base::{ids::UserNumber, limits, ordered::Ordered},
     store::{Device, StoreError},
 };
 
@@ -53,7 +53,7 @@ pub async fn rename(
 
 /// Removes devices of a user; ids of devices that aren't there are fine.
 pub async fn remove(app: &App, user: UserNumber, ids: Vec<OwnedDeviceId>) -> Result<(), StoreError> {
-    let ids = ids.into_iter().map(|id| id.to_string()).collect();
+    let ids = ids.into_iter().map(|id| id.to_string()).into_set();
     app.store.write(move |transaction| transaction.remove_devices_of(user, &ids)).await
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     api::{Error, User},
-    base::limits,
+    base::{limits, ordered::Ordered},
     room::version::Version,
     service::{App, moderation, oauth},
 };
@@ -19,7 +19,7 @@ pub(crate) async fn capabilities(app: App, user: User, _request: v3::Request) ->
     let mut capabilities = Capabilities::new();
     let versions = Version::all().map(|version| (version.id().clone(), RoomVersionStability::Stable));
     capabilities.room_versions =
-        RoomVersionsCapability::new(Version::DEFAULT.id().clone(), versions.collect());
+        RoomVersionsCapability::new(Version::DEFAULT.id().clone(), versions.into_map());
     capabilities.profile_fields = Some(ProfileFieldsCapability::new(true));
     capabilities.thirdparty_id_changes = ThirdPartyIdChangesCapability::new(false);
     // What asks for the password again is not for sessions that know none.

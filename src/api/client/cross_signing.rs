@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::{
     api::{Error, caller::EvenSuspended, custom::Proved},
+    base::ordered::Ordered,
     service::{
         App,
         keys::{self, SignatureFailure, SigningKeys},
@@ -47,13 +48,13 @@ pub(crate) async fn sign(
     request: upload_signatures::v3::Request,
 ) -> Result<upload_signatures::v3::Response, Error> {
     let signed = request.signed_keys.into_iter().map(|(user_id, keys)| {
-        (user_id, keys.iter().map(|(id, key)| (id.to_owned(), key.get().to_owned())).collect())
+        (user_id, keys.iter().map(|(id, key)| (id.to_owned(), key.get().to_owned())).into_map())
     });
-    let failed = keys::sign(&app, &user, signed.collect()).await?;
+    let failed = keys::sign(&app, &user, signed.into_map()).await?;
     let mut response = upload_signatures::v3::Response::new();
     for (user_id, keys) in failed {
         let failures = keys.into_iter().map(|(id, why)| Ok((id, failure(why)?)));
-        response.failures.insert(user_id, failures.collect::<Result<_, Error>>()?);
+        response.failures.insert(user_id, failures.try_into_map::<_, _, Error>()?);
     }
     Ok(response)
 }

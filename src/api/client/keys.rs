@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{Error, User, caller::EvenSuspended, keys as told},
-    base::limits,
+    base::{limits, ordered::Ordered},
     service::{
         App,
         keys::{self, KeyError, Uploaded},
@@ -38,7 +38,7 @@ pub(crate) async fn upload(
     };
     let counts = keys::upload(&app, &user, uploaded).await?;
     let counts = counts.into_iter().map(|(algorithm, count)| (algorithm.into(), UInt::new_saturating(count)));
-    Ok(upload_keys::v3::Response::new(counts.collect()))
+    Ok(upload_keys::v3::Response::new(counts.into_map()))
 }
 
 /// `POST /_matrix/client/v3/keys/query`
@@ -96,7 +96,7 @@ fn time(wanted: Option<Duration>) -> Duration {
 /// The failures of servers that didn't answer.
 fn failures(servers: Vec<OwnedServerName>) -> BTreeMap<String, Value> {
     let failure = json!({"errcode": "M_UNKNOWN", "error": "This server doesn't answer"});
-    servers.into_iter().map(|server| (server.to_string(), failure.clone())).collect()
+    servers.into_iter().map(|server| (server.to_string(), failure.clone())).into_map()
 }
 
 fn text<T>(key: Raw<T>) -> String {

@@ -10,6 +10,7 @@ use ruma::api::client::admin::{
 
 use crate::{
     api::{Error, User},
+    base::ordered::Ordered,
     service::{
         App,
         moderation::{self, ModerationError},
@@ -27,7 +28,7 @@ pub(crate) async fn whois(
     let mut response = get_user_info::v3::Response::new();
     response.user_id = Some(request.user_id);
     // A device is one session here, and is known by where it was seen last.
-    response.devices = devices.into_iter().map(|device| (device.id.clone(), info(device))).collect();
+    response.devices = devices.into_iter().map(|device| (device.id.clone(), info(device))).into_map();
     Ok(response)
 }
 

@@ -10,6 +10,7 @@ use ruma::{
 
 use crate::{
     api::{Body, Error, User, custom::Unparsed, written::Written},
+    base::ordered::Ordered,
     service::{
         App,
         read::search::{self, Ask, Bounds, Found, GroupBy, Order, SearchError, Surroundings},
@@ -36,7 +37,7 @@ pub(crate) async fn search(
     let written =
         Written::default().text(r#"{"search_categories":{"room_events":{"count":"#).value(&count)?;
     let written = written.text(r#","highlights":"#).value(&words)?.text(r#","results":"#).value(&hits)?;
-    let groups: BTreeMap<_, _> = groups.iter().map(|(by, groups)| (name(*by), groups)).collect();
+    let groups: BTreeMap<_, _> = groups.iter().map(|(by, groups)| (name(*by), groups)).into_map();
     let mut written = match groups.is_empty() {
         true => written,
         false => written.text(r#","groups":"#).value(&groups)?,

@@ -9,7 +9,7 @@ use ruma::{
 
 use crate::{
     api::{Error, caller::EvenSuspended},
-    base::limits,
+    base::{limits, ordered::Ordered},
     service::{
         App,
         to_device::{self, SendError},
@@ -34,7 +34,7 @@ pub(crate) async fn send(
         )));
     }
     let messages = request.messages.into_iter().map(|(user_id, messages)| Ok((user_id, texts(messages)?)));
-    let messages = messages.collect::<Result<to_device::Messages, Error>>()?;
+    let messages = messages.try_into_map::<_, _, Error>()?;
     to_device::send(&app, &user, event_type, transaction_id, messages).await?;
     Ok(send_event_to_device::v3::Response::new())
 }
@@ -47,7 +47,7 @@ fn texts(
         content if content.get().starts_with('{') => Ok((device, Box::<str>::from(content).into_string())),
         _ => Err(Error::bad_json("A message's content is a JSON object")),
     });
-    texts.collect()
+    texts.try_into_map()
 }
 
 impl From<SendError> for Error {

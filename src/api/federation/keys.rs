@@ -9,7 +9,7 @@ use ruma::{
 
 use crate::{
     api::{Anyone, Error},
-    base::clock::Timestamp,
+    base::{clock::Timestamp, ordered::Ordered},
     service::{App, server_keys},
 };
 
@@ -41,6 +41,6 @@ pub(crate) async fn query(
         let until = keys.into_values().map(|key| key.minimum_valid_until_ts.map_or(now, Timestamp::from));
         (server, until.max().unwrap_or(now))
     });
-    let told = server_keys::vouched(&app, wanted.collect()).await;
+    let told = server_keys::vouched(&app, wanted.into_map()).await;
     Ok(get_remote_server_keys_batch::v2::Response::new(told.into_iter().map(Raw::from_json).collect()))
 }

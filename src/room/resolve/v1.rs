@@ -11,7 +11,7 @@ use sha1::{Digest, Sha1};
 
 use super::{Conflicts, Key};
 use crate::{
-    base::ids::EventNumber,
+    base::{ids::EventNumber, ordered::Ordered},
     room::{
         auth::{Verdict, dependent},
         graph::{Graph, State},
@@ -32,14 +32,15 @@ pub(super) fn resolve<G: Graph>(
     let mut conflicting = Vec::new();
     let mut resolved = first;
     for (key, entries) in conflicts {
-        let events: BTreeSet<EventNumber> = entries.iter().flatten().copied().collect();
+        let events: BTreeSet<EventNumber> = entries.iter().flatten().copied().into_set();
         match events.first() {
             Some(only) if events.len() == 1 => resolved.set(key.clone(), *only),
             _ => {
                 resolved.changes.insert(key.clone(), None);
                 let found = events.into_iter().filter_map(|number| Candidate::of(number, &lookup));
                 let mut candidates: Vec<_> = found.collect();
-                candidates.sort_by_key(|candidate| (candidate.event.depth(), Reverse(candidate.hash)));
+                candidates
+                    .sort_unstable_by_key(|candidate| (candidate.event.depth(), Reverse(candidate.hash)));
                 conflicting.push((key, candidates));
             }
         }

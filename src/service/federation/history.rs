@@ -174,7 +174,7 @@ pub async fn missing(
                 walk.push_back(header);
             }
         }
-        told.sort_by_key(|(depth, number, _)| (*depth, *number));
+        told.sort_unstable_by_key(|(depth, number, _)| (*depth, *number));
         Ok(told.into_iter().map(|(_, _, event)| event).collect())
     };
     app.store.read(read).await

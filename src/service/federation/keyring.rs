@@ -13,7 +13,7 @@ use super::{
     receive::{self, key_ids, sent},
 };
 use crate::{
-    base::{clock::Timestamp, json::Object, limits},
+    base::{clock::Timestamp, json::Object, limits, ordered::Ordered},
     net::NetError,
     room::{sign::signers, version::Version},
     service::{
@@ -117,7 +117,7 @@ impl Keyring {
         let (mut silent, mut asking) = (silent.into_iter().peekable(), JoinSet::new());
         loop {
             while asking.len() < limits::NOTARY_ASKS && self.notary.is_some() && silent.peek().is_some() {
-                let some: Wanted = silent.by_ref().take(limits::NOTARY_SERVERS).collect();
+                let some: Wanted = silent.by_ref().take(limits::NOTARY_SERVERS).into_map();
                 let (app, notary) = (app.clone(), notary.clone());
                 asking.spawn(async move { notary::told(&app, &notary, &some).await });
             }

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 use super::ask::call;
 use crate::{
-    base::{clock::Timestamp, limits},
+    base::{clock::Timestamp, limits, ordered::Ordered},
     net::{Bounds, NetError, keys},
     service::App,
     store::StoredServerKey,
@@ -48,9 +48,9 @@ pub(super) async fn told(
         criteria.minimum_valid_until_ts = Some((*at).into());
         (id.clone(), criteria)
     };
-    let asked = wanted.iter().map(|(server, ids)| (server.clone(), ids.iter().map(criteria).collect()));
+    let asked = wanted.iter().map(|(server, ids)| (server.clone(), ids.iter().map(criteria).into_map()));
     let bounds = Bounds { body_bytes: limits::NOTARY_ANSWER_BYTES, ..Bounds::SMALL };
-    let response = app.federation.send(notary, call(Request::new(asked.collect()))?, bounds).await?;
+    let response = app.federation.send(notary, call(Request::new(asked.into_map()))?, bounds).await?;
     if response.status() != StatusCode::OK {
         return Err(NetError::Content("no keys by the status"));
     }

@@ -21,6 +21,7 @@ use crate::{
         ids::{EventNumber, KeyNumber, RoomNumber, StateRoot},
         json::Object,
         limits,
+        ordered::Ordered,
     },
     room::{
         graph::{Key, State},
@@ -104,14 +105,14 @@ async fn word(
     witnesses: &Witnesses,
 ) -> Option<Word> {
     let is_believed = witnesses.believed.as_ref() == Some(&source.server);
-    let told: BTreeSet<_> = state.iter().collect();
+    let told: BTreeSet<_> = state.iter().into_set();
     let mut others = witnesses.servers.clone();
     others.retain(|server| *server != source.server);
     let mut counts_alone = is_believed || others.is_empty() || witnesses.may_be_silent;
     for server in others {
         let witness = Source::new(&source.app, server, &source.room);
         match timeout(limits::WITNESS_TIME, witness.state_ids(event)).await {
-            Ok(Ok(other)) if told == other.state.iter().collect() => return Some(Word::BorneOut),
+            Ok(Ok(other)) if told == other.state.iter().into_set() => return Some(Word::BorneOut),
             Ok(Ok(_)) => counts_alone &= is_believed,
             // It may not have the event either.
             Ok(Err(_)) | Err(_) => {}

@@ -8,7 +8,7 @@ use vodozemac::Ed25519PublicKey;
 
 use super::{KeyError, signed::Signed};
 use crate::{
-    base::ids::UserNumber,
+    base::{ids::UserNumber, ordered::Ordered},
     service::{App, sessions::Session},
     store::{CrossSigningKey, KeySignature, StoreError, Topic, View},
 };
@@ -340,12 +340,12 @@ impl Signable {
         if of == user
             && let Some(keys) = keys_of_device(view, user, id)?
         {
-            let signers = signer(SELF_SIGNING).into_iter().collect();
+            let signers = signer(SELF_SIGNING).into_iter().into_map();
             return Ok(read(&keys).map(|key| Self { key, signers }));
         }
         let Some(master) = master_key(view, of, id)? else { return Ok(None) };
         let signers =
-            if of == user { device_keys(view, user)? } else { signer(USER_SIGNING).into_iter().collect() };
+            if of == user { device_keys(view, user)? } else { signer(USER_SIGNING).into_iter().into_map() };
         Ok(read(&master).map(|key| Self { key, signers }))
     }
 
@@ -389,7 +389,9 @@ fn master_key(view: &View<'_>, user: UserNumber, id: &str) -> Result<Option<Stri
 /// The Ed25519 keys of a user's devices.
 fn device_keys(view: &View<'_>, user: UserNumber) -> Result<BTreeMap<String, Ed25519PublicKey>, StoreError> {
     let keys = view.keys_of_devices(user)?.into_iter();
-    Ok(keys.filter_map(|keys| Some((keys.device_id, Signed::read(&keys.keys).ok()?.device_key()?))).collect())
+    Ok(keys
+        .filter_map(|keys| Some((keys.device_id, Signed::read(&keys.keys).ok()?.device_key()?)))
+        .into_map())
 }
 
 /// The Ed25519 key of one of a user's devices.

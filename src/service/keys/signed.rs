@@ -1,12 +1,10 @@
 //! JSON that a device or a user signed. <https://spec.matrix.org/v1.19/appendices/#signing-json>
 
-use std::collections::BTreeMap;
-
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, UserId};
 use vodozemac::{Ed25519PublicKey, Ed25519Signature};
 
 use super::KeyError;
-use crate::base::{json::canonical_object, limits};
+use crate::base::{json::canonical_object, limits, ordered::Ordered};
 
 /// A key object: what is signed, and signatures.
 #[derive(Clone, Debug)]
@@ -37,7 +35,7 @@ impl Signed {
     /// What is signed.
     pub(super) fn signed_text(&self) -> String {
         let fields = self.0.iter().filter(|(name, _)| *name != "signatures");
-        serde_json::to_string(&fields.collect::<BTreeMap<_, _>>()).expect("canonical JSON has a text")
+        serde_json::to_string(&fields.into_map()).expect("canonical JSON has a text")
     }
 
     /// A field with a text.
@@ -107,7 +105,7 @@ impl Signed {
 
     /// Puts what only this server says of a key.
     pub(super) fn set_unsigned(&mut self, field: &str, text: String) {
-        let unsigned = [(field.to_owned(), CanonicalJsonValue::String(text))].into_iter().collect();
+        let unsigned = [(field.to_owned(), CanonicalJsonValue::String(text))].into_iter().into_map();
         self.0.insert("unsigned".to_owned(), CanonicalJsonValue::Object(unsigned));
     }
 }

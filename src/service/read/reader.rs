@@ -14,6 +14,7 @@ use crate::{
         clock::Timestamp,
         ids::{DeviceNumber, EventNumber, Position, RoomNumber, StateRoot, UserNumber},
         limits,
+        ordered::Ordered,
     },
     room::{
         format::{self, Unsigned},
@@ -211,7 +212,7 @@ impl<'v> Reader<'v> {
         root: StateRoot,
         events: impl Iterator<Item = &'e VisibleEvent>,
     ) -> Result<Vec<EventNumber>, StoreError> {
-        let senders: BTreeSet<OwnedUserId> = events.map(|event| event.pdu().sender().to_owned()).collect();
+        let senders: BTreeSet<OwnedUserId> = events.map(|event| event.pdu().sender().to_owned()).into_set();
         let mut members = Vec::with_capacity(senders.len());
         for sender in senders {
             members.extend(self.view.state_event(self.room, root, "m.room.member", sender.as_str())?);

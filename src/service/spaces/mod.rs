@@ -27,7 +27,7 @@ use super::{
     sessions::Session,
 };
 use crate::{
-    base::{clock::Clock, expiring::Expiring, ids::UserNumber, limits},
+    base::{clock::Clock, expiring::Expiring, ids::UserNumber, limits, ordered::Ordered},
     store::{StoreError, View},
 };
 
@@ -217,7 +217,7 @@ async fn see(
             Some(answer) => Seen {
                 room: answer.room,
                 children: answer.children.into_iter().collect(),
-                inaccessible: answer.inaccessible.into_iter().collect(),
+                inaccessible: answer.inaccessible.into_iter().into_set(),
             },
             None => match told {
                 Some(room) => Seen::of(room),

@@ -11,7 +11,10 @@ use serde::Serialize;
 
 use super::damage::whole;
 use crate::{
-    base::ids::{KeyNumber, Position, RoomNumber, StateRoot, UserNumber},
+    base::{
+        ids::{KeyNumber, Position, RoomNumber, StateRoot, UserNumber},
+        ordered::Ordered,
+    },
     store::{
         StoreError, View,
         events::{Membership, Stay},
@@ -82,7 +85,7 @@ pub fn everybody(view: &View<'_>, user: UserNumber) -> Result<DeviceLists, Store
             }
         }
     }
-    let changed = everybody.into_iter().map(|user| view.user_id(user)).collect::<Result<_, _>>()?;
+    let changed = everybody.into_iter().map(|user| view.user_id(user)).try_into_set()?;
     Ok(DeviceLists { changed, ..DeviceLists::default() })
 }
 

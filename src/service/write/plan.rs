@@ -12,7 +12,7 @@ use ruma::{
 
 use super::member::Profile;
 use crate::{
-    base::json::Object,
+    base::{json::Object, ordered::Ordered},
     room::{build::Draft, pdu::FormatError, version::Version},
 };
 
@@ -237,7 +237,7 @@ pub(super) fn level(level: i32) -> CanonicalJsonValue {
 }
 
 pub(super) fn object<const N: usize>(fields: [(&str, CanonicalJsonValue); N]) -> CanonicalJsonObject {
-    fields.into_iter().map(|(field, value)| (field.to_owned(), value)).collect()
+    fields.into_iter().map(|(field, value)| (field.to_owned(), value)).into_map()
 }
 
 pub(super) const ADMIN: i32 = 100;

@@ -28,6 +28,7 @@ use crate::{
     base::{
         ids::{EventNumber, RoomNumber, UserNumber},
         limits,
+        ordered::Ordered,
     },
     room::{build::Draft, graph::State, members::Power, version::Version},
     service::{settings, signer::Signer},
@@ -84,7 +85,7 @@ pub fn found(
     let created = current(transaction, old, "m.room.create")?.unwrap_or_default();
     content.extend(created.into_iter().filter(|(field, _)| matches!(&field[..], "type" | "m.federate")));
     content.insert("predecessor".to_owned(), predecessor(transaction, old, &record)?.into());
-    let creators: BTreeSet<_> = additional_creators.iter().filter(|creator| *creator != user).collect();
+    let creators: BTreeSet<_> = additional_creators.iter().filter(|creator| *creator != user).into_set();
     if version.auth().additional_room_creators && !creators.is_empty() {
         let creators = creators.into_iter().map(|creator| creator.as_str().into()).collect();
         content.insert("additional_creators".to_owned(), CanonicalJsonValue::Array(creators));

@@ -24,7 +24,7 @@ use super::{
     segment::{Hash, above, hex, place, read_segment, sync_folder},
 };
 use crate::{
-    base::{age::Identity, clock::Timestamp, ids::Position},
+    base::{age::Identity, clock::Timestamp, ids::Position, ordered::Ordered},
     store::{
         OpenError, StoreError, Table,
         compact::{ENTRY_BYTES, SLICE_BYTES},
@@ -189,7 +189,7 @@ impl Restoration {
             progress(done, self.manifest.bytes);
         }
         let Building { records, mut rooms, contents, .. } = building;
-        let absent: BTreeSet<&Hash> = self.manifest.absent.iter().collect();
+        let absent: BTreeSet<&Hash> = self.manifest.absent.iter().into_set();
         let (mut files, mut lost, mut damaged) = (0, Vec::new(), Vec::new());
         for (hash, size) in contents {
             let name = self.name(&hash);

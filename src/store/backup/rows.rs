@@ -26,7 +26,7 @@ impl Columns {
             }
             names.push(name);
         }
-        order.sort();
+        order.sort_unstable();
         let mut order: Vec<String> = order.into_iter().map(|(_, name)| name).collect();
         let query = "SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1";
         let is_numbered = !sql.query_row(query, [table], |row| row.get::<_, bool>(0))?;

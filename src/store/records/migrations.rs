@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use rusqlite::Connection;
 
-use crate::store::{OpenError, StoreError};
+use crate::{
+    base::ordered::Ordered,
+    store::{OpenError, StoreError},
+};
 
 /// Every migration, in order; the first has number 1. What was released once is never changed.
 const MIGRATIONS: &[&str] = &[
@@ -56,7 +59,7 @@ pub(in crate::store) fn schema_of(version: usize) -> Result<BTreeSet<(String, St
     }
     let query = "SELECT type, sql FROM sqlite_schema WHERE sql NOT NULL AND name NOT GLOB 'sqlite_*'";
     let mut schema = sql.prepare(query)?;
-    Ok(schema.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
+    Ok(schema.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.try_into_set()?)
 }
 
 /// Brings the database up to date.

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use rusqlite::OptionalExtension;
 
 use crate::{
-    base::ids::{Position, RoomNumber, UserNumber},
+    base::{
+        ids::{Position, RoomNumber, UserNumber},
+        ordered::Ordered,
+    },
     store::{StoreError, Transaction, View},
 };
 
@@ -37,7 +40,7 @@ impl View<'_> {
         let rows = statement.query_map((user, room), |row| {
             Ok((row.get(0)?, Counts { notifications: row.get(1)?, highlights: row.get(2)? }))
         })?;
-        Ok(Some(Unread { counted, counts: rows.collect::<Result<_, _>>()? }))
+        Ok(Some(Unread { counted, counts: rows.try_into_map()? }))
     }
 }
 

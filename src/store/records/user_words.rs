@@ -11,6 +11,7 @@ use crate::{
         fold::{cut, words},
         ids::UserNumber,
         limits,
+        ordered::Ordered,
     },
     store::{StoreError, Transaction, View},
 };
@@ -160,7 +161,7 @@ impl Transaction<'_> {
 
     fn listed_words(&self, user: UserNumber) -> Result<BTreeSet<String>, StoreError> {
         let mut statement = self.sql().prepare_cached("SELECT word FROM user_words WHERE user = ?1")?;
-        Ok(statement.query_map([user], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        Ok(statement.query_map([user], |row| row.get(0))?.try_into_set()?)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     base::{
         ids::{EventNumber, Position, RoomNumber},
         limits,
+        ordered::Ordered,
     },
     room::{
         graph::{Graph, State},
@@ -85,7 +86,7 @@ impl Batch {
         };
         let known = self.source.app.store.read(read).await?;
         // Each stands before its parents.
-        let mut wanted: BTreeSet<_> = self.missing.iter().cloned().collect();
+        let mut wanted: BTreeSet<_> = self.missing.iter().cloned().into_set();
         self.events.retain(|pdu| {
             let is_new = wanted.contains(pdu.event_id()) && !known.contains(pdu.event_id());
             if is_new {
@@ -114,7 +115,7 @@ impl Batch {
         }
         outliers::keep(&source.app.store, source.room.number, events.clone()).await?;
         let unknown = told::unknown(&source, events.iter().map(|pdu| pdu.event_id().to_owned()).collect());
-        let unknown: BTreeSet<_> = unknown.await?.into_iter().collect();
+        let unknown: BTreeSet<_> = unknown.await?.into_iter().into_set();
         for pdu in events.iter().filter(|pdu| unknown.contains(pdu.event_id())).take(limits::PARENTS_EDGES) {
             told::permissions(&source, pdu.event_id(), pdu.auth_events().to_vec()).await?;
         }
@@ -145,7 +146,7 @@ impl Batch {
     async fn told(&self) -> Result<BTreeMap<OwnedEventId, State>, StoreError> {
         let (room, events) = (self.source.room.number, self.events.clone());
         let read = move |view: &View<'_>| {
-            let own: BTreeSet<_> = events.iter().map(|pdu| pdu.event_id().to_owned()).collect();
+            let own: BTreeSet<_> = events.iter().map(|pdu| pdu.event_id().to_owned()).into_set();
             let mut edges = Vec::new();
             for pdu in events {
                 let missing = view.missing_parents(room, &pdu)?;
@@ -169,17 +170,17 @@ impl Batch {
 fn latest_first(mut events: HashMap<OwnedEventId, Pdu>) -> Vec<Pdu> {
     let mut children: HashMap<OwnedEventId, usize> = HashMap::new();
     for pdu in events.values() {
-        for parent in pdu.prev_events().iter().collect::<BTreeSet<_>>() {
+        for parent in pdu.prev_events().iter().into_set() {
             *children.entry(parent.clone()).or_default() += 1;
         }
     }
     let rank = |pdu: &Pdu| (pdu.depth(), pdu.origin_server_ts(), pdu.event_id().to_owned());
     let free = events.values().filter(|pdu| !children.contains_key(pdu.event_id()));
-    let mut ahead: BTreeSet<_> = free.map(rank).collect();
+    let mut ahead: BTreeSet<_> = free.map(rank).into_set();
     let mut order = Vec::with_capacity(events.len());
     while let Some((.., id)) = ahead.pop_last() {
         let Some(pdu) = events.remove(&id) else { continue };
-        for parent in pdu.prev_events().iter().collect::<BTreeSet<_>>() {
+        for parent in pdu.prev_events().iter().into_set() {
             let Some(left) = children.get_mut(parent) else { continue };
             *left -= 1;
             if *left == 0

@@ -10,7 +10,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::{is_of, parsed};
 use crate::{
-    base::limits,
+    base::{limits, ordered::Ordered},
     service::{
         keys::{self, DeviceUpdate, SigningUpdate},
         localpart,
@@ -47,9 +47,9 @@ pub(super) fn read_message(content: &RawValue, origin: &ServerName) -> Option<To
         return None;
     }
     let texts = |contents: BTreeMap<_, Box<RawValue>>| {
-        contents.into_iter().map(|(device, content)| (device, content.get().to_owned())).collect()
+        contents.into_iter().map(|(device, content)| (device, content.get().to_owned())).into_map()
     };
-    let messages = messages.into_iter().map(|(user_id, contents)| (user_id, texts(contents))).collect();
+    let messages = messages.into_iter().map(|(user_id, contents)| (user_id, texts(contents))).into_map();
     Some(ToDevice { sender, event_type, message_id, messages })
 }
 

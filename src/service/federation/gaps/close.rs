@@ -17,6 +17,7 @@ use crate::{
         ids::{RoomNumber, ServerNumber},
         json::Object,
         limits,
+        ordered::Ordered,
     },
     room::{
         graph::State,
@@ -223,7 +224,7 @@ impl<'p> Closing<'p> {
         let room = self.source.room.number;
         let mut ahead: Vec<_> =
             self.events.iter().map(|(id, pdu)| (id.clone(), pdu.prev_events().to_vec())).collect();
-        let mut own: BTreeSet<_> = self.events.keys().cloned().collect();
+        let mut own: BTreeSet<_> = self.events.keys().cloned().into_set();
         let (server, mut bytes) = (self.source.app.server_name.clone(), self.bytes);
         let read = move |view: &View<'_>| {
             let (mut latest, mut missing, mut outliers) = (Vec::new(), BTreeSet::new(), Vec::new());

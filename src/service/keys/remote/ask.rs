@@ -19,7 +19,7 @@ use tokio::{task::JoinSet, time::sleep};
 
 use super::{Known, Told, put_down, told};
 use crate::{
-    base::{ids::UserNumber, limits},
+    base::{ids::UserNumber, limits, ordered::Ordered},
     net::Bounds,
     service::{
         App,
@@ -58,7 +58,7 @@ pub(in crate::service::keys) async fn query(
                     let named = wanted.devices.iter().filter(|_| wanted.as_known.is_none());
                     (wanted.user_id.clone(), named.map(|id| id.as_str().into()).collect())
                 });
-                let mut response = ask(&app, &server, Request::new(devices.collect()), bounds(time)).await?;
+                let mut response = ask(&app, &server, Request::new(devices.into_map()), bounds(time)).await?;
                 told.extend(some.into_iter().map(|wanted| {
                     let of_user = take(&wanted.user_id, &mut response);
                     (wanted, of_user)
@@ -119,10 +119,10 @@ pub(in crate::service::keys) async fn claim(
         (server.clone(), async move {
             let of_user = |devices: &BTreeMap<String, String>| {
                 let devices = devices.iter();
-                devices.map(|(id, algorithm)| (id.as_str().into(), algorithm.as_str().into())).collect()
+                devices.map(|(id, algorithm)| (id.as_str().into(), algorithm.as_str().into())).into_map()
             };
             let claims = wanted.iter().map(|(user_id, devices)| (user_id.clone(), of_user(devices)));
-            let response = ask(&app, &server, ClaimRequest::new(claims.collect()), bounds(time)).await?;
+            let response = ask(&app, &server, ClaimRequest::new(claims.into_map()), bounds(time)).await?;
             Ok(given(&wanted, response.one_time_keys))
         })
     });
@@ -166,7 +166,7 @@ async fn all<T: Send + 'static>(
     let mut asked: Vec<_> = asked.collect();
     // Nobody waits for a place because of servers that will hardly answer.
     asked.sort_by_key(|(server, _)| app.resyncs.is_absent(server, now));
-    let mut failed: BTreeSet<_> = asked.iter().map(|(server, _)| server.clone()).collect();
+    let mut failed: BTreeSet<_> = asked.iter().map(|(server, _)| server.clone()).into_set();
     let (mut answers, mut tasks, mut asked) = (Vec::new(), JoinSet::new(), asked.into_iter());
     let mut running = BTreeSet::new();
     let late = sleep(time);

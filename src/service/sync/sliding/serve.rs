@@ -22,6 +22,7 @@ use crate::{
     base::{
         ids::{Position, RoomNumber},
         limits,
+        ordered::Ordered,
     },
     service::{
         App,
@@ -234,7 +235,7 @@ fn find(
     let head = Head {
         pos: pos.to_string(),
         txn_id: ask.transaction.as_deref(),
-        lists: counts.into_iter().map(|(name, count)| (name, List { count })).collect(),
+        lists: counts.into_iter().map(|(name, count)| (name, List { count })).into_map(),
         extensions,
     };
     let is_empty = rooms.json.is_empty() && !head.extensions.has_news();
@@ -268,7 +269,7 @@ struct Choices {
 impl Choices {
     /// None if there are too many.
     fn of(had: &Told, wishes: &[(usize, Wish<'_>)]) -> Option<Self> {
-        let unions: BTreeMap<_, _> = wishes.iter().map(|(_, wish)| (wish.choice, &wish.state)).collect();
+        let unions: BTreeMap<_, _> = wishes.iter().map(|(_, wish)| (wish.choice, &wish.state)).into_map();
         if unions.len() > limits::SLIDING_UNIONS {
             return None;
         }

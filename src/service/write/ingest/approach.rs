@@ -10,6 +10,7 @@ use crate::{
     base::{
         ids::{EventNumber, StateRoot},
         limits,
+        ordered::Ordered,
     },
     room::{
         advance::NEW,
@@ -60,7 +61,7 @@ pub(super) async fn keep_before(store: &Store, judged: Arc<Judged>) -> Result<Ar
     let (room, mut root) = (judged.room, judged.before.root);
     let changes: Vec<_> = judged.before.changes.clone().into_iter().collect();
     for some in changes.chunks(limits::STATE_CHANGES) {
-        let state = State { root, changes: some.iter().cloned().collect() };
+        let state = State { root, changes: some.iter().cloned().into_map() };
         root = store.write(move |transaction| transaction.keep_state(room, &state)).await?;
     }
     let judged = Judged { before: State::stored(root), ..(*judged).clone() };

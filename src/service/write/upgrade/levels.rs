@@ -12,7 +12,7 @@ use ruma::{
 use serde::de::{IntoDeserializer, value::Error};
 
 use super::super::plan::{ADMIN, TOMBSTONE, above_state_default, level};
-use crate::room::version::Version;
+use crate::{base::ordered::Ordered, room::version::Version};
 
 /// The creators of a room and the content of its `m.room.power_levels` event, if it has one.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ impl Levels {
         let mut content = CanonicalJsonObject::new();
         if !self.above_all() {
             let creators = self.creators.iter().map(|user| (user.to_string(), level(ADMIN)));
-            content.insert("users".to_owned(), creators.collect::<CanonicalJsonObject>().into());
+            content.insert("users".to_owned(), creators.into_map().into());
         }
         content
     }
