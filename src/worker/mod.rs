@@ -18,26 +18,34 @@ mod rounds;
 mod search;
 mod sending;
 
+use std::pin::Pin;
+
 use tokio::task::JoinSet;
 
 use crate::service::App;
 
 /// Starts every worker. They end when the set is dropped.
 pub fn start(app: &App) -> JoinSet<()> {
+    // Of one type, which the program needs the way of a task for once.
+    let runs: [Pin<Box<dyn Future<Output = ()> + Send>>; _] = [
+        Box::pin(rounds::run(app.clone())),
+        Box::pin(media::run(app.clone())),
+        Box::pin(presence::run(app.clone())),
+        Box::pin(directory::run(app.clone())),
+        Box::pin(relations::run(app.clone())),
+        Box::pin(device_lists::run(app.clone())),
+        Box::pin(gaps::run(app.clone())),
+        Box::pin(joins::run(app.clone())),
+        Box::pin(erasing::run(app.clone())),
+        Box::pin(delayed::run(app.clone())),
+        Box::pin(sending::run(app.clone())),
+        Box::pin(push::run(app.clone())),
+        Box::pin(connections::run(app.clone())),
+        Box::pin(search::run(app.clone())),
+    ];
     let mut workers = JoinSet::new();
-    workers.spawn(rounds::run(app.clone()));
-    workers.spawn(media::run(app.clone()));
-    workers.spawn(presence::run(app.clone()));
-    workers.spawn(directory::run(app.clone()));
-    workers.spawn(relations::run(app.clone()));
-    workers.spawn(device_lists::run(app.clone()));
-    workers.spawn(gaps::run(app.clone()));
-    workers.spawn(joins::run(app.clone()));
-    workers.spawn(erasing::run(app.clone()));
-    workers.spawn(delayed::run(app.clone()));
-    workers.spawn(sending::run(app.clone()));
-    workers.spawn(push::run(app.clone()));
-    workers.spawn(connections::run(app.clone()));
-    workers.spawn(search::run(app.clone()));
+    for run in runs {
+        workers.spawn(run);
+    }
     workers
 }
