@@ -25,7 +25,6 @@ use super::{
 use crate::base::{
     ids::{ByNumber, EventNumber},
     limits,
-    ordered::Ordered,
 };
 
 /// Why states could not be resolved.
@@ -82,7 +81,7 @@ pub fn resolve<G: Graph>(
         }
     }
     let conflicting = conflicts.values().flatten().flatten();
-    let full: BTreeSet<_> = conflicting.chain(difference.keys()).chain(&subgraph).copied().into_set();
+    let full: BTreeSet<_> = conflicting.chain(difference.keys()).chain(&subgraph).copied().collect();
     // What permits each of them is asked for by id, which is slower to find than a number.
     let mut auth_events = graph.walk_down();
     for number in full.iter().rev() {
@@ -274,7 +273,7 @@ fn conflicted_subgraph<G: Graph>(
     conflicts: &Conflicts,
     graph: &G,
 ) -> Result<BTreeSet<EventNumber>, G::Error> {
-    let ends: BTreeSet<EventNumber> = conflicts.values().flatten().flatten().copied().into_set();
+    let ends: BTreeSet<EventNumber> = conflicts.values().flatten().flatten().copied().collect();
     let Some(lowest) = ends.first().copied() else { return Ok(ends) };
     let mut ahead = ends.clone();
     let mut below: BTreeMap<EventNumber, Vec<EventNumber>> = BTreeMap::new();

@@ -11,7 +11,7 @@ use sha1::{Digest, Sha1};
 
 use super::{Conflicts, Key};
 use crate::{
-    base::{ids::EventNumber, ordered::Ordered},
+    base::ids::EventNumber,
     room::{
         auth::{Verdict, dependent},
         graph::{Graph, State},
@@ -32,7 +32,7 @@ pub(super) fn resolve<G: Graph>(
     let mut conflicting = Vec::new();
     let mut resolved = first;
     for (key, entries) in conflicts {
-        let events: BTreeSet<EventNumber> = entries.iter().flatten().copied().into_set();
+        let events: BTreeSet<EventNumber> = entries.iter().flatten().copied().collect();
         match events.first() {
             Some(only) if events.len() == 1 => resolved.set(key.clone(), *only),
             _ => {

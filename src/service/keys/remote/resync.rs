@@ -318,7 +318,7 @@ fn list(user_id: &OwnedUserId, response: Response) -> Result<(Option<u64>, Told)
         told::device(user_id, device.device_id.as_str(), device.keys.json().get(), device.device_display_name)
     });
     let mut devices: Vec<_> = devices.collect();
-    devices.sort_unstable_by(|one, other| one.device_id.cmp(&other.device_id));
+    devices.sort_by(|one, other| one.device_id.cmp(&other.device_id));
     devices.dedup_by(|one, other| one.device_id == other.device_id);
     let master = response.master_key.and_then(|key| told::master(user_id, key.json().get()));
     let self_signing =
