@@ -1,8 +1,8 @@
 //! Ordered maps and sets, filled one by one.
 //!
 //! The standard library's `collect` sorts first, with a sort of its own for every type that is collected: three kilobytes
-//! of program each, a quarter of a megabyte in all, to spare what these small collections never cost. State resolution, whose sets
-//! are large, collects as ever.
+//! of program each, a quarter of a megabyte in all, to spare what these small collections never cost. State resolution, whose
+//! sets are large, collects as ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 
