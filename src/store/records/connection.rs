@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use crate::store::StoreError;
 
@@ -41,6 +41,8 @@ pub(in crate::store) fn open_checkpointer(path: &Path) -> Result<Connection, Sto
 fn finish(sql: Connection, statements: usize) -> Result<Connection, StoreError> {
     sql.pragma_update(None, "temp_store", "memory")?;
     sql.pragma_update(None, "mmap_size", 0)?;
+    // A statement with a bound LIMIT would be planned anew each time, for the plan might be better for another value.
+    sql.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     sql.set_prepared_statement_cache_capacity(statements);
     Ok(sql)
 }
