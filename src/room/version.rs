@@ -24,7 +24,13 @@ impl Version {
 
     /// The version with this id, unless it is not supported.
     pub fn of(id: &RoomVersionId) -> Option<Self> {
-        SUPPORTED.iter().find(|(known, _)| known == id).map(Self)
+        Self::named(id.as_str())
+    }
+
+    /// The same by its name.
+    pub fn named(name: &str) -> Option<Self> {
+        // Most rooms have a newer one.
+        SUPPORTED.iter().rfind(|(id, _)| id.as_str() == name).map(Self)
     }
 
     /// Every supported version, oldest first.

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use ruma::{RoomId, RoomVersionId};
+use ruma::RoomId;
 
 use super::{
     codec::{Damaged, Reader, open_v1, seal},
@@ -119,8 +119,7 @@ fn encode(record: &RoomRecord) -> Vec<u8> {
 }
 
 fn read(reader: &mut Reader<'_>) -> Result<RoomRecord, Damaged> {
-    let version =
-        RoomVersionId::try_from(reader.text()?).ok().and_then(|id| Version::of(&id)).ok_or(Damaged)?;
+    let version = Version::named(reader.text()?).ok_or(Damaged)?;
     let newest = Position(reader.varint()?);
     let count = reader.count()?;
     let extremities = (0..count).map(|_| reader.varint().map(EventNumber)).collect::<Result<_, _>>()?;
@@ -131,6 +130,8 @@ fn read(reader: &mut Reader<'_>) -> Result<RoomRecord, Damaged> {
 
 #[cfg(test)]
 mod tests {
+    use ruma::RoomVersionId;
+
     use super::*;
 
     #[test]
