@@ -34,6 +34,8 @@ use crate::{
 
 /// A room of which the client was told, or is with this answer.
 pub(super) struct Shown<'a> {
+    /// Its place among the candidates.
+    pub(super) place: usize,
     pub(super) room: RoomNumber,
     pub(super) wish: &'a Wish<'a>,
     /// What was told of it before, unless it is told anew.
@@ -187,6 +189,7 @@ fn receipts(
 ) -> Result<OfRooms, StoreError> {
     let rooms = of_rooms(view, (scope, RECEIPTS), shown, |room| {
         let receipts = match room.has_had(had, RECEIPTS) {
+            true if changed.is_empty() => return Ok(None),
             true => changed.remove(&room.room).unwrap_or_default(),
             false => view.receipts_of_room(room.room, limits::RECEIPTS)?,
         };

@@ -67,9 +67,7 @@ pub(super) struct Rooms<'a, 'v> {
 pub(super) struct Subject<'a> {
     pub(super) candidate: &'a Candidate,
     pub(super) wish: &'a Wish<'a>,
-    /// What was told of it before.
-    pub(super) told: Option<ToldRoom>,
-    /// The choice by which that was told; none of it if it is not remembered.
+    /// The choice by which it was told before; none of it if it is not remembered.
     pub(super) choice: &'a [Arc<Selection>],
     /// Whether it is another than the one by which it is told now.
     pub(super) is_chosen_anew: bool,
@@ -81,13 +79,13 @@ pub(super) struct Subject<'a> {
 impl Subject<'_> {
     /// Whether the user's membership is news.
     fn is_new(&self) -> bool {
-        self.told.is_none_or(|told| self.candidate.stay.since > told.until)
+        self.candidate.told.is_none_or(|told| self.candidate.stay.since > told.until)
     }
 
     /// Whether there may be something to tell.
     pub(super) fn has_news(&self) -> bool {
-        let Self { candidate, wish, told, .. } = self;
-        match told {
+        let Self { candidate, wish, .. } = self;
+        match candidate.told {
             Some(told) if candidate.is_joined() && !self.is_new() => {
                 candidate.newest > told.until
                     || told.timeline < wish.timeline
@@ -101,7 +99,7 @@ impl Subject<'_> {
 
     /// Whether the room is one of two and was not told so, or the other way round.
     fn is_direct_anew(&self) -> Option<bool> {
-        let was = self.told.map(|told| told.flags & DIRECT != 0);
+        let was = self.candidate.told.map(|told| told.flags & DIRECT != 0);
         Some(self.is_direct).filter(|is| was != Some(*is) && (*is || was.is_some()))
     }
 }
@@ -114,7 +112,7 @@ impl Rooms<'_, '_> {
     pub(super) fn tell(&mut self, subject: &Subject<'_>) -> Result<u16, StoreError> {
         let (begin, members) = (self.json.len(), self.members.len());
         let told = match subject.candidate.stay.membership {
-            _ if !subject.has_news() => Ok(subject.told.map_or(0, |told| told.timeline)),
+            _ if !subject.has_news() => Ok(subject.candidate.told.map_or(0, |told| told.timeline)),
             Membership::Join => self.joined(subject),
             Membership::Invite | Membership::Knock => self.pending(subject),
             Membership::Leave | Membership::Ban => self.left(subject),
@@ -142,14 +140,14 @@ impl Rooms<'_, '_> {
         let Candidate { room, record, .. } = subject.candidate;
         let record = record.clone().expect("a room that the user is in has its record");
         let access = Access { room: *room, record, span: Span::Joined };
-        self.followed(subject, &access, subject.told.filter(|_| !subject.is_new()), None)
+        self.followed(subject, &access, subject.candidate.told.filter(|_| !subject.is_new()), None)
     }
 
     fn left(&mut self, subject: &Subject<'_>) -> Result<u16, StoreError> {
         let Candidate { room, stay, .. } = *subject.candidate;
         let Some(until) = stay.joined_until else { return self.turned_down(subject) };
         let access = Access { room, record: self.view.room(room)?, span: Span::Until(until) };
-        let mut known = subject.told;
+        let mut known = subject.candidate.told;
         if let Some(told) = known
             && !self.was_joined(&access, told.until)?
             && until > told.until

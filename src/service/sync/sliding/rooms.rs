@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::HashSet, sync::Arc};
 use ruma::OwnedUserId;
 
 use super::{
-    connection::Told,
+    connection::{Told, ToldRoom},
     filters::Facts,
     request::{Ask, Scope, Selection},
 };
@@ -24,6 +24,8 @@ pub(super) struct Candidate {
     pub(super) stay: Stay,
     /// The room as it is, if the user is in it.
     pub(super) record: Option<RoomRecord>,
+    /// What was told of it before.
+    pub(super) told: Option<ToldRoom>,
     /// When something happened there last, as far as the user follows it.
     pub(super) newest: Position,
     /// Whether lists have it. Other rooms are found by those who name them.
@@ -77,12 +79,15 @@ impl Candidates {
         let user = ask.onlooker.user;
         let unwanted = (ignored(view, user)?, InvitePermission::of(view, user)?);
         let (mut candidates, mut damaged, mut lost) = (Vec::new(), Vec::new(), false);
+        let mut rooms = had.rooms().peekable();
         for stay in view.stays(user) {
             let Some((room, stay)) = whole(stay, "unknown")? else {
                 lost = true;
                 continue;
             };
-            match whole(candidate(view, user, had, (room, stay), &unwanted), room.0)? {
+            while rooms.next_if(|told| told.room < room).is_some() {}
+            let told = rooms.next_if(|told| told.room == room);
+            match whole(candidate(view, user, told, (room, stay), &unwanted), room.0)? {
                 Some(found) => candidates.extend(found),
                 None => damaged.push(room),
             }
@@ -99,11 +104,11 @@ impl Candidates {
 fn candidate(
     view: &View<'_>,
     user: UserNumber,
-    had: &Told,
+    told: Option<ToldRoom>,
     (room, stay): (RoomNumber, Stay),
     unwanted: &(HashSet<OwnedUserId>, InvitePermission),
 ) -> Result<Option<Candidate>, StoreError> {
-    let is_untold = had.room(room).is_some_and(|told| stay.since > told.until);
+    let is_untold = told.is_some_and(|told| stay.since > told.until);
     // Whoever forgets a room right after leaving it has other devices that must hear that it was left.
     if stay.forgotten && !is_untold {
         return Ok(None);
@@ -121,7 +126,7 @@ fn candidate(
         _ => None,
     };
     let newest = record.as_ref().map_or(stay.since, |record| record.newest);
-    Ok(Some(Candidate { room, stay, record, newest, is_listed }))
+    Ok(Some(Candidate { room, stay, record, told, newest, is_listed }))
 }
 
 /// Whether an invitation is of somebody whom the user ignores, or one that they don't want.
@@ -150,14 +155,16 @@ pub(super) fn choose<'a>(
     candidates: &[Candidate],
     facts: &Facts,
 ) -> Result<Chosen<'a>, StoreError> {
-    let mut order: Vec<usize> = (0..candidates.len()).collect();
-    order.sort_unstable_by_key(|place| Reverse((candidates[*place].newest, candidates[*place].room)));
+    // The newest first, and of those the ones with the highest numbers.
+    let mut order: Vec<_> =
+        candidates.iter().enumerate().map(|(place, candidate)| Reverse((candidate.newest, place))).collect();
+    order.sort_unstable();
     let mut wishes: Vec<Option<Wish<'a>>> = candidates.iter().map(|_| None).collect();
     let mut watched = vec![false; candidates.len()];
     let mut counts = Vec::with_capacity(ask.lists.len());
     for (name, list) in &ask.lists {
         let mut count = 0;
-        for &place in &order {
+        for &Reverse((_, place)) in &order {
             if !candidates[place].is_listed || !facts.admit(&list.filters, place) {
                 continue;
             }
@@ -184,7 +191,7 @@ pub(super) fn choose<'a>(
         wish.subscribed = true;
         wish.add(config.timeline, &config.state);
     }
-    let wished = order.iter().filter_map(|place| Some((*place, wishes[*place].take()?)));
+    let wished = order.iter().filter_map(|Reverse((_, place))| Some((*place, wishes[*place].take()?)));
     // Most rooms have the choice of the one before.
     let mut last = (Vec::new(), choice(&[]));
     let wishes = wished.map(|(place, mut wish)| {

@@ -1,7 +1,7 @@
 //! Answers a request: at once if a connection begins or there is something to tell, else when there is.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     future::Future,
     mem,
     pin::Pin,
@@ -162,10 +162,10 @@ fn find(
         anew: BTreeSet::new(),
         has_echo: false,
     };
-    let (mut shown, mut told_now) = (Vec::new(), BTreeMap::new());
+    let (mut shown, mut told_now) = (Vec::new(), vec![None; candidates.len()]);
     for (place, wish) in &wishes {
         let candidate = &candidates[*place];
-        let told = had.room(candidate.room);
+        let told = candidate.told;
         let is_full = rooms.rest.is_some() || rooms.json.len() >= limits::SYNC_BYTES;
         let is_direct = facts.is_direct(*place);
         let may_be_read = ask.shape == Shape::Experimental && candidate.is_joined();
@@ -178,7 +178,6 @@ fn find(
         let subject = Subject {
             candidate,
             wish,
-            told,
             choice: choice.and_then(|choice| choice.state.as_deref()).unwrap_or_default(),
             is_chosen_anew: choice.is_none_or(|choice| choice.name != wish.choice),
             is_direct,
@@ -202,27 +201,30 @@ fn find(
             flags: told.map_or(0, |told| told.flags & TYPED) | if is_direct { DIRECT } else { 0 },
             until: pos.seen,
         };
-        told_now.insert(candidate.room, entry);
+        told_now[*place] = Some(entry);
         if candidate.is_joined() {
             let told = told.filter(|told| candidate.stay.since <= told.until);
-            shown.push(Shown { room: candidate.room, wish, told, flags: entry.flags });
+            shown.push(Shown { place: *place, room: candidate.room, wish, told, flags: entry.flags });
         }
     }
     let news = News { receipts, typing };
     let extensions = extensions(app, view, ask, (had, &mut next), (&mut shown, news))?;
     for room in shown {
-        told_now.entry(room.room).and_modify(|entry| entry.flags = room.flags);
+        told_now[room.place] = told_now[room.place].map(|entry| ToldRoom { flags: room.flags, ..entry });
     }
     let kept = |told: ToldRoom| {
         let (choice, flags) = (choices.moved(told.choice), told.flags & !TYPING);
         Some(ToldRoom { choice, flags, ..told })
     };
-    let wished: HashSet<_> = wishes.iter().map(|(place, _)| *place).collect();
+    let mut is_wished = vec![false; candidates.len()];
+    for (place, _) in &wishes {
+        is_wished[*place] = true;
+    }
     let mut told: Vec<_> = damaged.into_iter().filter_map(|room| kept(had.room(room)?)).collect();
     told.reserve(candidates.len());
-    for (place, candidate) in candidates.iter().enumerate() {
-        let before = had.room(candidate.room).filter(|_| !candidate.is_over() || wished.contains(&place));
-        told.extend(told_now.remove(&candidate.room).or_else(|| kept(before?)));
+    for ((candidate, now), is_wished) in candidates.iter().zip(told_now).zip(is_wished) {
+        let before = candidate.told.filter(|_| !candidate.is_over() || is_wished);
+        told.extend(now.or_else(|| kept(before?)));
     }
     told.sort_unstable_by_key(|told| told.room);
     next.rooms = ToldRooms::of(told, pos.seen);
