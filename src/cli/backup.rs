@@ -35,7 +35,7 @@ pub(super) const COMMAND: Command = Command {
     --data-dir DIR    instead: the data folder of a `tayberry localserve`
     --recipient KEY   encrypts it to this public key, `age1...` as `age-keygen` prints it; else to that of the configuration,
                       `recipient` of `[backup]`, if there is one
-    --verify          reads and checks all that was written by earlier backups, and mends it; else a 28th, each day another
+    --verify          reads and checks all that was written by earlier backups, and mends it; else a 29th, each day another
     --replace         gives up a newer backup of this server, which DIR has if an old copy of the data folder was put back
     --json            prints JSON instead of lines
 
@@ -94,7 +94,7 @@ fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     match json {
         true => print_json(&json!({
             "position": kept.position, "segments": kept.segments, "files": kept.files, "bytes": kept.bytes,
-            "written": kept.written, "damaged": kept.damaged, "without_room": kept.without_room,
+            "written": kept.written, "damaged": kept.damaged, "missing": kept.missing, "without_room": kept.without_room,
         }))?,
         false => tell(&kept, recipient.as_ref()),
     }
@@ -121,6 +121,12 @@ fn tell(kept: &Kept, recipient: Option<&Recipient>) {
         say!(
             "left out  {} of media that can't be read, or have other bytes than were uploaded: see the log of the disk",
             restore::count(kept.damaged as u64)
+        );
+    }
+    if kept.missing > 0 {
+        say!(
+            "left out  {} of media that the server doesn't have any more: deleted meanwhile, or lost",
+            restore::count(kept.missing as u64)
         );
     }
 }

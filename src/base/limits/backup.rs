@@ -9,8 +9,9 @@ pub const SEGMENT_BYTES_MAX: usize = 2 << 20;
 pub const SEGMENT_BYTES_READ: u64 = 64 << 20;
 /// What of a file is copied at once, and is on the device before the next piece, in bytes.
 pub const BACKUP_PIECE_BYTES: usize = 1 << 20;
-/// Of what earlier backups wrote, each reads and checks a part in so many, so that nightly ones see all in as many nights.
-pub const BACKUP_CHECKS_ONE_IN: u64 = 28;
+/// Of what earlier backups wrote, each reads and checks a part in so many, so that nightly ones see all in as many nights. A
+/// prime: weekly ones see all as well.
+pub const BACKUP_CHECKS_ONE_IN: u64 = 29;
 /// A backup works so long before it rests for as long as it has worked, but no longer than the other.
 pub const BACKUP_WORK: Duration = Duration::from_millis(5);
 pub const BACKUP_REST: Duration = Duration::from_secs(2);

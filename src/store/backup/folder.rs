@@ -50,6 +50,7 @@ pub struct Backup {
     bytes: u64,
     written: u64,
     damaged: usize,
+    missing: usize,
     /// What stays free when media are copied, in bytes.
     pub(super) media_reserve: u64,
     without_room: usize,
@@ -85,6 +86,8 @@ pub struct Kept {
     pub written: u64,
     /// Files that were left out, since they can't be read, or have other bytes than were uploaded.
     pub damaged: usize,
+    /// Files that were left out, since the server doesn't have them any more.
+    pub missing: usize,
     /// Files that were left out, since the disk has no room for them.
     pub without_room: usize,
 }
@@ -144,6 +147,7 @@ impl Backup {
             bytes: 0,
             written: 0,
             damaged: 0,
+            missing: 0,
             media_reserve,
             without_room: 0,
         })
@@ -271,6 +275,7 @@ impl Backup {
             bytes: manifest.bytes,
             written: self.written,
             damaged: self.damaged,
+            missing: self.missing,
             without_room: self.without_room,
         })
     }
@@ -304,28 +309,30 @@ impl Backup {
     /// the server is no reason to have no backup of the rest.
     fn copy_content(&mut self, (hash, size): (&Hash, u64), name: &Hash) -> Result<bool, BackupError> {
         let path = self.files.part(MEDIA, name);
-        let is_there = path.exists();
-        if is_there && (!self.is_due(name) || self.is_whole(&path, hash)) {
-            return Ok(true);
+        let mut may_be_whole = false;
+        if path.exists() {
+            match if self.is_due(name) { self.is_whole(&path, hash) } else { Ok(true) } {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                // What can't be read today may be as it was.
+                Err(_) => may_be_whole = true,
+            }
         }
         self.files.check_room(size)?;
-        let copied = self.copy_from_server(hash, &path)?;
-        if is_there && !copied {
-            // It is nowhere as it was.
-            fs::remove_file(&path).map_err(of_file(&path))?;
-        }
-        Ok(copied)
+        Ok(self.copy_from_server(hash, &path)? || may_be_whole)
     }
 
     fn copy_from_server(&mut self, hash: &Hash, path: &Path) -> Result<bool, BackupError> {
         let source = self.source.join(hex(hash));
         let mut from = match File::open(&source) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(_) => {
-                self.damaged += 1;
+            Ok(file) => file,
+            Err(error) => {
+                match error.kind() {
+                    io::ErrorKind::NotFound => self.missing += 1,
+                    _ => self.damaged += 1,
+                }
                 return Ok(false);
             }
-            Ok(file) => file,
         };
         let incoming = self.files.incoming();
         let file = self.files.begin(&incoming)?;
@@ -346,7 +353,7 @@ impl Backup {
         }
         writing.finish().map_err(of_file(&incoming))?;
         forget_cached(&file);
-        if !self.is_whole(&incoming, hash) {
+        if !self.is_whole(&incoming, hash)? {
             return Err(damaged(&incoming, WRONG));
         }
         self.files.keep(&incoming, path)?;
@@ -354,18 +361,20 @@ impl Backup {
         Ok(true)
     }
 
-    /// Whether a file of the content repository can be read here as it was written.
-    fn is_whole(&mut self, path: &Path, hash: &Hash) -> bool {
+    /// Whether a file of the content repository is here as it was written.
+    ///
+    /// # Errors
+    /// It can't be read.
+    fn is_whole(&mut self, path: &Path, hash: &Hash) -> Result<bool, BackupError> {
         let mut rest = || {
             self.pace.rest();
             Ok(())
         };
         if self.files.seal.is_some() {
-            return part::is_whole(path, &mut rest).is_ok_and(|is_whole| is_whole);
+            return part::is_whole(path, &mut rest);
         }
-        let read = part::open(path)
-            .and_then(|mut file| copy_hashed((path, &mut file), (path, &mut io::sink()), &mut rest));
-        read.is_ok_and(|(found, _)| found == *hash)
+        let (found, _) = copy_hashed((path, &mut part::open(path)?), (path, &mut io::sink()), &mut rest)?;
+        Ok(found == *hash)
     }
 }
 

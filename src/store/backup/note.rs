@@ -21,8 +21,11 @@ pub fn note(data_dir: &Path, at: Timestamp) -> io::Result<()> {
     }
     let mut file = OpenOptions::new().write(true).create_new(true).open(&aside)?;
     writeln!(file, "{}", at.0)?;
-    let owner = fs::metadata(data_dir)?;
-    fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+    let (owner, own) = (fs::metadata(data_dir)?, file.metadata()?);
+    // A service may not even say that it keeps what it has.
+    if (own.uid(), own.gid()) != (owner.uid(), owner.gid()) {
+        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+    }
     fs::rename(aside, data_dir.join(NAME))
 }
 

@@ -109,9 +109,29 @@ fn what_neither_has_whole_is_left_out_as_well() {
     assert_eq!(again(true).files, 1, "the server doesn't have it any more");
     flip(&copy);
     let kept = again(true);
-    assert_eq!((kept.files, copy.exists()), (0, false));
+    assert_eq!((kept.files, kept.damaged, kept.missing, copy.exists()), (0, 0, 1, false));
     let place = TempDir::new().unwrap();
     assert_eq!(restore(dir.path(), &place.path().join("data")).unwrap().lost, 1);
+}
+
+#[test]
+fn a_copy_that_cant_be_read_for_once_stays() {
+    let ((_, rig), files, dir) = (scene(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let picture = upload(&rig, files.path(), "one", &[5; 100_000]);
+    let again = || back_up(&rig.store, files.path(), dir.path(), true).unwrap();
+    again();
+    fs::remove_file(&picture).unwrap();
+    let (copy, aside) = (copy_in(dir.path()), dir.path().join("incoming-aside"));
+    fs::rename(&copy, &aside).unwrap();
+    // Whoever reads a folder is told of an error.
+    fs::create_dir(&copy).unwrap();
+    let kept = again();
+    assert_eq!((kept.files, kept.missing), (1, 1));
+    fs::remove_dir(&copy).unwrap();
+    fs::rename(aside, &copy).unwrap();
+    assert_eq!(again().files, 1);
+    let place = TempDir::new().unwrap();
+    assert_eq!(restore(dir.path(), &place.path().join("data")).unwrap().lost, 0);
 }
 
 #[test]
@@ -128,9 +148,14 @@ fn nightly_backups_see_everything_in_turn() {
     assert!(night(0) > 0);
     let parts = ["segments", "media"].map(|kind| files_in(&dir.path().join(kind)));
     parts.iter().flatten().for_each(|path| flip(path));
-    let nights: Vec<_> = (1..=28).map(night).collect();
-    assert!(nights.iter().filter(|written| **written > 0).count() > 10, "a share each: {nights:?}");
-    assert_eq!(back_up(&rig.store, files.path(), dir.path(), true).unwrap().written, 0);
+    let mend = |days: &mut dyn Iterator<Item = u64>| {
+        let written: Vec<_> = days.map(night).collect();
+        assert!(written.iter().filter(|written| **written > 0).count() > 10, "a share each: {written:?}");
+        assert_eq!(back_up(&rig.store, files.path(), dir.path(), true).unwrap().written, 0);
+    };
+    mend(&mut (1..=29));
+    parts.iter().flatten().for_each(|path| flip(path));
+    mend(&mut (6..=34).map(|week| week * 7));
 }
 
 #[test]
