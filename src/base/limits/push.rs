@@ -31,7 +31,7 @@ pub const PUSH_ANSWER_BYTES: u64 = 64 << 10;
 /// What fails is tried again after so long at first, since all that failed may be a kept connection, after twice as long each
 /// time that follows, and after so long at last; each is a quarter more or less, by chance.
 pub const PUSH_RETRY: Duration = Duration::from_millis(500);
-pub const PUSH_RETRY_MAX: Duration = Duration::from_secs(60 * 60);
+pub const PUSH_RETRY_MAX: Duration = Duration::from_secs(10 * 60);
 /// What failed so often goes without what somebody wrote, in case that is what the gateway doesn't take.
 pub const PUSH_TRIES: u32 = 3;
 /// What a gateway didn't take and is older than this goes untold; how much is new to the user is told all the same.

@@ -4,6 +4,7 @@
 use std::{
     cell::OnceCell,
     collections::{BTreeSet, HashSet},
+    ops::Bound,
 };
 
 use ruma::{
@@ -30,7 +31,7 @@ use crate::{
     },
     store::{
         StoreError, View,
-        events::{Header, Logged, Membership, RoomRecord, Standing, StoredEvent},
+        events::{Header, Item, Logged, Membership, Place, RoomRecord, Standing, StoredEvent},
     },
 };
 
@@ -180,9 +181,35 @@ impl Candidate<'_> {
         let Some(actions) = judge.actions((&stored, &event), thread.as_deref(), allowance) else {
             return Ok(None);
         };
+        if self.is_answered(thread.as_deref(), allowance)? {
+            return Ok(None);
+        }
         let actions = actions.to_vec();
         let position = entry.position;
         Ok(Some(Told { position, record, stored, event, actions, is_subject: false }))
+    }
+
+    /// Whether the user said something in the event's thread since, and so has read what came before.
+    /// <https://spec.matrix.org/v1.19/client-server-api/#marking-notifications-as-read>
+    fn is_answered(&self, thread: Option<&str>, allowance: &mut Allowance) -> Result<bool, StoreError> {
+        let Self { view, onlooker, entry, membership } = *self;
+        let room = entry.header.room;
+        if membership != Membership::Join {
+            return Ok(false);
+        }
+        let since = (Bound::Excluded(Place::live(entry.position)), Bound::Unbounded);
+        for item in view.timeline(room, since).take(limits::UNREAD_EVENTS) {
+            let (place, Item::Event(number)) = item? else { continue };
+            let header = view.header(room, number)?;
+            if place.sub != 0 || header.sender != onlooker.user || header.is_state {
+                continue;
+            }
+            let said = allowance.read(&view.event(room, number)?);
+            if thread_of(view, room, &said["content"])?.as_deref() == thread {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether the user sees the event, and wants to.

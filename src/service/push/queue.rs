@@ -265,6 +265,7 @@ impl Queue {
         let told = self.told;
         let Some(slot) = self.end(work) else { return };
         slot.has = slot.has.max(done.until);
+        let is_back = done.told.is_some() && slot.failures > 0;
         if done.told.is_some() {
             (slot.failures, slot.unread) = (0, done.told);
         }
@@ -273,6 +274,20 @@ impl Queue {
         } else {
             slot.turn = Turn::Ready;
             self.ready.push_back(work.key);
+        }
+        if is_back {
+            self.wake(&work.gateway);
+        }
+    }
+
+    /// A gateway takes something again: nobody needs to rest for it any more.
+    fn wake(&mut self, gateway: &Arc<str>) {
+        for (key, slot) in self.slots.iter_mut().filter(|(_, slot)| slot.gateway == *gateway) {
+            if let Turn::Due(time) = slot.turn {
+                self.due.remove(&(time, *key));
+                slot.turn = Turn::Ready;
+                self.ready.push_back(*key);
+            }
         }
     }
 

@@ -275,6 +275,30 @@ async fn what_was_read_or_redacted_meanwhile_is_not_told() {
     assert_eq!(two.gateway.taken_of("phone").pop().unwrap()["counts"]["unread"], 1);
 }
 
+// https://spec.matrix.org/v1.19/client-server-api/#marking-notifications-as-read
+#[tokio::test]
+async fn what_was_answered_meanwhile_is_not_told() {
+    let two = Two::meet(json!({})).await;
+    let (rig, room, anna, ben) = (two.rig(), &two.room, &two.anna, &two.ben);
+    let is_asked = Arc::new(AtomicBool::new(false));
+    let asked = is_asked.clone();
+    two.gateway.answer(move |_| {
+        asked.store(true, Ordering::SeqCst);
+        Answer::Hang
+    });
+    let first = say(rig, ben, room, "first", "1").await;
+    until("it hangs", || is_asked.load(Ordering::SeqCst)).await;
+    let question = say(rig, ben, room, "question", "2").await;
+    say(rig, anna, room, "answer", "3").await;
+    let kept = say(rig, ben, room, "kept", "4").await;
+    two.gateway.answer(|_| Answer::Take);
+    two.gateway.end_hanging();
+    two.scene.eventually("the last is told", || two.gateway.events_of("phone").contains(&json!(kept))).await;
+    let told = two.gateway.events_of("phone");
+    assert!(!told.contains(&json!(question)) && !told.contains(&json!(first)));
+    assert_eq!(two.gateway.taken_of("phone").pop().unwrap()["counts"]["unread"], 1);
+}
+
 #[tokio::test]
 async fn a_pusher_tells_what_comes_after_it_and_that_once() {
     let mut two = Two::meet(json!({})).await;

@@ -204,6 +204,29 @@ fn what_fails_is_tried_again_later_and_later() {
 }
 
 #[test]
+fn a_gateway_that_takes_something_again_ends_the_rest_of_all_its_pushers() {
+    let mut queue = queue(&[stand(1, 1, "a", 5, None), stand(2, 2, "a", 5, None), stand(3, 3, "b", 5, None)]);
+    stir(&mut queue, &[1, 2, 3], 12);
+    let mut now = NOW;
+    for _ in 0..40 {
+        begun(&mut queue, now).iter().for_each(|work| queue.failed(work, Position(10), now));
+        now = queue.due(now).unwrap();
+    }
+    let back = loop {
+        match queue.next(now) {
+            Some(work) if &*work.gateway == "a" => break work,
+            Some(other) => queue.failed(&other, Position(10), now),
+            None => now = queue.due(now).unwrap(),
+        }
+    };
+    assert_eq!(queue.next(now), None);
+    queue.heard(&back, true);
+    queue.done(&back, until(12, Some(1)));
+    let begun = begun(&mut queue, now);
+    assert_eq!((begun.len(), &*begun[0].gateway, begun[0].key == back.key), (1, "a", false));
+}
+
+#[test]
 fn of_pushers_that_are_gone_nothing_is_left() {
     let mut queue = queue(&[stand(1, 1, "a", 5, None), stand(1, 2, "b", 5, None), stand(2, 3, "a", 5, None)]);
     stir(&mut queue, &[1, 2], 12);
