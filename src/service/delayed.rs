@@ -8,7 +8,7 @@ use ruma::{OwnedRoomId, RoomId, events::TimelineEventType};
 use serde_json::json;
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{App, rooms, sessions::Session, write::append::WriteError};
+use super::{App, federation::joining::Elsewhere, rooms, sessions::Session, write::append::WriteError};
 use crate::{
     base::{clock::Timestamp, ids::UserNumber, json::Object, limits},
     room::build::Draft,
@@ -262,10 +262,19 @@ impl App {
     }
 }
 
-/// Sends an event whose time has come. One that can't be sent has ended, too: nobody tries again.
+/// Sends an event whose time has come. One that can't be sent has ended, too, and nobody tries again, unless another server
+/// doesn't answer for the time being.
 async fn send_due(app: App, event: DelayedEvent) -> Result<(), StoreError> {
-    let id = event.id.clone();
+    let (id, now) = (event.id.clone(), app.clock.now());
+    let late = now.since(event.since.plus(Duration::from_millis(event.delay_ms)));
     let error = match deliver(&app, event).await {
+        // Another server decides, and may answer soon.
+        Err(DelayError::Write(WriteError::Elsewhere(Elsewhere::Failed(_) | Elsewhere::Busy)))
+            if late < limits::DELAY_TRIED =>
+        {
+            let again = now.plus(limits::DELAY_RETRY);
+            return app.store.write(move |transaction| transaction.put_off_delay(&id, again)).await;
+        }
         Ok(()) | Err(DelayError::Write(WriteError::Withdrawn)) => return Ok(()),
         Err(DelayError::Store(error) | DelayError::Write(WriteError::Store(error))) => {
             tracing::warn!(%error, "an event that is due is sent later");

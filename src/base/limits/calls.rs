@@ -19,6 +19,9 @@ pub const DELAYS_SENT: usize = 16;
 pub const DELAYS_SENDING: usize = 64;
 /// One that takes longer, as it waits for a policy server, holds up no other user's.
 pub const DELAY_PATIENCE: Duration = Duration::from_secs(1);
+/// One that another server decides about, which doesn't answer, is tried again after so long, and for so long.
+pub const DELAY_RETRY: Duration = Duration::from_secs(10);
+pub const DELAY_TRIED: Duration = Duration::from_secs(60 * 60);
 /// How long it is believed at most that the clock shows what it will: one that is set may leap.
 pub const DELAY_LOOK: Duration = Duration::from_secs(60);
 /// Threads that one user follows, or followed; those go of which nothing changed for longest.

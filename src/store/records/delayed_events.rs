@@ -152,6 +152,13 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// Has a scheduled event tried again later, as its delay has ended already.
+    pub fn put_off_delay(&mut self, id: &str, until: Timestamp) -> Result<(), StoreError> {
+        let sql = "UPDATE delayed_events SET due = max(due, ?2) WHERE id = ?1 AND due NOT NULL";
+        self.sql().prepare_cached(sql)?.execute((id, until))?;
+        Ok(())
+    }
+
     /// Ends a scheduled event: it was sent, could not be sent or, if neither is given, somebody cancelled it. Of those that
     /// have ended, only the latest are kept.
     pub fn end_delay(

@@ -79,6 +79,13 @@ impl Watched {
         texts(&json!({"events": page["chunk"]})).into_iter().map(str::to_owned).collect()
     }
 
+    /// Has the first server send something a second later.
+    async fn put_off(&self, who: &Member, room: &str, text: &str) {
+        let path = format!("/_matrix/client/v3/rooms/{room}/delayed_event/m.room.message/{text}");
+        let content = json!({"msgtype": "m.text", "body": text});
+        self.one.send_as(who, "PUT", &path, json!({"delay_ms": 1_000, "content": content})).await.ok();
+    }
+
     fn asked(&self) -> usize {
         self.network.asked("/policy/v1/sign").len()
     }
@@ -256,19 +263,14 @@ async fn what_waits_for_a_policy_server_holds_up_nobody_elses_delayed_events() {
     watched.watch().await;
     let carl = one.register("carl").await;
     let free = create(one, &carl, json!({})).await;
-    let put_off = async |who: &Member, room: &str, text: &str| {
-        let path = format!("/_matrix/client/v3/rooms/{room}/delayed_event/m.room.message/{text}");
-        let content = json!({"msgtype": "m.text", "body": text});
-        one.send_as(who, "PUT", &path, json!({"delay_ms": 1_000, "content": content})).await.ok();
-    };
-    put_off(anna, &watched.room, "slow").await;
+    watched.put_off(anna, &watched.room, "slow").await;
     for text in ["a", "b", "c"] {
-        put_off(&carl, &free, text).await;
+        watched.put_off(&carl, &free, text).await;
     }
     let held = network.hold("/policy/v1/sign");
     one.advance(Duration::from_secs(1));
     // Whoever schedules something has what is due be looked for.
-    put_off(&carl, &free, "later").await;
+    watched.put_off(&carl, &free, "later").await;
     held.reached.notified().await;
     let said = async || {
         let page = read(one, &carl, &format!("rooms/{free}/messages?dir=f&limit=100")).await;
@@ -278,4 +280,28 @@ async fn what_waits_for_a_policy_server_holds_up_nobody_elses_delayed_events() {
     assert!(watched.texts(one, anna).await.is_empty());
     held.let_go.notify_one();
     until(async || watched.texts(one, anna).await == ["slow"]).await;
+}
+
+#[tokio::test]
+async fn a_delayed_event_outlasts_a_policy_server_that_is_out_of_order() {
+    let watched = Watched::new("11").await;
+    let Watched { one, anna, room, .. } = &watched;
+    watched.watch().await;
+    let before = watched.asked();
+    // It signs with a key that is not its own.
+    watched.signing.lock().unwrap().1 = 8;
+    watched.put_off(anna, room, "leave").await;
+    one.advance(Duration::from_secs(1));
+    let carl = one.register("carl").await;
+    let free = create(one, &carl, json!({})).await;
+    // Whoever schedules something has what is due be looked for.
+    watched.put_off(&carl, &free, "a").await;
+    until(async || watched.asked() > before).await;
+    watched.signing.lock().unwrap().1 = 9;
+    until(async || {
+        one.advance(Duration::from_secs(10));
+        watched.put_off(&carl, &free, "b").await;
+        watched.texts(one, anna).await == ["leave"]
+    })
+    .await;
 }
