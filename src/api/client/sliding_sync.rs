@@ -58,10 +58,13 @@ pub(crate) async fn sync(
     if connection.len() > limits::SLIDING_NAME_BYTES {
         return Err(Error::invalid_param("The name of the connection is too long"));
     }
-    if body.lists.len() > limits::SLIDING_LISTS
-        || body.room_subscriptions.len() > limits::SLIDING_SUBSCRIPTIONS
-    {
-        return Err(Error::invalid_param("There may be 100 lists and 100 subscriptions"));
+    let subscriptions = match shape {
+        Shape::Experimental => limits::SLIDING_SUBSCRIPTIONS_EXPERIMENTAL,
+        Shape::Accepted => limits::SLIDING_SUBSCRIPTIONS,
+    };
+    if body.lists.len() > limits::SLIDING_LISTS || body.room_subscriptions.len() > subscriptions {
+        let text = format!("There may be {} lists and {subscriptions} subscriptions", limits::SLIDING_LISTS);
+        return Err(Error::invalid_param(text));
     }
     let (mut selections, user_id) = (Selections::default(), user.user_id.as_str());
     let mut config = |timeline: u64, state| {

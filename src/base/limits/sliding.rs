@@ -6,6 +6,8 @@ use std::time::Duration;
 /// <https://github.com/matrix-org/matrix-spec-proposals/blob/main/proposals/4186-simplified-sliding-sync.md>
 pub const SLIDING_LISTS: usize = 100;
 pub const SLIDING_SUBSCRIPTIONS: usize = 100;
+/// Subscriptions in the experimental shape, which knows no bound: some clients keep one for each room that was opened.
+pub const SLIDING_SUBSCRIPTIONS_EXPERIMENTAL: usize = 4_096;
 /// Ranges of one list, as older clients give several.
 pub const SLIDING_RANGES: usize = 100;
 /// Spaces that the filters of one request name.
