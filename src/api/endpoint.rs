@@ -49,6 +49,8 @@ pub struct Endpoint {
     pub paths: Vec<Cow<'static, str>>,
     /// Whether the specification wants requests to it limited.
     pub rate_limited: bool,
+    /// Of such requests, so many count as one.
+    pub per_token: u32,
     /// How its body is read.
     pub reading: Reading,
     handler: Box<dyn Handler>,
@@ -193,6 +195,7 @@ impl Routes {
             method,
             paths: paths.iter().map(|path| Cow::from(*path)).collect(),
             rate_limited: true,
+            per_token: 1,
             reading: Reading::Whole(limits::FORM_BYTES),
             handler: Box::new(handler),
         });
@@ -213,6 +216,7 @@ impl Routes {
             method: Q::METHOD,
             paths: Q::PATH_BUILDER.all_paths().flat_map(with_empty_state_key).collect(),
             rate_limited: Q::RATE_LIMITED,
+            per_token: 1,
             reading,
             handler,
         });

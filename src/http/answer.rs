@@ -102,7 +102,7 @@ async fn handle(
             let now = shared.app.clock.monotonic();
             match (&shared.rates, server) {
                 (Some(rates), Some(server)) => rates.take_of_server(server, now),
-                (Some(rates), None) => rates.take(None, subscriber(sender), now),
+                (Some(rates), None) => rates.take(None, subscriber(sender), 1, now),
                 (None, _) => Ok(()),
             }
         };
@@ -111,7 +111,8 @@ async fn handle(
     let admitted = route.endpoint.admit(&shared.app, &head).await?;
     if let Some(rates) = shared.rates.as_ref().filter(|_| route.endpoint.rate_limited) {
         let now = shared.app.clock.monotonic();
-        rates.take(admitted.user_id.as_deref(), subscriber(sender), now).map_err(Error::limit_exceeded)?;
+        let (user_id, parts) = (admitted.user_id.as_deref(), route.endpoint.per_token);
+        rates.take(user_id, subscriber(sender), parts, now).map_err(Error::limit_exceeded)?;
     }
     let of_user = admitted.user_id.as_deref().map(|user_id| shared.clients.user(user_id));
     if let Some(of_user) = &of_user {

@@ -44,14 +44,20 @@ impl Rates {
         self.servers.take(server, now)
     }
 
-    /// Takes a token of the user, or of the subscriber's address and network if there is no user; the error says how long to
-    /// wait for one.
-    pub(super) fn take(&self, user: Option<&UserId>, address: IpAddr, now: Duration) -> Result<(), Duration> {
+    /// Takes a token, or one of so many parts of it, of the user, or of the subscriber's address and network if there is no
+    /// user; the error says how long to wait for it.
+    pub(super) fn take(
+        &self,
+        user: Option<&UserId>,
+        address: IpAddr,
+        parts: u32,
+        now: Duration,
+    ) -> Result<(), Duration> {
         match user {
-            Some(user) => self.users.take(user, now),
+            Some(user) => self.users.take_part(user, parts, now),
             // Who is refused takes nothing of what is their neighbours', too.
-            None => self.addresses.take(address, now).and_then(|()| match network(address) {
-                Some(network) => self.networks.take(network, now),
+            None => self.addresses.take_part(address, parts, now).and_then(|()| match network(address) {
+                Some(network) => self.networks.take_part(network, parts, now),
                 None => Ok(()),
             }),
         }
@@ -75,17 +81,22 @@ impl Buckets {
     }
 
     fn take(&self, key: impl Hash, now: Duration) -> Result<(), Duration> {
+        self.take_part(key, 1, now)
+    }
+
+    fn take_part(&self, key: impl Hash, parts: u32, now: Duration) -> Result<(), Duration> {
+        let part = self.interval / parts;
         let key = self.hasher.hash_one(key);
         let mut all = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         let full_at = all.get(&key).map_or(now, |&full_at| full_at.max(now));
-        let wait = (full_at + self.interval).saturating_sub(now + self.refill);
+        let wait = (full_at + part).saturating_sub(now + self.refill);
         if !wait.is_zero() {
             return Err(wait);
         }
         if all.len() >= limits::RATES && !all.contains_key(&key) {
             forget(&mut all, now);
         }
-        all.insert(key, full_at + self.interval);
+        all.insert(key, full_at + part);
         Ok(())
     }
 }
@@ -160,32 +171,41 @@ mod tests {
         let who = [(Some(alice), other, limits::USER_BURST), (None, other, limits::ADDRESS_BURST)];
         for (user, address, burst) in who {
             for _ in 0..burst {
-                assert_eq!(rates.take(user, address, SECOND), Ok(()));
+                assert_eq!(rates.take(user, address, 1, SECOND), Ok(()));
             }
-            assert!(rates.take(user, address, SECOND).is_err());
+            assert!(rates.take(user, address, 1, SECOND).is_err());
         }
         for number in 0..limits::RATES as u32 * 4 {
             let user = OwnedUserId::try_from(format!("@u{number}:example.org")).unwrap();
             // The half of them more than once.
             for _ in 0..1 + number % 2 {
-                _ = rates.take(Some(&user), other, SECOND);
-                _ = rates.take(None, Ipv4Addr::from_bits(number).into(), SECOND);
+                _ = rates.take(Some(&user), other, 1, SECOND);
+                _ = rates.take(None, Ipv4Addr::from_bits(number).into(), 1, SECOND);
             }
         }
         for (user, address, _) in who {
-            assert!(rates.take(user, address, SECOND).is_err(), "{user:?}");
+            assert!(rates.take(user, address, 1, SECOND).is_err(), "{user:?}");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_token_is_so_much_less() {
+        let rates = Rates::new();
+        let take = |parts| rates.take(None, Ipv4Addr::LOCALHOST.into(), parts, SECOND);
+        let asked = (0..10_000).take_while(|_| take(40).is_ok()).count();
+        assert_eq!(asked, limits::ADDRESS_BURST as usize * 40);
+        assert!(take(1).is_err());
     }
 
     #[test]
     fn a_network_asks_as_much_as_a_few_addresses() {
         let rates = Rates::new();
-        let take = |address: &str| rates.take(None, address.parse().unwrap(), SECOND);
+        let take = |address: &str| rates.take(None, address.parse().unwrap(), 1, SECOND);
         let asked = (0..limits::RATES).take_while(|number| take(&format!("2001:db8:e:{number:x}::")).is_ok());
         assert_eq!(asked.count(), limits::ADDRESS_BURST as usize * limits::NETWORK_ADDRESSES);
         assert_eq!(take("2001:db8:f::"), Ok(()));
         for number in 0..limits::RATES as u32 {
-            assert_eq!(rates.take(None, Ipv4Addr::from_bits(number).into(), SECOND), Ok(()));
+            assert_eq!(rates.take(None, Ipv4Addr::from_bits(number).into(), 1, SECOND), Ok(()));
         }
     }
 

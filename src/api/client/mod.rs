@@ -207,7 +207,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(delayed_events::schedule);
     routes.add(delayed_events::list);
     routes.add(delayed_events::get);
-    routes.add(delayed_events::manage);
+    routes.add(delayed_events::manage).per_token = limits::DELAYS_MANAGED;
     routes.add(aliases::get);
     routes.add(aliases::create);
     routes.add(aliases::delete);

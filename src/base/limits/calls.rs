@@ -22,6 +22,9 @@ pub const DELAY_PATIENCE: Duration = Duration::from_secs(1);
 /// One that another server decides about, which doesn't answer, is tried again after so long, and for so long.
 pub const DELAY_RETRY: Duration = Duration::from_secs(10);
 pub const DELAY_TRIED: Duration = Duration::from_secs(60 * 60);
+/// Requests that restart, send or cancel one, which count as one request: a call's server does so for all who take part, by ids
+/// that nobody guesses.
+pub const DELAYS_MANAGED: u32 = 40;
 /// How long it is believed at most that the clock shows what it will: one that is set may leap.
 pub const DELAY_LOOK: Duration = Duration::from_secs(60);
 /// Threads that one user follows, or followed; those go of which nothing changed for longest.
@@ -38,7 +41,8 @@ const _: () = {
     assert!(EVENT_BYTES < DELAYS_BYTES, "an event of the largest size can be put off");
     assert!(EVENT_BYTES * 2 < JOB_BYTES, "a job can take one in");
     assert!(
-        USER_INTERVAL.as_millis() * 20 <= 5_000 && ADDRESS_INTERVAL.as_millis() * 20 <= 5_000,
-        "whoever is in calls may restart a delay every five seconds, and several from one address"
+        USER_INTERVAL.as_millis() * 20 <= 5_000
+            && ADDRESS_INTERVAL.as_millis() * 800 <= 5_000 * DELAYS_MANAGED as u128,
+        "whoever is in calls may restart a delay every five seconds, and hundreds from one address"
     );
 };
