@@ -7,7 +7,7 @@ use std::time::Duration;
 pub const SLIDING_LISTS: usize = 100;
 pub const SLIDING_SUBSCRIPTIONS: usize = 100;
 /// Subscriptions in the experimental shape, which knows no bound: some clients keep one for each room that was opened.
-pub const SLIDING_SUBSCRIPTIONS_EXPERIMENTAL: usize = 4_096;
+pub const SLIDING_SUBSCRIPTIONS_EXPERIMENTAL: usize = 1_000;
 /// Ranges of one list, as older clients give several.
 pub const SLIDING_RANGES: usize = 100;
 /// Spaces that the filters of one request name.
