@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use super::{Figure, room_of};
 use crate::{
     Scale,
+    authority::Authority,
     disk::Disk,
     person::Person,
     report::{Goal, Measured, Row},
@@ -45,7 +46,8 @@ impl Figure for Writes {
                 return Ok(Measured { values, notes: Vec::new() }.note(format!("writes: {error:#}")));
             }
         };
-        let mut server = Server::install(server.kind, &disk.folder)?;
+        let mut server =
+            Server::meeting(server.kind, &disk.folder.join("server"), &Authority::new(&disk.folder)?)?;
         let data = server.folder.join("data");
 
         server.start().await?;
