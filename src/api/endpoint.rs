@@ -49,7 +49,7 @@ pub struct Endpoint {
     pub paths: Vec<Cow<'static, str>>,
     /// Whether the specification wants requests to it limited.
     pub rate_limited: bool,
-    /// Of such requests, so many count as one.
+    /// Of such requests of whoever has no account, so many count as one.
     pub per_token: u32,
     /// How its body is read.
     pub reading: Reading,

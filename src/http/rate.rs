@@ -44,8 +44,8 @@ impl Rates {
         self.servers.take(server, now)
     }
 
-    /// Takes a token, or one of so many parts of it, of the user, or of the subscriber's address and network if there is no
-    /// user; the error says how long to wait for it.
+    /// Takes a token of the user or, if there is no user, one of so many parts of a token of the subscriber's address and
+    /// network; the error says how long to wait for it.
     pub(super) fn take(
         &self,
         user: Option<&UserId>,
@@ -54,7 +54,7 @@ impl Rates {
         now: Duration,
     ) -> Result<(), Duration> {
         match user {
-            Some(user) => self.users.take_part(user, parts, now),
+            Some(user) => self.users.take(user, now),
             // Who is refused takes nothing of what is their neighbours', too.
             None => self.addresses.take_part(address, parts, now).and_then(|()| match network(address) {
                 Some(network) => self.networks.take_part(network, parts, now),
@@ -189,12 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_token_is_so_much_less() {
+    fn an_address_takes_parts_of_a_token_and_a_user_whole_ones() {
         let rates = Rates::new();
-        let take = |parts| rates.take(None, Ipv4Addr::LOCALHOST.into(), parts, SECOND);
-        let asked = (0..10_000).take_while(|_| take(40).is_ok()).count();
-        assert_eq!(asked, limits::ADDRESS_BURST as usize * 40);
-        assert!(take(1).is_err());
+        let alice = <&UserId>::try_from("@alice:example.org").unwrap();
+        let take = |user, parts| rates.take(user, Ipv4Addr::LOCALHOST.into(), parts, SECOND);
+        let asked = |user| (0..10_000).take_while(|_| take(user, 40).is_ok()).count();
+        assert_eq!(asked(None), limits::ADDRESS_BURST as usize * 40);
+        assert!(take(None, 1).is_err());
+        assert_eq!(asked(Some(alice)), limits::USER_BURST as usize);
     }
 
     #[test]

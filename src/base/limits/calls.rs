@@ -22,8 +22,8 @@ pub const DELAY_PATIENCE: Duration = Duration::from_secs(1);
 /// One that another server decides about, which doesn't answer, is tried again after so long, and for so long.
 pub const DELAY_RETRY: Duration = Duration::from_secs(10);
 pub const DELAY_TRIED: Duration = Duration::from_secs(60 * 60);
-/// Requests that restart, send or cancel one, which count as one request: a call's server does so for all who take part, by ids
-/// that nobody guesses.
+/// Requests without an account that restart, send or cancel one, which count as one request: a call's server does so for all who
+/// take part, by ids that nobody guesses.
 pub const DELAYS_MANAGED: u32 = 40;
 /// How long it is believed at most that the clock shows what it will: one that is set may leap.
 pub const DELAY_LOOK: Duration = Duration::from_secs(60);
