@@ -200,6 +200,9 @@ impl Candidate<'_> {
         let since = (Bound::Excluded(Place::live(entry.position)), Bound::Unbounded);
         for item in view.timeline(room, since).take(limits::UNREAD_EVENTS) {
             let (place, Item::Event(number)) = item? else { continue };
+            if allowance.is_spent() {
+                break;
+            }
             let header = view.header(room, number)?;
             if place.sub != 0 || header.sender != onlooker.user || header.is_state {
                 continue;

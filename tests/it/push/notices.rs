@@ -45,6 +45,31 @@ impl Two {
         until("it is told", || self.gateway.taken_of("phone").len() >= count).await;
     }
 
+    /// Has the gateway hang with a first message, which it never takes; gives that.
+    async fn hang(&self) -> Value {
+        let is_asked = Arc::new(AtomicBool::new(false));
+        let asked = is_asked.clone();
+        self.gateway.answer(move |_| {
+            asked.store(true, Ordering::SeqCst);
+            Answer::Hang
+        });
+        let first = say(self.rig(), &self.ben, &self.room, "first", "first").await;
+        until("it hangs", || is_asked.load(Ordering::SeqCst)).await;
+        json!(first)
+    }
+
+    /// Has a gateway that hung take everything: of what came meanwhile the phone isn't told, but of a last message, which
+    /// is all that is new.
+    async fn tells_not(&self, untold: &[Value]) {
+        let last = json!(say(self.rig(), &self.ben, &self.room, "last", "last").await);
+        self.gateway.answer(|_| Answer::Take);
+        self.gateway.end_hanging();
+        self.scene.eventually("the last is told", || self.gateway.events_of("phone").contains(&last)).await;
+        let told = self.gateway.events_of("phone");
+        assert!(untold.iter().all(|event| !told.contains(event)), "{told:?}");
+        assert_eq!(self.gateway.taken_of("phone").pop().unwrap()["counts"]["unread"], 1);
+    }
+
     /// The events of which the phone was told before a message that is sent now.
     async fn told(&self, transaction: &str) -> Vec<Value> {
         let last = json!(say(self.rig(), &self.ben, &self.room, "last", transaction).await);
@@ -254,25 +279,12 @@ async fn a_device_hears_how_much_is_new_when_that_is_less() {
 async fn what_was_read_or_redacted_meanwhile_is_not_told() {
     let two = Two::meet(json!({})).await;
     let (rig, room, anna, ben) = (two.rig(), &two.room, &two.anna, &two.ben);
-    let is_asked = Arc::new(AtomicBool::new(false));
-    let asked = is_asked.clone();
-    two.gateway.answer(move |_| {
-        asked.store(true, Ordering::SeqCst);
-        Answer::Hang
-    });
-    let first = say(rig, ben, room, "first", "1").await;
-    until("it hangs", || is_asked.load(Ordering::SeqCst)).await;
+    let first = two.hang().await;
     let read = say(rig, ben, room, "read", "2").await;
     receipt(rig, anna, room, &read, json!({})).await;
     let gone = say(rig, ben, room, "gone", "3").await;
     redact(rig, ben, room, &gone).await;
-    let kept = say(rig, ben, room, "kept", "4").await;
-    two.gateway.answer(|_| Answer::Take);
-    two.gateway.end_hanging();
-    two.scene.eventually("the last is told", || two.gateway.events_of("phone").contains(&json!(kept))).await;
-    let told = two.gateway.events_of("phone");
-    assert!(!told.contains(&json!(read)) && !told.contains(&json!(gone)) && !told.contains(&json!(first)));
-    assert_eq!(two.gateway.taken_of("phone").pop().unwrap()["counts"]["unread"], 1);
+    two.tells_not(&[first, json!(read), json!(gone)]).await;
 }
 
 // https://spec.matrix.org/v1.19/client-server-api/#marking-notifications-as-read
@@ -280,23 +292,25 @@ async fn what_was_read_or_redacted_meanwhile_is_not_told() {
 async fn what_was_answered_meanwhile_is_not_told() {
     let two = Two::meet(json!({})).await;
     let (rig, room, anna, ben) = (two.rig(), &two.room, &two.anna, &two.ben);
-    let is_asked = Arc::new(AtomicBool::new(false));
-    let asked = is_asked.clone();
-    two.gateway.answer(move |_| {
-        asked.store(true, Ordering::SeqCst);
-        Answer::Hang
-    });
-    let first = say(rig, ben, room, "first", "1").await;
-    until("it hangs", || is_asked.load(Ordering::SeqCst)).await;
+    let first = two.hang().await;
     let question = say(rig, ben, room, "question", "2").await;
     say(rig, anna, room, "answer", "3").await;
-    let kept = say(rig, ben, room, "kept", "4").await;
+    two.tells_not(&[first, json!(question)]).await;
+}
+
+#[tokio::test]
+async fn what_is_said_in_a_thread_answers_nothing_outside_of_it() {
+    let two = Two::meet(json!({})).await;
+    let (rig, room, anna, ben) = (two.rig(), &two.room, &two.anna, &two.ben);
+    two.hang().await;
+    let question = say(rig, ben, room, "question", "2").await;
+    let in_thread = json!({
+        "msgtype": "m.text", "body": "aside", "m.relates_to": {"rel_type": "m.thread", "event_id": question},
+    });
+    tell(rig, anna, room, ("m.room.message", "3"), in_thread).await;
     two.gateway.answer(|_| Answer::Take);
     two.gateway.end_hanging();
-    two.scene.eventually("the last is told", || two.gateway.events_of("phone").contains(&json!(kept))).await;
-    let told = two.gateway.events_of("phone");
-    assert!(!told.contains(&json!(question)) && !told.contains(&json!(first)));
-    assert_eq!(two.gateway.taken_of("phone").pop().unwrap()["counts"]["unread"], 1);
+    two.scene.eventually("it is told", || two.gateway.events_of("phone").contains(&json!(question))).await;
 }
 
 #[tokio::test]
