@@ -52,3 +52,28 @@ const READER_CACHE_KB: i64 = 512;
 /// The store's code has some 150, for reading and writing: none is parsed twice.
 const WRITER_STATEMENTS: usize = 256;
 const READER_STATEMENTS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn a_statement_is_planned_once_whatever_its_limit() {
+        let dir = TempDir::new().unwrap();
+        let sql = open_writer(&dir.path().join("numbers.sqlite")).unwrap();
+        sql.execute_batch("CREATE TABLE numbers (number INTEGER) STRICT").unwrap();
+        let planned_anew = || {
+            let mut query = sql.prepare("SELECT number FROM numbers LIMIT ?1").unwrap();
+            for limit in 2..5 {
+                assert_eq!(query.query_map([limit], |row| row.get::<_, i64>(0)).unwrap().count(), 0);
+            }
+            query.get_status(StatementStatus::RePrepare)
+        };
+        assert_eq!(planned_anew(), 0);
+        sql.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, false).unwrap();
+        assert!(planned_anew() > 0, "it would be otherwise");
+    }
+}
