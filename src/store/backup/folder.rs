@@ -309,17 +309,16 @@ impl Backup {
     /// the server is no reason to have no backup of the rest.
     fn copy_content(&mut self, (hash, size): (&Hash, u64), name: &Hash) -> Result<bool, BackupError> {
         let path = self.files.part(MEDIA, name);
-        let mut may_be_whole = false;
-        if path.exists() {
-            match if self.is_due(name) { self.is_whole(&path, hash) } else { Ok(true) } {
-                Ok(true) => return Ok(true),
-                Ok(false) => {}
-                // What can't be read today may be as it was.
-                Err(_) => may_be_whole = true,
-            }
+        let is_there = match path.exists() {
+            true if self.is_due(name) => self.is_whole(&path, hash),
+            exists => Ok(exists),
+        };
+        if let Ok(true) = is_there {
+            return Ok(true);
         }
         self.files.check_room(size)?;
-        Ok(self.copy_from_server(hash, &path)? || may_be_whole)
+        // What can't be read today may be as it was.
+        Ok(self.copy_from_server(hash, &path)? || is_there.is_err())
     }
 
     fn copy_from_server(&mut self, hash: &Hash, path: &Path) -> Result<bool, BackupError> {

@@ -210,7 +210,9 @@ fn find(
     let news = News { receipts, typing };
     let extensions = extensions(app, view, ask, (had, &mut next), (&mut shown, news))?;
     for room in shown {
-        told_now[room.place] = told_now[room.place].map(|entry| ToldRoom { flags: room.flags, ..entry });
+        if let Some(entry) = &mut told_now[room.place] {
+            entry.flags = room.flags;
+        }
     }
     let kept = |told: ToldRoom| {
         let (choice, flags) = (choices.moved(told.choice), told.flags & !TYPING);
